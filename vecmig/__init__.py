@@ -1,0 +1,43 @@
+"""Migrations for embeddings: revisions, tags and gates for the vectors in a PostgreSQL database."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vecmig.errors import VecmigError
+    from vecmig.migration import Migration
+    from vecmig.reader import Reader
+    from vecmig.tags import Gate
+
+#: Where each public name is defined. Names are imported when first used, so that a command starts quickly.
+_HOMES = {
+    "Gate": "vecmig.tags",
+    "Migration": "vecmig.migration",
+    "Reader": "vecmig.reader",
+    "VecmigError": "vecmig.errors",
+}
+
+__all__ = ["Gate", "Migration", "Reader", "VecmigError", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version()
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("vecmig")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return "0+unknown"

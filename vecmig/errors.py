@@ -1,0 +1,117 @@
+"""Every way vecmig can fail, as a tree; the exit code stands on the class.
+
+VecmigError                 1    failed
+├── UsageError              2    wrong words on the command line
+│   ├── ConfigError         2    vecmig.ini or collections.yaml
+│   ├── TagError            2    a tag that does not parse
+│   ├── RecipeError         2    a recipe that disagrees with its tag, or with the recorded one
+│   └── ScriptError         2    the script directory, the graph, or a script
+├── GateRefused             3    the data is not ready for cutover
+├── Pending                 4    something is left to do
+├── LockHeld                5    another runner works on the collection
+├── DatabaseUnreachable     6
+├── DatabaseError           1    the database refused a statement
+├── EmbedderError           7    the provider failed; a later run resumes
+│   ├── TransientEmbedderError   worth another try
+│   ├── TerminalEmbedderError    no try will help: key, quota, unknown model
+│   └── PoisonInputError         this batch holds an input the provider refuses
+└── Interrupted           130    stopped by a signal; a later run resumes
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class VecmigError(Exception):
+    """Say what happened (``message``), how things stand now (``state``), and what to run next (``hint``)."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, state: str = "", hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.state = state
+        self.hint = hint
+
+
+class UsageError(VecmigError):
+    """The command line asks for something that does not exist or does not fit together."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """vecmig.ini, pyproject.toml or collections.yaml cannot be used as it stands."""
+
+
+class TagError(UsageError):
+    """A tag does not follow ``model@version/dim-N/chunk-…/norm-…``."""
+
+
+class RecipeError(UsageError):
+    """A recipe disagrees with its tag, or with what the database recorded for it."""
+
+
+class ScriptError(UsageError):
+    """The script directory, its graph, or one of its scripts cannot be used."""
+
+
+class GateRefused(VecmigError):
+    """The gate refused the cutover; ``report`` holds its checks."""
+
+    exit_code = 3
+
+    def __init__(self, message: str, *, report: Any, state: str = "", hint: str = "") -> None:
+        super().__init__(message, state=state, hint=hint)
+        self.report = report
+
+
+class Pending(VecmigError):
+    """Something is pending."""
+
+    exit_code = 4
+
+
+class LockHeld(VecmigError):
+    """Another runner works on this collection."""
+
+    exit_code = 5
+
+
+class DatabaseUnreachable(VecmigError):
+    """The database cannot be reached."""
+
+    exit_code = 6
+
+
+class DatabaseError(VecmigError):
+    """The database refused a statement."""
+
+
+class EmbedderError(VecmigError):
+    """The embedder failed; what was written stays, and the next run goes on from there."""
+
+    exit_code = 7
+
+
+class TransientEmbedderError(EmbedderError):
+    """The provider is busy or unreachable for now: back off and try again."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None, state: str = "", hint: str = "") -> None:
+        super().__init__(message, state=state, hint=hint)
+        self.retry_after = retry_after
+
+
+class TerminalEmbedderError(EmbedderError):
+    """The provider will refuse every further request: wrong key, no quota, unknown model, wrong dims."""
+
+
+class PoisonInputError(EmbedderError):
+    """The provider refuses an input of this batch and would accept the others."""
+
+
+class Interrupted(VecmigError):
+    """Stopped by a signal after finishing what was in flight."""
+
+    exit_code = 130

@@ -1,0 +1,75 @@
+"""What the library tells while it works: frozen records, which only the command line turns into words on a screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted:
+    """A step of a revision begins: expand, backfill, index, cutover, rollback, …."""
+
+    step: str
+    revision: str
+    collection: str | None
+    #: What the step is about, for people: a tag, or two.
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepDone:
+    """A step ended and was checked on a fresh connection."""
+
+    step: str
+    revision: str
+    collection: str | None
+    #: One sentence with the figures.
+    summary: str
+    #: How long it took, in seconds.
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the backfill of one tag is."""
+
+    collection: str
+    tag: str
+    #: Records written by this run, and those that it found pending when it began.
+    done: int
+    total: int
+    rejected: int
+    #: Records per second over this run.
+    rate: float
+    #: Share of the eligible records that are fresh now, from 0 to 1, as far as this run knows.
+    coverage: float
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds left at this rate; None before there is one."""
+        return (self.total - self.done) / self.rate if self.rate > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Work stands still for a moment, and why."""
+
+    reason: str
+    #: Seconds until the next try; None where it is not known.
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something the operator should know, that stops nothing."""
+
+    message: str
+
+
+Event = StepStarted | StepDone | Progress | Waiting | Warned
+Listener = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """Listen to nothing."""

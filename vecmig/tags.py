@@ -1,0 +1,335 @@
+"""Tag, Recipe and Gate: the pure values that a migration is made of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Final, Literal, Self
+
+from vecmig.errors import RecipeError, TagError
+
+Unit = Literal["tokens", "characters"]
+Norm = Literal["l2", "none"]
+Normalise = Literal["apply", "verify", "none"]
+TooLong = Literal["reject", "cut"]
+#: What went wrong with one field of a recipe: (field name, or "" for the recipe as a whole; what is wrong).
+Problem = tuple[str, str]
+
+PROVIDERS: Final = ("openai", "wordllama", "sentence-transformers", "python")
+#: pgvector's own limit for a value of type vector, and for halfvec.
+MAX_DIMS: Final = 16_000
+MAX_TAG_LENGTH: Final = 200
+
+_TAG_EXAMPLE: Final = "text-embedding-3-small@1/dim-1536/chunk-none/norm-l2"
+_TAG = re.compile(r"(?P<model>[^\s@]+)@(?P<version>[^\s@/]+)/(?P<parts>[^\s@]+)")
+_LABEL = re.compile(r"[a-z][a-z0-9]*-[A-Za-z0-9_.-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """The name on every vector: which model made it, in which version, with which parameters.
+
+    ``str(tag)`` is the canonical form, the only one that is stored or compared:
+    ``model@version/dim-N/chunk-none|chunk-N/norm-l2|norm-none`` and then any labels in alphabetical order.
+    """
+
+    model: str
+    version: str
+    dims: int
+    #: Largest size of a chunk, in the recipe's unit; None for ``chunk-none``.
+    chunk: int | None
+    norm: Norm
+    #: Further parts of the form ``word-value``, sorted; they tell apart recipes that differ in, say, a prompt.
+    labels: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Tag:
+        """Read a tag whose parts may stand in any order.
+
+        Raises:
+            TagError: it does not follow the grammar; the message says which part and what to write.
+        """
+        match = _TAG.fullmatch(text)
+        if match is None:
+            raise TagError(f"{text!r} is not a tag.", hint=f"A tag reads model@version/part/part…, like {_TAG_EXAMPLE}")
+        if len(text) > MAX_TAG_LENGTH:
+            raise TagError(f"The tag {text[:40]!r}… has {len(text)} characters; at most {MAX_TAG_LENGTH} are allowed.")
+        parts = _Parts(text)
+        for part in match["parts"].split("/"):
+            parts.add(part)
+        return cls(match["model"], match["version"], *parts.finish())
+
+    def __str__(self) -> str:
+        chunk = "none" if self.chunk is None else str(self.chunk)
+        parts = (f"dim-{self.dims}", f"chunk-{chunk}", f"norm-{self.norm}", *self.labels)
+        return f"{self.model}@{self.version}/{'/'.join(parts)}"
+
+
+class _Parts:
+    """Collects the parts of one tag and complains about each in the words of its author."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._named: dict[str, str] = {}
+        self._labels: set[str] = set()
+
+    def add(self, part: str) -> None:
+        word, _, value = part.partition("-")
+        if word in ("dim", "chunk", "norm"):
+            if word in self._named:
+                raise self._error(f"says {word} twice")
+            self._named[word] = value
+        elif _LABEL.fullmatch(part) is None:
+            raise self._error(f"has a part {part!r} that is not of the form word-value")
+        elif part in self._labels:
+            raise self._error(f"says {part} twice")
+        else:
+            self._labels.add(part)
+
+    def finish(self) -> tuple[int, int | None, Norm, tuple[str, ...]]:
+        dims = self._number("dim", self._take("dim", "dim-256"))
+        if dims > MAX_DIMS:
+            raise self._error(f"says dim-{dims}; pgvector stores at most {MAX_DIMS} dimensions")
+        chunk = self._take("chunk", "chunk-none or chunk-512")
+        norm = self._take("norm", "norm-l2 or norm-none")
+        if norm not in ("l2", "none"):
+            raise self._error(f"says norm-{norm}; write norm-l2 or norm-none")
+        size = None if chunk == "none" else self._number("chunk", chunk)
+        return dims, size, norm, tuple(sorted(self._labels))  # type: ignore[return-value]  # narrowed just above
+
+    def _take(self, word: str, example: str) -> str:
+        if word not in self._named:
+            raise self._error(f"does not say its {word}: add {example}")
+        return self._named[word]
+
+    def _number(self, word: str, value: str) -> int:
+        if re.fullmatch(r"[1-9][0-9]{0,8}", value) is None:
+            raise self._error(f"says {word}-{value}; a whole number from 1 is needed, without leading zeros")
+        return int(value)
+
+    def _error(self, what: str) -> TagError:
+        return TagError(f"The tag {self._text!r} {what}.", hint=f"A complete tag looks like {_TAG_EXAMPLE}")
+
+
+@dataclass(frozen=True, slots=True)
+class Chunking:
+    """How a record's text is cut: pieces of at most ``size`` units, ``overlap`` units shared by neighbours."""
+
+    size: int
+    unit: Unit = "tokens"
+    overlap: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """How the provider is reached and what it costs. None of it changes a vector, so none is in the fingerprint."""
+
+    #: A compatible server; may hold ``${NAME}``, which is expanded from the environment where it is used.
+    base_url: str | None = None
+    #: The environment variable that holds the key; the key itself is never configured or stored.
+    api_key_env: str = "OPENAI_API_KEY"
+    encoding_format: Literal["base64", "float"] | None = None
+    price_per_million_tokens: float = 0.0
+    #: Most inputs, and most tokens, in one request; None for the provider's own limit.
+    max_batch: int | None = None
+    max_batch_tokens: int | None = None
+    #: Requests in flight.
+    concurrency: int = 8
+    #: Seconds until a request counts as failed.
+    timeout: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that makes a tag's vectors. A tag has one recipe for ever; ``fingerprint`` tells when it changed."""
+
+    provider: str
+    model: str
+    dims: int
+    chunk: Chunking | None = None
+    document_prompt: str = "{text}"
+    query_prompt: str = "{text}"
+    normalise: Normalise = "apply"
+    #: ``package.module:function`` of the python provider.
+    callable: str | None = None
+    #: What becomes of a text above the provider's input limit: the record is rejected, or the text is cut.
+    too_long: TooLong = "reject"
+    service: Service = field(default=Service())
+
+    @classmethod
+    def from_mapping(cls, tag: Tag, data: Mapping[str, Any]) -> Recipe:
+        """Build the recipe of ``tag`` from plain data: a YAML mapping, or the jsonb of ``vecmig.tag``.
+
+        Raises:
+            RecipeError: a field is unknown, missing, of the wrong type, or disagrees with the tag.
+        """
+        problems = list(recipe_problems(tag, data))
+        if problems:
+            sentences = "; ".join(f"{name}: {what}" if name else what for name, what in problems)
+            raise RecipeError(f"The recipe of {tag} cannot be used: {sentences}.")
+        own = {f.name: data[f.name] for f in fields(cls) if f.name in data and f.name not in ("chunk", "service")}
+        own.setdefault("model", tag.model)
+        own.setdefault("normalise", "none" if tag.norm == "none" else "apply")
+        chunk = data.get("chunk")
+        service = {f.name: data[f.name] for f in fields(Service) if f.name in data}
+        return cls(**own, chunk=Chunking(**chunk) if chunk else None, service=Service(**service))
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Give the recipe as plain data that ``from_mapping`` reads back to an equal recipe."""
+        data = asdict(self)
+        return {name: value for name, value in (data | data.pop("service")).items() if value is not None}
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256, in hexadecimal, over the fields that decide what a vector looks like."""
+        identity = asdict(self)
+        del identity["service"]
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+    def differences(self, other: Self) -> list[str]:
+        """Name the deciding fields that differ, as ``field: ours, not theirs``."""
+        names = [f.name for f in fields(self) if f.name != "service"]
+        pairs = ((name, getattr(self, name), getattr(other, name)) for name in names)
+        return [f"{name}: {ours!r}, not {theirs!r}" for name, ours, theirs in pairs if ours != theirs]
+
+
+def recipe_problems(tag: Tag, data: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield everything that is wrong with a recipe, one field at a time, so that all can be shown at once."""
+    for name, value in data.items():
+        if name not in _FIELDS:
+            yield name, f"unknown field; a recipe has {', '.join(sorted(_FIELDS))}"
+        elif not _FIELDS[name](value):
+            yield name, f"{value!r} is not {_FIELDS[name].__doc__}"
+    provider = data.get("provider")
+    if provider is None:
+        yield "", f"provider is missing: one of {', '.join(PROVIDERS)}"
+    if provider == "python" and not data.get("callable"):
+        yield "", 'the python provider needs callable: "package.module:function"'
+    if provider != "python" and data.get("callable"):
+        yield "callable", "only the python provider has one"
+    yield from _disagreements(tag, data)
+
+
+def _disagreements(tag: Tag, data: Mapping[str, Any]) -> Iterator[Problem]:
+    if "dims" not in data:
+        yield "", f"dims is missing: the tag says {tag.dims}"
+    elif data["dims"] != tag.dims:
+        yield "dims", f"{data['dims']!r}, but the tag says dim-{tag.dims}"
+    if "model" in data and data["model"] != tag.model:
+        yield "model", f"{data['model']!r}, but the tag says {tag.model}"
+    chunk = data.get("chunk")
+    if isinstance(chunk, Mapping):
+        size = chunk.get("size")
+        if size != tag.chunk:
+            yield "chunk", f"size {size!r}, but the tag says chunk-{tag.chunk or 'none'}"
+        elif isinstance(chunk.get("overlap", 0), int) and chunk.get("overlap", 0) >= size:
+            yield "chunk", f"overlap {chunk['overlap']} is not smaller than size {size}"
+    elif chunk is None and tag.chunk is not None:
+        yield (
+            "",
+            f"the tag says chunk-{tag.chunk}, so chunk: {{size: {tag.chunk}, unit: tokens, overlap: 0}} is missing",
+        )
+    normalise = data.get("normalise")
+    if normalise in ("apply", "verify") and tag.norm == "none":
+        yield "normalise", f"{normalise!r}, but the tag says norm-none"
+    if normalise == "none" and tag.norm == "l2":
+        yield "normalise", "'none', but the tag says norm-l2"
+
+
+def _one_of(*choices: str) -> Any:
+    def check(value: Any) -> bool:
+        return value in choices
+
+    check.__doc__ = "one of " + ", ".join(choices)
+    return check
+
+
+def _text(value: Any) -> bool:
+    """a text"""
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _prompt(value: Any) -> bool:
+    """a text with {text} in it"""
+    return isinstance(value, str) and "{text}" in value
+
+
+def _count(value: Any) -> bool:
+    """a whole number from 1"""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _amount(value: Any) -> bool:
+    """a number from 0"""
+    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+
+
+def _seconds(value: Any) -> bool:
+    """a number of seconds above 0"""
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+
+
+def _environment_name(value: Any) -> bool:
+    """the name of an environment variable (the key itself never stands in a file)"""
+    return isinstance(value, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value) is not None
+
+
+def _url(value: Any) -> bool:
+    """a URL without a user and password"""
+    return isinstance(value, str) and re.match(r"(https?://[^/@]*(/|$)|\$\{)", value) is not None
+
+
+def _callable(value: Any) -> bool:
+    """of the form package.module:function"""
+    return isinstance(value, str) and re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", value) is not None
+
+
+def _chunking(value: Any) -> bool:
+    """a mapping like {size: 512, unit: tokens, overlap: 64}"""
+    if value is None:
+        return True
+    if not isinstance(value, Mapping) or not {"size"} <= set(value) <= {"size", "unit", "overlap"}:
+        return False
+    overlap = value.get("overlap", 0)
+    whole = isinstance(overlap, int) and not isinstance(overlap, bool) and overlap >= 0
+    return _count(value["size"]) and value.get("unit", "tokens") in ("tokens", "characters") and whole
+
+
+_FIELDS: Final[dict[str, Any]] = {
+    "provider": _one_of(*PROVIDERS),
+    "model": _text,
+    "dims": _count,
+    "chunk": _chunking,
+    "document_prompt": _prompt,
+    "query_prompt": _prompt,
+    "normalise": _one_of("apply", "verify", "none"),
+    "callable": _callable,
+    "too_long": _one_of("reject", "cut"),
+    "base_url": _url,
+    "api_key_env": _environment_name,
+    "encoding_format": _one_of("base64", "float"),
+    "price_per_million_tokens": _amount,
+    "max_batch": _count,
+    "max_batch_tokens": _count,
+    "concurrency": _count,
+    "timeout": _seconds,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What must hold before reads move to a revision's new tag. There is no override but a change of the revision."""
+
+    #: Smallest share of the eligible records that must have a fresh vector under the new tag.
+    coverage: float = 0.995
+    #: Largest share of the eligible records that may lack one because they changed lately.
+    freshness_budget: float = 0.005
+
+    def __post_init__(self) -> None:
+        for name in ("coverage", "freshness_budget"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1:
+                raise RecipeError(f"Gate({name}={value!r}): a share from 0 to 1 is needed, such as 0.995.")
