@@ -1,0 +1,339 @@
+"""The collections and recipes of a project, read from collections.yaml and checked as a whole."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from vecmig.config.sql_text import fragment_problem, parse_relation
+from vecmig.config.words import nearest, shown, unknown
+from vecmig.config.yaml_nodes import Problems, Value, read_yaml
+from vecmig.errors import ConfigError, RecipeError, TagError
+from vecmig.tags import Recipe, Service, Tag, recipe_problems
+
+Storage = Literal["vector", "halfvec"]
+Metric = Literal["cosine", "l2", "ip"]
+ChangeTracking = Literal["triggers", "scan"]
+
+#: The vectors table's own columns; a key column cannot be called like one of them.
+VECTOR_COLUMNS: Final = ("tag", "chunk", "embedding", "source_hash", "chunk_text", "embedded_at")
+#: Most dimensions that pgvector's HNSW indexes, by the type of the column.
+INDEX_DIMS: Final[Mapping[str, int]] = {"vector": 2_000, "halfvec": 4_000}
+#: Longest name of a collection, in bytes: its objects add a suffix and must fit PostgreSQL's 63.
+MAX_NAME: Final = 40
+
+_NAME = re.compile(r"[^\W\d](?:[\w\- ]*[\w\-])?")
+#: Fields in which people write a password or key where none belongs; messages do not repeat it.
+_MAY_HOLD_SECRETS: Final = ("base_url", "api_key_env")
+_RECIPE_FIELDS: Final = tuple(f.name for kind in (Recipe, Service) for f in fields(kind) if f.name != "service")
+
+
+@dataclass(frozen=True, slots=True)
+class Hnsw:
+    """How the index of each tag is built."""
+
+    m: int = 16
+    ef_construction: int = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """What is searched together: a source table or view, and how to read its text."""
+
+    name: str
+    #: ``(table,)`` or ``(schema, table)``, folded and unquoted as PostgreSQL would.
+    source: tuple[str, ...]
+    #: The source's key columns, exactly as the catalog names them.
+    key: tuple[str, ...]
+    #: A SQL expression over the source's columns.
+    text: str
+    #: A SQL condition: which rows are records of this collection.
+    where: str | None = None
+    storage: Storage = "vector"
+    metric: Metric = "cosine"
+    #: The tag that the collection should have, in canonical form.
+    tag: str | None = None
+    change_tracking: ChangeTracking = "triggers"
+    hnsw: Hnsw = field(default=Hnsw())
+
+
+@dataclass(frozen=True, slots=True)
+class Collections:
+    """Everything that collections.yaml says."""
+
+    path: Path
+    collections: Mapping[str, Collection]
+    #: By canonical tag.
+    recipes: Mapping[str, Recipe]
+
+    def collection(self, name: str) -> Collection:
+        """Return the collection called ``name``.
+
+        Raises:
+            ConfigError: there is none; the message names those that there are.
+        """
+        if name in self.collections:
+            return self.collections[name]
+        names = ", ".join(self.collections) or "none"
+        close = nearest(name, self.collections)
+        raise ConfigError(
+            f"{shown(self.path)} has no collection {name!r}; it has: {names}.",
+            hint=f"Did you mean {close}?" if close else f"Add it under collections: in {shown(self.path)}",
+        )
+
+    def recipe(self, tag: str) -> Recipe:
+        """Return the recipe of ``tag``, whose parts may stand in any order.
+
+        Raises:
+            TagError: it is not a tag.
+            ConfigError: it has no recipe; the hint gives the lines to add.
+        """
+        parsed = Tag.parse(tag)
+        if str(parsed) in self.recipes:
+            return self.recipes[str(parsed)]
+        raise ConfigError(
+            f"{shown(self.path)} has no recipe for the tag {parsed}.",
+            hint=f"Add to {shown(self.path)}:\n{recipe_lines(parsed)}",
+        )
+
+
+def load_collections(path: Path) -> Collections:
+    """Read and check collections.yaml whole.
+
+    Raises:
+        ConfigError: everything that is wrong with it, each with file and line.
+    """
+    problems = Problems(path)
+    root = read_yaml(problems)
+    top = _mapping(problems, root, "the file") if root is not None else {}
+    _refuse_unknown(problems, top, ("collections", "tags"), "field")
+    recipes = _recipes(problems, _section(problems, top, "tags"))
+    collections = {
+        name: collection
+        for name, value in _section(problems, top, "collections").items()
+        if (collection := _CollectionReader(problems, name, value, recipes).read()) is not None
+    }
+    problems.raise_if_any()
+    return Collections(path, collections, {tag: recipe for tag, recipe in recipes.items() if recipe is not None})
+
+
+def index_problem(storage: str, dims: int) -> str | None:
+    """Say why HNSW cannot index vectors of ``dims`` dimensions in ``storage``, and the way out; None if it can."""
+    limit = INDEX_DIMS[storage]
+    if dims <= limit:
+        return None
+    smaller = "a smaller dims, if the model has an option for it (dimensions of text-embedding-3)"
+    way_out = f"storage: halfvec, or {smaller}" if dims <= INDEX_DIMS["halfvec"] else smaller
+    return f"HNSW indexes at most {limit} dimensions of {storage}, and the tag has {dims}: use {way_out}"
+
+
+def recipe_lines(tag: Tag) -> str:
+    """Write the lines that give ``tag`` a recipe in collections.yaml."""
+    return f"tags:\n  {_recipe_line(tag)}"
+
+
+def _recipe_line(tag: Tag) -> str:
+    provider = "wordllama" if tag.model == "wordllama" else "openai"
+    chunk = "" if tag.chunk is None else f", chunk: {{size: {tag.chunk}, unit: tokens, overlap: 0}}"
+    return f"{tag}: {{provider: {provider}, dims: {tag.dims}{chunk}}}"
+
+
+def _section(problems: Problems, top: Mapping[str, Value], name: str) -> Mapping[str, Value]:
+    value = top.get(name)
+    return {} if value is None or value.data is None else _mapping(problems, value, name)
+
+
+def _mapping(problems: Problems, value: Value, name: str) -> dict[str, Value]:
+    if isinstance(value.data, dict):
+        return value.data
+    problems.add(value.line, f"{name} must be a mapping of names to values")
+    return {}
+
+
+def _refuse_unknown(problems: Problems, data: Mapping[str, Value], known: Iterable[str], what: str) -> None:
+    for name, value in data.items():
+        if name not in known:
+            problems.add(value.line, unknown(what, name, known))
+
+
+def _recipes(problems: Problems, section: Mapping[str, Value]) -> dict[str, Recipe | None]:
+    """Read ``tags:``; a tag whose recipe is wrong is there with None, so that it is not called missing as well."""
+    recipes: dict[str, Recipe | None] = {}
+    spelled: dict[str, tuple[str, int]] = {}
+    for text, value in section.items():
+        try:
+            tag = Tag.parse(text)
+        except TagError as error:
+            problems.add(value.line, error.message.removesuffix("."))
+            continue
+        if str(tag) in spelled:
+            first, line = spelled[str(tag)]
+            problems.add(value.line, f"{text} and {first} (line {line}) are the same tag; keep one of them")
+            continue
+        spelled[str(tag)] = (text, value.line)
+        recipes[str(tag)] = _recipe(problems, tag, value)
+    return recipes
+
+
+def _recipe(problems: Problems, tag: Tag, value: Value) -> Recipe | None:
+    if not isinstance(value.data, dict):
+        problems.add(value.line, f"the recipe of {tag} must be a mapping like {{provider: openai, dims: {tag.dims}}}")
+        return None
+    before = len(problems.found)
+    _refuse_unknown(problems, value.data, _RECIPE_FIELDS, "field")
+    known = {name: item for name, item in value.data.items() if name in _RECIPE_FIELDS}
+    plain = {name: item.plain() for name, item in known.items()}
+    for name, what in recipe_problems(tag, plain):
+        line = known[name].line if name in known else value.line
+        if name in _MAY_HOLD_SECRETS:
+            what = what.replace(repr(plain[name]), "its value")  # noqa: PLW2901
+        problems.add(line, f"the recipe of {tag}: {name}: {what}" if name else f"the recipe of {tag}: {what}")
+    try:
+        return Recipe.from_mapping(tag, plain) if len(problems.found) == before else None
+    except RecipeError as error:
+        problems.add(value.line, error.message.removesuffix("."))
+        return None
+
+
+class _CollectionReader:
+    """Reads one collection and notes what is wrong with it."""
+
+    def __init__(self, problems: Problems, name: str, value: Value, recipes: Mapping[str, Recipe | None]) -> None:
+        self._problems = problems
+        self._name = name
+        self._value = value
+        self._recipes = recipes
+
+    def read(self) -> Collection | None:
+        before = len(self._problems.found)
+        self._check_name()
+        data = self._fields()
+        values = {name: check(self, data[name].plain()) for name, check in _CHECKS.items() if name in data}
+        for name in ("source", "key", "text"):
+            if name not in data and isinstance(self._value.data, dict):
+                self._add("", f"{name} is missing")
+        if len(self._problems.found) > before:
+            return None
+        collection = Collection(self._name, **values)
+        self._check_together(collection)
+        return collection
+
+    def _fields(self) -> dict[str, Value]:
+        if not isinstance(self._value.data, dict):
+            self._add("", "must be a mapping with source, key and text")
+            return {}
+        _refuse_unknown(self._problems, self._value.data, tuple(_CHECKS), "field")
+        return self._value.data
+
+    def _add(self, field_name: str, what: str) -> None:
+        value = self._value.data.get(field_name) if isinstance(self._value.data, dict) else None
+        subject = f"collection {self._name}: {field_name}: " if field_name else f"collection {self._name}: "
+        self._problems.add(value.line if value is not None else self._value.line, subject + what)
+
+    def _check_name(self) -> None:
+        if _NAME.fullmatch(self._name) is None:
+            self._add("", "a name begins with a letter or _ and goes on with letters, digits, _, - and spaces")
+        if len(self._name.encode()) > MAX_NAME:
+            self._add("", f"the name has {len(self._name.encode())} bytes; at most {MAX_NAME} are allowed")
+
+    def _check_together(self, collection: Collection) -> None:
+        if collection.source[-1] in (f"{self._name}_vectors", f"{self._name}_live"):
+            self._add(
+                "source", f"{collection.source[-1]!r} is the name of an object that vecmig makes for this collection"
+            )
+        if collection.tag is not None and (what := index_problem(collection.storage, Tag.parse(collection.tag).dims)):
+            self._add("tag", what)
+
+    def source(self, value: object) -> tuple[str, ...]:
+        relation = parse_relation(value) if isinstance(value, str) else None
+        if relation is None:
+            self._add("source", f'{value!r} is not a table; write table, schema.table or "My Schema"."My Table"')
+        elif any(len(part.encode()) > 63 for part in relation):
+            self._add("source", "a name in PostgreSQL has at most 63 bytes")
+        return relation or ()
+
+    def key(self, value: object) -> tuple[str, ...]:
+        names = value if isinstance(value, list) else []
+        if not names or not all(isinstance(name, str) and name and "\0" not in name for name in names):
+            self._add("key", f"a list of column names is needed, like {self._key_example(value)}")
+            return ()
+        for name in dict.fromkeys(name for name in names if names.count(name) > 1):
+            self._add("key", f"names the column {name!r} more than once")
+        for name in dict.fromkeys(name for name in names if name in VECTOR_COLUMNS):
+            self._add("key", f"the vectors table has a column {name!r} of its own; rename it in a view, as the source")
+        return tuple(names)
+
+    @staticmethod
+    def _key_example(value: object) -> str:
+        return f"[{value}]" if isinstance(value, str) and value else "[id]; quote a name that YAML reads otherwise"
+
+    def text(self, value: object) -> str:
+        return self._sql("text", value, "an expression over the source's columns, like \"title || ' ' || body\"")
+
+    def where(self, value: object) -> str | None:
+        return None if value is None else self._sql("where", value, 'a condition, like "published", or null')
+
+    def _sql(self, name: str, value: object, example: str) -> str:
+        if not isinstance(value, str) or not value.strip():
+            self._add(name, f"SQL is needed: {example}")
+        elif what := fragment_problem(value.strip()):
+            self._add(name, what)
+        return value.strip() if isinstance(value, str) else ""
+
+    def tag(self, value: object) -> str | None:
+        if value is None:
+            return None
+        try:
+            tag = Tag.parse(value) if isinstance(value, str) else None
+        except TagError as error:
+            self._add("tag", error.message.removesuffix("."))
+            return None
+        if tag is None:
+            self._add("tag", f"{value!r} is not a tag")
+        elif str(tag) not in self._recipes:
+            self._add("tag", f"there is no recipe for it; add under tags: {_recipe_line(tag)}")
+        return None if tag is None else str(tag)
+
+    def choice(self, name: str, value: object, choices: tuple[str, ...]) -> str:
+        if value not in choices:
+            close = nearest(value, choices) if isinstance(value, str) else ""
+            hint = f"; did you mean {close}?" if close else ""
+            self._add(name, f"{value!r} is not one of {', '.join(choices)}{hint}")
+        return str(value)
+
+    def hnsw(self, value: object) -> Hnsw:
+        if not isinstance(value, dict):
+            self._add("hnsw", "a mapping like {m: 16, ef_construction: 64} is needed")
+            return Hnsw()
+        _refuse_unknown(self._problems, self._value.data["hnsw"].data, ("m", "ef_construction"), "field")
+        numbers = {name: number for name, number in value.items() if name in ("m", "ef_construction")}
+        for name, low, high in (("m", 2, 100), ("ef_construction", 4, 1000)):
+            number = numbers.get(name, low)
+            if not isinstance(number, int) or isinstance(number, bool) or not low <= number <= high:
+                self._add("hnsw", f"{name} is {number!r}; a whole number from {low} to {high} is needed")
+                return Hnsw()
+        hnsw = Hnsw(**numbers)
+        if hnsw.ef_construction < 2 * hnsw.m:
+            self._add("hnsw", f"ef_construction must be at least twice m, so {2 * hnsw.m} or more")
+        return hnsw
+
+
+def _choice(name: str, *choices: str) -> Callable[[_CollectionReader, object], str]:
+    return lambda reader, value: reader.choice(name, value, choices)
+
+
+#: The fields of a collection and what reads them.
+_CHECKS: Final[dict[str, Callable[[_CollectionReader, object], Any]]] = {
+    "source": _CollectionReader.source,
+    "key": _CollectionReader.key,
+    "text": _CollectionReader.text,
+    "where": _CollectionReader.where,
+    "storage": _choice("storage", *INDEX_DIMS),
+    "metric": _choice("metric", "cosine", "l2", "ip"),
+    "tag": _CollectionReader.tag,
+    "change_tracking": _choice("change_tracking", "triggers", "scan"),
+    "hnsw": _CollectionReader.hnsw,
+}

@@ -1,0 +1,135 @@
+"""Read YAML so that every value knows its line, and a key that stands twice is a problem instead of a silent loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vecmig.config.words import shown
+from vecmig.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A value of the file: plain data for a scalar, a list of values, or a dict of values by key."""
+
+    data: Any
+    #: The line on which its key stands, or itself where it has none; from 1.
+    line: int
+
+    def plain(self) -> Any:
+        """Give the value without its lines."""
+        if isinstance(self.data, dict):
+            return {key: value.plain() for key, value in self.data.items()}
+        if isinstance(self.data, list):
+            return [value.plain() for value in self.data]
+        return self.data
+
+
+@dataclass(slots=True)
+class Problems:
+    """Collects everything that is wrong with one file, to say it at once."""
+
+    path: Path
+    found: list[tuple[int, str]] = field(default_factory=list)
+
+    def add(self, line: int, what: str) -> None:
+        """Note a problem; ``what`` is a sentence without its full stop."""
+        self.found.append((line, what))
+
+    def raise_if_any(self) -> None:
+        """Raise one ConfigError with all problems, in the order of the file."""
+        found = sorted(set(self.found))
+        lines = [f"{shown(self.path)}:{line}: {what}{'' if what.endswith('?') else '.'}" for line, what in found]
+        if len(lines) == 1:
+            raise ConfigError(lines[0])
+        if lines:
+            raise ConfigError("\n  ".join([f"{shown(self.path)} has {len(lines)} problems:", *lines]))
+
+
+def read_yaml(problems: Problems) -> Value | None:
+    """Read ``problems.path``; None if it holds nothing but comments.
+
+    Raises:
+        ConfigError: the file is missing, unreadable, or not YAML.
+    """
+    path = problems.path
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except FileNotFoundError:
+        raise ConfigError(f"{shown(path)} does not exist.", hint="Run: vecmig init") from None
+    except OSError as error:
+        raise ConfigError(f"{shown(path)} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{shown(path)} is not UTF-8: byte {error.start} cannot be read.") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        raise ConfigError(f"{shown(path)}:{line}: this is not YAML: {error.problem or error.context}.") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{shown(path)}: this is not YAML: {str(error).splitlines()[0]}.") from None
+    return None if node is None else _Reader(problems).value(node, node.start_mark.line + 1)
+
+
+class _Reader:
+    """Turns composed nodes into values."""
+
+    def __init__(self, problems: Problems) -> None:
+        self._problems = problems
+        self._scalars = yaml.SafeLoader("")
+        self._open: set[int] = set()
+
+    def value(self, node: yaml.Node, line: int) -> Value:
+        if id(node) in self._open:
+            self._problems.add(line, "this alias stands inside the value that it names")
+            return Value(None, line)
+        self._open.add(id(node))
+        try:
+            return Value(self._data(node), line)
+        finally:
+            self._open.discard(id(node))
+
+    def _data(self, node: yaml.Node) -> Any:
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(item, item.start_mark.line + 1) for item in node.value]
+        return self._scalar(node)
+
+    def _scalar(self, node: yaml.Node) -> Any:
+        try:
+            return self._scalars.construct_object(node)
+        except (yaml.YAMLError, ValueError):
+            self._problems.add(node.start_mark.line + 1, f"{node.value!r} cannot be read as {node.tag}")
+            return None
+
+    def _mapping(self, node: yaml.MappingNode) -> dict[str, Value]:
+        own: dict[str, Value] = {}
+        merged: dict[str, Value] = {}
+        for key, item in node.value:
+            line = key.start_mark.line + 1
+            if key.tag == "tag:yaml.org,2002:merge":
+                merged = {**dict(self._merged(item, line)), **merged}
+                continue
+            name = key.value if isinstance(key, yaml.ScalarNode) else None
+            if name is None:
+                self._problems.add(line, "this key is not a text")
+            elif name in own:
+                self._problems.add(line, f"the key {name!r} stands here a second time; first in line {own[name].line}")
+            else:
+                own[name] = self.value(item, line)
+        return {**merged, **own}
+
+    def _merged(self, item: yaml.Node, line: int) -> Iterator[tuple[str, Value]]:
+        sources = item.value if isinstance(item, yaml.SequenceNode) else [item]
+        for source in reversed(sources):
+            data = self.value(source, line).data
+            if isinstance(data, dict):
+                yield from data.items()
+            else:
+                self._problems.add(line, "<<: must name a mapping")
