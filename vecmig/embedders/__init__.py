@@ -1,0 +1,65 @@
+"""Embedders: what turns texts into the vectors of a tag, one module for each provider."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from vecmig.embedders.base import (
+    BaseEmbedder,
+    Embedder,
+    Kind,
+    Retry,
+    cut_to_limit,
+    estimated_tokens,
+    over_limit,
+    row_problems,
+)
+from vecmig.errors import RecipeError
+from vecmig.tags import PROVIDERS, Recipe
+
+__all__ = [
+    "BaseEmbedder",
+    "Embedder",
+    "Kind",
+    "Retry",
+    "cut_to_limit",
+    "estimated_tokens",
+    "open_embedder",
+    "over_limit",
+    "row_problems",
+]
+
+
+def open_embedder(
+    tag: str, recipe: Recipe, *, environ: Mapping[str, str] = os.environ, retry: Retry | None = None
+) -> Embedder:
+    """Open the embedder of a tag; its provider is imported only now.
+
+    Args:
+        tag: The tag, for messages.
+        recipe: What makes its vectors.
+        environ: Where keys, and variables in ``base_url``, are looked up.
+        retry: How failures are tried again; else six attempts.
+
+    Raises:
+        RecipeError: the provider is not installed, or cannot do what the recipe says.
+        TerminalEmbedderError: there is no key.
+    """
+    if recipe.provider == "openai":
+        from vecmig.embedders.openai import OpenAIEmbedder
+
+        return OpenAIEmbedder(tag, recipe, environ=environ, retry=retry)
+    if recipe.provider == "wordllama":
+        from vecmig.embedders.wordllama import WordllamaEmbedder
+
+        return WordllamaEmbedder(tag, recipe, retry=retry)
+    if recipe.provider == "python":
+        from vecmig.embedders.callable import CallableEmbedder
+
+        return CallableEmbedder(tag, recipe, retry=retry)
+    if recipe.provider == "sentence-transformers":
+        from vecmig.embedders.sentence_transformers import SentenceTransformersEmbedder
+
+        return SentenceTransformersEmbedder(tag, recipe, retry=retry)
+    raise RecipeError(f"{recipe.provider!r} is not a provider; there are {', '.join(PROVIDERS)}.")

@@ -1,0 +1,273 @@
+"""What every embedder has in common: prompts, limits, retrying, and checks of what a provider gives back."""
+
+from __future__ import annotations
+
+import re
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Protocol, cast
+
+import numpy as np
+import tenacity
+from numpy.typing import NDArray
+
+from vecmig.errors import PoisonInputError, RecipeError, TerminalEmbedderError, TransientEmbedderError, UsageError
+from vecmig.tags import Recipe
+
+Kind = Literal["document", "query"]
+Vectors = NDArray[np.float32]
+
+#: How far the length of a normalised vector may be from 1; servers that compute in half precision reach 0.002.
+NORM_TOLERANCE: Final = 0.01
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+class Embedder(Protocol):
+    """Turns texts into the vectors of one tag."""
+
+    recipe: Recipe
+    #: Most texts, and most tokens, in one call; None for no limit.
+    max_batch: int
+    max_batch_tokens: int | None
+    #: Most tokens in one text, its prompt included; None where it is not known.
+    max_input_tokens: int | None
+
+    def embed_documents(self, texts: Sequence[str]) -> Vectors:
+        """Embed records; gives (n, dims)."""
+
+    def embed_queries(self, texts: Sequence[str]) -> Vectors:
+        """Embed questions; gives (n, dims)."""
+
+    def count_tokens(self, text: str) -> int:
+        """Count, or where the tokenizer is not local estimate, the tokens of a text."""
+
+    def close(self) -> None:
+        """Let go of connections and models."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How a provider that is busy is tried again: waits of random length that grow, or what Retry-After asks for."""
+
+    attempts: int = 6
+    #: Upper bound of the first wait, doubled each time, and of every wait; in seconds.
+    first: float = 0.5
+    most: float = 30.0
+    #: A longer Retry-After, in seconds, ends the run instead of holding it.
+    longest_retry_after: float = 120.0
+    sleep: Callable[[float], None] = time.sleep
+    #: Told of each failure that is tried again, and of the seconds until then.
+    notify: Callable[[TransientEmbedderError, float], None] = lambda _error, _seconds: None
+
+    def run(self, work: Callable[[], Vectors]) -> Vectors:
+        """Run ``work`` until it stops raising TransientEmbedderError or the attempts are used up.
+
+        Raises:
+            TransientEmbedderError: the last failure, with the number of attempts in its message.
+        """
+        attempts = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(TransientEmbedderError),
+            wait=self._wait,
+            stop=self._stop,
+            sleep=self.sleep,
+            before_sleep=self._before_sleep,
+            retry_error_callback=_give_up,
+        )
+        return attempts(work)
+
+    def _wait(self, state: tenacity.RetryCallState) -> float:
+        random = tenacity.wait_random_exponential(multiplier=self.first, max=self.most)(state)
+        return max(random, _failure(state).retry_after or 0.0)
+
+    def _stop(self, state: tenacity.RetryCallState) -> bool:
+        too_long = (_failure(state).retry_after or 0.0) > self.longest_retry_after
+        return too_long or state.attempt_number >= self.attempts
+
+    def _before_sleep(self, state: tenacity.RetryCallState) -> None:
+        self.notify(_failure(state), state.upcoming_sleep)
+
+
+def _failure(state: tenacity.RetryCallState) -> TransientEmbedderError:
+    assert state.outcome is not None
+    return cast(TransientEmbedderError, state.outcome.exception())
+
+
+def _give_up(state: tenacity.RetryCallState) -> Vectors:
+    error = _failure(state)
+    times = "once" if state.attempt_number == 1 else f"{state.attempt_number} times in a row"
+    wait = "" if error.retry_after is None else f" and asks to wait {error.retry_after:g} s"
+    raise TransientEmbedderError(
+        f"{error.message} It failed {times}{wait}.", retry_after=error.retry_after, state=error.state, hint=error.hint
+    ) from error
+
+
+class BaseEmbedder(ABC):
+    """Applies the recipe's prompts, retries, and verifies or normalises; a provider adds ``_request``.
+
+    It may be called from several threads at once.
+    """
+
+    #: The provider's own limit, which ``max_batch`` of the recipe replaces.
+    default_max_batch: int = 256
+
+    def __init__(self, tag: str, recipe: Recipe, *, retry: Retry | None = None) -> None:
+        self.tag = tag
+        self.recipe = recipe
+        self.retry = retry or Retry()
+        self.max_batch = recipe.service.max_batch or self.default_max_batch
+        self.max_batch_tokens = recipe.service.max_batch_tokens
+        self.max_input_tokens: int | None = None
+
+    @abstractmethod
+    def _request(self, texts: list[str], kind: Kind) -> NDArray[Any]:
+        """Embed texts that are ready to send: prompts applied, none blank."""
+
+    def embed_documents(self, texts: Sequence[str]) -> Vectors:
+        """Embed records as the recipe says.
+
+        Args:
+            texts: At most ``max_batch`` of them, none blank.
+
+        Returns:
+            float32 of shape (n, dims), in the order of the texts. A row that ``row_problems`` names is as the
+            provider gave it; every other row is normalised, or was found to be, where the tag says norm-l2.
+
+        Raises:
+            PoisonInputError: the provider refuses one of the texts, or one is blank.
+            TransientEmbedderError: the provider failed in every attempt.
+            TerminalEmbedderError: no attempt would help, or the answer does not fit the recipe.
+        """
+        if any(not text.strip() for text in texts):
+            raise PoisonInputError("A blank text cannot be embedded.")
+        return self._embed([with_prompt(self.recipe.document_prompt, text) for text in texts], "document")
+
+    def embed_queries(self, texts: Sequence[str]) -> Vectors:
+        """Embed questions as the recipe says; like ``embed_documents``, but a blank one is a UsageError."""
+        if any(not text.strip() for text in texts):
+            raise UsageError("A blank question cannot be embedded.")
+        if any("\ud800" <= character <= "\udfff" for text in texts for character in text):
+            # So arguments of the command line arrive whose bytes are not UTF-8.
+            raise UsageError("The question is not valid UTF-8.")
+        return self._embed([with_prompt(self.recipe.query_prompt, text) for text in texts], "query")
+
+    def _embed(self, texts: list[str], kind: Kind) -> Vectors:
+        if len(texts) > self.max_batch:
+            raise ValueError(f"{len(texts)} texts in one call; {self.tag} takes at most {self.max_batch}")
+        if not texts:
+            return np.empty((0, self.recipe.dims), dtype=np.float32)
+        return self.retry.run(lambda: verified(self.recipe, self._request(texts, kind), len(texts)))
+
+    def count_tokens(self, text: str) -> int:
+        """Estimate the tokens of a text, rather above than below."""
+        return estimated_tokens(text)
+
+    def close(self) -> None:  # noqa: B027  # most providers hold nothing
+        """Let go of what the provider holds."""
+
+
+def with_prompt(prompt: str, text: str) -> str:
+    """Put ``text`` into a prompt; braces in it mean nothing."""
+    return prompt.replace("{text}", text)
+
+
+def estimated_tokens(text: str) -> int:
+    """Estimate tokens at three bytes each: above the four of English prose, and about right for other scripts."""
+    return -(-len(text.encode("utf-8", "surrogatepass")) // 3)
+
+
+def over_limit(embedder: Embedder, text: str) -> int | None:
+    """Return the number of tokens of a record's text, prompt included, if the provider takes fewer; else None."""
+    limit = embedder.max_input_tokens
+    if limit is None:
+        return None
+    count = embedder.count_tokens(with_prompt(embedder.recipe.document_prompt, text))
+    return count if count > limit else None
+
+
+def cut_to_limit(embedder: Embedder, text: str) -> str:
+    """Return the longest beginning of a record's text that the provider takes.
+
+    Raises:
+        PoisonInputError: not even its first character fits, because of the prompt.
+    """
+    if over_limit(embedder, text) is None:
+        return text
+    fits, too_long = 0, len(text)
+    while too_long - fits > 1:
+        middle = (fits + too_long) // 2
+        fits, too_long = (middle, too_long) if over_limit(embedder, text[:middle]) is None else (fits, middle)
+    if not text[:fits].strip():
+        raise PoisonInputError("The document prompt leaves no room for the text.")
+    return text[:fits]
+
+
+def row_problems(vectors: NDArray[Any]) -> dict[int, str]:
+    """Say, by row, why a vector cannot be stored or found; the other rows are good."""
+    finite = np.isfinite(vectors).all(axis=1)
+    norms = np.linalg.norm(np.where(finite[:, None], vectors, 1).astype(np.float64), axis=1)
+    problems = {int(row): "the vector holds NaN or infinity" for row in np.flatnonzero(~finite)}
+    return problems | {int(row): "the vector has zero norm" for row in np.flatnonzero(norms == 0)}
+
+
+def verified(recipe: Recipe, answer: NDArray[Any], count: int) -> Vectors:
+    """Check an answer against the recipe and normalise it as that says.
+
+    Raises:
+        TerminalEmbedderError: wrong number of vectors or of dimensions, or not normalised under ``normalise: verify``.
+    """
+    if answer.ndim != 2 or len(answer) != count:
+        raise TerminalEmbedderError(
+            f"The provider {recipe.provider} gave an array of shape {answer.shape} "
+            f"for {count} texts of {recipe.model}; it must be ({count}, {recipe.dims})."
+        )
+    if answer.shape[1] != recipe.dims:
+        raise wrong_dims(recipe, answer.shape[1])
+    with np.errstate(over="ignore"):
+        vectors = np.array(answer, dtype=np.float32)
+    return _normalised(recipe, vectors)
+
+
+def wrong_dims(recipe: Recipe, dims: int, hint: str = "") -> TerminalEmbedderError:
+    """Say that the provider's vectors have another number of dimensions than the tag."""
+    return TerminalEmbedderError(
+        f"The provider {recipe.provider} gave vectors of {dims} dimensions for {recipe.model}; "
+        f"the tag says {recipe.dims}.",
+        hint=hint or f"If {dims} is right, make a new tag with dim-{dims}",
+    )
+
+
+def _normalised(recipe: Recipe, vectors: Vectors) -> Vectors:
+    if recipe.normalise == "none":
+        return vectors
+    good = np.ones(len(vectors), dtype=bool)
+    good[list(row_problems(vectors))] = False
+    norms = np.linalg.norm(vectors[good].astype(np.float64), axis=1)
+    if recipe.normalise == "apply":
+        vectors[good] = vectors[good] / norms[:, None]
+    elif norms.size and (worst := float(norms[np.abs(norms - 1).argmax()])) and abs(worst - 1) > NORM_TOLERANCE:
+        raise TerminalEmbedderError(
+            f"The provider {recipe.provider} gave a vector of length {worst:.3g} for {recipe.model}; "
+            "the recipe says that it normalises (normalise: verify).",
+            hint="Make a new tag whose recipe says normalise: apply",
+        )
+    return vectors
+
+
+def expanded(text: str, environ: Mapping[str, str], what: str) -> str:
+    """Replace ``${NAME}`` by the variable's value.
+
+    Raises:
+        RecipeError: the variable is not set.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        if not environ.get(match[1]):
+            raise RecipeError(
+                f"{what} needs the environment variable {match[1]}, which is not set.",
+                hint=f"Set it: export {match[1]}=…",
+            )
+        return environ[match[1]]
+
+    return _VARIABLE.sub(value, text)

@@ -1,0 +1,217 @@
+"""Vectors from OpenAI, or from any server that speaks its protocol."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import numpy as np
+import openai
+from numpy.typing import NDArray
+from semantic_text_splitter import TextSplitter
+
+from vecmig.embedders.base import BaseEmbedder, Kind, Retry, estimated_tokens, expanded, wrong_dims
+from vecmig.embedders.openai_errors import classified, without_key
+from vecmig.errors import PoisonInputError, RecipeError, TerminalEmbedderError, TransientEmbedderError
+from vecmig.tags import Recipe
+
+OPENAI_URL: Final = "https://api.openai.com/v1"
+#: OpenAI's own limits: inputs and tokens in one request, tokens in one input.
+MAX_BATCH: Final = 2048
+MAX_BATCH_TOKENS: Final = 300_000
+MAX_INPUT_TOKENS: Final = 8192
+_MODELS: Final = re.compile(r"text-embedding-(3-small|3-large|ada-002)")
+#: Beyond this many times the limit, the beginning of a text tells whether the whole is over it.
+_TELLING: Final = 8
+
+
+class OpenAIEmbedder(BaseEmbedder):
+    """One model on one server. The SDK's own retrying is off: ``Retry`` has it."""
+
+    def __init__(self, tag: str, recipe: Recipe, *, environ: Mapping[str, str], retry: Retry | None = None) -> None:
+        url = _base_url(recipe, environ)
+        self._at_openai = urlsplit(url).hostname == "api.openai.com"
+        # Other servers take fewer inputs, and some of them refuse a batch instead of saying how many.
+        self.default_max_batch = MAX_BATCH if self._at_openai else 128
+        super().__init__(tag, recipe, retry=retry)
+        self._known_model = _MODELS.fullmatch(recipe.model) is not None
+        if self._known_model:
+            self.max_batch_tokens = self.max_batch_tokens or MAX_BATCH_TOKENS
+            self.max_input_tokens = MAX_INPUT_TOKENS
+        self._format = recipe.service.encoding_format or ("base64" if self._at_openai else "float")
+        self._service = f"The provider at {url}"
+        self._key = self._find_key(environ)
+        self._accepted = False
+        self._client = openai.OpenAI(
+            api_key=self._key or "none",
+            base_url=url,
+            timeout=recipe.service.timeout,
+            max_retries=0,
+        )
+
+    def _find_key(self, environ: Mapping[str, str]) -> str:
+        name = self.recipe.service.api_key_env
+        key = environ.get(name, "").strip()
+        if not key and self._at_openai:
+            raise TerminalEmbedderError(
+                f"{self._service} wants a key, and the variable {name} is not set.", hint=f"Set it: export {name}=…"
+            )
+        if not (key.isascii() and key.isprintable()):
+            raise TerminalEmbedderError(f"The variable {name} holds characters that cannot be in a key.")
+        return key
+
+    def _request(self, texts: list[str], kind: Kind) -> NDArray[Any]:  # noqa: ARG002  # the prompts tell them apart
+        try:
+            answer = self._post(texts)
+        except PoisonInputError as error:
+            self._blame_input(error)
+            raise
+        self._accepted = True
+        return answer
+
+    def _blame_input(self, error: PoisonInputError) -> None:
+        """Make sure that it is the input: a server that refuses everything must not cost a request for each record."""
+        if self._accepted:
+            return
+        try:
+            self._post(["vecmig"])
+        except PoisonInputError:
+            raise TerminalEmbedderError(
+                error.message.replace("refuses an input", "refuses every input"),
+                hint="Check model, dims and base_url in the recipe",
+            ) from error
+        self._accepted = True
+
+    def _post(self, texts: list[str]) -> NDArray[Any]:
+        dimensions = self.recipe.dims if self.recipe.model.startswith("text-embedding-3") else openai.omit
+        try:
+            # The raw answer: the SDK's model of it costs a Python object for each number.
+            response = self._client.embeddings.with_raw_response.create(
+                input=texts,
+                model=self.recipe.model,
+                dimensions=dimensions,
+                encoding_format=self._format,
+                # A server without keys is sent none, rather than an invented one.
+                extra_headers=None if self._key else {"Authorization": openai.omit},
+            )
+        except openai.OpenAIError as error:
+            raise classified(
+                error, service=self._service, key=self._key, key_env=self.recipe.service.api_key_env
+            ) from error
+        return _Answer(self.recipe, self._service, self._key).vectors(response.content, len(texts))
+
+    def count_tokens(self, text: str) -> int:
+        """Estimate the tokens of a text, but so that the estimate is over the input limit only if the text is."""
+        estimate = estimated_tokens(text)
+        limit = self.max_input_tokens
+        if limit is None or len(text.encode("utf-8", "surrogatepass")) <= limit:
+            return estimate
+        return max(estimate, limit + 1) if _is_over(text, self.recipe.model, limit) else min(estimate, limit)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+
+def _base_url(recipe: Recipe, environ: Mapping[str, str]) -> str:
+    written = recipe.service.base_url
+    if written is None:
+        return OPENAI_URL
+    url = expanded(written, environ, f"base_url {written}").rstrip("/")
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc
+    except ValueError:
+        sound = False
+    if not sound:
+        raise RecipeError(
+            f"base_url {written} is not an http or https address without a user and password.",
+            hint="Write it like http://localhost:8080/v1",
+        )
+    return url
+
+
+def _is_over(text: str, model: str, limit: int) -> bool:
+    splitter = TextSplitter.from_tiktoken_model(model, limit, trim=False)
+    beginning = text[: limit * _TELLING]
+    if len(text) > len(beginning) and len(splitter.chunks(beginning)) > 1:
+        return True
+    return len(splitter.chunks(text)) > 1
+
+
+def _is_place(index: object) -> bool:
+    return isinstance(index, int) and not isinstance(index, bool)
+
+
+class _Answer:
+    """Reads the body of an answer and believes none of it."""
+
+    def __init__(self, recipe: Recipe, service: str, key: str) -> None:
+        self._recipe = recipe
+        self._service = service
+        self._key = key
+
+    def vectors(self, body: bytes, count: int) -> NDArray[Any]:
+        rows = self._rows(self._json(body), count)
+        try:
+            vectors = [self._vector(row["embedding"]) for row in rows]
+        except (KeyError, TypeError, ValueError, binascii.Error) as error:
+            raise TerminalEmbedderError(
+                f"{self._service} gave an embedding that is neither numbers nor base64.",
+                hint="Try encoding_format: float in the recipe",
+            ) from error
+        self._check_dims(vectors)
+        return np.stack(vectors)
+
+    def _json(self, body: bytes) -> Any:
+        try:
+            return json.loads(body)
+        except ValueError as error:
+            html = body.lstrip()[:1] == b"<"
+            what = "answered with a web page instead of JSON" if html else "answered with JSON that breaks off"
+            raise TransientEmbedderError(
+                f"{self._service} {what}.", hint="Check base_url: many servers want /v1 at its end" if html else ""
+            ) from error
+
+    def _rows(self, answer: Any, count: int) -> list[Mapping[str, Any]]:
+        rows = answer.get("data") if isinstance(answer, Mapping) else None
+        if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
+            raise TerminalEmbedderError(
+                f"{self._service} gave an answer without embeddings{self._stated(answer)}.",
+                hint="Check base_url and model in the recipe",
+            )
+        by_place = {
+            row.get("index", place): row for place, row in enumerate(rows) if _is_place(row.get("index", place))
+        }
+        if len(rows) != count or by_place.keys() != set(range(count)):
+            raise TerminalEmbedderError(
+                f"{self._service} gave {len(rows)} embeddings for {count} texts, or did not number them from 0.",
+                hint="Lower max_batch in the recipe if the server takes fewer inputs",
+            )
+        return [by_place[place] for place in range(count)]
+
+    def _stated(self, answer: Any) -> str:
+        error = answer.get("error") if isinstance(answer, Mapping) else None
+        text = error.get("message") if isinstance(error, Mapping) else error
+        return f": {without_key(text, self._key)[:300]}" if isinstance(text, str) else ""
+
+    def _vector(self, embedding: Any) -> NDArray[Any]:
+        if isinstance(embedding, str):
+            return np.frombuffer(base64.b64decode(embedding, validate=True), dtype="<f4")
+        vector = np.array(embedding, dtype=np.float64)
+        if vector.ndim != 1:
+            raise ValueError(vector.shape)
+        return vector
+
+    def _check_dims(self, vectors: list[NDArray[Any]]) -> None:
+        for vector in vectors:
+            if vector.size != self._recipe.dims:
+                # Some servers wrongly encode one byte for each number, which is then read as a quarter of the numbers.
+                quarter = vector.dtype == np.dtype("<f4") and vector.size * 4 == self._recipe.dims
+                hint = "Write encoding_format: float in the recipe: this server's base64 is broken" if quarter else ""
+                raise wrong_dims(self._recipe, vector.size, hint)

@@ -1,0 +1,127 @@
+"""What a failed request to an OpenAI-compatible server means: try again, stop, or set an input aside."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import openai
+
+from vecmig.errors import EmbedderError, PoisonInputError, TerminalEmbedderError, TransientEmbedderError
+
+#: Codes that come as a 429 but that no waiting cures.
+_NO_MONEY: Final = frozenset(
+    {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "access_terminated"}
+)
+_BUSY: Final = frozenset({408, 409, 425, 429})
+_REFUSED_INPUT: Final = frozenset({400, 413, 422})
+#: Parameters that are the recipe's doing, and codes that blame it; an input is not at fault.
+_OWN_PARAMETERS: Final = frozenset({"model", "dimensions", "encoding_format"})
+_OWN_CODES: Final = frozenset({"model_not_found", "invalid_model", "unsupported_parameter", "unsupported_value"})
+_KEY_LIKE: Final = re.compile(r"\b(sk|pk|key)-[\w*.-]{4,}")
+_LONGEST_REASON: Final = 300
+
+
+def classified(error: openai.OpenAIError, *, service: str, key: str, key_env: str) -> EmbedderError:
+    """Turn the SDK's exception into ours, by its class, status and error code.
+
+    Args:
+        error: What the SDK raised.
+        service: The server as messages name it.
+        key: The key in use, to keep it out of messages.
+        key_env: The variable that holds it.
+    """
+    if isinstance(error, openai.APITimeoutError):
+        return TransientEmbedderError(f"{service} did not answer in time.", hint="Raise timeout: in the recipe")
+    if isinstance(error, openai.APIStatusError):
+        return _Status(error, service, key, key_env).classified()
+    if isinstance(error, openai.APIConnectionError):
+        cause = type(error.__cause__ or error).__name__
+        return TransientEmbedderError(f"{service} cannot be reached: {cause}.", hint="Check base_url and the network")
+    return TerminalEmbedderError(f"{service}: {type(error).__name__}: {without_key(str(error), key)}")
+
+
+def without_key(text: str, key: str) -> str:
+    """Take the key, and whatever looks like one, out of a text."""
+    return _KEY_LIKE.sub("***", text.replace(key, "***") if key else text)
+
+
+class _Status:
+    """An answer with a status from 400."""
+
+    def __init__(self, error: openai.APIStatusError, service: str, key: str, key_env: str) -> None:
+        self._error = error
+        self._service = service
+        self._key_env = key_env
+        self._has_key = bool(key)
+        self._body = error.body if isinstance(error.body, Mapping) else {}
+        self._reason = without_key(_reason(error.body), key)
+
+    def classified(self) -> EmbedderError:
+        status = self._error.status_code
+        if {self._word("code"), self._word("type")} & _NO_MONEY:
+            return TerminalEmbedderError(
+                self._says("has no quota left"), hint="Add credit, then run the same command: it goes on from here"
+            )
+        if status in _BUSY or status >= 500:
+            what = "failed" if status >= 500 else "is busy"
+            return TransientEmbedderError(self._says(what), retry_after=retry_after(self._error.response.headers))
+        if status in _REFUSED_INPUT and not self._blames_recipe():
+            return PoisonInputError(self._says("refuses an input"))
+        return TerminalEmbedderError(self._says(self._refusal(status)), hint=self._hint(status))
+
+    def _blames_recipe(self) -> bool:
+        return self._word("param") in _OWN_PARAMETERS or self._word("code") in _OWN_CODES
+
+    def _word(self, name: str) -> str:
+        """Return a field of the error, which other servers fill with numbers, lists, or nothing."""
+        value = self._body.get(name)
+        return value if isinstance(value, str) else ""
+
+    def _refusal(self, status: int) -> str:
+        return {
+            401: "refuses the key" if self._has_key else "wants a key",
+            403: "does not let this key in",
+            404: "does not know the model or the address",
+        }.get(status, "refuses the request")
+
+    def _hint(self, status: int) -> str:
+        if status in (401, 403):
+            return f"Check the variable {self._key_env}" + ("" if self._has_key else ", which is not set")
+        return "Check base_url and model in the recipe"
+
+    def _says(self, what: str) -> str:
+        reason = f": {self._reason.rstrip('.')}" if self._reason else ""
+        return f"{self._service} {what} (HTTP {self._error.status_code}){reason}."
+
+
+def _reason(body: Any) -> str:
+    """Find the sentence in an error's body; servers put it in different places."""
+    while isinstance(body, Mapping | list) and body:
+        if isinstance(body, list):
+            body = body[0]
+        else:
+            body = next((body[name] for name in ("message", "error", "detail", "msg") if body.get(name)), "")
+    text = " ".join(body.split()) if isinstance(body, str) else ""
+    # A proxy's page of HTML explains nothing.
+    return "" if text.startswith("<") else text[:_LONGEST_REASON]
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Read how many seconds the server asks to wait: ``retry-after-ms``, or ``Retry-After`` in seconds or as a date."""
+    if (milliseconds := _number(headers.get("retry-after-ms"))) is not None:
+        return milliseconds / 1000
+    text = headers.get("retry-after")
+    if text is None or (seconds := _number(text)) is not None:
+        return None if text is None else seconds
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except ValueError:
+        return None
+
+
+def _number(text: str | None) -> float | None:
+    return float(text) if text is not None and re.fullmatch(r"\s*\d+(\.\d+)?\s*", text) else None
