@@ -1,0 +1,201 @@
+"""What can be wrong with revisions and with the words that name them; each error carries its data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from vecmig.errors import ScriptError
+
+_GRAMMAR = "A revision is named by its id or the start of it, head, base, label@head, or relative: +1, -1, id+2."
+
+
+def listed(names: Iterable[str], limit: int = 8) -> str:
+    """Join names with commas, and say how many more there are after ``limit`` of them."""
+    known = list(names)
+    more = f" and {len(known) - limit} more" if len(known) > limit else ""
+    return ", ".join(known[:limit]) + more
+
+
+class GraphError(ScriptError):
+    """The scripts do not form a graph: nothing can be resolved until a script is corrected."""
+
+
+class InvalidName(GraphError):
+    """A revision id or a branch label cannot be told from the rest of the grammar."""
+
+    def __init__(self, name: str, what: str, why: str, where: str = "") -> None:
+        self.name = name
+        super().__init__(
+            f"{_in(where)}{name!r} cannot be a {what}: {why}.",
+            hint="Use letters, digits and underscores, and none of the words head, heads, base, current.",
+        )
+
+
+class DuplicateRevision(GraphError):
+    """Two scripts have the same revision id."""
+
+    def __init__(self, revision: str, places: Sequence[str] = ()) -> None:
+        self.revision = revision
+        self.places = tuple(places)
+        where = f": {' and '.join(place for place in places if place)}" if any(places) else ""
+        super().__init__(f"Revision {revision} is defined twice{where}.", hint="Give one of them an id of its own.")
+
+
+class DuplicateLabel(GraphError):
+    """A branch label is the name of another revision or branch already."""
+
+    def __init__(self, label: str, revision: str, used_by: str) -> None:
+        self.label = label
+        self.revision = revision
+        self.used_by = used_by
+        super().__init__(
+            f"The branch label {label!r} of revision {revision} is already used by revision {used_by}.",
+            hint="Labels must be unique; give this branch another branch_labels.",
+        )
+
+
+class MissingRevision(GraphError):
+    """A script refers to a revision that no script defines."""
+
+    def __init__(self, revision: str, referrer: str, attribute: str, where: str = "") -> None:
+        self.revision = revision
+        self.referrer = referrer
+        self.attribute = attribute
+        super().__init__(
+            f"{_in(where)}revision {referrer} names {revision!r} as {attribute}, but no script defines it.",
+            hint=f"Restore the script of {revision}, or correct {attribute} (whole ids only).",
+        )
+
+
+class CycleDetected(GraphError):
+    """Revisions follow, or depend on, each other in a circle."""
+
+    def __init__(self, revisions: Sequence[str], *, dependencies: bool) -> None:
+        self.revisions = tuple(revisions)
+        self.dependencies = dependencies
+        names = "down_revision or depends_on" if dependencies else "down_revision"
+        super().__init__(
+            f"The revisions {' -> '.join(revisions)} form a circle by their {names}.",
+            hint=f"Correct {names} in one of these scripts.",
+        )
+
+
+class ResolutionError(ScriptError):
+    """A name does not lead to the revision it should lead to."""
+
+    def __init__(self, argument: str, message: str, *, hint: str = _GRAMMAR) -> None:
+        self.argument = argument
+        super().__init__(message, hint=hint)
+
+
+class UnknownRevision(ResolutionError):
+    """No revision or branch has this name."""
+
+    def __init__(self, argument: str) -> None:
+        super().__init__(argument, f"There is no revision or branch {argument!r}.", hint="To see them: vecmig history")
+
+
+class UnknownBranch(ResolutionError):
+    """The word before ``@`` names no branch."""
+
+    def __init__(self, argument: str) -> None:
+        super().__init__(argument, f"There is no branch {argument!r}.", hint="To see the labels: vecmig heads -v")
+
+
+class UnknownCurrent(ResolutionError):
+    """The database is at a revision that no script here defines."""
+
+    def __init__(self, argument: str) -> None:
+        super().__init__(
+            argument,
+            f"The database is at revision {argument!r}, which no script here defines.",
+            hint="Check out the commit that has this script, or restore it.",
+        )
+
+
+class AmbiguousRevision(ResolutionError):
+    """Several names start with the given characters."""
+
+    def __init__(self, argument: str, matches: Sequence[str]) -> None:
+        self.matches = tuple(matches)
+        message = f"{argument!r} could be {listed(matches)}."
+        super().__init__(argument, message, hint="Write more characters of the one that is meant.")
+
+
+class NotOnBranch(ResolutionError):
+    """``label@revision`` where the revision is not on that branch."""
+
+    def __init__(self, argument: str, branch: str) -> None:
+        self.branch = branch
+        message = f"Revision {argument} is not on the branch {branch!r}."
+        super().__init__(argument, message, hint=f"To see what is: vecmig history -r {branch}@base:{branch}@head")
+
+
+class MultipleHeads(ResolutionError):
+    """``head`` where there is more than one."""
+
+    def __init__(self, argument: str, heads: Sequence[str]) -> None:
+        self.heads = tuple(heads)
+        super().__init__(
+            argument,
+            f"{argument!r} is ambiguous: there are {len(heads)} heads, {listed(heads)}.",
+            hint="Join them with: vecmig merge heads   (or name one of them; `heads` means all)",
+        )
+
+
+class OutOfRange(ResolutionError):
+    """A relative target leads beyond the first or the last revision."""
+
+    def __init__(self, argument: str, detail: str = "it leads beyond the first or last revision") -> None:
+        super().__init__(argument, f"{argument!r} leads nowhere: {detail}.", hint="To see the order: vecmig history")
+
+
+class AmbiguousStep(ResolutionError):
+    """A relative target comes to a place where the history forks, or starts from several revisions."""
+
+    def __init__(self, argument: str, choices: Sequence[str]) -> None:
+        self.choices = tuple(choices)
+        super().__init__(
+            argument,
+            f"{argument!r} is ambiguous: it could mean {listed(choices)}.",
+            hint="Name the revision, or the branch as in label@+1.",
+        )
+
+
+class OverlappingTargets(ResolutionError):
+    """Of several revisions, one is an ancestor of another."""
+
+    def __init__(self, revision: str, others: Sequence[str]) -> None:
+        self.others = tuple(others)
+        message = f"Revision {revision} already includes {listed(others)}."
+        super().__init__(revision, message, hint=f"Name {revision} alone.")
+
+
+class NotInRange(ResolutionError):
+    """``a:b`` where a is not an ancestor of b."""
+
+    def __init__(self, lower: str, upper: str) -> None:
+        self.lower = lower
+        self.upper = upper
+        super().__init__(
+            f"{lower}:{upper}",
+            f"Revision {lower} is not an ancestor of {upper}.",
+            hint="Write the older revision first: vecmig history -r older:newer",
+        )
+
+
+class NotApplied(ResolutionError):
+    """A downgrade to a revision that the database has not reached, or not on this branch."""
+
+    def __init__(self, argument: str, current: Sequence[str]) -> None:
+        self.current = tuple(current)
+        at = listed(current) or "base"
+        super().__init__(
+            argument,
+            f"A downgrade cannot lead to {argument!r}: it is not below the current revision, {at}.",
+            hint="To see where the database is: vecmig current",
+        )
+
+
+def _in(where: str) -> str:
+    return f"{where}: " if where else ""

@@ -1,0 +1,316 @@
+"""Writing new revisions: what they follow, which tags they lead between, and how their files are called."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from vecmig.config import Collections, shown
+from vecmig.errors import ScriptError
+from vecmig.script.directory import ScriptDirectory
+from vecmig.script.errors import InvalidName, listed
+from vecmig.script.graph import Graph, Revision
+from vecmig.script.script import Script
+from vecmig.script.template import SUFFIX, docstring, literal, render, template_folder, write_all_new
+from vecmig.tags import Tag
+
+#: Narrower than what is read: a new id is part of a file name and of relative names such as id+1.
+_NEW_ID = re.compile(r"[A-Za-z0-9_]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How a new revision is to be placed in the graph; the options of ``vecmig revision``, in its words."""
+
+    message: str = ""
+    #: What it follows: names of the grammar.
+    head: tuple[str, ...] = ("head",)
+    #: Whether it may follow a revision that others follow already.
+    splice: bool = False
+    branch_labels: tuple[str, ...] = ()
+    #: None for a random id.
+    rev_id: str | None = None
+    depends_on: tuple[str, ...] = ()
+    #: None for where the parent is, or for the only version location.
+    version_path: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A collection that is to go from one tag to another; both canonical, the old one None for the first."""
+
+    collection: str
+    old_tag: str | None
+    new_tag: str
+
+    @property
+    def message(self) -> str:
+        """What a revision that makes this move is called unless told otherwise."""
+        new = Tag.parse(self.new_tag)
+        if self.old_tag is None:
+            return f"{self.collection}: first tag, {new.dims} dimensions"
+        old = Tag.parse(self.old_tag)
+        if (old.model, old.version) != (new.model, new.version):
+            return f"{self.collection}: {old.model} to {new.model}"
+        if old.dims != new.dims:
+            return f"{self.collection}: {old.dims} to {new.dims} dimensions"
+        return f"{self.collection}: {self.old_tag.partition('/')[2]} to {self.new_tag.partition('/')[2]}"
+
+
+_Kind = Literal["script", "empty", "merge"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A revision that is decided and not yet written."""
+
+    revision: Revision
+    kind: _Kind
+    message: str
+    folder: Path
+    move: Move | None = None
+    created: datetime = field(default_factory=lambda: datetime.now().replace(microsecond=0))  # noqa: DTZ005  # as in Alembic
+
+
+def new_revision(
+    directory: ScriptDirectory,
+    collections: Collections,
+    wish: Wish,
+    *,
+    collection: str | None = None,
+    from_tag: str | None = None,
+    to_tag: str | None = None,
+) -> Script:
+    """Write a revision that moves one collection to another tag.
+
+    The old tag is where the collection's newest revision on this branch leads, the new one what collections.yaml
+    asks for; ``from_tag`` and ``to_tag`` say otherwise. Without ``collection`` it is the only one that has to move.
+
+    Raises:
+        ScriptError: there is nothing to move, or more than one collection could be meant.
+        ConfigError, TagError: the collection, the tag, or the tag's recipe is unknown.
+    """
+    parents = _parents(directory, wish)
+    name = collection or _only_mover(directory, collections, parents, to_tag)
+    move = _move(directory, collections, parents, name, from_tag=from_tag, to_tag=to_tag)
+    return _write(directory, [_draft(directory, wish, parents, "script", move)])[0]
+
+
+def empty_revision(directory: ScriptDirectory, wish: Wish) -> Script:
+    """Write a revision that moves no collection and holds statements of the team's own."""
+    return _write(directory, [_draft(directory, wish, _parents(directory, wish), "empty")])[0]
+
+
+def merge_revision(directory: ScriptDirectory, wish: Wish) -> Script:
+    """Write a revision that joins the branches that ``wish.head`` names."""
+    named = [revision.id for revision in directory.map.find(wish.head)]
+    if len(named) < 2:
+        raise ScriptError(
+            f"A merge joins at least two revisions; {' '.join(wish.head)} means {listed(named) or 'none'}.",
+            hint="To see the heads: vecmig heads",
+        )
+    parents = _parents(directory, wish)
+    if not wish.message:
+        wish = replace(wish, message=f"merge {' and '.join(parents)}")
+    return _write(directory, [_draft(directory, wish, parents, "merge")])[0]
+
+
+def autogenerate(directory: ScriptDirectory, collections: Collections, wish: Wish) -> tuple[Script, ...]:
+    """Write a revision for every collection whose wished tag differs from its newest one, each after the other.
+
+    Gives no scripts if no collection has to move.
+    """
+    parents = _parents(directory, wish)
+    moves = [_move(directory, collections, parents, name) for name in _movers(directory, collections, parents)]
+    if len(moves) > 1 and wish.rev_id is not None:
+        raise ScriptError(
+            f"--rev-id cannot name {len(moves)} revisions at once.",
+            hint="Leave --rev-id out; each revision then gets an id of its own.",
+        )
+    drafts: list[_Draft] = []
+    for move in moves:
+        each = wish if not drafts else replace(wish, branch_labels=(), depends_on=())
+        drafts.append(_draft(directory, each, parents, "script", move))
+        parents = (drafts[-1].revision.id,)
+    return _write(directory, drafts)
+
+
+def movers(directory: ScriptDirectory, collections: Collections) -> tuple[str, ...]:
+    """Name the collections whose wished tag differs from their newest revision's, over all branches."""
+    return _movers(directory, collections, directory.map.heads)
+
+
+def _parents(directory: ScriptDirectory, wish: Wish) -> tuple[str, ...]:
+    parents = tuple(revision.id for revision in directory.map.find(wish.head))
+    if len(set(parents)) < len(parents):
+        raise ScriptError(f"{' '.join(wish.head)} names the same revision twice.", hint="Name each once.")
+    for id_ in parents:
+        if directory.map.next(id_) and not wish.splice:
+            raise ScriptError(
+                f"Revision {id_} is not a head: it is followed by {listed(directory.map.next(id_))}.",
+                hint="Add --splice to begin a new branch at this revision.",
+            )
+    return parents
+
+
+def _wished(collections: Collections, name: str) -> str:
+    tag = collections.collection(name).tag
+    if tag is None:
+        raise ScriptError(
+            f"{shown(collections.path)}: the collection {name} does not say which tag it should have.",
+            hint=f"Add tag: under {name}, or pass --to-tag.",
+        )
+    return tag
+
+
+def _movers(directory: ScriptDirectory, collections: Collections, heads: Sequence[str]) -> tuple[str, ...]:
+    def moves(name: str) -> bool:
+        newest = directory.newest(name, heads)
+        return collections.collections[name].tag not in (None, newest and newest.new_tag)
+
+    return tuple(name for name in collections.collections if moves(name))
+
+
+def _only_mover(
+    directory: ScriptDirectory, collections: Collections, parents: Sequence[str], to_tag: str | None
+) -> str:
+    if to_tag is not None and len(collections.collections) == 1:
+        return next(iter(collections.collections))
+    names = _movers(directory, collections, parents)
+    if len(names) == 1 and to_tag is None:
+        return names[0]
+    if names or to_tag is not None:
+        choices = listed(collections.collections if to_tag is not None else names)
+        message = (
+            "With --to-tag it must be said which collection is to move"
+            if to_tag
+            else "Several collections have to move"
+        )
+        raise ScriptError(
+            f"{message}: {choices}.", hint="Add --collection NAME, or --autogenerate for all that have to move."
+        )
+    if len(collections.collections) == 1:
+        return next(iter(collections.collections))  # which then says that it has nothing to move to
+    raise ScriptError(
+        "No collection has to move: each is at the tag that collections.yaml asks for.",
+        hint=f"Change a tag in {shown(collections.path)}; for statements of your own: vecmig revision --empty",
+    )
+
+
+def _move(
+    directory: ScriptDirectory,
+    collections: Collections,
+    parents: Sequence[str],
+    name: str,
+    *,
+    from_tag: str | None = None,
+    to_tag: str | None = None,
+) -> Move:
+    collections.collection(name)
+    newest = directory.newest(name, parents)
+    old = str(Tag.parse(from_tag)) if from_tag else newest.new_tag if newest else None
+    new = str(Tag.parse(to_tag)) if to_tag else _wished(collections, name)
+    if old == new:
+        asked = "--to-tag asks for it too" if to_tag else f"{shown(collections.path)} asks for it too"
+        raise ScriptError(
+            f"The newest revision of {name} already leads to {new}, and {asked}.",
+            hint=f"Change the tag of {name} in {shown(collections.path)}, or pass another --to-tag.",
+        )
+    collections.recipe(new)
+    return Move(name, old, new)
+
+
+def _draft(
+    directory: ScriptDirectory, wish: Wish, parents: tuple[str, ...], kind: _Kind, move: Move | None = None
+) -> _Draft:
+    id_ = wish.rev_id or uuid.uuid4().hex[-12:]
+    if _NEW_ID.fullmatch(id_) is None:
+        raise InvalidName(id_, "revision id", "a new id has 1 to 64 letters, digits and underscores")
+    if id_ in directory.scripts:
+        raise InvalidName(id_, "revision id", f"it is that of {shown(directory[id_].path)}")
+    revision = Revision(id_, parents, wish.branch_labels, _dependencies(directory, wish.depends_on))
+    message = wish.message.strip() or (move.message if move else "empty message")
+    return _Draft(revision, kind, message, _folder(directory, wish, parents), move)
+
+
+def _dependencies(directory: ScriptDirectory, names: Sequence[str]) -> tuple[str, ...]:
+    """Write partial ids out and keep labels, which follow their branch if its script is given another id."""
+    labels = {label for revision in directory.map for label in revision.branch_labels}
+    found = {name: directory.map.find(name) for name in names}
+    return tuple(one for name in names for one in ([name] if name in labels else [r.id for r in found[name]]))
+
+
+def _folder(directory: ScriptDirectory, wish: Wish, parents: Sequence[str]) -> Path:
+    places = directory.config.version_locations
+    if wish.version_path is not None:
+        folder = wish.version_path.absolute()
+        if folder.resolve() not in {place.resolve() for place in places}:
+            raise ScriptError(
+                f"{shown(folder)} is not a version location.", hint=f"There are: {listed(map(shown, places), 20)}"
+            )
+        return folder
+    if len(places) == 1:
+        return places[0]
+    known = [directory.scripts[id_].path.parent for id_ in parents if id_ in directory.scripts]
+    if not known:
+        raise ScriptError(
+            f"There are {len(places)} version locations.", hint=f"Add --version-path: {listed(map(shown, places), 20)}"
+        )
+    return known[0]
+
+
+def _write(directory: ScriptDirectory, drafts: Sequence[_Draft]) -> tuple[Script, ...]:
+    """Check that the graph stays sound, write the files, and load them again."""
+    Graph([*directory.map, *(draft.revision for draft in drafts)])
+    write_all_new([(_path(directory, draft), _text(directory, draft)) for draft in drafts])
+    directory.reload()
+    return tuple(directory[draft.revision.id] for draft in drafts)
+
+
+def _path(directory: ScriptDirectory, draft: _Draft) -> Path:
+    slug = _slug(draft.message, directory.config.truncate_slug_length)
+    at = draft.created
+    parts = {name: getattr(at, name) for name in ("year", "month", "day", "hour", "minute", "second")}
+    name = directory.config.file_template.format(
+        rev=draft.revision.id, slug=slug, epoch=int(at.timestamp()), **{k: f"{v:02}" for k, v in parts.items()}
+    )
+    return draft.folder / f"{name.rstrip('_')}.py"
+
+
+def _slug(message: str, longest: int) -> str:
+    """Write a message in lower-case ASCII words joined by underscores, cut between words."""
+    plain = unicodedata.normalize("NFKD", message).encode("ascii", "ignore").decode().lower()
+    slug = "_".join(re.findall(r"[a-z0-9]+", plain))
+    return slug if len(slug) <= longest else slug[:longest].rpartition("_")[0] or slug[:longest]
+
+
+def _text(directory: ScriptDirectory, draft: _Draft) -> str:
+    revision, move = draft.revision, draft.move
+    values = {
+        "message": docstring(draft.message),
+        "rev": revision.id,
+        "revises": ", ".join(revision.down_revisions),
+        "create_date": str(draft.created),
+        "revision": literal(revision.id),
+        "down_revision": literal(revision.down_revisions, name="down_revision"),
+        "branch_labels": literal(revision.branch_labels, name="branch_labels"),
+        "depends_on": literal(revision.depends_on, name="depends_on"),
+        "collection": literal(move.collection if move else None),
+        "old_tag": literal(move.old_tag if move else None),
+        "new_tag": literal(move.new_tag if move else None),
+    }
+    text = render(_template(directory, draft.kind), values)
+    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
+
+
+def _template(directory: ScriptDirectory, kind: _Kind) -> Path:
+    """Give the project's own template if it has one beside its scripts, else the one that comes with vecmig."""
+    name = f"{kind}.py{SUFFIX}"
+    own = directory.config.script_location / name
+    return own if own.is_file() else template_folder(directory.config.template) / name

@@ -1,0 +1,67 @@
+"""A revision script as it was loaded: its place in the graph, its tags, its gate and its functions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from vecmig.script.graph import Revision
+from vecmig.tags import Gate
+
+Step = Literal["upgrade", "backfill", "cutover", "downgrade"]
+#: The functions of a script, in the order in which they run; the last one leads back.
+STEPS: Final[tuple[Step, ...]] = ("upgrade", "backfill", "cutover", "downgrade")
+
+_CREATE_DATE = re.compile(r"^Create Date:\s*(.+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One file of a version location."""
+
+    revision: Revision
+    path: Path
+    #: The whole docstring.
+    doc: str
+    #: None for a revision that moves no collection: a merge, or one with statements of its own only.
+    collection: str | None
+    #: Canonical; None for the first revision of a collection.
+    old_tag: str | None
+    #: Canonical; None only if there is no collection.
+    new_tag: str | None
+    gate: Gate | None
+    #: SHA-256, hexadecimal, of what the script does; comments, layout and docstrings do not count.
+    checksum: str
+    #: The functions that the script has, by their name; all four if it has a collection.
+    functions: Mapping[Step, Callable[[Any], object]] = field(default_factory=dict, repr=False)
+
+    @property
+    def id(self) -> str:
+        """The revision id."""
+        return self.revision.id
+
+    @property
+    def message(self) -> str:
+        """The first paragraph of the docstring on one line."""
+        return " ".join(self.doc.split("\n\n", 1)[0].split())
+
+    @property
+    def create_date(self) -> datetime | None:
+        """When the script was made, as its header says; None if it does not say."""
+        match = _CREATE_DATE.search(self.doc)
+        try:
+            return datetime.fromisoformat(match[1].strip()) if match else None
+        except ValueError:
+            return None
+
+    def function(self, step: Step) -> Callable[[Any], object]:
+        """Give one of the four functions; one that the script does not have does nothing."""
+        return self.functions.get(step, _nothing)
+
+
+def _nothing(m: object) -> None:  # noqa: ARG001  # stands in for a function of the script
+    return None
