@@ -1,0 +1,326 @@
+"""What PostgreSQL's catalogue says about a collection's source, and the names of the objects vecmig makes for it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from psycopg import errors as pg
+from psycopg import sql
+
+from vecmig.config import Collection
+from vecmig.errors import ConfigError, DatabaseError
+from vecmig.store.connect import Connection
+from vecmig.store.statements import expression, raw, statement
+
+_OLDEST_PGVECTOR: Final = (0, 7)
+_ITERATIVE_SCAN: Final = (0, 8)
+_OPERATORS: Final = {"cosine": "<=>", "l2": "<->", "ip": "<#>"}
+_OPCLASSES: Final = {"cosine": "cosine_ops", "l2": "l2_ops", "ip": "ip_ops"}
+#: What each of HNSW's operand types can index.
+HNSW_DIMS: Final = {"vector": 2_000, "halfvec": 4_000}
+_TABLES: Final = ("r", "p")
+
+
+@dataclass(frozen=True, slots=True)
+class Pgvector:
+    """The pgvector extension of one database. It may live in any schema, so all its names are qualified here."""
+
+    schema: str
+    version: tuple[int, ...]
+
+    @property
+    def iterative_scan(self) -> bool:
+        """Whether ``hnsw.iterative_scan`` exists (pgvector 0.8)."""
+        return self.version >= _ITERATIVE_SCAN
+
+    def type(self, storage: str, dims: int | None = None) -> sql.Composed:
+        """Give ``schema.vector`` or ``schema.vector(N)``."""
+        modifier = sql.SQL("") if dims is None else sql.SQL("({})").format(sql.Literal(dims))
+        return sql.Identifier(self.schema, storage) + modifier
+
+    def function(self, name: str) -> sql.Identifier:
+        """Give a function of the extension by its full name."""
+        return sql.Identifier(self.schema, name)
+
+    def operator(self, metric: str) -> sql.Composed:
+        """Give the distance operator of a metric by its full name."""
+        return sql.SQL("OPERATOR({}.{})").format(sql.Identifier(self.schema), sql.SQL(_OPERATORS[metric]))
+
+    def opclass(self, storage: str, metric: str) -> sql.Identifier:
+        """Give HNSW's operator class for a storage type and a metric."""
+        return sql.Identifier(self.schema, f"{storage}_{_OPCLASSES[metric]}")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyColumn:
+    """One column of a record's key: its name, and its type as SQL writes it."""
+
+    name: str
+    type: str
+    #: The schema of the type, whose operators compare it.
+    type_schema: str
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A collection together with what the database knows about its source."""
+
+    collection: Collection
+    schema: str
+    table: str
+    kind: str
+    key: tuple[KeyColumn, ...]
+    #: All columns of the source, in order.
+    columns: tuple[str, ...]
+    #: Whether a unique index guarantees that a key names one row.
+    unique: bool
+    row_security: bool
+    pgvector: Pgvector
+
+    @property
+    def is_table(self) -> bool:
+        """Whether rows can carry triggers and be locked: a table, not a view."""
+        return self.kind in _TABLES
+
+    @property
+    def tracked(self) -> bool:
+        """Whether triggers tell of changes; otherwise only the hashes do."""
+        return self.is_table and self.collection.change_tracking == "triggers"
+
+    # The names of vecmig's objects -------------------------------------------------------------------------------
+
+    def object(self, suffix: str) -> sql.Identifier:
+        """Give ``<collection>_<suffix>`` in the source's schema."""
+        return sql.Identifier(self.schema, f"{self.collection.name}_{suffix}")
+
+    @property
+    def relation(self) -> sql.Identifier:
+        """The source itself."""
+        return sql.Identifier(self.schema, self.table)
+
+    @property
+    def vectors(self) -> sql.Identifier:
+        """The partitioned table of all tags."""
+        return self.object("vectors")
+
+    @property
+    def live(self) -> sql.Identifier:
+        """The view that applications read."""
+        return self.object("live")
+
+    @property
+    def search(self) -> sql.Identifier:
+        """The search function."""
+        return self.object("search")
+
+    def partition_name(self, tag: str) -> str:
+        """Name the partition of one tag: a tag is too long for an identifier, so a hash of it stands there."""
+        return f"{self.collection.name}_vectors_{hashlib.sha256(tag.encode()).hexdigest()[:8]}"
+
+    def partition(self, tag: str) -> sql.Identifier:
+        """Give the partition of one tag."""
+        return sql.Identifier(self.schema, self.partition_name(tag))
+
+    # Fragments that statements are composed of -------------------------------------------------------------------
+
+    @property
+    def records(self) -> sql.Composed:
+        """A sub-select of all records: columns k0, k1, … (the key) and txt (the text)."""
+        keys = sql.SQL(", ").join(
+            sql.SQL("{} AS {}").format(sql.Identifier(column.name), alias)
+            for column, alias in zip(self.key, self.aliases, strict=True)
+        )
+        condition = expression(self.collection.where) if self.collection.where else sql.SQL("true")
+        return sql.SQL("(SELECT {}, {}::text AS txt FROM {} WHERE {})").format(
+            keys, expression(self.collection.text), self.relation, condition
+        )
+
+    @property
+    def aliases(self) -> tuple[sql.Identifier, ...]:
+        """The key columns under names that no column of the user's can clash with: k0, k1, …."""
+        return tuple(sql.Identifier(f"k{i}") for i in range(len(self.key)))
+
+    def key_list(self, table: str | None = None) -> sql.Composed:
+        """The key columns by their own names, optionally qualified: ``"id", "part"``."""
+        return sql.SQL(", ").join(
+            sql.Identifier(table, column.name) if table else sql.Identifier(column.name) for column in self.key
+        )
+
+    def alias_list(self, table: str | None = None) -> sql.Composed:
+        """The key aliases, optionally qualified: ``s.k0, s.k1``."""
+        return sql.SQL(", ").join(
+            sql.SQL("{}.{}").format(sql.Identifier(table), alias) if table else alias for alias in self.aliases
+        )
+
+    def alias_text(self, table: str) -> sql.Composed:
+        """The key aliases as text, which is how keys travel: ``s.k0::text, s.k1::text``."""
+        return sql.SQL(", ").join(sql.SQL("{}.{}::text").format(sql.Identifier(table), alias) for alias in self.aliases)
+
+    def match(self, aliased: str, named: str) -> sql.Composed:
+        """A join condition between a relation with aliases and one with the columns' own names."""
+        return sql.SQL(" AND ").join(
+            sql.SQL("{} = {}").format(sql.Identifier(aliased, f"k{i}"), sql.Identifier(named, column.name))
+            for i, column in enumerate(self.key)
+        )
+
+    def match_json(self, aliased: str, keyed: str) -> sql.Composed:
+        """A join condition between a relation with aliases and one of vecmig's tables with a jsonb key.
+
+        The key is taken apart into typed columns so that the source's own index serves the join.
+        """
+        return sql.SQL(" AND ").join(
+            sql.SQL("{} = ({} ->> {})::{}").format(
+                sql.Identifier(aliased, f"k{i}"),
+                sql.Identifier(keyed, "key"),
+                sql.Literal(i),
+                sql.SQL(column.type),
+            )
+            for i, column in enumerate(self.key)
+        )
+
+    def key_json(self, table: str) -> sql.Composed:
+        """The key as the jsonb array under which the outbox and the rejected records know it."""
+        return sql.SQL("jsonb_build_array({})").format(self.alias_list(table))
+
+    def cast_list(self, table: str) -> sql.Composed:
+        """The key aliases of a relation that holds them as text, cast to the key's types."""
+        return sql.SQL(", ").join(
+            sql.SQL("{}.{}::{}").format(sql.Identifier(table), alias, sql.SQL(column.type))
+            for alias, column in zip(self.aliases, self.key, strict=True)
+        )
+
+
+def find_pgvector(connection: Connection) -> Pgvector | None:
+    """Look the extension up; None if this database has none."""
+    row = connection.execute(statement("catalog", "pgvector")).fetchone()
+    if row is None:
+        return None
+    return Pgvector(row[0], tuple(int(part) for part in row[1].split(".") if part.isdigit()))
+
+
+def require_pgvector(connection: Connection) -> Pgvector:
+    """Give the extension, or say how to get one that is new enough."""
+    found = find_pgvector(connection)
+    if found is None:
+        raise DatabaseError(
+            "The extension vector (pgvector) is not installed in this database.",
+            state="Nothing was changed.",
+            hint="As a superuser or the database's owner run: CREATE EXTENSION vector;",
+        )
+    if found.version < _OLDEST_PGVECTOR:
+        raise DatabaseError(
+            f"pgvector {'.'.join(map(str, found.version))} is too old; vecmig needs 0.7 or newer.",
+            state="Nothing was changed.",
+            hint="Install a newer pgvector on the server, then run: ALTER EXTENSION vector UPDATE;",
+        )
+    return found
+
+
+def inspect_source(connection: Connection, collection: Collection) -> Source:
+    """Check a collection against the database: source, key columns, text and where expression.
+
+    Raises:
+        ConfigError: one of them does not exist or does not fit; the message names it.
+    """
+    pgvector = require_pgvector(connection)
+    name = sql.Identifier(*collection.source).as_string(connection)
+    row = connection.execute(statement("catalog", "source"), {"name": name}).fetchone()
+    if row is None:
+        raise ConfigError(
+            f"Collection {collection.name}: the source {name} does not exist in this database.",
+            hint="Correct source: in collections.yaml, or check that database_url names the right database.",
+        )
+    oid, schema, table, kind, row_security = row
+    if kind not in ("r", "p", "v", "m", "f"):
+        raise ConfigError(f"Collection {collection.name}: {name} is neither a table nor a view.")
+    columns = {row[0]: KeyColumn(*row) for row in connection.execute(statement("catalog", "columns"), {"oid": oid})}
+    key = tuple(columns[column] for column in _known_key(collection, columns))
+    _check_expressions(connection, collection, sql.Identifier(schema, table))
+    unique = connection.execute(
+        statement("catalog", "unique_index"), {"oid": oid, "key": [column.name for column in key]}
+    ).fetchone()
+    return Source(
+        collection=collection,
+        schema=schema,
+        table=table,
+        kind=kind,
+        key=key,
+        columns=tuple(columns),
+        unique=unique is not None,
+        row_security=row_security,
+        pgvector=pgvector,
+    )
+
+
+def check_keys(connection: Connection, source: Source) -> None:
+    """Make sure that a key names one record: by a unique index, or else by looking at every row.
+
+    Raises:
+        ConfigError: two records share a key, or a record has none.
+    """
+    name = source.collection.name
+    null = sql.SQL(" OR ").join(sql.SQL("s.{} IS NULL").format(alias) for alias in source.aliases)
+    parts = {"records": source.records, "keys": source.alias_list("s"), "key_json": source.key_json("s"), "null": null}
+    if connection.execute(statement("catalog", "null_key", **parts), {}).fetchone():
+        raise ConfigError(
+            f"Collection {name}: a record of {source.schema}.{source.table} has NULL in its key.",
+            hint="Name NOT NULL columns in key:, or leave such records out with where:",
+        )
+    if source.unique:
+        return
+    row = connection.execute(statement("catalog", "duplicate_key", **parts), {}).fetchone()
+    if row is not None:
+        raise ConfigError(
+            f"Collection {name}: {row[1]} records of {source.schema}.{source.table} share the key {row[0]}.",
+            state="Nothing was changed.",
+            hint="Name the columns of a primary key or unique index in key:",
+        )
+
+
+def _known_key(collection: Collection, columns: Iterable[str]) -> tuple[str, ...]:
+    for column in collection.key:
+        if column not in columns:
+            raise ConfigError(
+                f"Collection {collection.name}: {'.'.join(collection.source)} has no column {column!r}, named in key:.",
+                hint=f"Its columns are: {', '.join(columns)}",
+            )
+    return collection.key
+
+
+def _check_expressions(connection: Connection, collection: Collection, relation: sql.Identifier) -> None:
+    for field, type_name in (("text", "text"), ("where", "boolean")):
+        fragment = getattr(collection, field)
+        if fragment is None:
+            continue
+        try:
+            connection.execute(
+                sql.SQL("SELECT {}::{} FROM {} LIMIT 0").format(expression(fragment), sql.SQL(type_name), relation), {}
+            )
+        except (pg.SyntaxErrorOrAccessRuleViolation, pg.DataError, pg.FeatureNotSupported) as error:
+            if isinstance(error, pg.InsufficientPrivilege):
+                raise
+            raise ConfigError(
+                f"Collection {collection.name}: the {field} expression {fragment!r} does not work: "
+                f"{error.diag.message_primary}.",
+                hint="It is SQL over the source's columns; correct it in collections.yaml.",
+            ) from None
+
+
+def text_columns(connection: Connection, source: Source) -> tuple[str, ...]:
+    """Name the columns that text and where read, as PostgreSQL itself sees it; empty when they read the whole row.
+
+    A temporary view over the expressions is created, its dependencies are read, and it is rolled back.
+    """
+    with connection.transaction(force_rollback=True):
+        for field, type_name in (("text", "text"), ("where", "boolean")):
+            fragment = getattr(source.collection, field) or "NULL"
+            parts = {"view": sql.Identifier(f"vecmig_probe_{field}"), "type": sql.SQL(type_name)}
+            query = statement("catalog", "probe_view", **parts, fragment=raw(fragment), source=source.relation)
+            connection.execute(query)
+        name = source.relation.as_string(connection)
+        rows = connection.execute(statement("catalog", "probed_columns"), {"name": name}).fetchall()
+    whole_row = any(name is None for (name,) in rows)
+    return () if whole_row else tuple(sorted({name for (name,) in rows}))

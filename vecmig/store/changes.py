@@ -1,0 +1,136 @@
+"""Change tracking: triggers on the source that fill an outbox and let vectors go with their record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from psycopg import sql
+
+from vecmig.store.catalog import Source, text_columns
+from vecmig.store.connect import Connection
+from vecmig.store.statements import statement
+from vecmig.store.vectors import Space
+
+_ROW_TRIGGER: Final = "track"
+_TRUNCATE_TRIGGER: Final = "track_truncate"
+_BATCH: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    """What waits in the outbox of one collection: how many records, and when the first of them changed."""
+
+    records: int
+    oldest: datetime | None
+
+
+def install_tracking(connection: Connection, source: Source, schema: str) -> None:
+    """Create the trigger function and its triggers, or bring them up to date. Takes a short lock on the source."""
+    function = sql.Identifier(schema, f"{source.collection.name}_track")
+    parts = {"function": function, "source": source.relation}
+    body = _function_body(source, schema).as_string(connection)
+    path = _search_path(source)
+    connection.execute(
+        statement("changes", "create_function", function=function, search_path=path, body=sql.Literal(body))
+    )
+    connection.execute(statement("changes", "revoke_function", **parts))
+    row_trigger = sql.Identifier(_trigger_name(source, _ROW_TRIGGER))
+    connection.execute(
+        statement("changes", "create_trigger", trigger=row_trigger, of_columns=_of_columns(connection, source), **parts)
+    )
+    truncate_trigger = sql.Identifier(_trigger_name(source, _TRUNCATE_TRIGGER))
+    connection.execute(statement("changes", "create_truncate_trigger", trigger=truncate_trigger, **parts))
+
+
+def tracking_works(connection: Connection, source: Source) -> bool:
+    """Whether both triggers are there and enabled."""
+    names = [_trigger_name(source, suffix) for suffix in (_ROW_TRIGGER, _TRUNCATE_TRIGGER)]
+    values = {"source": source.relation.as_string(connection), "names": names}
+    row = connection.execute(statement("changes", "triggers"), values).fetchone()
+    return row is not None and row[0] == len(names)
+
+
+def outbox(connection: Connection, source: Source, schema: str) -> Outbox:
+    """Look at what waits."""
+    query = statement("changes", "lag", schema=sql.Identifier(schema))
+    row = connection.execute(query, {"collection": source.collection.name}).fetchone()
+    return Outbox(*row) if row else Outbox(0, None)
+
+
+def now(connection: Connection) -> datetime:
+    """The database's clock."""
+    row = connection.execute("SELECT clock_timestamp()").fetchone()
+    assert row is not None
+    return row[0]  # type: ignore[no-any-return]
+
+
+def changed_since(connection: Connection, source: Source, schema: str, since: datetime) -> int:
+    """Count the records that changed after a moment of the database's clock."""
+    query = statement("changes", "count_since", schema=sql.Identifier(schema))
+    row = connection.execute(query, {"collection": source.collection.name, "since": since}).fetchone()
+    return int(row[0]) if row else 0
+
+
+def forget_settled(connection: Connection, spaces: Sequence[Space]) -> None:
+    """Clear the outbox of records that are fresh under every given tag, or have no text any more."""
+    if not spaces:
+        return
+    first = spaces[0]
+    schema = sql.Identifier(first.schema)
+    unfinished = sql.SQL(" OR ").join(_unfinished(space) for space in spaces)
+    lock = statement("changes", "lock_batch", schema=schema)
+    delete = first.statement_of("changes", "forget_settled", unfinished=unfinished)
+    after = "[]"
+    while True:
+        with connection.transaction():
+            values = {"collection": first.source.collection.name, "after": after, "size": _BATCH}
+            keys = [row[0] for row in connection.execute(lock, values)]
+            if not keys:
+                return
+            connection.execute(delete, {"collection": first.source.collection.name, "keys": keys})
+        after = keys[-1]
+
+
+def _unfinished(space: Space) -> sql.Composed:
+    """Neither fresh under this tag, nor rejected as it stands."""
+    return space.statement_of("changes", "unfinished", tag=sql.Literal(space.tag))
+
+
+def _function_body(source: Source, schema: str) -> sql.Composed:
+    def keys(row: str) -> sql.Composed:
+        return sql.SQL(", ").join(sql.SQL(f"{row}.{{}}").format(sql.Identifier(column.name)) for column in source.key)
+
+    match_old = sql.SQL(" AND ").join(
+        sql.SQL("v.{name} = OLD.{name}").format(name=sql.Identifier(column.name)) for column in source.key
+    )
+    return statement(
+        "changes",
+        "function_body",
+        vectors=source.vectors,
+        schema=sql.Identifier(schema),
+        collection=sql.Literal(source.collection.name),
+        old_keys=keys("OLD"),
+        new_keys=keys("NEW"),
+        match_old=match_old,
+    )
+
+
+def _search_path(source: Source) -> sql.Composed:
+    """Pin the path: the function runs with its owner's rights, so no other schema may lend it a function."""
+    schemas = ["pg_catalog", *sorted({column.type_schema for column in source.key} - {"pg_catalog"}), "pg_temp"]
+    return sql.SQL(", ").join(map(sql.Identifier, schemas))
+
+
+def _of_columns(connection: Connection, source: Source) -> sql.Composed:
+    read = text_columns(connection, source)
+    if not read:
+        return sql.Composed([])
+    names = dict.fromkeys((*read, *(column.name for column in source.key)))
+    return sql.SQL(" OF {}").format(sql.SQL(", ").join(map(sql.Identifier, names)))
+
+
+def _trigger_name(source: Source, suffix: str) -> str:
+    return f"vecmig_{source.collection.name}_{suffix}"

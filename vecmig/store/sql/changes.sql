@@ -1,0 +1,68 @@
+-- The triggers that tell of changes, and the outbox they fill.
+
+-- create_function --
+CREATE OR REPLACE FUNCTION {function}() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = {search_path} SET "TimeZone" = 'UTC' AS {body}
+
+-- function_body --
+BEGIN
+    -- a deleted record, or one that moved to another key, takes its vectors of all tags along
+    IF TG_OP = 'TRUNCATE' THEN
+        TRUNCATE {vectors};
+        DELETE FROM {schema}.change WHERE collection = {collection};
+        DELETE FROM {schema}.rejected WHERE collection = {collection};
+        RETURN NULL;
+    END IF;
+    IF TG_OP = 'DELETE' OR (TG_OP = 'UPDATE' AND ({old_keys}) IS DISTINCT FROM ({new_keys})) THEN
+        DELETE FROM {vectors} v WHERE {match_old};
+        DELETE FROM {schema}.change WHERE collection = {collection} AND key = jsonb_build_array({old_keys});
+        DELETE FROM {schema}.rejected WHERE collection = {collection} AND key = jsonb_build_array({old_keys});
+    END IF;
+    IF TG_OP <> 'DELETE' THEN
+        INSERT INTO {schema}.change (collection, key)
+        VALUES ({collection}, jsonb_build_array({new_keys}))
+        ON CONFLICT (collection, key) DO UPDATE SET changed_at = clock_timestamp();
+    END IF;
+    RETURN NULL;
+END
+
+-- revoke_function --
+REVOKE ALL ON FUNCTION {function}() FROM PUBLIC
+
+-- create_trigger --
+CREATE OR REPLACE TRIGGER {trigger}
+    AFTER INSERT OR UPDATE{of_columns} OR DELETE ON {source}
+    FOR EACH ROW EXECUTE FUNCTION {function}()
+
+-- create_truncate_trigger --
+CREATE OR REPLACE TRIGGER {trigger} AFTER TRUNCATE ON {source} FOR EACH STATEMENT EXECUTE FUNCTION {function}()
+
+-- triggers --
+SELECT count(*)
+FROM pg_catalog.pg_trigger t
+WHERE t.tgrelid = pg_catalog.to_regclass(%(source)s) AND t.tgname = ANY (%(names)s) AND t.tgenabled <> 'D'
+
+-- lock_batch --
+SELECT c.key::text
+FROM {schema}.change c
+WHERE c.collection = %(collection)s AND c.key > %(after)s::jsonb
+ORDER BY c.key
+LIMIT %(size)s
+FOR UPDATE SKIP LOCKED
+
+-- forget_settled --
+-- runs after lock_batch, so that its snapshot sees every edit whose outbox row it may delete
+DELETE FROM {schema}.change c
+WHERE c.collection = %(collection)s AND c.key = ANY (%(keys)s::jsonb[])
+  AND NOT EXISTS (SELECT FROM {records} s WHERE {changed_key} AND s.txt ~ '\S' AND ({unfinished}))
+
+-- unfinished --
+(NOT EXISTS (SELECT FROM {space} v WHERE {match} AND v.chunk = 0 AND v.source_hash = md5(s.txt)::uuid)
+ AND NOT EXISTS (SELECT FROM {schema}.rejected r WHERE r.collection = c.collection AND r.tag = {tag}
+                   AND {rejected_key} AND r.source_hash = md5(s.txt)::uuid))
+
+-- count_since --
+SELECT count(*) FROM {schema}.change WHERE collection = %(collection)s AND changed_at > %(since)s
+
+-- lag --
+SELECT count(*), min(changed_at) FROM {schema}.change WHERE collection = %(collection)s

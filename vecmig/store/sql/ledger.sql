@@ -1,0 +1,116 @@
+-- The ledger: revisions, tags, routes, events.
+
+-- revisions --
+SELECT id, collection, old_tag, new_tag, phase, checksum, withdrawn_at, started_at, live_at
+FROM {schema}.revision
+ORDER BY started_at, id
+
+-- start_revision --
+INSERT INTO {schema}.revision AS revision (id, collection, old_tag, new_tag, phase, checksum)
+VALUES (%(id)s, %(collection)s, %(old_tag)s, %(new_tag)s, 'expanded', %(checksum)s)
+ON CONFLICT (id) DO UPDATE
+SET phase = CASE WHEN revision.withdrawn_at IS NULL THEN revision.phase ELSE 'expanded' END,
+    withdrawn_at = NULL,
+    checksum = excluded.checksum,
+    updated_at = now()
+
+-- set_phase --
+UPDATE {schema}.revision
+SET phase = %(phase)s,
+    live_at = CASE WHEN %(phase)s = 'live' THEN now() ELSE live_at END,
+    updated_at = now()
+WHERE id = %(id)s AND phase = ANY (%(before)s)
+
+-- withdraw_revision --
+UPDATE {schema}.revision
+SET phase = CASE WHEN phase = 'live' THEN 'indexed' ELSE phase END, withdrawn_at = now(), updated_at = now()
+WHERE id = %(id)s AND phase <> 'retired' AND withdrawn_at IS NULL
+
+-- stamp_revision --
+INSERT INTO {schema}.revision (id, collection, old_tag, new_tag, phase, checksum, live_at)
+VALUES (%(id)s, %(collection)s, %(old_tag)s, %(new_tag)s, 'live', %(checksum)s, now())
+ON CONFLICT (id) DO UPDATE SET phase = 'live', withdrawn_at = NULL, checksum = excluded.checksum, updated_at = now()
+
+-- unstamp_revision --
+DELETE FROM {schema}.revision WHERE id = %(id)s
+
+-- forget_statements --
+DELETE FROM {schema}.statement WHERE revision = %(revision)s
+
+-- statement_done --
+SELECT sha256 FROM {schema}.statement WHERE revision = %(revision)s AND step = %(step)s AND ordinal = %(ordinal)s
+
+-- record_statement --
+INSERT INTO {schema}.statement (revision, step, ordinal, sha256)
+VALUES (%(revision)s, %(step)s, %(ordinal)s, %(sha256)s)
+
+-- record_collection --
+INSERT INTO {schema}.collection (name, source_schema, source_table, key_columns, key_types, text_expression,
+                                 where_expression, storage, metric, change_tracking)
+VALUES (%(name)s, %(source_schema)s, %(source_table)s, %(key_columns)s, %(key_types)s, %(text)s,
+        %(where)s, %(storage)s, %(metric)s, %(change_tracking)s)
+ON CONFLICT (name) DO UPDATE
+SET text_expression = excluded.text_expression,
+    where_expression = excluded.where_expression,
+    change_tracking = excluded.change_tracking
+
+-- collections --
+SELECT name, source_schema, source_table, key_columns, key_types, text_expression, where_expression, storage, metric,
+       change_tracking
+FROM {schema}.collection
+
+-- record_route --
+INSERT INTO {schema}.route (collection) VALUES (%(collection)s) ON CONFLICT DO NOTHING
+
+-- routes --
+SELECT collection, live, standby, candidate, version, changed_at FROM {schema}.route
+
+-- set_candidate --
+UPDATE {schema}.route SET candidate = %(candidate)s WHERE collection = %(collection)s
+
+-- forget_rejected --
+DELETE FROM {schema}.rejected WHERE collection = %(collection)s AND tag = %(tag)s
+
+-- move_route --
+UPDATE {schema}.route
+SET live = %(live)s, standby = %(standby)s, candidate = NULL, version = version + 1, changed_at = now()
+WHERE collection = %(collection)s AND live IS NOT DISTINCT FROM %(before)s
+RETURNING version
+
+-- tags --
+SELECT collection, tag, dims, recipe, fingerprint, partition, state, canary, created_at
+FROM {schema}.tag
+ORDER BY collection, created_at, tag
+
+-- record_tag --
+INSERT INTO {schema}.tag (collection, tag, dims, recipe, fingerprint, partition)
+VALUES (%(collection)s, %(tag)s, %(dims)s, %(recipe)s, %(fingerprint)s, %(partition)s)
+ON CONFLICT (collection, tag) DO UPDATE
+SET recipe = excluded.recipe,
+    state = CASE WHEN {schema}.tag.state = 'retired' THEN 'building' ELSE {schema}.tag.state END
+
+-- set_tag_states --
+UPDATE {schema}.tag
+SET state = CASE
+        WHEN tag = %(live)s THEN 'live'
+        WHEN tag = %(standby)s THEN 'standby'
+        WHEN state IN ('live', 'standby') THEN 'ready'
+        ELSE state
+    END
+WHERE collection = %(collection)s
+
+-- set_tag_state --
+UPDATE {schema}.tag SET state = %(state)s WHERE collection = %(collection)s AND tag = %(tag)s
+
+-- forget_tag --
+DELETE FROM {schema}.tag WHERE collection = %(collection)s AND tag = %(tag)s
+
+-- set_canary --
+UPDATE {schema}.tag SET canary = %(canary)s WHERE collection = %(collection)s AND tag = %(tag)s AND canary IS NULL
+
+-- record_event --
+INSERT INTO {schema}.event (kind, revision, collection, tag, host, git_commit, version, data)
+VALUES (%(kind)s, %(revision)s, %(collection)s, %(tag)s, %(host)s, %(git_commit)s, %(version)s, %(data)s)
+
+-- notify --
+SELECT pg_catalog.pg_notify(%(channel)s, %(payload)s)

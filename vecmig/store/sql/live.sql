@@ -1,0 +1,53 @@
+-- What applications read: the live view and the search function. Both name their tag as a literal: a sub-select on a
+-- registry, or a stable function, would keep the planner from the index.
+
+-- create_view --
+CREATE OR REPLACE VIEW {live} WITH (security_invoker = true) AS
+SELECT {columns}
+FROM {vectors} e
+JOIN (SELECT * FROM {source} WHERE {condition}) s ON {match}
+WHERE e.tag = {tag}
+
+-- view_columns --
+SELECT a.attname
+FROM pg_catalog.pg_attribute a
+WHERE a.attrelid = pg_catalog.to_regclass(%(view)s) AND a.attnum > 0 AND NOT a.attisdropped
+ORDER BY a.attnum
+
+-- view_reads --
+SELECT pg_catalog.strpos(pg_catalog.pg_get_viewdef(pg_catalog.to_regclass(%(view)s)), %(condition)s) > 0
+
+-- create_search --
+CREATE OR REPLACE FUNCTION {search}(query {query_type}, k int DEFAULT 10, tag text DEFAULT NULL)
+RETURNS TABLE ({result_columns}, chunk int, distance double precision)
+LANGUAGE plpgsql STABLE {settings} AS {body}
+
+-- search_body --
+#variable_conflict use_column
+BEGIN
+    IF $3 IS NOT NULL AND $3 <> {tag} THEN
+        RAISE EXCEPTION USING ERRCODE = 'VM001', MESSAGE = format('tag %s is not live in %s', $3, {name}),
+            HINT = format('The live tag is %s: embed the query with its recipe.', {tag});
+    END IF;
+    IF {vector_dims}($1) <> {dims} THEN
+        RAISE EXCEPTION USING ERRCODE = 'VM002',
+            MESSAGE = format('the query vector has %s dimensions, the live tag of %s has %s',
+                             {vector_dims}($1), {name}, {dims}),
+            HINT = format('The live tag is %s: embed the query with its recipe.', {tag});
+    END IF;
+    RETURN QUERY {nearest};
+END
+
+-- no_search_body --
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = 'VM003', MESSAGE = format('no tag is live in %s', {name}),
+        HINT = 'Run: vecmig upgrade head';
+END
+
+-- nearest --
+SELECT {s_keys}, e.chunk, ({embedding} {operator} {query}::{index_type})::double precision
+FROM {vectors} e
+JOIN (SELECT * FROM {source} WHERE {condition}) s ON {match}
+WHERE e.tag = {tag}
+ORDER BY {embedding} {operator} {query}::{index_type}
+LIMIT {k}

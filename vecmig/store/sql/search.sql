@@ -1,0 +1,12 @@
+-- The search of the reader.
+
+-- search --
+WITH nearest ({keys}, chunk, distance) AS MATERIALIZED (
+    {nearest}
+)
+SELECT {n_keys}, n.chunk, n.distance, coalesce(v.chunk_text, r.txt), to_jsonb(s)
+FROM nearest n
+JOIN {source} s ON {same_source}
+JOIN {records} r ON {same_record}
+JOIN {space} v ON {same_vector} AND v.chunk = n.chunk
+ORDER BY n.distance, {n_keys}, n.chunk
