@@ -1,0 +1,88 @@
+"""Embed one batch, and find out which records of it cannot be embedded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecmig.backfill.work import Job
+from vecmig.embedders import Embedder, cut_to_limit, over_limit, row_problems
+from vecmig.errors import PoisonInputError
+from vecmig.store.vectors import EmbeddedRecord, PendingRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of one batch: records to write, and records to reject with the reason."""
+
+    embedded: list[EmbeddedRecord]
+    rejected: list[tuple[PendingRecord, str]]
+    tokens: int
+
+
+def embed(embedder: Embedder, batch: Sequence[Job]) -> Answer:
+    """Embed one batch; a record that the provider cannot take is found by halving the batch, and rejected."""
+    ready, rejected = _fitting(embedder, batch)
+    answer = Answer([], rejected, sum(job.tokens for job in ready))
+    _embed_into(answer, embedder, ready)
+    return answer
+
+
+def _fitting(embedder: Embedder, batch: Sequence[Job]) -> tuple[list[Job], list[tuple[PendingRecord, str]]]:
+    ready: list[Job] = []
+    rejected: list[tuple[PendingRecord, str]] = []
+    for job in batch:
+        reason = _too_long(embedder, job)
+        if not job.chunks:
+            rejected.append((job.record, "the text has no chunk that is not blank"))
+        elif reason is None:
+            ready.append(job)
+        elif embedder.recipe.too_long == "cut":
+            ready.append(Job(job.record, tuple(cut_to_limit(embedder, c) for c in job.chunks), job.tokens))
+        else:
+            rejected.append((job.record, reason))
+    return ready, rejected
+
+
+def _too_long(embedder: Embedder, job: Job) -> str | None:
+    for chunk in job.chunks:
+        tokens = over_limit(embedder, chunk)
+        if tokens is not None:
+            return f"{tokens} tokens, but the model takes {embedder.max_input_tokens} (too_long: cut, or chunk it)"
+    return None
+
+
+def _embed_into(answer: Answer, embedder: Embedder, batch: Sequence[Job]) -> None:
+    if not batch:
+        return
+    try:
+        vectors = _embed_all(embedder, [chunk for job in batch for chunk in job.chunks])
+    except PoisonInputError as error:
+        if len(batch) == 1:
+            answer.rejected.append((batch[0].record, error.message))
+            return
+        middle = len(batch) // 2
+        _embed_into(answer, embedder, batch[:middle])
+        _embed_into(answer, embedder, batch[middle:])
+        return
+    problems = row_problems(vectors)
+    start = 0
+    for job in batch:
+        rows = range(start, start + len(job.chunks))
+        start = rows.stop
+        reason = next((problems[row] for row in rows if row in problems), None)
+        if reason is not None:
+            answer.rejected.append((job.record, reason))
+            continue
+        texts = job.chunks if embedder.recipe.chunk is not None else None
+        answer.embedded.append(
+            EmbeddedRecord(job.record.key, job.record.source_hash, vectors[rows.start : rows.stop], texts)
+        )
+
+
+def _embed_all(embedder: Embedder, texts: Sequence[str]) -> NDArray[np.float32]:
+    slices = [texts[i : i + embedder.max_batch] for i in range(0, len(texts), embedder.max_batch)]
+    return np.concatenate([embedder.embed_documents(part) for part in slices])

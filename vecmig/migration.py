@@ -1,0 +1,505 @@
+"""The ``m`` of a revision script: expand, backfill, build_index, cutover, rollback, execute.
+
+Each method asks the database whether its work is done before doing it, commits the change together with its record, and
+reads it back on a fresh connection before it says that it is done.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from vecmig.backfill import Result, backfill
+from vecmig.config import Collection, Collections, index_problem
+from vecmig.embedders import Embedder, open_embedder
+from vecmig.errors import ConfigError, DatabaseError, GateRefused, ScriptError, VecmigError
+from vecmig.events import Listener, StepDone, StepStarted, Waiting, Warned, ignore
+from vecmig.gate import Report, ask_canary, holds_still, measure, new_canary, require_same_model
+from vecmig.store import execute, layout, live
+from vecmig.store.catalog import Source, check_keys, inspect_source
+from vecmig.store.changes import install_tracking, tracking_works
+from vecmig.store.connect import Connection, Database
+from vecmig.store.index import build_index, index_state
+from vecmig.store.ledger import PHASES, Actor, Ledger, RevisionRow, Route, check_recipe
+from vecmig.store.locks import with_lock_retries
+from vecmig.store.vectors import Space, count_vectors, measure_coverage
+from vecmig.tags import Gate, Recipe
+
+#: Where a walk may stop, in order.
+UNTIL: Final = ("expand", "backfill", "index", "gate")
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """What a migration works with: the database, the collections, and who is at work."""
+
+    database: Database
+    collections: Collections
+    actor: Actor
+    listener: Listener = ignore
+    #: Seconds that a short lock is tried for.
+    lock_wait: float = 30.0
+    #: Most maintenance_work_mem for an index build, in MB.
+    memory_mb: int = 2048
+    #: The ``-x key=value`` of the command line.
+    x: Mapping[str, str] = field(default_factory=dict)
+
+    def ledger(self, connection: Connection) -> Ledger:
+        """Open the ledger on a connection."""
+        return Ledger(connection, self.database.schema, self.actor)
+
+    def recipe(self, ledger: Ledger, collection: str, tag: str) -> Recipe:
+        """Give a recorded tag's recipe: as collections.yaml has it, or as recorded when it is no longer there.
+
+        What decides the vectors must agree; how the provider is reached and paid may have changed since.
+        """
+        recorded = ledger.tag(collection, tag).recipe
+        configured = self.collections.recipes.get(tag)
+        if configured is None:
+            return recorded
+        check_recipe(ledger, tag, configured)
+        return configured
+
+    def space(self, source: Source, tag: str) -> Space:
+        """Give the space of one tag."""
+        return Space(source, self.database.schema, tag)
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """What a revision script declares, apart from its functions."""
+
+    revision: str
+    collection: str | None
+    old_tag: str | None
+    new_tag: str | None
+    checksum: str
+
+
+class Migration:
+    """One revision at work. A script's four functions get it as ``m``."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        declared: Declaration,
+        *,
+        step: str,
+        until: str | None = None,
+        discard: bool = False,
+        limit: int | None = None,
+    ) -> None:
+        self._workspace = workspace
+        self._declared = declared
+        self._step = step
+        self._until = until
+        self._discard = discard
+        self._limit = limit
+        self._statements = 0
+
+    @property
+    def revision(self) -> str:
+        """The revision's id."""
+        return self._declared.revision
+
+    @property
+    def collection(self) -> str:
+        """The collection's name."""
+        if self._declared.collection is None:
+            raise ScriptError(f"Revision {self.revision} has no collection, so it can only m.execute().")
+        return self._declared.collection
+
+    @property
+    def old_tag(self) -> str | None:
+        """The tag that reads use before the cutover; None for a collection's first tag."""
+        return self._declared.old_tag
+
+    @property
+    def new_tag(self) -> str:
+        """The tag that reads use after the cutover."""
+        if self._declared.new_tag is None:
+            raise ScriptError(f"Revision {self.revision} has no collection, so it can only m.execute().")
+        return self._declared.new_tag
+
+    @property
+    def x(self) -> Mapping[str, str]:
+        """The ``-x key=value`` arguments of the command line."""
+        return self._workspace.x
+
+    # Forward -----------------------------------------------------------------------------------------------------
+
+    def expand(self) -> None:
+        """Make room for the new tag: vectors table, partition, change tracking, and the recipe written down."""
+        recipe = self._workspace.collections.recipe(self.new_tag)
+        collection = self._workspace.collections.collection(self.collection)
+        problem = index_problem(collection.storage, recipe.dims)
+        if problem is not None:
+            raise ConfigError(f"{self.new_tag} cannot be indexed: {problem}", state="Nothing was changed.")
+        with self._reported("expand", self.new_tag) as done:
+            source = self._inspect(collection)
+            self._check_route(source)
+
+            def change(connection: Connection) -> None:
+                ledger = self._workspace.ledger(connection)
+                ledger.record_collection(source)
+                layout.create_vectors_table(connection, source)
+                ledger.record_tag(source, self.new_tag, recipe)
+                layout.create_partition(connection, self._space(source))
+                if source.tracked:
+                    install_tracking(connection, source, self._workspace.database.schema)
+                ledger.set_candidate(self.collection, self.new_tag)
+                declared = self._declared
+                ledger.start_revision(
+                    declared.revision, declared.collection, declared.old_tag, declared.new_tag, declared.checksum
+                )
+                self._event(ledger, "expand", {"dims": recipe.dims, "fingerprint": recipe.fingerprint})
+
+            self._locked(change, source)
+            self._verify_expanded(source)
+            tracking = "triggers tell of changes" if source.tracked else "changes are found by scanning"
+            done(f"room for {recipe.dims} dimensions; {tracking}")
+
+    def backfill(self) -> None:
+        """Embed every record that lacks a fresh vector under the new tag. Running it again is resuming."""
+        with self._reported("backfill", self.new_tag) as done, self._embedder() as embedder:
+            source = self._inspect()
+            result = self._run_backfill(source, embedder)
+            with self._workspace.database.transaction() as connection:
+                ledger = self._workspace.ledger(connection)
+                figures = {"written": result.written, "rejected": result.rejected, "seconds": round(result.seconds, 3)}
+                self._event(ledger, "backfill", figures | {"coverage": result.coverage.share})
+                if self._limit is None:
+                    self._advance(ledger, "backfilled")
+            done(_backfill_summary(result))
+
+    def build_index(self) -> None:
+        """Build the HNSW index of the new tag without blocking reads or writes, unless it is there and valid."""
+        source = self._inspect()
+        space = self._space(source)
+        with self._reported("index", self.new_tag) as done:
+            with self._workspace.database.session() as connection:
+                vectors, _ = count_vectors(connection, space)
+                there = index_state(connection, space).usable
+                build_index(connection, space, rows=vectors, memory_mb=self._workspace.memory_mb)
+            with self._workspace.database.transaction() as connection:
+                state = index_state(connection, space)
+                if not state.usable:
+                    raise DatabaseError(
+                        f"The index of {self.new_tag} is {state.word} after it was built.",
+                        hint="Run the same command again: an invalid index is dropped and built anew.",
+                    )
+                ledger = self._workspace.ledger(connection)
+                self._event(ledger, "index", {"vectors": vectors, "bytes": state.bytes})
+                self._advance(ledger, "indexed")
+            size = f"{state.bytes / 2**20:.1f} MB"
+            done(f"already there, {size}" if there else f"{vectors} vectors, {size}")
+
+    def cutover(self, gate: Gate) -> None:
+        """Judge the gate and, if every check holds, move reads to the new tag in one short transaction.
+
+        Raises:
+            GateRefused: a check does not hold. Nothing was changed.
+        """
+        if self._until is not None and self._until != "gate":
+            return
+        source = self._inspect()
+        report = self._judge(gate, source)
+        if self._until == "gate":
+            return
+        space = self._space(source)
+        with self._reported("cutover", f"{self.old_tag or 'nothing'} → {self.new_tag}") as done:
+
+            def change(connection: Connection) -> float:
+                still = holds_still(gate, report, connection, space)
+                if not still.passed:
+                    raise _refused(
+                        self.collection,
+                        Report(report.collection, report.tag, (still,), report.coverage, report.measured_at),
+                    )
+                began = time.monotonic()
+                ledger = self._workspace.ledger(connection)
+                version = ledger.move_route(
+                    self.collection, before=self.old_tag, live=self.new_tag, standby=self.old_tag
+                )
+                live.publish(connection, source, space)
+                ledger.set_phase(self.revision, "live")
+                checks = {check.name: check.value for check in report.checks}
+                self._event(ledger, "cutover", {"from": self.old_tag, "route": version, "gate": checks})
+                return time.monotonic() - began
+
+            seconds = self._locked(change, source)
+            self._verify_live(source, self.new_tag)
+            done(f"reads use {self.new_tag}; the flip took {seconds * 1000:.1f} ms")
+
+    # Back --------------------------------------------------------------------------------------------------------
+
+    def rollback(self) -> None:
+        """Move reads back to the old tag and keep every vector; abandon a revision that is not live yet."""
+        with self._workspace.database.session() as connection:
+            route = self._workspace.ledger(connection).route(self.collection)
+        if route.live == self.new_tag:
+            self._flip_back(self._inspect())
+        else:
+            self._abandon(route)
+
+    def _flip_back(self, source: Source) -> None:
+        if self._discard:
+            raise ScriptError(
+                f"--discard is for a revision that was never live; {self.revision} is live.",
+                state="Nothing was changed.",
+                hint="Run it without --discard: the vectors are kept, and going forward again is instant.",
+            )
+        with self._workspace.database.session() as connection:
+            ledger = self._workspace.ledger(connection)
+            old = self._old_space(connection, source)
+            if old is not None:
+                lacking = measure_coverage(connection, old)
+                if lacking.fresh < lacking.eligible:
+                    self._workspace.listener(
+                        Warned(
+                            f"{old.tag} lacks a fresh vector for {lacking.eligible - lacking.fresh} of "
+                            f"{lacking.eligible} records; vecmig sync embeds them."
+                        )
+                    )
+            standby = _standby_below(ledger, self.collection, self.old_tag)
+        with self._reported("rollback", f"{self.new_tag} → {self.old_tag or 'nothing'}") as done:
+
+            def change(connection: Connection) -> float:
+                began = time.monotonic()
+                ledger = self._workspace.ledger(connection)
+                version = ledger.move_route(self.collection, before=self.new_tag, live=self.old_tag, standby=standby)
+                live.publish(connection, source, old)
+                ledger.withdraw_revision(self.revision)
+                self._event(ledger, "rollback", {"to": self.old_tag, "route": version})
+                return time.monotonic() - began
+
+            seconds = self._locked(change, source)
+            self._verify_live(source, self.old_tag)
+            where = f"reads use {self.old_tag}" if self.old_tag else "no tag is live"
+            done(f"{where}; the flip took {seconds * 1000:.1f} ms, no vector was touched")
+
+    def _abandon(self, route: Route) -> None:
+        with self._reported("abandon", self.new_tag) as done:
+            source = self._inspect() if self._discard else None
+
+            def change(connection: Connection) -> None:
+                ledger = self._workspace.ledger(connection)
+                row = ledger.revisions()[self.revision]
+                if route.candidate == self.new_tag:
+                    ledger.set_candidate(self.collection, None)
+                ledger.withdraw_revision(self.revision)
+                if source is not None:
+                    self._drop_never_live(connection, ledger, row, source)
+                self._event(ledger, "abandon", {"discarded": source is not None})
+
+            self._locked(change, source)
+            done("its vectors are gone" if self._discard else "its vectors are kept")
+
+    def _drop_never_live(self, connection: Connection, ledger: Ledger, row: RevisionRow, source: Source) -> None:
+        state = ledger.tag(self.collection, self.new_tag).state
+        if row.live_at is not None or state in ("live", "standby"):
+            raise ScriptError(
+                f"--discard is for a revision that was never live; {self.revision} was, and its tag is {state}.",
+                state="Nothing was changed.",
+                hint="Run it without --discard: the vectors are kept.",
+            )
+        layout.drop_partition(connection, self._space(source))
+        ledger.forget_tag(self.collection, self.new_tag)
+
+    # A team's own statements -------------------------------------------------------------------------------------
+
+    def execute(self, statement: Any) -> None:
+        """Run a statement of the team's own, in a transaction of its own.
+
+        A script that is resumed does not run it a second time: statement and record commit together.
+
+        Args:
+            statement: SQL text, or an SQLAlchemy construct.
+
+        Raises:
+            ScriptError: at this place another statement has run already.
+        """
+        text = execute.as_text(statement)
+        sha256 = execute.digest(text)
+        self._statements += 1
+        ordinal = self._statements
+
+        def change(connection: Connection) -> None:
+            ledger = self._workspace.ledger(connection)
+            ran = ledger.statement_done(self.revision, self._step, ordinal)
+            if ran == sha256:
+                return
+            if ran is not None:
+                raise ScriptError(
+                    f"Statement {ordinal} of {self._step}() in revision {self.revision} changed after it ran.",
+                    state="Nothing was changed.",
+                    hint="Take the change back, or put the new statement into a revision of its own.",
+                )
+            execute.run(connection, text)
+            ledger.record_statement(self.revision, self._step, ordinal, sha256)
+            self._event(ledger, "execute", {"step": self._step, "ordinal": ordinal, "sha256": sha256})
+
+        self._locked(change, None)
+
+    # What the methods share --------------------------------------------------------------------------------------
+
+    def _inspect(self, collection: Collection | None = None) -> Source:
+        wanted = collection or self._workspace.collections.collection(self.collection)
+        with self._workspace.database.session() as connection:
+            source = inspect_source(connection, wanted)
+            if self._step == "upgrade":
+                check_keys(connection, source)
+            return source
+
+    def _space(self, source: Source) -> Space:
+        return self._workspace.space(source, self.new_tag)
+
+    def _old_space(self, connection: Connection, source: Source) -> Space | None:
+        if self.old_tag is None:
+            return None
+        space = self._workspace.space(source, self.old_tag)
+        layout.require_partition(connection, space)
+        return space
+
+    def _check_route(self, source: Source) -> None:
+        with self._workspace.database.session() as connection:
+            ledger = self._workspace.ledger(connection)
+            route = ledger.route(self.collection)
+            check_recipe(ledger, self.new_tag, self._workspace.collections.recipe(self.new_tag))
+        if route.live != self.old_tag:
+            raise ScriptError(
+                f"Revision {self.revision} starts from {self.old_tag or 'no tag'}, but {source.collection.name} reads "
+                f"{route.live or 'no tag'}.",
+                state="Nothing was changed.",
+                hint=f"Correct old_tag (vecmig edit {self.revision}), or run the revisions between first.",
+            )
+        if route.candidate not in (None, self.new_tag):
+            raise ScriptError(
+                f"{self.collection} is already on its way to {route.candidate}.",
+                state="Nothing was changed.",
+                hint="Finish that revision with vecmig upgrade, or take it back with vecmig downgrade -1.",
+            )
+
+    def _verify_expanded(self, source: Source) -> None:
+        with self._workspace.database.session() as connection:
+            layout.require_partition(connection, self._space(source))
+            self._workspace.ledger(connection).tag(self.collection, self.new_tag)
+            if source.tracked and not tracking_works(connection, source):
+                raise DatabaseError(f"The triggers on {source.schema}.{source.table} are not there after expand.")
+
+    def _verify_live(self, source: Source, tag: str | None) -> None:
+        with self._workspace.database.session() as connection:
+            route = self._workspace.ledger(connection).route(self.collection)
+            if route.live != tag or not live.reads_tag(connection, source, tag):
+                raise DatabaseError(
+                    f"The route of {self.collection} says {route.live}, and its live view does not agree with {tag}.",
+                    hint="Somebody changed one of them just now. Look at: vecmig status",
+                )
+
+    def _judge(self, gate: Gate, source: Source) -> Report:
+        with self._workspace.database.session() as connection, self._embedder() as embedder:
+            canary = self._workspace.ledger(connection).tag(self.collection, self.new_tag).canary
+            similarity, error = (
+                ask_canary(embedder, canary) if canary else (None, "no canary was kept: vecmig backfill")
+            )
+            old = self._workspace.space(source, self.old_tag) if self.old_tag else None
+            report = measure(connection, gate, self._space(source), old, canary=similarity, canary_error=error)
+        if not report.passed:
+            raise _refused(self.collection, report)
+        return report
+
+    def _run_backfill(self, source: Source, embedder: Embedder) -> Result:
+        space = self._space(source)
+        with self._workspace.database.session() as connection:
+            layout.require_partition(connection, space)
+            ledger = self._workspace.ledger(connection)
+            keep_canary(ledger, embedder, self.collection, self.new_tag)
+            maintained = [self._workspace.space(source, tag) for tag in ledger.route(self.collection).maintained]
+        return backfill(
+            self._workspace.database,
+            space,
+            embedder,
+            maintained=maintained,
+            limit=self._limit,
+            listener=self._workspace.listener,
+        )
+
+    @contextmanager
+    def _embedder(self) -> Iterator[Embedder]:
+        with self._workspace.database.session() as connection:
+            recipe = self._workspace.recipe(self._workspace.ledger(connection), self.collection, self.new_tag)
+        embedder = open_embedder(self.new_tag, recipe)
+        try:
+            yield embedder
+        finally:
+            embedder.close()
+
+    def _locked(self, change: Any, source: Source | None) -> Any:
+        relations = () if source is None else (source.relation, source.vectors, source.live)
+        return with_lock_retries(
+            self._workspace.database,
+            change,
+            relations=relations,
+            wait=self._workspace.lock_wait,
+            on_wait=lambda blocker: self._workspace.listener(Waiting(f"a lock is taken by {blocker}")),
+        )
+
+    def _event(self, ledger: Ledger, kind: str, data: Mapping[str, Any]) -> None:
+        ledger.record_event(
+            kind, revision=self.revision, collection=self._declared.collection, tag=self._declared.new_tag, data=data
+        )
+
+    def _advance(self, ledger: Ledger, phase: str) -> None:
+        if PHASES.index(ledger.revisions()[self.revision].phase) < PHASES.index(phase):
+            ledger.set_phase(self.revision, phase)
+        if phase in ("backfilled", "indexed") and ledger.tag(self.collection, self.new_tag).state == "building":
+            ledger.set_tag_state(self.collection, self.new_tag, "ready")
+
+    @contextmanager
+    def _reported(self, step: str, subject: str) -> Iterator[Any]:
+        listener = self._workspace.listener
+        began = time.monotonic()
+        summary: list[str] = []
+        listener(StepStarted(step, self.revision, self._declared.collection, subject))
+        yield summary.append
+        seconds = time.monotonic() - began
+        listener(StepDone(step, self.revision, self._declared.collection, "".join(summary), seconds))
+
+
+def keep_canary(ledger: Ledger, embedder: Embedder, collection: str, tag: str) -> None:
+    """Keep the canary of a new tag, or make sure that the embedder still is the one that made it."""
+    canary = ledger.tag(collection, tag).canary
+    if canary is None:
+        ledger.set_canary(collection, tag, new_canary(embedder))
+    else:
+        require_same_model(embedder, tag, canary)
+
+
+def _standby_below(ledger: Ledger, collection: str, tag: str | None) -> str | None:
+    """Find the tag to keep as the way back once ``tag`` is live again: the one that it had replaced."""
+    rows = [r for r in ledger.revisions().values() if r.applied and r.collection == collection and r.new_tag == tag]
+    below = max(rows, key=lambda row: row.live_at or row.started_at).old_tag if rows else None
+    known = ledger.tags(collection)
+    return below if below in known and known[below].state != "retired" else None
+
+
+def _backfill_summary(result: Result) -> str:
+    coverage = result.coverage
+    rate = result.written / result.seconds if result.seconds else 0
+    parts = [f"{result.written} records embedded" + (f" ({rate:,.0f}/s)" if result.written else "")]
+    if result.rejected:
+        parts.append(f"{result.rejected} rejected")
+    return f"{', '.join(parts)}; {coverage.fresh} of {coverage.eligible} fresh"
+
+
+def _refused(collection: str, report: Report) -> VecmigError:
+    names = ", ".join(check.name for check in report.failed)
+    return GateRefused(
+        f"The gate of {collection} refuses the cutover to {report.tag}: {names}.",
+        report=report,
+        state="Nothing was changed: reads go on as before.",
+        hint=report.failed[0].remedy,
+    )

@@ -1,0 +1,98 @@
+"""Search a collection by a question: the live tag's recipe embeds it, and that tag's vectors answer it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from vecmig.config import load_config
+from vecmig.embedders import Embedder, open_embedder
+from vecmig.errors import DatabaseError, UsageError
+from vecmig.store.catalog import inspect_source
+from vecmig.store.connect import Database
+from vecmig.store.ledger import Ledger
+from vecmig.store.search import Hit, search_space
+from vecmig.store.vectors import Space
+
+
+@dataclass
+class Reader:
+    """Reads of an application. Recipes and routes come from the database, so it needs no project files.
+
+    It sees what its database role may see: grants and row-level security hold.
+    """
+
+    database_url: str
+    schema: str = "vecmig"
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    _embedders: dict[str, Embedder] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def from_config(cls, path: str | Path = "vecmig.ini") -> Self:
+        """Open a reader on the database that a project's vecmig.ini names."""
+        config = load_config(Path(path))
+        return cls(config.database_url, config.schema)
+
+    def live_tag(self, collection: str) -> str:
+        """Give the tag that reads of a collection use.
+
+        Raises:
+            DatabaseError: none is live, or the collection is unknown.
+        """
+        with self._database.session() as connection:
+            return _live_tag(Ledger(connection, self.schema), collection)
+
+    def search(self, collection: str, text: str, k: int = 10, *, tag: str | None = None) -> list[Hit]:
+        """Give the k chunks nearest to a question, nearest first.
+
+        Args:
+            collection: what to search.
+            text: the question; the tag's own recipe embeds it, query prompt included.
+            k: how many.
+            tag: another tag than the live one.
+
+        Raises:
+            DatabaseError: no tag is live, or ``tag`` is not one of the collection's.
+            EmbedderError: the question could not be embedded.
+        """
+        if k < 1:
+            raise UsageError(f"k is {k}; at least 1 is needed.")
+        with self._database.session() as connection:
+            ledger = Ledger(connection, self.schema)
+            row = ledger.tag(collection, tag or _live_tag(ledger, collection))
+            if row.state == "retired":
+                raise DatabaseError(f"The vectors of {row.tag} were retired.", hint="Look at: vecmig status")
+            source = inspect_source(connection, ledger.collection(collection))
+            # autocommit: no transaction is open while the provider is asked
+            embedder = self._embedders.get(row.tag)
+            if embedder is None:
+                embedder = self._embedders[row.tag] = open_embedder(row.tag, row.recipe, environ=self.environ)
+            vector = embedder.embed_queries([text])[0]
+            return search_space(connection, Space(source, self.schema, row.tag), vector, k)
+
+    def close(self) -> None:
+        """Let go of the embedders."""
+        for embedder in self._embedders.values():
+            embedder.close()
+        self._embedders.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    @property
+    def _database(self) -> Database:
+        return Database(self.database_url, self.schema, application_name="vecmig reader", sees_all=False)
+
+
+def _live_tag(ledger: Ledger, collection: str) -> str:
+    ledger.collection(collection)
+    live = ledger.route(collection).live
+    if live is None:
+        raise DatabaseError(f"No tag of {collection} is live.", hint="Run: vecmig upgrade head")
+    return live

@@ -1,0 +1,91 @@
+"""Decide what a run has to do, and refuse what cannot work, before anything is touched. Pure: no database, no files."""
+
+from __future__ import annotations
+
+from collections.abc import Collection as Members
+from collections.abc import Iterable, Mapping, Sequence
+
+from vecmig.config import Collections, index_problem
+from vecmig.errors import ConfigError, ScriptError
+from vecmig.script import Script
+from vecmig.store.ledger import RevisionRow
+
+
+def check_upgrade(steps: Sequence[Script], rows: Mapping[str, RevisionRow], collections: Collections) -> None:
+    """Refuse an upgrade whose scripts, collections and recipes do not fit together.
+
+    Raises:
+        ScriptError, ConfigError: the first thing that does not fit; nothing was changed.
+    """
+    for script in steps:
+        row = rows.get(script.id)
+        if row is not None:
+            check_unchanged(script, row)
+        if script.collection is None or script.new_tag is None:
+            continue
+        collection = collections.collection(script.collection)
+        recipe = collections.recipe(script.new_tag)
+        problem = index_problem(collection.storage, recipe.dims)
+        if problem is not None:
+            raise ConfigError(f"{script.new_tag} cannot be indexed: {problem}", state="Nothing was changed.")
+        if script.old_tag == script.new_tag:
+            raise ScriptError(f"Revision {script.id} goes from {script.old_tag} to the same tag.")
+    check_chain(steps)
+
+
+def check_chain(steps: Iterable[Script]) -> None:
+    """Refuse steps of one collection that do not start where the one before ended."""
+    reached: dict[str, Script] = {}
+    for script in steps:
+        if script.collection is None:
+            continue
+        before = reached.get(script.collection)
+        if before is not None and before.new_tag != script.old_tag:
+            raise ScriptError(
+                f"Revision {script.id} starts from {script.old_tag or 'no tag'}, but {before.id} before it leaves "
+                f"{script.collection} at {before.new_tag}.",
+                state="Nothing was changed.",
+                hint=f"Correct old_tag: vecmig edit {script.id}",
+            )
+        reached[script.collection] = script
+
+
+def check_unchanged(script: Script, row: RevisionRow) -> None:
+    """Refuse a script that declares something else than when it was started.
+
+    The gate of a revision that is not live yet may change: that is how a gate is corrected, in review.
+    """
+    declared = (script.collection, script.old_tag, script.new_tag)
+    recorded = (row.collection, row.old_tag, row.new_tag)
+    if declared != recorded and row.withdrawn_at is None:
+        raise ScriptError(
+            f"Revision {script.id} was started as {_words(recorded)}, and now says {_words(declared)}.",
+            state="Nothing was changed.",
+            hint="Take the change back, and make a new revision for it: vecmig revision",
+        )
+
+
+def check_applied(scripts: Mapping[str, Script], rows: Mapping[str, RevisionRow]) -> None:
+    """Refuse to go on when an applied script was changed: other databases would get something else.
+
+    Comments, layout and docstrings may change; the checksum is over what the script does.
+    """
+    for row in rows.values():
+        script = scripts.get(row.id)
+        if row.applied and script is not None and script.checksum != row.checksum:
+            raise ScriptError(
+                f"Revision {row.id} ({script.path.name}) was changed after it was applied.",
+                state="Nothing was changed.",
+                hint=f"Take the change back (git checkout), or if it is meant, record it: vecmig stamp {row.id}",
+            )
+
+
+def collections_of(steps: Iterable[Script], only: Members[str] = ()) -> tuple[str, ...]:
+    """Name the collections that the steps touch, sorted, for locking."""
+    names = {script.collection for script in steps if script.collection is not None}
+    return tuple(sorted(names | set(only)))
+
+
+def _words(declared: tuple[str | None, ...]) -> str:
+    collection, old, new = declared
+    return f"{collection}: {old or 'no tag'} → {new}" if collection else "a revision without a collection"

@@ -1,0 +1,158 @@
+"""How everything stands: tags with their coverage, the gate beside them, and what to run next. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from vecmig.config import Config
+from vecmig.gate import Report, measure
+from vecmig.runner.project import Project
+from vecmig.runner.walk import by_collection
+from vecmig.store.catalog import Source, inspect_source
+from vecmig.store.changes import Outbox, outbox
+from vecmig.store.connect import Connection
+from vecmig.store.index import IndexState, index_state
+from vecmig.store.layout import is_attached
+from vecmig.store.ledger import Ledger, RevisionRow, Route, TagRow
+from vecmig.store.vectors import Coverage, count_records, count_vectors, measure_coverage
+from vecmig.tags import Gate
+
+
+@dataclass(frozen=True, slots=True)
+class TagStatus:
+    """One tag of a collection."""
+
+    tag: str
+    state: str
+    dims: int
+    #: Records that have vectors, and the vectors.
+    records: int
+    vectors: int
+    coverage: Coverage
+    index: IndexState
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionStatus:
+    """One collection."""
+
+    name: str
+    route: Route
+    #: The tag that collections.yaml asks for.
+    wanted: str | None
+    records: int
+    eligible: int
+    tags: tuple[TagStatus, ...]
+    outbox: Outbox
+    #: The gate of the revision in progress, without the canary, which needs the embedder.
+    gate: tuple[RevisionRow, Report] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The whole project."""
+
+    database: str
+    current: tuple[str, ...]
+    heads: tuple[str, ...]
+    pending: tuple[str, ...]
+    in_progress: Mapping[str, RevisionRow]
+    collections: tuple[CollectionStatus, ...]
+    measured_at: datetime
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is pending: all revisions are applied, and reads use the tags that are asked for."""
+        served = all(c.wanted is None or c.route.live == c.wanted for c in self.collections)
+        complete = all(t.coverage.stale + t.coverage.missing == 0 for c in self.collections for t in _maintained(c))
+        return not self.pending and served and complete
+
+    @property
+    def next_command(self) -> str | None:
+        """What to run next; None if nothing is pending."""
+        if any(c.gate is not None for c in self.collections) or self.pending:
+            return "vecmig upgrade head"
+        if any(c.wanted is not None and c.route.live != c.wanted for c in self.collections):
+            return "vecmig revision"
+        return None if self.settled else "vecmig sync"
+
+
+def status(config: Config) -> Status:
+    """Measure everything now. Nothing is cached, and nothing is written."""
+    project = Project(config)
+    with project.database.session() as connection, connection.transaction():
+        # one snapshot, so that the figures of one page agree with each other
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        row = connection.execute("SELECT now()").fetchone()
+        assert row is not None
+        ledger = Ledger(connection, project.database.schema)
+        rows = ledger.revisions()
+        heads = project.current(rows)
+        pending = project.scripts.upgrade_path("heads", heads)
+        return Status(
+            database=project.database.safe_url,
+            current=heads,
+            heads=project.scripts.map.heads,
+            pending=tuple(script.id for script in pending),
+            in_progress=by_collection(rows),
+            collections=tuple(
+                _collection(project, connection, ledger, name) for name in sorted(project.collections.collections)
+            ),
+            measured_at=row[0],
+        )
+
+
+def _collection(project: Project, connection: Connection, ledger: Ledger, name: str) -> CollectionStatus:
+    collection = project.collections.collection(name)
+    source = inspect_source(connection, collection)
+    tags = tuple(_tag(project, connection, source, row) for row in ledger.tags(name).values() if row.state != "retired")
+    if tags:
+        records, eligible = tags[0].coverage.records, tags[0].coverage.eligible
+    else:
+        records, eligible = count_records(connection, source)
+    waiting = outbox(connection, source, project.database.schema) if ledger.installed else Outbox(0, None)
+    return CollectionStatus(
+        name=name,
+        route=ledger.route(name),
+        wanted=collection.tag,
+        records=records,
+        eligible=eligible,
+        tags=tags,
+        outbox=waiting,
+        gate=_gate(project, connection, source, by_collection(ledger.revisions()).get(name)),
+    )
+
+
+def _tag(project: Project, connection: Connection, source: Source, row: TagRow) -> TagStatus:
+    space = project.workspace.space(source, row.tag)
+    if not is_attached(connection, space):
+        records, eligible = count_records(connection, source)
+        return TagStatus(row.tag, "gone", row.dims, 0, 0, Coverage(records, eligible, 0, 0, 0, eligible), IndexState())
+    vectors, with_vectors = count_vectors(connection, space)
+    return TagStatus(
+        tag=row.tag,
+        state=row.state,
+        dims=row.dims,
+        records=with_vectors,
+        vectors=vectors,
+        coverage=measure_coverage(connection, space),
+        index=index_state(connection, space),
+    )
+
+
+def _gate(
+    project: Project, connection: Connection, source: Source, row: RevisionRow | None
+) -> tuple[RevisionRow, Report] | None:
+    if row is None or row.new_tag is None or row.id not in project.scripts.map:
+        return None
+    space = project.workspace.space(source, row.new_tag)
+    if not is_attached(connection, space):
+        return None
+    old = project.workspace.space(source, row.old_tag) if row.old_tag else None
+    return row, measure(connection, project.scripts[row.id].gate or Gate(), space, old)
+
+
+def _maintained(collection: CollectionStatus) -> list[TagStatus]:
+    return [tag for tag in collection.tags if tag.tag in collection.route.maintained]

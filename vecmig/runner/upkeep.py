@@ -1,0 +1,142 @@
+"""Embed what is pending outside a walk: the revision in progress, or every tag that must stay complete."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vecmig.backfill import Result
+from vecmig.backfill import backfill as run_backfill
+from vecmig.config import Config
+from vecmig.embedders import open_embedder
+from vecmig.errors import UsageError
+from vecmig.events import Listener, StepDone, StepStarted, ignore
+from vecmig.gate import Report, ask_canary, measure
+from vecmig.migration import Migration, keep_canary
+from vecmig.runner.project import Project, declaration
+from vecmig.runner.walk import by_collection
+from vecmig.store.catalog import inspect_source
+from vecmig.store.layout import require_partition
+from vecmig.store.ledger import RevisionRow
+from vecmig.store.locks import runner_locks
+from vecmig.store.vectors import Coverage, measure_coverage
+from vecmig.tags import Gate
+
+
+def backfill(
+    config: Config, collections: Sequence[str] = (), *, limit: int | None = None, listener: Listener = ignore
+) -> dict[str, Coverage]:
+    """Run the backfill of the revisions in progress; give the coverage of each collection's new tag.
+
+    Args:
+        config: the project.
+        collections: which ones; empty for all that have a revision in progress.
+        limit: stop each after about this many records.
+        listener: told of what happens.
+
+    Raises:
+        UsageError: no revision is in progress there.
+    """
+    project = Project(config, listener)
+    wanted = _in_progress(project, collections)
+    with runner_locks(project.database, list(wanted), what="backfill"):
+        for row in wanted.values():
+            script = project.scripts[row.id]
+            m = Migration(project.workspace, declaration(script), step="backfill", limit=limit)
+            script.function("backfill")(m)
+    return {name: _coverage(project, name, row.new_tag or "") for name, row in wanted.items()}
+
+
+def sync(config: Config, collections: Sequence[str] = (), *, listener: Listener = ignore) -> dict[str, Coverage]:
+    """Bring every tag that must stay complete up to date: live, standby and candidate. Give the coverage by tag."""
+    project = Project(config, listener)
+    with project.database.session() as connection:
+        routes = project.workspace.ledger(connection).routes()
+    names = [name for name in (collections or project.collections.collections) if name in routes]
+    unknown = [name for name in collections if name not in routes]
+    if unknown:
+        project.collections.collection(unknown[0])
+        raise UsageError(f"Collection {unknown[0]} has no tag yet.", hint="Run: vecmig upgrade head")
+    done: dict[str, Coverage] = {}
+    with runner_locks(project.database, names, what="sync"):
+        for name in names:
+            for tag in routes[name].maintained:
+                done[tag] = _sync_tag(project, name, tag, routes[name].maintained).coverage
+    return done
+
+
+def gate_reports(config: Config, collections: Sequence[str] = (), *, ask: bool = True) -> dict[str, tuple[str, Report]]:
+    """Judge the gate of each revision in progress, as its cutover would; nothing is written.
+
+    Args:
+        config: the project.
+        collections: which ones; empty for all that have a revision in progress.
+        ask: whether to ask the embedder for the canary; otherwise that check is left open.
+
+    Returns:
+        By collection: the revision's id and the report.
+    """
+    project = Project(config)
+    wanted = _in_progress(project, collections)
+    return {name: (row.id, _judge(project, name, row, ask=ask)) for name, row in wanted.items()}
+
+
+def _in_progress(project: Project, collections: Sequence[str]) -> dict[str, RevisionRow]:
+    rows = project.revisions()
+    project.current(rows, in_progress=True)
+    found = by_collection(rows)
+    for name in collections:
+        project.collections.collection(name)
+        if name not in found:
+            raise UsageError(f"No revision of {name} is in progress.", hint="Begin one: vecmig upgrade head")
+    if not found:
+        raise UsageError("No revision is in progress.", hint="Begin one: vecmig upgrade head")
+    return {name: row for name, row in found.items() if not collections or name in collections}
+
+
+def _judge(project: Project, name: str, row: RevisionRow, *, ask: bool) -> Report:
+    assert row.new_tag is not None, "a revision with a collection has a new tag"
+    workspace = project.workspace
+    with workspace.database.session() as connection:
+        source = inspect_source(connection, project.collections.collection(name))
+        space = workspace.space(source, row.new_tag)
+        require_partition(connection, space)
+        old = workspace.space(source, row.old_tag) if row.old_tag else None
+        canary = workspace.ledger(connection).tag(name, row.new_tag).canary
+        similarity: float | None = None
+        error = "" if canary else "no canary was kept yet: vecmig backfill"
+        if ask and canary:
+            embedder = open_embedder(row.new_tag, workspace.recipe(workspace.ledger(connection), name, row.new_tag))
+            similarity, error = ask_canary(embedder, canary)
+            embedder.close()
+        gate = project.scripts[row.id].gate or Gate()
+        return measure(connection, gate, space, old, canary=similarity, canary_error=error)
+
+
+def _sync_tag(project: Project, name: str, tag: str, maintained: Sequence[str]) -> Result:
+    workspace = project.workspace
+    project.listener(StepStarted("sync", "", name, tag))
+    with workspace.database.session() as connection:
+        recipe = workspace.recipe(workspace.ledger(connection), name, tag)
+    embedder = open_embedder(tag, recipe)
+    try:
+        with workspace.database.session() as connection:
+            source = inspect_source(connection, project.collections.collection(name))
+            require_partition(connection, workspace.space(source, tag))
+            keep_canary(workspace.ledger(connection), embedder, name, tag)
+        spaces = [workspace.space(source, other) for other in maintained]
+        space = workspace.space(source, tag)
+        result = run_backfill(workspace.database, space, embedder, maintained=spaces, listener=project.listener)
+    finally:
+        embedder.close()
+    with workspace.database.transaction() as connection:
+        figures = {"written": result.written, "rejected": result.rejected, "coverage": result.coverage.share}
+        workspace.ledger(connection).record_event("sync", collection=name, tag=tag, data=figures)
+    summary = f"{result.written} records embedded; {result.coverage.fresh} of {result.coverage.eligible} fresh"
+    project.listener(StepDone("sync", "", name, summary, result.seconds))
+    return result
+
+
+def _coverage(project: Project, name: str, tag: str) -> Coverage:
+    with project.database.session() as connection:
+        source = inspect_source(connection, project.collections.collection(name))
+        return measure_coverage(connection, project.workspace.space(source, tag))

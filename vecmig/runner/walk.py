@@ -1,0 +1,178 @@
+"""Run revisions forward and back: lock, validate everything, walk the phases, record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vecmig.config import Config
+from vecmig.errors import DatabaseError, ScriptError, UsageError
+from vecmig.events import Listener, Warned, ignore
+from vecmig.migration import UNTIL, Migration
+from vecmig.runner.plan import check_applied, check_upgrade, collections_of
+from vecmig.runner.project import Project, declaration
+from vecmig.script import Script, Step
+from vecmig.store.ledger import Ledger, RevisionRow
+from vecmig.store.locks import runner_locks
+from vecmig.store.schema import ensure
+
+
+@dataclass(frozen=True, slots=True)
+class Walked:
+    """One revision that a run took forward or back, and the phase it is in now."""
+
+    revision: str
+    message: str
+    phase: str
+
+
+def upgrade(
+    config: Config, target: str = "head", *, until: str | None = None, listener: Listener = ignore
+) -> tuple[Walked, ...]:
+    """Take every revision up to ``target`` through upgrade, backfill and cutover; go on where an earlier run stopped.
+
+    Args:
+        config: the project.
+        target: a revision, in Alembic's grammar.
+        until: stop the first revision that is not live yet after expand, backfill, index or gate.
+        listener: told of what happens.
+
+    Raises:
+        VecmigError: of any kind; what was done stays done, and running again goes on from there.
+    """
+    if until is not None and until not in UNTIL:
+        raise UsageError(f"--until {until!r} is not a phase.", hint=f"It is one of: {', '.join(UNTIL)}")
+    project = Project(config, listener)
+    ensure_supported(project)
+    rows = project.revisions()
+    check_applied(project.scripts.scripts, rows)
+    steps = project.scripts.upgrade_path(target, project.current(rows))
+    check_upgrade(steps, rows, project.collections)
+    if not steps:
+        return ()
+    ensure(project.database)
+    with runner_locks(project.database, collections_of(steps), what="upgrade"):
+        return _forward(project, steps, until)
+
+
+def downgrade(config: Config, target: str, *, discard: bool = False, listener: Listener = ignore) -> tuple[Walked, ...]:
+    """Take revisions back down to ``target``: reads return to the old tag, and every vector is kept.
+
+    A revision that is not live yet is abandoned; its vectors are kept too, unless ``discard`` says otherwise.
+    """
+    project = Project(config, listener)
+    rows = project.revisions()
+    heads = project.current(rows, in_progress=True)
+    if not heads:
+        raise UsageError("There is nothing to downgrade: no revision was applied here.", hint="Look at: vecmig status")
+    steps = project.scripts.downgrade_path(target, heads)
+    with runner_locks(project.database, collections_of(steps), what="downgrade"):
+        return tuple(_back(project, script, discard=discard) for script in steps)
+
+
+def ensure_supported(project: Project) -> None:
+    """Refuse a database without a usable pgvector before anything is created in it."""
+    from vecmig.store.catalog import require_pgvector
+
+    with project.database.session() as connection:
+        require_pgvector(connection)
+
+
+def _forward(project: Project, steps: tuple[Script, ...], until: str | None) -> tuple[Walked, ...]:
+    walked = []
+    for script in steps:
+        phase = _forward_one(project, script, until)
+        walked.append(Walked(script.id, script.message, phase))
+        if phase != "live":
+            break
+    return tuple(walked)
+
+
+def _forward_one(project: Project, script: Script, until: str | None) -> str:
+    row = project.revisions().get(script.id)
+    if row is None or row.withdrawn_at is not None:
+        _call(project, script, "upgrade", until)
+        row = _started(project, script)
+    if script.collection is not None and until == "expand":
+        return row.phase
+    _call(project, script, "backfill", until)
+    if script.collection is not None and until == "backfill":
+        return project.revisions()[script.id].phase
+    _call(project, script, "cutover", until)
+    if script.collection is None:
+        _apply_without_collection(project, script)
+    phase = project.revisions()[script.id].phase
+    if until is None and phase != "live":
+        raise ScriptError(
+            f"cutover() of revision {script.id} ended, and its new tag is not live.",
+            state=f"The revision is {phase}.",
+            hint=f"Its cutover() must call m.cutover(gate): vecmig edit {script.id}",
+        )
+    return phase
+
+
+def _started(project: Project, script: Script) -> RevisionRow:
+    if script.collection is None:
+        _start_without_collection(project, script)
+    row = project.revisions().get(script.id)
+    if row is None or row.withdrawn_at is not None:
+        raise ScriptError(
+            f"upgrade() of revision {script.id} ended without making room for its new tag.",
+            state="Nothing was changed for its collection.",
+            hint=f"Its upgrade() must call m.expand(): vecmig edit {script.id}",
+        )
+    return row
+
+
+def _start_without_collection(project: Project, script: Script) -> None:
+    with project.database.transaction() as connection:
+        ledger = project.workspace.ledger(connection)
+        ledger.start_revision(script.id, None, None, None, script.checksum)
+
+
+def _apply_without_collection(project: Project, script: Script) -> None:
+    with project.database.transaction() as connection:
+        ledger = project.workspace.ledger(connection)
+        ledger.set_phase(script.id, "live")
+        ledger.record_event("apply", revision=script.id)
+
+
+def _back(project: Project, script: Script, *, discard: bool) -> Walked:
+    row = project.revisions()[script.id]
+    if row.phase == "retired":
+        raise DatabaseError(
+            f"Revision {script.id} cannot be taken back: the vectors of {script.old_tag} were retired.",
+            state="Nothing was changed.",
+            hint=f"Make a new revision that goes to that tag: vecmig revision --to-tag {script.old_tag}",
+        )
+    if row.checksum != script.checksum:
+        project.listener(
+            Warned(f"Revision {script.id} was changed since it was applied; its downgrade() runs as it is.")
+        )
+    _call(project, script, "downgrade", None, discard=discard)
+    _withdrawn(project, script)
+    return Walked(script.id, script.message, project.revisions()[script.id].phase)
+
+
+def _withdrawn(project: Project, script: Script) -> None:
+    with project.database.transaction() as connection:
+        ledger: Ledger = project.workspace.ledger(connection)
+        if script.collection is None:
+            ledger.withdraw_revision(script.id)
+            ledger.record_event("take back", revision=script.id)
+        elif ledger.revisions()[script.id].withdrawn_at is None:
+            raise ScriptError(
+                f"downgrade() of revision {script.id} ended, and the revision was not taken back.",
+                hint=f"Its downgrade() must call m.rollback(): vecmig edit {script.id}",
+            )
+        ledger.forget_statements(script.id)
+
+
+def _call(project: Project, script: Script, step: Step, until: str | None, *, discard: bool = False) -> None:
+    m = Migration(project.workspace, declaration(script), step=step, until=until, discard=discard)
+    script.function(step)(m)
+
+
+def by_collection(rows: Mapping[str, RevisionRow]) -> dict[str, RevisionRow]:
+    """Give the revision that is in progress for each collection that has one."""
+    return {row.collection: row for row in rows.values() if row.in_progress and row.collection is not None}
