@@ -1,0 +1,1 @@
+"""The commands: the only place that knows typer and rich, and the only one that prints."""

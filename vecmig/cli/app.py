@@ -1,0 +1,132 @@
+"""The program: global options, the families of commands, and the one place where an error becomes an exit code."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vecmig.cli import inspect, migrate, render, scripts
+from vecmig.cli.context import Options
+from vecmig.errors import GateRefused, VecmigError
+
+#: Each registers its commands; their order is the order of ``vecmig --help``.
+FAMILIES = (scripts, migrate, inspect)
+INTERRUPTED = 130
+#: A word of a foreign message that may hold a password.
+_SECRETIVE = re.compile(r"\S*(?:://|password)\S*", re.IGNORECASE)
+
+app = typer.Typer(
+    name="vecmig",
+    help="Migrate the embeddings in a PostgreSQL database from tag to tag, and back.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for family in FAMILIES:
+    family.register(app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        render.line(f"vecmig {_version()}")
+        raise typer.Exit
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("vecmig")
+    except PackageNotFoundError:
+        return "(a checkout that is not installed)"
+
+
+@app.callback()
+def _global_options(
+    ctx: typer.Context,
+    *,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "-c", "--config", metavar="FILE", help="The configuration file; default vecmig.ini, then pyproject.toml."
+        ),
+    ] = None,
+    x: Annotated[
+        list[str] | None,
+        typer.Option("-x", metavar="KEY=VALUE", help="A value for the scripts (m.x); may be repeated."),
+    ] = None,
+    raiseerr: Annotated[bool, typer.Option("--raiseerr", help="Show the whole traceback of an error.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print results and errors only.")] = False,
+    version: Annotated[  # noqa: ARG001  # its callback has done the work
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    found = ctx.ensure_object(Options)
+    found.config_path, found.x, found.raiseerr, found.quiet = config, tuple(x or ()), raiseerr, quiet
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command line, print its error if it has one, and give the exit code."""
+    options = Options()
+    try:
+        result = app(args=argv, prog_name="vecmig", standalone_mode=False, obj=options)
+    except BaseException as problem:  # noqa: BLE001  # the one boundary: nothing may pass it
+        return _report(problem, options)
+    if result == INTERRUPTED:  # typer turns Ctrl-C into this
+        return _report(KeyboardInterrupt(), options)
+    return result if isinstance(result, int) else 0
+
+
+def run() -> None:
+    """Run the command line of this process; the console script."""
+    sys.exit(main())
+
+
+def _report(problem: BaseException, options: Options) -> int:
+    if options.raiseerr and not isinstance(problem, typer.TyperException | SystemExit):
+        render.traceback_of(problem)
+    match problem:
+        case VecmigError():
+            if isinstance(problem, GateRefused) and problem.report is not None:
+                inspect.show_checks(problem.report)
+            render.error(problem)
+            return problem.exit_code
+        case KeyboardInterrupt() | typer.Abort():
+            render.note("Interrupted.")
+            return INTERRUPTED
+        case SystemExit():
+            return problem.code if isinstance(problem.code, int) else int(problem.code is not None)
+        case typer.TyperException():
+            return _report_usage(problem)
+        case _:
+            return _report_unexpected(problem, options)
+
+
+def _report_usage(problem: typer.TyperException) -> int:
+    context = getattr(problem, "ctx", None)
+    if type(problem).__name__ == "NoArgsIsHelpError":
+        render.note(problem.format_message())
+        return 2
+    if context is not None:
+        render.note(context.get_usage())
+    render.note(problem.format_message())
+    if context is not None:
+        render.note(f"For help: {context.command_path} --help")
+    return 2
+
+
+def _report_unexpected(problem: BaseException, options: Options) -> int:
+    from vecmig.config import redact
+
+    what = " ".join(str(problem).split())
+    what = _SECRETIVE.sub(lambda word: redact(word[0]), what)
+    render.note(f"vecmig failed unexpectedly: {type(problem).__name__}{': ' if what else ''}{what}", style="bold red")
+    if not options.raiseerr:
+        render.note("To see where, run again with --raiseerr before the command.")
+    return 1

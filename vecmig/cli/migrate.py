@@ -1,0 +1,172 @@
+"""The commands that move a database: upgrade, downgrade, backfill, sync, stamp, ensure_version, and where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from vecmig.cli import render
+from vecmig.cli.context import options
+from vecmig.cli.progress import Narrator, percent
+from vecmig.errors import Pending
+
+_JSON = typer.Option("--json", help="Print one JSON document.")
+_COLLECTIONS = typer.Argument(metavar="[COLLECTION]...", help="Which collections; all by default.", show_default=False)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    named: tuple[Callable[..., None], ...] = (upgrade, downgrade, stamp)
+    for command in named:
+        # -1 is a revision, not an option
+        app.command(context_settings={"ignore_unknown_options": True})(command)
+    for command in (current, check, backfill, sync):
+        app.command()(command)
+    app.command("ensure_version")(ensure_version)
+    app.command("ensure-version", hidden=True)(ensure_version)
+
+
+def upgrade(
+    ctx: typer.Context,
+    revision: Annotated[str, typer.Argument(help="head, a revision id, +1, …")] = "head",
+    until: Annotated[
+        str | None, typer.Option(metavar="PHASE", help="Stop after: expand, backfill, index or gate.")
+    ] = None,
+) -> None:
+    """Go forward: make room, backfill, build the index, pass the gate, and move reads to the new tag."""
+    from vecmig import runner
+
+    found = options(ctx)
+    with Narrator(quiet=found.quiet) as tell:
+        walked = runner.upgrade(found.config(), revision, until=until, listener=tell)
+    if not walked:
+        render.line("Nothing to do: the database is there already.")
+    for step in walked:
+        render.line(f"{step.revision}  {step.phase}  {step.message}")
+
+
+def downgrade(
+    ctx: typer.Context,
+    revision: Annotated[str, typer.Argument(help="-1, base, or a revision id", show_default=False)],
+    discard: Annotated[
+        bool, typer.Option("--discard", help="Delete the new tag's vectors of a revision that never was live.")
+    ] = False,
+) -> None:
+    """Go back: reads return to the old tag; every vector is kept, so that going forward again is instant."""
+    from vecmig import runner
+
+    found = options(ctx)
+    with Narrator(quiet=found.quiet) as tell:
+        walked = runner.downgrade(found.config(), revision, discard=discard, listener=tell)
+    if not walked:
+        render.line("Nothing to do: the database is there already.")
+    for step in walked:
+        render.line(f"{step.revision}  taken back  {step.message}")
+
+
+def current(
+    ctx: typer.Context,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show more of each revision.")] = False,
+    check_heads: Annotated[bool, typer.Option("--check-heads", help="Exit with 4 unless at all heads.")] = False,
+    as_json: Annotated[bool, _JSON] = False,
+) -> None:
+    """Show the revisions that the database is at."""
+    from vecmig import runner
+
+    standing = runner.current(options(ctx).config())
+    heads = set(standing_heads(standing))
+    rows = [(script, "live" + (" (head)" if script.id in heads else "")) for script in standing.heads]
+    rows += [(script, phase) for script, phase in standing.in_progress]
+    if as_json:
+        render.as_json([_script_json(script, phase.split(" ", 1)[0]) for script, phase in rows])
+    else:
+        for script, phase in rows:
+            render.line(f"{script.id}  {phase}  {script.message}")
+            if verbose and script.collection:
+                render.line(f"    {script.collection}: {script.old_tag or 'no tag'} → {script.new_tag}")
+                render.line(f"    {script.path}")
+    if check_heads and not standing.at_head:
+        raise Pending("The database is not at all heads.", hint="Run: vecmig upgrade heads")
+
+
+def check(ctx: typer.Context) -> None:
+    """Exit with 4 if something is pending: a revision to run, or a tag in collections.yaml that has none yet."""
+    from vecmig import runner
+
+    status = runner.status(options(ctx).config())
+    if status.pending:
+        raise Pending(f"Revisions are pending: {', '.join(status.pending)}.", hint="Run: vecmig upgrade head")
+    for collection in status.collections:
+        if collection.wanted is not None and collection.wanted != collection.route.live:
+            raise Pending(
+                f"{collection.name} reads {collection.route.live or 'no tag'}, and collections.yaml asks for "
+                f"{collection.wanted}.",
+                hint="Run: vecmig revision",
+            )
+    render.line("Nothing is pending.")
+
+
+def stamp(
+    ctx: typer.Context,
+    revision: Annotated[str, typer.Argument(help="A revision id, head, or base", show_default=False)],
+) -> None:
+    """Record that the database is at a revision without running it; refused unless that is true already."""
+    from vecmig import runner
+
+    changed = runner.stamp(options(ctx).config(), revision)
+    render.line(f"Recorded: {', '.join(changed)}" if changed else "Nothing to do: the ledger says so already.")
+
+
+def backfill(
+    ctx: typer.Context,
+    collection: Annotated[list[str] | None, _COLLECTIONS] = None,
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Stop after about N records.")] = None,
+) -> None:
+    """Embed what is pending for the revision in progress, without going on to the cutover."""
+    from vecmig import runner
+
+    found = options(ctx)
+    with Narrator(quiet=found.quiet) as tell:
+        done = runner.backfill(found.config(), collection or [], limit=limit, listener=tell)
+    for name, coverage in done.items():
+        render.line(f"{name}: {coverage.fresh} of {coverage.eligible} records fresh, {percent(coverage.share)}")
+
+
+def sync(ctx: typer.Context, collection: Annotated[list[str] | None, _COLLECTIONS] = None) -> None:
+    """Bring every tag that must stay complete up to date: live, standby and candidate."""
+    from vecmig import runner
+
+    found = options(ctx)
+    with Narrator(quiet=found.quiet) as tell:
+        done = runner.sync(found.config(), collection or [], listener=tell)
+    if not done:
+        render.line("Nothing to do: no collection has a tag yet.")
+    for tag, coverage in done.items():
+        render.line(f"{tag}: {coverage.fresh} of {coverage.eligible} records fresh, {percent(coverage.share)}")
+
+
+def ensure_version(ctx: typer.Context) -> None:
+    """Create vecmig's own tables, or bring them up to date."""
+    from vecmig import runner
+
+    before, now = runner.ensure_version(options(ctx).config())
+    done = "is there already" if before == now else "installed" if before == 0 else f"updated from version {before}"
+    render.line(f"vecmig's schema, version {now}: {done}")
+
+
+def standing_heads(standing: Any) -> list[str]:
+    """Give the ids of a standing's heads if it is at the scripts' heads."""
+    return [script.id for script in standing.heads] if standing.at_head else []
+
+
+def _script_json(script: Any, phase: str) -> dict[str, Any]:
+    return {
+        "revision": script.id,
+        "phase": phase,
+        "message": script.message,
+        "collection": script.collection,
+        "old_tag": script.old_tag,
+        "new_tag": script.new_tag,
+    }

@@ -1,0 +1,148 @@
+"""Everything that is printed: results to stdout, the rest to stderr; colour only where a terminal shows it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from vecmig.errors import VecmigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+#: Width where there is no terminal to ask: lines are then left as long as they are.
+_UNLIMITED = 10_000
+
+
+def stdout() -> Console:
+    """Give a console for results."""
+    return _console(sys.stdout)
+
+
+def stderr() -> Console:
+    """Give a console for progress, warnings and errors."""
+    return _console(sys.stderr)
+
+
+def _console(stream: IO[str]) -> Console:
+    from rich.console import Console
+
+    terminal = stream.isatty()
+    plain = not terminal or bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    return Console(
+        file=stream,
+        force_terminal=terminal and not plain,
+        no_color=plain,
+        color_system=None if plain else "auto",
+        width=None if terminal else _UNLIMITED,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        soft_wrap=True,
+    )
+
+
+def line(text: str = "", *, style: str | None = None) -> None:
+    """Print one line of a result; a long one is wrapped by the terminal, never cut."""
+    stdout().print(text, style=style, markup=False, soft_wrap=True)
+
+
+def note(text: str, *, style: str | None = None) -> None:
+    """Print one line to stderr."""
+    stderr().print(text, style=style, markup=False, soft_wrap=True)
+
+
+def as_json(value: Any) -> None:
+    """Print a value as one JSON document to stdout."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=_plain) + "\n")
+
+
+def error(problem: VecmigError) -> None:
+    """Print an error: what happened, how things stand now, what to run next."""
+    console = stderr()
+    console.print(problem.message, style="bold red", markup=False, soft_wrap=True)
+    for text in filter(None, (problem.state, problem.hint)):
+        console.print(text, markup=False, soft_wrap=True)
+
+
+def traceback_of(problem: BaseException) -> None:
+    """Print a traceback to stderr, without the values of variables, which may be secret."""
+    traceback.print_exception(problem, file=sys.stderr)
+
+
+def columns(rows: Sequence[Sequence[str]], *, heads: Sequence[str] = (), right: Iterable[int] = ()) -> None:
+    """Print rows in columns two spaces apart.
+
+    The last column is wrapped under itself where the terminal is too narrow; where even that leaves it less than
+    20 characters, each row is printed as a block of ``head: value`` lines. Nothing is cut.
+    """
+    for text in column_lines(rows, heads=heads, right=frozenset(right), width=stdout().width):
+        line(text)
+
+
+def column_lines(
+    rows: Sequence[Sequence[str]], *, heads: Sequence[str] = (), right: frozenset[int] = frozenset(), width: int = 80
+) -> list[str]:
+    """Lay out rows as `columns` prints them; the lines have no blanks at their end."""
+    table = [*([list(heads)] if heads else []), *map(list, rows)]
+    if not rows:
+        return []
+    widths = [max(_cells(row[at]) for row in table) for at in range(len(table[0]))]
+    before = sum(widths[:-1]) + 2 * (len(widths) - 1)
+    if before + widths[-1] > width and width - before < 20:
+        return _blocks(rows, heads)
+    return [text for row in table for text in _row(row, widths, right, max(width - before, 1))]
+
+
+def _row(row: Sequence[str], widths: Sequence[int], right: frozenset[int], last: int) -> list[str]:
+    cells = [_pad(text, widths[at], right=at in right) for at, text in enumerate(row[:-1])]
+    at = len(row) - 1
+    pieces = _wrapped(_pad(row[-1], widths[-1], right=True) if at in right else row[-1], last)
+    indent = " " * (sum(widths[:-1]) + 2 * at)
+    return ["  ".join([*cells, pieces[0]]).rstrip(), *(indent + piece for piece in pieces[1:])]
+
+
+def _blocks(rows: Sequence[Sequence[str]], heads: Sequence[str]) -> list[str]:
+    names = [f"{head}: " for head in heads] or [""] * len(rows[0])
+    blocks = [[f"{name}{text}" for name, text in zip(names, row, strict=True) if text] for row in rows]
+    return [text for at, block in enumerate(blocks) for text in ([""] if at else []) + block]
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Break at spaces only, so that an id, a tag or a path can be copied whole."""
+    pieces = [""]
+    for word in text.split(" "):
+        if pieces[-1] and _cells(pieces[-1]) + 1 + _cells(word) > width:
+            pieces.append(word)
+        else:
+            pieces[-1] = f"{pieces[-1]} {word}" if pieces[-1] else word
+    return pieces
+
+
+def _pad(text: str, width: int, *, right: bool) -> str:
+    blanks = " " * (width - _cells(text))
+    return blanks + text if right else text + blanks
+
+
+def _cells(text: str) -> int:
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    raise TypeError(f"{type(value).__name__} has no form in JSON")

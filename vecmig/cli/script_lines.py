@@ -1,0 +1,108 @@
+"""How a script is shown: on one line, in full, and as JSON; the first two as Alembic writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import asdict
+from typing import Any
+
+from vecmig.config import shown
+from vecmig.script import Script, ScriptDirectory
+
+
+class ScriptLines:
+    """Writes the scripts of one directory; ``current`` are the ids that the database is at, if it was asked."""
+
+    def __init__(self, directory: ScriptDirectory, current: Collection[str] = ()) -> None:
+        self._directory = directory
+        self._graph = directory.map.graph
+        self._current = current
+
+    def head(self, script: Script, *, doc: bool = False) -> str:
+        """Give ``id (labels) (head)``, and with ``doc`` the message."""
+        return f"{self._name(script)}{self._marks(script)}" + (f", {script.message}" if doc and script.message else "")
+
+    def step(self, script: Script) -> str:
+        """Give ``parents -> id (labels) (head) (branchpoint), message``."""
+        depends = f" ({', '.join(script.revision.depends_on)})" if script.revision.depends_on else ""
+        marks = self._marks(script) + self._forks(script)
+        line = f"{_parents(script)}{depends} -> {self._name(script)}{marks}"
+        return f"{line}, {script.message}" if script.message else line
+
+    def fork(self, script: Script, *, verbose: bool) -> list[str]:
+        """Give a branch point, and below it what follows it."""
+        followers = (self._directory[id_] for id_ in self._graph.next[script.id])
+        indent = " " * len(script.id)
+        top = self.entry(script) if verbose else [f"{self._name(script)}{self._marks(script)}{self._forks(script)}"]
+        return [*top, *(f"{indent} -> {self.head(each, doc=verbose)}" for each in followers)]
+
+    def entry(self, script: Script) -> list[str]:
+        """Give everything about a script, a line for each part."""
+        parents = "Merges" if len(script.revision.down_revisions) > 1 else "Parent"
+        parts = [
+            ("Rev", f"{script.id}{self._marks(script)}{self._forks(script)}"),
+            (parents, _parents(script)),
+            ("Also depends on", ", ".join(script.revision.depends_on)),
+            ("Branches into", ", ".join(self._children(script))),
+            ("Branch names", ", ".join(self._labels(script))),
+            ("Collection", script.collection or ""),
+            ("Old tag", "" if script.collection is None else script.old_tag or "<none>"),
+            ("New tag", script.new_tag or ""),
+            ("Gate", _gate(script)),
+            ("Path", shown(script.path)),
+        ]
+        lines = [f"{name}: {text}" for name, text in parts if text]
+        return [*lines, "", *(f"    {line}".rstrip() for line in script.doc.splitlines()), ""]
+
+    def json(self, script: Script) -> dict[str, Any]:
+        """Give everything about a script as plain data."""
+        return {
+            "revision": script.id,
+            "down_revision": list(script.revision.down_revisions),
+            "branch_labels": self._labels(script),
+            "depends_on": list(script.revision.depends_on),
+            "message": script.message,
+            "create_date": script.create_date,
+            "collection": script.collection,
+            "old_tag": script.old_tag,
+            "new_tag": script.new_tag,
+            "gate": asdict(script.gate) if script.gate else None,
+            "path": str(script.path),
+            "checksum": script.checksum,
+            "next": list(self._graph.next[script.id]),
+            "head": script.id in self._graph.heads,
+            "current": script.id in self._current,
+        }
+
+    def jsons(self, scripts: Iterable[Script]) -> list[dict[str, Any]]:
+        """Give several scripts as plain data."""
+        return [self.json(script) for script in scripts]
+
+    def _labels(self, script: Script) -> list[str]:
+        return sorted(self._graph.labels[script.id])
+
+    def _children(self, script: Script) -> tuple[str, ...]:
+        children = self._graph.next[script.id]
+        return children if len(children) > 1 else ()
+
+    def _name(self, script: Script) -> str:
+        labels = self._labels(script)
+        return f"{script.id} ({', '.join(labels)})" if labels else script.id
+
+    def _marks(self, script: Script) -> str:
+        head = " (effective head)" if script.id in self._graph.heads else ""
+        head = " (head)" if script.id in self._graph.real_heads else head
+        return head + (" (current)" if script.id in self._current else "")
+
+    def _forks(self, script: Script) -> str:
+        merge = " (mergepoint)" if len(script.revision.down_revisions) > 1 else ""
+        return (" (branchpoint)" if self._children(script) else "") + merge
+
+
+def _parents(script: Script) -> str:
+    return ", ".join(script.revision.down_revisions) or "<base>"
+
+
+def _gate(script: Script) -> str:
+    gate = script.gate
+    return f"coverage {gate.coverage}, freshness budget {gate.freshness_budget}" if gate else ""

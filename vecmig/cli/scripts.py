@@ -1,0 +1,321 @@
+"""The commands that read and write scripts; none of them needs a database unless it is asked about `current`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vecmig.cli import render
+from vecmig.cli.context import Options, add_command, options
+from vecmig.errors import UsageError
+
+if TYPE_CHECKING:
+    from vecmig.cli.script_lines import ScriptLines
+    from vecmig.script import Script, ScriptDirectory, Wish
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Print everything about each revision.")]
+Message = Annotated[
+    str, typer.Option("-m", "--message", metavar="TEXT", help="What the revision is for.", show_default=False)
+]
+BranchLabel = Annotated[
+    str | None, typer.Option("--branch-label", metavar="LABEL", help="Name the branch of the new revision.")
+]
+RevId = Annotated[str | None, typer.Option("--rev-id", metavar="ID", help="The id, instead of a random one.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this family."""
+    for function in (init, revision, history, heads, branches, show, merge, edit, list_templates):
+        add_command(app, function)
+
+
+def init(
+    ctx: typer.Context,
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The directory of scripts to make.")] = Path(
+        "migrations"
+    ),
+    template: Annotated[
+        str, typer.Option("-t", "--template", metavar="NAME", help="The template to write from.")
+    ] = "generic",
+    package: Annotated[bool, typer.Option("--package", help="Add __init__.py files to the directories.")] = False,
+) -> None:
+    """Make a new project. It gets a vecmig.ini, and a directory for its collections and revisions."""
+    from vecmig.config import shown
+    from vecmig.script import init_project
+
+    found = options(ctx)
+    ini = found.config_path or Path("vecmig.ini")
+    files = init_project(directory, ini=ini, template=template, package=package)
+    for path in files:
+        render.line(f"Wrote {shown(path)}")
+    if ini not in files:
+        _note(found, f"{shown(ini)} exists already and was kept; its script_location must lead to {shown(directory)}.")
+    first = shown(directory / "collections.yaml")
+    _note(
+        found,
+        f'Next: edit database_url in {shown(ini)} and the collection in {first}, then: vecmig revision -m "first tag"',
+    )
+
+
+def revision(
+    ctx: typer.Context,
+    *,
+    message: Message = "",
+    collection: Annotated[
+        str | None, typer.Option("--collection", metavar="NAME", help="The collection to move.")
+    ] = None,
+    from_tag: Annotated[
+        str | None, typer.Option("--from-tag", metavar="TAG", help="The old tag, if not the newest revision's.")
+    ] = None,
+    to_tag: Annotated[
+        str | None, typer.Option("--to-tag", metavar="TAG", help="The new tag, if not the one in collections.yaml.")
+    ] = None,
+    autogenerate: Annotated[
+        bool, typer.Option("--autogenerate", help="Write a revision for every collection that has to move.")
+    ] = False,
+    empty: Annotated[
+        bool, typer.Option("--empty", help="Move no collection: a revision for statements of your own.")
+    ] = False,
+    head: Annotated[
+        str, typer.Option("--head", metavar="REV", help="The revision to follow; base begins a new history.")
+    ] = "head",
+    splice: Annotated[bool, typer.Option("--splice", help="Allow --head to be followed by others already.")] = False,
+    branch_label: BranchLabel = None,
+    rev_id: RevId = None,
+    depends_on: Annotated[
+        list[str] | None,
+        typer.Option("--depends-on", metavar="REV", help="A revision that must be applied before; may be repeated."),
+    ] = None,
+    version_path: Annotated[
+        Path | None, typer.Option("--version-path", metavar="DIR", help="The version location to write to.")
+    ] = None,
+) -> None:
+    """Write a new revision. It moves a collection to the tag that collections.yaml asks for."""
+    from vecmig.script import Wish
+
+    _refuse_together(empty, autogenerate=autogenerate, collection=collection, from_tag=from_tag, to_tag=to_tag)
+    wish = Wish(
+        message=message,
+        head=(head,),
+        splice=splice,
+        branch_labels=_labels(branch_label),
+        rev_id=rev_id,
+        depends_on=tuple(depends_on or ()),
+        version_path=version_path,
+    )
+    found = options(ctx)
+    if empty:
+        from vecmig.script import empty_revision
+
+        _wrote(found, [empty_revision(found.scripts(), wish)])
+    elif autogenerate:
+        _refuse_with_autogenerate(collection, from_tag, to_tag)
+        _autogenerate(found, wish)
+    else:
+        from vecmig.config import load_collections
+        from vecmig.script import new_revision
+
+        scripts = found.scripts()
+        collections = load_collections(scripts.config.collections_path)
+        written = new_revision(scripts, collections, wish, collection=collection, from_tag=from_tag, to_tag=to_tag)
+        _wrote(found, [written])
+
+
+def history(
+    ctx: typer.Context,
+    rev_range: Annotated[
+        str,
+        typer.Option(
+            "-r", "--rev-range", metavar="START:END", help="Only from START to END; either may be left out, or current."
+        ),
+    ] = ":",
+    verbose: Verbose = False,
+    indicate_current: Annotated[
+        bool, typer.Option("-i", "--indicate-current", help="Mark the revisions that the database is at.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """List the revisions, newest first."""
+    found = options(ctx)
+    scripts = found.scripts()
+    current = found.current_heads() if indicate_current or "current" in rev_range.split(":") else ()
+    lines = _lines(scripts, current if indicate_current else ())
+    listed = scripts.history(rev_range, current)
+    if as_json:
+        render.as_json(lines.jsons(listed))
+    else:
+        _print(text for script in listed for text in (lines.entry(script) if verbose else [lines.step(script)]))
+        _say_if_empty(found, scripts)
+
+
+def heads(
+    ctx: typer.Context,
+    verbose: Verbose = False,
+    resolve_dependencies: Annotated[
+        bool, typer.Option("--resolve-dependencies", help="Leave out those that another revision depends on.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """List the revisions that none follows."""
+    found = options(ctx)
+    scripts = found.scripts()
+    lines = _lines(scripts)
+    listed = scripts.heads(resolve_dependencies=resolve_dependencies)
+    if as_json:
+        render.as_json(lines.jsons(listed))
+        return
+    _print(text for script in listed for text in (lines.entry(script) if verbose else [lines.head(script)]))
+    _say_if_empty(found, scripts)
+    if len(scripts.heads(resolve_dependencies=True)) > 1:
+        _note(found, "There is more than one head. To join them: vecmig merge heads")
+
+
+def branches(ctx: typer.Context, verbose: Verbose = False, as_json: Json = False) -> None:
+    """List the revisions that more than one follows."""
+    found = options(ctx)
+    scripts = found.scripts()
+    lines = _lines(scripts)
+    listed = scripts.branch_points()
+    if as_json:
+        render.as_json(lines.jsons(listed))
+        return
+    for script in listed:
+        _print(lines.fork(script, verbose=verbose))
+    if not listed:
+        _note(found, "There are no branch points.")
+
+
+def show(
+    ctx: typer.Context,
+    rev: Annotated[
+        str, typer.Argument(metavar="REV", help="An id or the start of one, a label, head, heads, or current.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Print everything about a revision."""
+    found = options(ctx)
+    scripts = found.scripts()
+    listed = scripts.find(rev, found.current_heads() if rev == "current" else ())
+    lines = _lines(scripts)
+    if as_json:
+        render.as_json(lines.jsons(listed))
+    else:
+        _print(text for script in listed for text in lines.entry(script))
+        if not listed:
+            _note(found, f"{rev} is before the first revision: there is nothing to show.")
+
+
+def merge(
+    ctx: typer.Context,
+    revisions: Annotated[
+        list[str], typer.Argument(metavar="REV...", help="The revisions to join; heads for all heads.")
+    ],
+    *,
+    message: Message = "",
+    branch_label: BranchLabel = None,
+    rev_id: RevId = None,
+    splice: Annotated[bool, typer.Option("--splice", help="Allow revisions that others follow already.")] = False,
+) -> None:
+    """Write a revision that joins two or more."""
+    from vecmig.script import Wish, merge_revision
+
+    found = options(ctx)
+    wish = Wish(message, tuple(revisions), splice=splice, branch_labels=_labels(branch_label), rev_id=rev_id)
+    _wrote(found, [merge_revision(found.scripts(), wish)])
+
+
+def edit(
+    ctx: typer.Context,
+    rev: Annotated[
+        str, typer.Argument(metavar="REV", help="An id or the start of one, a label, head, heads, or current.")
+    ],
+) -> None:
+    """Open the script of a revision in $EDITOR."""
+    from vecmig.cli.editor import open_in_editor
+    from vecmig.script.loading import load_script
+
+    found = options(ctx)
+    listed = found.scripts().find(rev, found.current_heads() if rev == "current" else ())
+    if not listed:
+        raise UsageError(
+            f"{rev} is before the first revision: there is nothing to edit.", hint="To see all: vecmig history"
+        )
+    open_in_editor([script.path for script in listed])
+    for script in listed:
+        load_script(script.path)
+
+
+def list_templates(as_json: Json = False) -> None:
+    """List the templates that init can write from."""
+    from vecmig.script import description, template_folders
+
+    found = [(name, description(folder)) for name, folder in template_folders().items()]
+    if as_json:
+        render.as_json([{"name": name, "description": text} for name, text in found])
+    else:
+        render.columns(found)
+
+
+def _autogenerate(found: Options, wish: Wish) -> None:
+    from vecmig.config import load_collections
+    from vecmig.script import autogenerate
+
+    scripts = found.scripts()
+    written = autogenerate(scripts, load_collections(scripts.config.collections_path), wish)
+    _wrote(found, written)
+    if not written:
+        _note(found, "Nothing to do: every collection is at the tag that collections.yaml asks for.")
+
+
+def _refuse_together(empty: bool, **others: object) -> None:
+    named = [f"--{name.replace('_', '-')}" for name, value in others.items() if value]
+    if empty and named:
+        raise UsageError(f"--empty does not go together with {', '.join(named)}.", hint="Leave one of them out.")
+
+
+def _refuse_with_autogenerate(*others: str | None) -> None:
+    if any(others):
+        raise UsageError(
+            "--autogenerate decides collection and tags by itself.",
+            hint="Leave --collection, --from-tag and --to-tag out, or leave --autogenerate out.",
+        )
+
+
+def _wrote(found: Options, written: Sequence[Script]) -> None:
+    from vecmig.config import shown
+
+    for script in written:
+        render.line(f"Wrote {shown(script.path)}")
+        if script.collection:
+            _note(found, f"  {script.collection}: {script.old_tag or '(no tag)'}\n  -> {script.new_tag}")
+    if written:
+        _note(found, "Next: vecmig upgrade head")
+
+
+def _lines(scripts: ScriptDirectory, current: Sequence[str] = ()) -> ScriptLines:
+    from vecmig.cli.script_lines import ScriptLines
+
+    return ScriptLines(scripts, current)
+
+
+def _print(lines: Iterable[str]) -> None:
+    for text in lines:
+        render.line(text)
+
+
+def _say_if_empty(found: Options, scripts: ScriptDirectory) -> None:
+    if not scripts.scripts:
+        _note(found, 'There are no revisions yet. To write the first: vecmig revision -m "first tag"')
+
+
+def _note(found: Options, text: str) -> None:
+    if not found.quiet:
+        render.note(text)
+
+
+def _labels(label: str | None) -> tuple[str, ...]:
+    return (label,) if label else ()
