@@ -24,7 +24,9 @@ __all__ = ["Gate", "Migration", "Reader", "VecmigError", "__version__"]
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        return _version()
+        from vecmig.about import version
+
+        return version()
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
@@ -32,12 +34,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("vecmig")
-    except PackageNotFoundError:  # run from a checkout that is not installed
-        return "0+unknown"

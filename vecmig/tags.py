@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -202,7 +203,9 @@ def recipe_problems(tag: Tag, data: Mapping[str, Any]) -> Iterator[Problem]:
         if name not in _FIELDS:
             yield name, f"unknown field; a recipe has {', '.join(sorted(_FIELDS))}"
         elif not _FIELDS[name](value):
-            yield name, f"{value!r} is not {_FIELDS[name].__doc__}"
+            # what stands there may be a key or a password that was pasted into the wrong place
+            shown = "its value" if name in _SECRETIVE else repr(value)
+            yield name, f"{shown} is not {_FIELDS[name].__doc__}"
     provider = data.get("provider")
     if provider is None:
         yield "", f"provider is missing: one of {', '.join(PROVIDERS)}"
@@ -222,11 +225,11 @@ def _disagreements(tag: Tag, data: Mapping[str, Any]) -> Iterator[Problem]:
         yield "model", f"{data['model']!r}, but the tag says {tag.model}"
     chunk = data.get("chunk")
     if isinstance(chunk, Mapping):
-        size = chunk.get("size")
+        size, overlap = chunk.get("size"), chunk.get("overlap", 0)
         if size != tag.chunk:
             yield "chunk", f"size {size!r}, but the tag says chunk-{tag.chunk or 'none'}"
-        elif isinstance(chunk.get("overlap", 0), int) and chunk.get("overlap", 0) >= size:
-            yield "chunk", f"overlap {chunk['overlap']} is not smaller than size {size}"
+        elif isinstance(size, int) and isinstance(overlap, int) and overlap >= size:
+            yield "chunk", f"overlap {overlap} is not smaller than size {size}"
     elif chunk is None and tag.chunk is not None:
         yield (
             "",
@@ -264,12 +267,12 @@ def _count(value: Any) -> bool:
 
 def _amount(value: Any) -> bool:
     """a number from 0"""
-    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 def _seconds(value: Any) -> bool:
     """a number of seconds above 0"""
-    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def _environment_name(value: Any) -> bool:
@@ -298,6 +301,7 @@ def _chunking(value: Any) -> bool:
     return _count(value["size"]) and value.get("unit", "tokens") in ("tokens", "characters") and whole
 
 
+_SECRETIVE: Final = ("base_url", "api_key_env")
 _FIELDS: Final[dict[str, Any]] = {
     "provider": _one_of(*PROVIDERS),
     "model": _text,

@@ -128,7 +128,8 @@ def backfill(
         run.report()
         swept = sweep(connection, space)
         forget_settled(connection, maintained or (space,))
-        after = measure_coverage(connection, space)
+    with database.session() as fresh:
+        after = measure_coverage(fresh, space)
     return Result(run.written, run.rejected, swept, after, time.monotonic() - started, run.tokens)
 
 

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from vecmig.errors import UsageError
-
 if TYPE_CHECKING:
     from vecmig.config import Config
     from vecmig.script import ScriptDirectory
-
-
-def _no_database(config: Config) -> Iterable[str]:  # noqa: ARG001  # stands in until main() gives a reader
-    raise UsageError("This command cannot ask the database where it is.")
 
 
 @dataclass(slots=True)
@@ -28,8 +22,6 @@ class Options:
     x: tuple[str, ...] = ()
     raiseerr: bool = False
     quiet: bool = False
-    #: Asks the database for the ids that it is at.
-    read_current: Callable[[Config], Iterable[str]] = _no_database
     _configs: dict[bool, Config] = field(default_factory=dict)
 
     def config(self, *, database: bool = True) -> Config:
@@ -60,7 +52,9 @@ class Options:
         Raises:
             VecmigError: the configuration names no database, or it cannot be read.
         """
-        return tuple(self.read_current(self.config()))
+        from vecmig import runner
+
+        return tuple(script.id for script in runner.current(self.config()).heads)
 
 
 def options(ctx: typer.Context) -> Options:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,11 @@ from vecmig.cli.context import options
 from vecmig.cli.progress import Narrator, percent
 from vecmig.errors import Pending
 
+if TYPE_CHECKING:
+    from vecmig.runner import Walked
+    from vecmig.store.vectors import Coverage
+
+_SQL = typer.Option("--sql", help="Print the SQL instead of running it; the database is only read.")
 _JSON = typer.Option("--json", help="Print one JSON document.")
 _COLLECTIONS = typer.Argument(metavar="[COLLECTION]...", help="Which collections; all by default.", show_default=False)
 
@@ -34,17 +39,18 @@ def upgrade(
     until: Annotated[
         str | None, typer.Option(metavar="PHASE", help="Stop after: expand, backfill, index or gate.")
     ] = None,
+    sql: Annotated[bool, _SQL] = False,
 ) -> None:
     """Go forward: make room, backfill, build the index, pass the gate, and move reads to the new tag."""
     from vecmig import runner
 
     found = options(ctx)
+    if sql:
+        runner.upgrade_sql(found.config(), revision, render.line)
+        return
     with Narrator(quiet=found.quiet) as tell:
         walked = runner.upgrade(found.config(), revision, until=until, listener=tell)
-    if not walked:
-        render.line("Nothing to do: the database is there already.")
-    for step in walked:
-        render.line(f"{step.revision}  {step.phase}  {step.message}")
+    show_walked(walked)
 
 
 def downgrade(
@@ -53,17 +59,18 @@ def downgrade(
     discard: Annotated[
         bool, typer.Option("--discard", help="Delete the new tag's vectors of a revision that never was live.")
     ] = False,
+    sql: Annotated[bool, _SQL] = False,
 ) -> None:
     """Go back: reads return to the old tag; every vector is kept, so that going forward again is instant."""
     from vecmig import runner
 
     found = options(ctx)
+    if sql:
+        runner.downgrade_sql(found.config(), revision, render.line)
+        return
     with Narrator(quiet=found.quiet) as tell:
         walked = runner.downgrade(found.config(), revision, discard=discard, listener=tell)
-    if not walked:
-        render.line("Nothing to do: the database is there already.")
-    for step in walked:
-        render.line(f"{step.revision}  taken back  {step.message}")
+    show_walked(walked, back=True)
 
 
 def current(
@@ -130,8 +137,7 @@ def backfill(
     found = options(ctx)
     with Narrator(quiet=found.quiet) as tell:
         done = runner.backfill(found.config(), collection or [], limit=limit, listener=tell)
-    for name, coverage in done.items():
-        render.line(f"{name}: {coverage.fresh} of {coverage.eligible} records fresh, {percent(coverage.share)}")
+    show_coverage(done)
 
 
 def sync(ctx: typer.Context, collection: Annotated[list[str] | None, _COLLECTIONS] = None) -> None:
@@ -143,8 +149,7 @@ def sync(ctx: typer.Context, collection: Annotated[list[str] | None, _COLLECTION
         done = runner.sync(found.config(), collection or [], listener=tell)
     if not done:
         render.line("Nothing to do: no collection has a tag yet.")
-    for tag, coverage in done.items():
-        render.line(f"{tag}: {coverage.fresh} of {coverage.eligible} records fresh, {percent(coverage.share)}")
+    show_coverage(done)
 
 
 def ensure_version(ctx: typer.Context) -> None:
@@ -154,6 +159,20 @@ def ensure_version(ctx: typer.Context) -> None:
     before, now = runner.ensure_version(options(ctx).config())
     done = "is there already" if before == now else "installed" if before == 0 else f"updated from version {before}"
     render.line(f"vecmig's schema, version {now}: {done}")
+
+
+def show_walked(walked: Sequence[Walked], *, back: bool = False) -> None:
+    """Print the revisions that a run took forward, or back, one a line."""
+    if not walked:
+        render.line("Nothing to do: the database is there already.")
+    for step in walked:
+        render.line(f"{step.revision}  {'taken back' if back else step.phase}  {step.message}")
+
+
+def show_coverage(covered: Mapping[str, Coverage]) -> None:
+    """Print how much of each collection, or tag, is fresh."""
+    for name, coverage in covered.items():
+        render.line(f"{name}: {coverage.fresh} of {coverage.eligible} records fresh, {percent(coverage.share)}")
 
 
 def standing_heads(standing: Any) -> list[str]:

@@ -26,8 +26,6 @@ INDEX_DIMS: Final[Mapping[str, int]] = {"vector": 2_000, "halfvec": 4_000}
 MAX_NAME: Final = 40
 
 _NAME = re.compile(r"[^\W\d](?:[\w\- ]*[\w\-])?")
-#: Fields in which people write a password or key where none belongs; messages do not repeat it.
-_MAY_HOLD_SECRETS: Final = ("base_url", "api_key_env")
 _RECIPE_FIELDS: Final = tuple(f.name for kind in (Recipe, Service) for f in fields(kind) if f.name != "service")
 
 
@@ -188,8 +186,6 @@ def _recipe(problems: Problems, tag: Tag, value: Value) -> Recipe | None:
     plain = {name: item.plain() for name, item in known.items()}
     for name, what in recipe_problems(tag, plain):
         line = known[name].line if name in known else value.line
-        if name in _MAY_HOLD_SECRETS:
-            what = what.replace(repr(plain[name]), "its value")  # noqa: PLW2901
         problems.add(line, f"the recipe of {tag}: {name}: {what}" if name else f"the recipe of {tag}: {what}")
     try:
         return Recipe.from_mapping(tag, plain) if len(problems.found) == before else None

@@ -7,14 +7,14 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+from vecmig.about import version
 from vecmig.config import Collections, Config, load_collections
 from vecmig.errors import ScriptError
 from vecmig.events import Listener, ignore
-from vecmig.migration import Declaration, Workspace
+from vecmig.migration.database import Declaration, Workspace
 from vecmig.script import Script, ScriptDirectory
 from vecmig.store.connect import Database
 from vecmig.store.ledger import Actor, Ledger, RevisionRow
@@ -85,7 +85,7 @@ def declaration(script: Script) -> Declaration:
 
 
 def _actor(directory: Path) -> Actor:
-    return Actor(host=platform.node(), version=version("vecmig"), git_commit=_git_commit(directory))
+    return Actor(host=platform.node(), version=version(), git_commit=_git_commit(directory))
 
 
 def _git_commit(directory: Path) -> str | None:

@@ -11,7 +11,7 @@ from vecmig.embedders import open_embedder
 from vecmig.errors import UsageError
 from vecmig.events import Listener, StepDone, StepStarted, ignore
 from vecmig.gate import Report, ask_canary, measure
-from vecmig.migration import Migration, keep_canary
+from vecmig.migration.database import DatabaseMigration, keep_canary
 from vecmig.runner.project import Project, declaration
 from vecmig.runner.walk import by_collection
 from vecmig.store.catalog import inspect_source
@@ -38,10 +38,16 @@ def backfill(
     """
     project = Project(config, listener)
     wanted = _in_progress(project, collections)
+    idle = [name for name in collections if name not in wanted]
+    if idle or not wanted:
+        raise UsageError(
+            f"No revision{' of ' if idle else ''}{', '.join(idle)} is in progress.",
+            hint="Begin one: vecmig upgrade head",
+        )
     with runner_locks(project.database, list(wanted), what="backfill"):
         for row in wanted.values():
             script = project.scripts[row.id]
-            m = Migration(project.workspace, declaration(script), step="backfill", limit=limit)
+            m = DatabaseMigration(project.workspace, declaration(script), step="backfill", limit=limit)
             script.function("backfill")(m)
     return {name: _coverage(project, name, row.new_tag or "") for name, row in wanted.items()}
 
@@ -73,7 +79,7 @@ def gate_reports(config: Config, collections: Sequence[str] = (), *, ask: bool =
         ask: whether to ask the embedder for the canary; otherwise that check is left open.
 
     Returns:
-        By collection: the revision's id and the report.
+        By collection: the revision's id and the report; empty where nothing is in progress.
     """
     project = Project(config)
     wanted = _in_progress(project, collections)
@@ -86,10 +92,6 @@ def _in_progress(project: Project, collections: Sequence[str]) -> dict[str, Revi
     found = by_collection(rows)
     for name in collections:
         project.collections.collection(name)
-        if name not in found:
-            raise UsageError(f"No revision of {name} is in progress.", hint="Begin one: vecmig upgrade head")
-    if not found:
-        raise UsageError("No revision is in progress.", hint="Begin one: vecmig upgrade head")
     return {name: row for name, row in found.items() if not collections or name in collections}
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from vecmig.config import Config
 from vecmig.errors import DatabaseError, ScriptError, UsageError
 from vecmig.events import Listener, Warned, ignore
-from vecmig.migration import UNTIL, Migration
+from vecmig.migration.database import UNTIL, DatabaseMigration
 from vecmig.runner.plan import check_applied, check_upgrade, collections_of
 from vecmig.runner.project import Project, declaration
 from vecmig.script import Script, Step
@@ -169,7 +169,7 @@ def _withdrawn(project: Project, script: Script) -> None:
 
 
 def _call(project: Project, script: Script, step: Step, until: str | None, *, discard: bool = False) -> None:
-    m = Migration(project.workspace, declaration(script), step=step, until=until, discard=discard)
+    m = DatabaseMigration(project.workspace, declaration(script), step=step, until=until, discard=discard)
     script.function(step)(m)
 
 

@@ -316,10 +316,11 @@ def text_columns(connection: Connection, source: Source) -> tuple[str, ...]:
     """
     with connection.transaction(force_rollback=True):
         for field, type_name in (("text", "text"), ("where", "boolean")):
-            fragment = getattr(source.collection, field) or "NULL"
-            parts = {"view": sql.Identifier(f"vecmig_probe_{field}"), "type": sql.SQL(type_name)}
-            query = statement("catalog", "probe_view", **parts, fragment=raw(fragment), source=source.relation)
-            connection.execute(query)
+            fragment = getattr(source.collection, field)
+            if fragment is not None:
+                view, type_ = sql.Identifier(f"vecmig_probe_{field}"), sql.SQL(type_name)
+                parts = {"view": view, "type": type_, "fragment": raw(fragment), "source": source.relation}
+                connection.execute(statement("catalog", "probe_view", **parts))
         name = source.relation.as_string(connection)
         rows = connection.execute(statement("catalog", "probed_columns"), {"name": name}).fetchall()
     whole_row = any(name is None for (name,) in rows)

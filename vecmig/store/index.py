@@ -76,24 +76,27 @@ def build_index(connection: Connection, space: Space, *, rows: int, memory_mb: i
     wanted = rows * (space.dims * (4 if collection.storage == "vector" else 2) + _NODE_OVERHEAD) // 2**20
     memory = max(_SMALLEST_MEMORY_MB, min(memory_mb, int(wanted * 1.2)))
     connection.execute(sql.SQL("SET maintenance_work_mem = {}").format(sql.Literal(f"{memory}MB")))
-    connection.execute(
-        statement(
-            "index",
-            "create",
-            index=sql.Identifier(_plain_name(space)),
-            space=space.relation,
-            embedding=unaliased_embedding(space),
-            opclass=space.source.pgvector.opclass(collection.storage, collection.metric),
-            m=sql.Literal(collection.hnsw.m),
-            ef_construction=sql.Literal(collection.hnsw.ef_construction),
-        )
-    )
+    connection.execute(create_statement(space))
     connection.execute(sql.SQL("RESET maintenance_work_mem"))
     connection.execute(statement("index", "analyze", space=space.relation))
 
 
-def unaliased_embedding(space: Space) -> sql.Composed:
-    """The indexed expression inside CREATE INDEX, where no alias exists."""
+def create_statement(space: Space) -> sql.Composed:
+    """Give the CREATE INDEX CONCURRENTLY of a tag."""
+    collection = space.source.collection
+    return statement(
+        "index",
+        "create",
+        index=sql.Identifier(_plain_name(space)),
+        space=space.relation,
+        embedding=_indexed_expression(space),
+        opclass=space.source.pgvector.opclass(collection.storage, collection.metric),
+        m=sql.Literal(collection.hnsw.m),
+        ef_construction=sql.Literal(collection.hnsw.ef_construction),
+    )
+
+
+def _indexed_expression(space: Space) -> sql.Composed:
     return sql.SQL("embedding::{}").format(space.source.pgvector.type(space.source.collection.storage, space.dims))
 
 

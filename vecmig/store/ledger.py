@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -289,8 +288,7 @@ class Ledger:
                 hint="Look at: vecmig status",
             )
         self._write("set_tag_states", collection=collection, live=live, standby=standby)
-        payload = json.dumps({"collection": collection, "live": live, "version": row[0]})
-        self._write("notify", channel=self.channel, payload=payload)
+        self._write("announce_route", channel=self.channel, collection=collection)
         return int(row[0])
 
     def record_event(

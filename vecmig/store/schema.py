@@ -45,11 +45,16 @@ def ensure(database: Database) -> int:
     """Install or update vecmig's schema; return the version it had before. Safe to run from many hosts at once."""
     with database.transaction() as connection:
         connection.execute(statement("schema", "lock"), {"schema": database.schema})
-        before = installed_version(connection, database.schema)
-        name = sql.Identifier(database.schema)
-        if before == 0:
-            connection.execute(statement("schema", "create", schema=name))
-        for number, file in enumerate(FILES[before:], start=before + 1):
-            connection.execute(script(file, schema=name))
-            connection.execute(statement("schema", "record", schema=name), {"version": number})
+        return install(connection, database.schema)
+
+
+def install(connection: Connection, schema: str) -> int:
+    """Do the work of ``ensure`` in the caller's transaction."""
+    before = installed_version(connection, schema)
+    name = sql.Identifier(schema)
+    if before == 0:
+        connection.execute(statement("schema", "create", schema=name))
+    for number, file in enumerate(FILES[before:], start=before + 1):
+        connection.execute(script(file, schema=name))
+        connection.execute(statement("schema", "record", schema=name), {"version": number})
     return before

@@ -112,5 +112,9 @@ UPDATE {schema}.tag SET canary = %(canary)s WHERE collection = %(collection)s AN
 INSERT INTO {schema}.event (kind, revision, collection, tag, host, git_commit, version, data)
 VALUES (%(kind)s, %(revision)s, %(collection)s, %(tag)s, %(host)s, %(git_commit)s, %(version)s, %(data)s)
 
--- notify --
-SELECT pg_catalog.pg_notify(%(channel)s, %(payload)s)
+-- announce_route --
+SELECT pg_catalog.pg_notify(
+    %(channel)s,
+    json_build_object('collection', collection, 'live', live, 'version', version)::text)
+FROM {schema}.route
+WHERE collection = %(collection)s

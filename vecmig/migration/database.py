@@ -1,4 +1,4 @@
-"""The ``m`` of a revision script: expand, backfill, build_index, cutover, rollback, execute.
+"""The migration that works on the database: expand, backfill, build_index, cutover, rollback, execute.
 
 Each method asks the database whether its work is done before doing it, commits the change together with its record, and
 reads it back on a fresh connection before it says that it is done.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from vecmig.backfill import Result, backfill
@@ -18,6 +18,7 @@ from vecmig.embedders import Embedder, open_embedder
 from vecmig.errors import ConfigError, DatabaseError, GateRefused, ScriptError, VecmigError
 from vecmig.events import Listener, StepDone, StepStarted, Waiting, Warned, ignore
 from vecmig.gate import Report, ask_canary, holds_still, measure, new_canary, require_same_model
+from vecmig.migration.interface import Migration
 from vecmig.store import execute, layout, live
 from vecmig.store.catalog import Source, check_keys, inspect_source
 from vecmig.store.changes import install_tracking, tracking_works
@@ -79,8 +80,8 @@ class Declaration:
     checksum: str
 
 
-class Migration:
-    """One revision at work. A script's four functions get it as ``m``."""
+class DatabaseMigration(Migration):
+    """Does what a script says."""
 
     def __init__(
         self,
@@ -102,37 +103,31 @@ class Migration:
 
     @property
     def revision(self) -> str:
-        """The revision's id."""
         return self._declared.revision
 
     @property
     def collection(self) -> str:
-        """The collection's name."""
         if self._declared.collection is None:
             raise ScriptError(f"Revision {self.revision} has no collection, so it can only m.execute().")
         return self._declared.collection
 
     @property
     def old_tag(self) -> str | None:
-        """The tag that reads use before the cutover; None for a collection's first tag."""
         return self._declared.old_tag
 
     @property
     def new_tag(self) -> str:
-        """The tag that reads use after the cutover."""
         if self._declared.new_tag is None:
             raise ScriptError(f"Revision {self.revision} has no collection, so it can only m.execute().")
         return self._declared.new_tag
 
     @property
     def x(self) -> Mapping[str, str]:
-        """The ``-x key=value`` arguments of the command line."""
         return self._workspace.x
 
     # Forward -----------------------------------------------------------------------------------------------------
 
     def expand(self) -> None:
-        """Make room for the new tag: vectors table, partition, change tracking, and the recipe written down."""
         recipe = self._workspace.collections.recipe(self.new_tag)
         collection = self._workspace.collections.collection(self.collection)
         problem = index_problem(collection.storage, recipe.dims)
@@ -141,29 +136,24 @@ class Migration:
         with self._reported("expand", self.new_tag) as done:
             source = self._inspect(collection)
             self._check_route(source)
-
-            def change(connection: Connection) -> None:
-                ledger = self._workspace.ledger(connection)
-                ledger.record_collection(source)
-                layout.create_vectors_table(connection, source)
-                ledger.record_tag(source, self.new_tag, recipe)
-                layout.create_partition(connection, self._space(source))
-                if source.tracked:
-                    install_tracking(connection, source, self._workspace.database.schema)
-                ledger.set_candidate(self.collection, self.new_tag)
-                declared = self._declared
-                ledger.start_revision(
-                    declared.revision, declared.collection, declared.old_tag, declared.new_tag, declared.checksum
-                )
-                self._event(ledger, "expand", {"dims": recipe.dims, "fingerprint": recipe.fingerprint})
-
-            self._locked(change, source)
+            self._locked(lambda connection: self._expand_on(connection, source, recipe), source)
             self._verify_expanded(source)
             tracking = "triggers tell of changes" if source.tracked else "changes are found by scanning"
             done(f"room for {recipe.dims} dimensions; {tracking}")
 
+    def _expand_on(self, connection: Connection, source: Source, recipe: Recipe) -> None:
+        ledger = self._workspace.ledger(connection)
+        ledger.record_collection(source)
+        layout.create_vectors_table(connection, source)
+        ledger.record_tag(source, self.new_tag, recipe)
+        layout.create_partition(connection, self._space(source))
+        if source.tracked:
+            install_tracking(connection, source, self._workspace.database.schema)
+        ledger.set_candidate(self.collection, self.new_tag)
+        self._start(ledger)
+        self._event(ledger, "expand", {"dims": recipe.dims, "fingerprint": recipe.fingerprint})
+
     def backfill(self) -> None:
-        """Embed every record that lacks a fresh vector under the new tag. Running it again is resuming."""
         with self._reported("backfill", self.new_tag) as done, self._embedder() as embedder:
             source = self._inspect()
             result = self._run_backfill(source, embedder)
@@ -176,7 +166,6 @@ class Migration:
             done(_backfill_summary(result))
 
     def build_index(self) -> None:
-        """Build the HNSW index of the new tag without blocking reads or writes, unless it is there and valid."""
         source = self._inspect()
         space = self._space(source)
         with self._reported("index", self.new_tag) as done:
@@ -198,46 +187,36 @@ class Migration:
             done(f"already there, {size}" if there else f"{vectors} vectors, {size}")
 
     def cutover(self, gate: Gate) -> None:
-        """Judge the gate and, if every check holds, move reads to the new tag in one short transaction.
-
-        Raises:
-            GateRefused: a check does not hold. Nothing was changed.
-        """
         if self._until is not None and self._until != "gate":
             return
         source = self._inspect()
         report = self._judge(gate, source)
         if self._until == "gate":
             return
-        space = self._space(source)
         with self._reported("cutover", f"{self.old_tag or 'nothing'} → {self.new_tag}") as done:
-
-            def change(connection: Connection) -> float:
-                still = holds_still(gate, report, connection, space)
-                if not still.passed:
-                    raise _refused(
-                        self.collection,
-                        Report(report.collection, report.tag, (still,), report.coverage, report.measured_at),
-                    )
-                began = time.monotonic()
-                ledger = self._workspace.ledger(connection)
-                version = ledger.move_route(
-                    self.collection, before=self.old_tag, live=self.new_tag, standby=self.old_tag
-                )
-                live.publish(connection, source, space)
-                ledger.set_phase(self.revision, "live")
-                checks = {check.name: check.value for check in report.checks}
-                self._event(ledger, "cutover", {"from": self.old_tag, "route": version, "gate": checks})
-                return time.monotonic() - began
-
-            seconds = self._locked(change, source)
+            seconds = self._locked(lambda connection: self._cut_over_on(connection, source, gate, report), source)
             self._verify_live(source, self.new_tag)
             done(f"reads use {self.new_tag}; the flip took {seconds * 1000:.1f} ms")
+
+    def _cut_over_on(self, connection: Connection, source: Source, gate: Gate, report: Report) -> float:
+        still = holds_still(gate, report, connection, self._space(source))
+        if not still.passed:
+            raise _refused(self.collection, replace(report, checks=(still,)))
+        began = time.monotonic()
+        checks = {check.name: check.value for check in report.checks}
+        self._flip_on(connection, source, checks)
+        return time.monotonic() - began
+
+    def _flip_on(self, connection: Connection, source: Source, checks: Mapping[str, Any]) -> None:
+        ledger = self._workspace.ledger(connection)
+        ledger.move_route(self.collection, before=self.old_tag, live=self.new_tag, standby=self.old_tag)
+        live.publish(connection, source, self._space(source))
+        ledger.set_phase(self.revision, "live")
+        self._event(ledger, "cutover", {"from": self.old_tag, "gate": checks})
 
     # Back --------------------------------------------------------------------------------------------------------
 
     def rollback(self) -> None:
-        """Move reads back to the old tag and keep every vector; abandon a revision that is not live yet."""
         with self._workspace.database.session() as connection:
             route = self._workspace.ledger(connection).route(self.collection)
         if route.live == self.new_tag:
@@ -266,20 +245,19 @@ class Migration:
                     )
             standby = _standby_below(ledger, self.collection, self.old_tag)
         with self._reported("rollback", f"{self.new_tag} → {self.old_tag or 'nothing'}") as done:
-
-            def change(connection: Connection) -> float:
-                began = time.monotonic()
-                ledger = self._workspace.ledger(connection)
-                version = ledger.move_route(self.collection, before=self.new_tag, live=self.old_tag, standby=standby)
-                live.publish(connection, source, old)
-                ledger.withdraw_revision(self.revision)
-                self._event(ledger, "rollback", {"to": self.old_tag, "route": version})
-                return time.monotonic() - began
-
-            seconds = self._locked(change, source)
+            seconds = self._locked(lambda connection: self._flip_back_on(connection, source, old, standby), source)
             self._verify_live(source, self.old_tag)
             where = f"reads use {self.old_tag}" if self.old_tag else "no tag is live"
             done(f"{where}; the flip took {seconds * 1000:.1f} ms, no vector was touched")
+
+    def _flip_back_on(self, connection: Connection, source: Source, old: Space | None, standby: str | None) -> float:
+        began = time.monotonic()
+        ledger = self._workspace.ledger(connection)
+        ledger.move_route(self.collection, before=self.new_tag, live=self.old_tag, standby=standby)
+        live.publish(connection, source, old)
+        ledger.withdraw_revision(self.revision)
+        self._event(ledger, "rollback", {"to": self.old_tag})
+        return time.monotonic() - began
 
     def _abandon(self, route: Route) -> None:
         with self._reported("abandon", self.new_tag) as done:
@@ -312,16 +290,6 @@ class Migration:
     # A team's own statements -------------------------------------------------------------------------------------
 
     def execute(self, statement: Any) -> None:
-        """Run a statement of the team's own, in a transaction of its own.
-
-        A script that is resumed does not run it a second time: statement and record commit together.
-
-        Args:
-            statement: SQL text, or an SQLAlchemy construct.
-
-        Raises:
-            ScriptError: at this place another statement has run already.
-        """
         text = execute.as_text(statement)
         sha256 = execute.digest(text)
         self._statements += 1
@@ -445,6 +413,12 @@ class Migration:
             relations=relations,
             wait=self._workspace.lock_wait,
             on_wait=lambda blocker: self._workspace.listener(Waiting(f"a lock is taken by {blocker}")),
+        )
+
+    def _start(self, ledger: Ledger) -> None:
+        declared = self._declared
+        ledger.start_revision(
+            declared.revision, declared.collection, declared.old_tag, declared.new_tag, declared.checksum
         )
 
     def _event(self, ledger: Ledger, kind: str, data: Mapping[str, Any]) -> None:

@@ -1,0 +1,5 @@
+"""The ``m`` of a revision script: what it can do, and what does it."""
+
+from vecmig.migration.interface import Migration
+
+__all__ = ["Migration"]

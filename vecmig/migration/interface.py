@@ -1,0 +1,86 @@
+"""What a revision script sees as ``m``. It imports nothing heavy, because every script imports it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from vecmig.tags import Gate
+
+
+class Migration(ABC):
+    """One revision at work. A script's four functions get it as ``m``.
+
+    Every method may be called again after a run was cut short: it asks the database whether its work is done.
+    """
+
+    @property
+    @abstractmethod
+    def revision(self) -> str:
+        """The revision's id."""
+
+    @property
+    @abstractmethod
+    def collection(self) -> str:
+        """The collection's name.
+
+        Raises:
+            ScriptError: the revision has none.
+        """
+
+    @property
+    @abstractmethod
+    def old_tag(self) -> str | None:
+        """The tag that reads use before the cutover; None for a collection's first tag."""
+
+    @property
+    @abstractmethod
+    def new_tag(self) -> str:
+        """The tag that reads use after the cutover.
+
+        Raises:
+            ScriptError: the revision has no collection.
+        """
+
+    @property
+    @abstractmethod
+    def x(self) -> Mapping[str, str]:
+        """The ``-x key=value`` arguments of the command line."""
+
+    @abstractmethod
+    def expand(self) -> None:
+        """Make room for the new tag: vectors table, partition, change tracking, and the recipe written down."""
+
+    @abstractmethod
+    def backfill(self) -> None:
+        """Embed every record that lacks a fresh vector under the new tag. Running it again is resuming."""
+
+    @abstractmethod
+    def build_index(self) -> None:
+        """Build the HNSW index of the new tag without blocking reads or writes, unless it is there and valid."""
+
+    @abstractmethod
+    def cutover(self, gate: Gate) -> None:
+        """Judge the gate and, if every check holds, move reads to the new tag in one short transaction.
+
+        Raises:
+            GateRefused: a check does not hold. Nothing was changed.
+        """
+
+    @abstractmethod
+    def rollback(self) -> None:
+        """Move reads back to the old tag and keep every vector; abandon a revision that is not live yet."""
+
+    @abstractmethod
+    def execute(self, statement: Any) -> None:
+        """Run a statement of the team's own, in a transaction of its own.
+
+        A script that is resumed does not run it a second time: statement and record commit together.
+
+        Args:
+            statement: SQL text, or an SQLAlchemy construct.
+
+        Raises:
+            ScriptError: at this place another statement has run already.
+        """

@@ -1,0 +1,72 @@
+"""The migration of ``--sql``: the same functions, which write down the SQL instead of running it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from vecmig.migration.database import DatabaseMigration, Declaration, Workspace
+from vecmig.store.catalog import Source
+from vecmig.store.connect import Connection
+from vecmig.store.index import create_statement
+from vecmig.store.recorder import Recorder
+from vecmig.store.vectors import count_records
+from vecmig.tags import Gate
+
+Write = Callable[[str], None]
+
+
+class RecordingMigration(DatabaseMigration):
+    """Writes down what a script would run. It reads the catalogue and changes nothing.
+
+    What embeds or judges is no SQL, so a comment stands for it. The flip is commented out: only ``vecmig upgrade`` runs
+    it, once the gate holds.
+    """
+
+    def __init__(self, workspace: Workspace, declared: Declaration, *, step: str, write: Write) -> None:
+        super().__init__(workspace, declared, step=step)
+        self._write = write
+
+    def backfill(self) -> None:
+        """Say how much there is to embed."""
+        with self._workspace.database.session() as connection:
+            _, eligible = count_records(connection, self._inspect())
+        self._write(f"-- backfill: up to {eligible} records are embedded under {self.new_tag}: vecmig backfill")
+
+    def build_index(self) -> None:
+        """Write the CREATE INDEX."""
+        with self._workspace.database.session() as connection:
+            text = create_statement(self._space(self._inspect())).as_string(connection)
+        self._write(text.strip() + ";")
+
+    def cutover(self, gate: Gate) -> None:
+        """Write the flip, commented out."""
+        source = self._inspect()
+        self._write(
+            f"-- cutover: vecmig upgrade runs this once coverage is {gate.coverage:g} and every other check holds"
+        )
+        self._commented(lambda connection: self._flip_on(connection, source, {}))
+
+    def rollback(self) -> None:
+        """Write the flip back, commented out."""
+        source = self._inspect()
+        old = self._workspace.space(source, self.old_tag) if self.old_tag else None
+        self._write("-- rollback: vecmig downgrade runs this; no vector is touched")
+        self._commented(lambda connection: self._flip_back_on(connection, source, old, None))
+
+    def _commented(self, change: Callable[[Connection], Any]) -> None:
+        def comment(text: str) -> None:
+            self._write("\n".join(f"-- {line}" for line in text.splitlines()))
+
+        with self._workspace.database.session() as connection:
+            change(cast(Connection, Recorder(connection, comment)))
+
+    def _locked(self, change: Callable[[Connection], Any], source: Source | None) -> Any:  # noqa: ARG002  # no lock is taken
+        with self._workspace.database.session() as connection:
+            return change(cast(Connection, Recorder(connection, self._write)))
+
+    def _check_route(self, source: Source) -> None:
+        """Take it that the revisions before this one have run."""
+
+    def _verify_expanded(self, source: Source) -> None:
+        """Nothing ran, so there is nothing to verify."""

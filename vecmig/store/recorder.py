@@ -1,0 +1,68 @@
+"""A connection that reads for real and writes down what it would write: the SQL of ``--sql``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import errors as pg
+
+from vecmig.store.connect import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class _Recorded:
+    """Stands in for the cursor of a statement that did not run: it is as if it had matched its one row."""
+
+    rowcount: int = 1
+
+    def fetchone(self) -> tuple[Any, ...] | None:
+        return (0,) if self.rowcount else None
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        return []
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        return iter(())
+
+
+class Recorder:
+    """Wraps a connection; quacks like one as far as vecmig's store needs it."""
+
+    def __init__(self, connection: Connection, write: Callable[[str], None]) -> None:
+        self._connection = connection
+        self._write = write
+        self._probing = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def execute(self, query: Any, params: Any = None) -> Any:
+        """Run a statement that only reads; hand the text of any other one to ``write``."""
+        text = psycopg.ClientCursor(self._connection).mogrify(query, params)
+        if not self._probing and not _reads(text):
+            self._write(text.strip().removesuffix(";") + ";")
+            return _Recorded()
+        try:
+            with self._connection.transaction():
+                return self._connection.execute(query, params)
+        except pg.UndefinedTable:
+            # a table that an earlier statement of this very recording would have made
+            return _Recorded(rowcount=0)
+
+    @contextmanager
+    def transaction(self, *, force_rollback: bool = False) -> Iterator[None]:
+        """Open a transaction; in one that is rolled back anyway, everything runs for real."""
+        with self._connection.transaction(force_rollback=force_rollback):
+            self._probing = force_rollback
+            try:
+                yield
+            finally:
+                self._probing = False
+
+
+def _reads(text: str) -> bool:
+    return text.lstrip().upper().startswith("SELECT") and "pg_notify(" not in text
