@@ -1,0 +1,77 @@
+"""One embedded PostgreSQL for the whole run, started by the first test that needs it; a fresh database per test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from support.postgres import Connect, Postgres, imported_pgserver, running_postgres
+
+
+@pytest.fixture(scope="session")
+def pgserver() -> Iterator[Any]:
+    """The module that runs servers; for ``running_postgres``."""
+    with imported_pgserver() as module:
+        yield module
+
+
+@pytest.fixture(scope="session")
+def postgres(pgserver: Any) -> Iterator[Postgres]:
+    """The server that all tests share. A test that stops or reconfigures it takes ``own_postgres`` instead."""
+    with running_postgres(pgserver) as server:
+        yield server
+
+
+@pytest.fixture
+def own_postgres(pgserver: Any) -> Iterator[Postgres]:
+    """A server for this test alone, which may be stopped, started and reconfigured."""
+    with running_postgres(pgserver) as server:
+        yield server
+
+
+@pytest.fixture
+def database_url(postgres: Postgres) -> Iterator[str]:
+    """URL of a fresh database that has the vector extension and nothing else; it is dropped after the test."""
+    name = postgres.create_database()
+    yield postgres.url(name)
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+def bare_database_url(postgres: Postgres) -> Iterator[str]:
+    """URL of a fresh database without the vector extension."""
+    name = postgres.create_database(template="template1")
+    yield postgres.url(name)
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+def connect(database_url: str) -> Iterator[Connect]:
+    """``connect(url=database_url, **options)`` opens psycopg connections, autocommit unless told; all are closed."""
+    opened: list[psycopg.Connection[Any]] = []
+
+    def open_connection(url: str = database_url, **options: Any) -> psycopg.Connection[Any]:
+        opened.append(psycopg.connect(url, **{"autocommit": True, **options}))
+        return opened[-1]
+
+    yield open_connection
+    for connection in opened:
+        connection.close()
+
+
+@pytest.fixture
+def connection(connect: Connect) -> psycopg.Connection[Any]:
+    """One connection to ``database_url``, in autocommit mode, as the superuser."""
+    return connect()
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the settings of whoever runs the tests, and their keys, out of every test."""
+    for name in list(os.environ):
+        if name.startswith(("VECMIG_", "OPENAI_", "PG")) and name != "PGSERVER_POSTGRES_VERSION":
+            monkeypatch.delenv(name)

