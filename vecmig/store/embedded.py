@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -20,6 +21,8 @@ import psycopg
 from vecmig.errors import ConfigError, DatabaseUnreachable
 
 _STOP_SECONDS: Final = 10
+#: What a shell does not take literally.
+_SHELL_SPECIAL: Final = re.compile(r"[\s'\"$`\\&;|<>()*?\[\]{}!#~]")
 
 
 @cache
@@ -27,9 +30,10 @@ def start_embedded(directory: Path) -> str:
     """Start, or join, the PostgreSQL that lives in ``directory``; return its URL. It stops with its last user.
 
     Raises:
-        ConfigError: the wheel is not installed.
+        ConfigError: the wheel is not installed, or its server cannot live there.
         DatabaseUnreachable: the server does not start.
     """
+    require_plain_path(directory)
     pgserver = _pgserver()
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
@@ -42,6 +46,21 @@ def start_embedded(directory: Path) -> str:
             hint=f"Its own words are in {directory / 'log'}",
         ) from error
     return url
+
+
+def require_plain_path(directory: Path) -> None:
+    """Refuse a directory whose path the wheel, which hands it to a shell without quotes, cannot use.
+
+    Raises:
+        ConfigError: the path has a space, a quote or the like.
+    """
+    odd = _SHELL_SPECIAL.search(str(directory))
+    if odd is not None:
+        raise ConfigError(
+            f"The embedded PostgreSQL cannot live in {directory}: its path contains {odd[0]!r}.",
+            state="Nothing was changed.",
+            hint="Choose a directory whose path has no spaces, quotes or brackets.",
+        )
 
 
 def remove_embedded(directory: Path) -> None:
@@ -86,13 +105,26 @@ def _own_runtime_directory() -> Iterator[None]:
     Without a runtime directory it puts one file for everybody into /tmp, which only its first owner may open. It looks
     for the directory once, when it is imported.
     """
-    if os.environ.get("XDG_RUNTIME_DIR") or not hasattr(os, "getuid"):
+    directory = None if os.environ.get("XDG_RUNTIME_DIR") else _private_directory()
+    if directory is None:
         yield
         return
-    directory = Path(tempfile.gettempdir()) / f"vecmig-{os.getuid()}"
-    (directory / "python_PostgresServer").mkdir(mode=0o700, parents=True, exist_ok=True)
     os.environ["XDG_RUNTIME_DIR"] = str(directory)
     try:
         yield
     finally:
         del os.environ["XDG_RUNTIME_DIR"]
+
+
+def _private_directory() -> Path | None:
+    """Make a directory that only this user may enter, as platformdirs demands; None where that cannot be had."""
+    if not hasattr(os, "getuid"):
+        return None
+    directory = Path(tempfile.gettempdir()) / f"vecmig-{os.getuid()}"
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        directory.chmod(0o700)
+        (directory / "python_PostgresServer").mkdir(exist_ok=True)
+    except OSError:
+        return None
+    return directory
