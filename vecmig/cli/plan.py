@@ -1,0 +1,79 @@
+"""The command that tells beforehand what an upgrade will take."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vecmig.cli import render
+from vecmig.cli.context import options, revision_argument
+from vecmig.cli.progress import seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vecmig.runner import Estimate
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    # +1 and the like are revisions, not options
+    app.command(context_settings={"ignore_unknown_options": True})(plan)
+
+
+def plan(
+    ctx: typer.Context,
+    revision: Annotated[str, typer.Argument(help="head, a revision id, +1, …", callback=revision_argument)] = "head",
+    rate: Annotated[
+        float | None, typer.Option(min=0.001, metavar="N", help="Records per second to expect of the embedder.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Estimate what an upgrade will take: records, tokens, cost, time, disk, memory, locks. Nothing is run."""
+    from vecmig import runner
+
+    estimates = runner.estimate(options(ctx).config(), revision, rate=rate)
+    if as_json:
+        render.as_json([asdict(found) | {"seconds": found.seconds} for found in estimates])
+        return
+    if not estimates:
+        render.line("Nothing to do: the database is there already.")
+    for found in estimates:
+        render.line(f"{found.revision}  {found.message}", style="bold")
+        render.columns(list(_rows(found)))
+
+
+def _rows(found: Estimate) -> Iterator[tuple[str, str]]:
+    yield "  from", found.old_tag or "no tag"
+    yield "  to", found.new_tag
+    yield "  records", f"{found.pending:,} to embed of {found.eligible:,} with a text ({found.records:,} in all)"
+    yield "  chunks", f"about {found.chunks:,}"
+    yield "  tokens", f"at most about {found.tokens:,}"
+    yield "  cost", f"at most about ${found.cost_usd:,.2f}"
+    yield "  time", _time(found)
+    yield "  disk", f"about {_size(found.vector_bytes)} of vectors and {_size(found.index_bytes)} of index"
+    yield "  memory", _memory(found)
+    yield "  rollback", f"a flip, milliseconds; embedding all anew would cost about ${found.way_back_cost_usd:,.2f}"
+    for at, lock in enumerate(found.locks):
+        yield "" if at else "  locks", lock
+
+
+def _time(found: Estimate) -> str:
+    if found.seconds is None:
+        return "not known yet; to measure: vecmig backfill --limit 1000 (or give --rate)"
+    return f"about {seconds(found.seconds)} at {found.rate:,.0f} records/s, and the index build"
+
+
+def _memory(found: Estimate) -> str:
+    if found.index_memory_mb <= found.index_memory_cap_mb:
+        return f"{found.index_memory_mb:,} MB for the index build"
+    return (
+        f"{found.index_memory_mb:,} MB would hold the index while it is built, but maintenance_work_mem_mb is "
+        f"{found.index_memory_cap_mb:,}: the build will be many times slower"
+    )
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:,.1f} GB" if count >= 2**30 else f"{count / 2**20:,.1f} MB"
