@@ -53,7 +53,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Work stands still for a moment, and why."""
+    """Work stands still for a moment, and why. The only event that may come from any thread."""
 
     reason: str
     #: Seconds until the next try; None where it is not known.

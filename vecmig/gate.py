@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any, Final
 
 import numpy as np
 
 from vecmig.embedders import Embedder
 from vecmig.errors import EmbedderError, TerminalEmbedderError
-from vecmig.store.changes import changed_since, now, tracking_works
+from vecmig.store.changes import changed_since, snapshot, tracking_works
 from vecmig.store.connect import Connection
 from vecmig.store.index import IndexState, index_state, plan_uses_index
 from vecmig.store.layout import constraint_holds, is_attached
@@ -27,6 +26,8 @@ CANARY_TEXTS: Final = (
 #: Smallest cosine similarity to the kept vector. The same weights give 0.9999 and more, on other hardware or in half
 #: precision too; other weights of the same family stay far below.
 CANARY_SIMILARITY: Final = 0.999
+
+_REJECTED: Final = "For the reasons run: vecmig rejected. Correct those records, or lower the gate in the revision."
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +53,8 @@ class Report:
     tag: str
     checks: tuple[Check, ...]
     coverage: Coverage
-    #: The database's clock before anything was measured.
-    measured_at: datetime
+    #: The database's snapshot before anything was measured.
+    measured_at: str
 
     @property
     def passed(self) -> bool:
@@ -125,7 +126,7 @@ def judge(gate: Gate, evidence: Evidence) -> tuple[Check, ...]:
             evidence.index.word,
             "valid",
             f"the HNSW index is {evidence.index.word}" if evidence.index.exists else "there is no index yet",
-            "vecmig upgrade head --until index",
+            "Run: vecmig upgrade head --until index",
         ),
         _plan(evidence),
     ]
@@ -165,7 +166,7 @@ def _coverage(gate: Gate, found: Coverage) -> Check:
         gate.coverage,
         f"{lacking} of {found.eligible} records have no fresh vector"
         + (f", {found.rejected} of them rejected" if found.rejected else ""),
-        "vecmig backfill",
+        "Run: vecmig backfill" if found.stale + found.missing else _REJECTED,
     )
 
 
@@ -173,33 +174,36 @@ def _freshness(gate: Gate, found: Coverage) -> Check:
     lacking = found.stale + found.missing
     share = lacking / found.eligible if found.eligible else 0.0
     detail = f"{found.stale} records are stale and {found.missing} missing"
-    return Check("freshness", share <= gate.freshness_budget, share, gate.freshness_budget, detail, "vecmig backfill")
+    return Check(
+        "freshness", share <= gate.freshness_budget, share, gate.freshness_budget, detail, "Run: vecmig backfill"
+    )
 
 
 def _accounted(evidence: Evidence) -> Check:
     count = evidence.coverage.unaccounted
     if evidence.tracked and not evidence.tracking:
         detail = "the triggers that tell of changes are gone or disabled"
-        return Check("accounted", False, "no triggers", "triggers", detail, "vecmig upgrade head --until expand")
+        remedy = "Run: vecmig downgrade -1, then: vecmig upgrade head (that installs them again and keeps every vector)"
+        return Check("accounted", False, "no triggers", "triggers", detail, remedy)
     detail = "each record without a fresh vector changed lately or was rejected with a reason"
     if count:
         detail = f"{count} records without a fresh vector neither changed lately nor were rejected"
-    return Check("accounted", count == 0, count, 0, detail, "vecmig backfill")
+    return Check("accounted", count == 0, count, 0, detail, "Run: vecmig backfill")
 
 
 def _plan(evidence: Evidence) -> Check:
     used, usable = evidence.plan
-    detail = "the search can not use the index"
+    detail = "the search cannot use the index"
     if used:
         detail = "the planner takes the index for the search"
     elif usable:
         detail = "the search can use the index; on so few rows the planner rightly reads them all"
     passed = used or usable
-    return Check("index used", passed, "yes" if passed else "no", "yes", detail, "Look at the plan with: EXPLAIN")
+    return Check("index used", passed, "yes" if passed else "no", "yes", detail, "Look at its plan with EXPLAIN.")
 
 
 def _standby(gate: Gate, tag: str, found: Coverage | None) -> Check:
-    remedy = "vecmig sync"
+    remedy = "Run: vecmig sync"
     if found is None:
         return Check("way back", False, None, gate.coverage, f"the vectors of {tag} are gone", remedy)
     lacking = found.eligible - found.fresh
@@ -213,14 +217,16 @@ def _canary(evidence: Evidence) -> Check:
         return Check("canary", False, None, CANARY_SIMILARITY, evidence.canary_error, "Make the embedder answer first.")
     if similarity is None:
         return Check(
-            "canary", None, None, CANARY_SIMILARITY, "not looked at here; it needs the embedder", "vecmig gate"
+            "canary", None, None, CANARY_SIMILARITY, "not looked at here; it needs the embedder", "Run: vecmig gate"
         )
     same = similarity >= CANARY_SIMILARITY
     detail = "the embedder gives the vectors it gave when the tag was new"
     if not same:
         detail = f"the embedder gives other vectors than when the tag was new (similarity {similarity:.4f})"
-    remedy = "The model behind the name changed: make a new tag with a new version, and vecmig revision"
-    return Check("canary", same, round(similarity, 6), CANARY_SIMILARITY, detail, remedy)
+    remedy = (
+        "The model behind the name changed: make a new tag with a new version after the @, and run: vecmig revision"
+    )
+    return Check("canary", same, similarity, CANARY_SIMILARITY, detail, remedy)
 
 
 def measure(
@@ -233,7 +239,7 @@ def measure(
     canary_error: str = "",
 ) -> Report:
     """Gather and judge."""
-    measured_at = now(connection)
+    measured_at = snapshot(connection)
     evidence = replace(gather(connection, space, old), canary=canary, canary_error=canary_error)
     return Report(space.source.collection.name, space.tag, judge(gate, evidence), evidence.coverage, measured_at)
 
@@ -255,7 +261,8 @@ def canary_similarity(embedder: Embedder, canary: Mapping[str, Any]) -> float:
     norms = np.linalg.norm(kept, axis=1) * np.linalg.norm(fresh, axis=1)
     if not norms.all():
         return 0.0
-    return float(((kept * fresh).sum(axis=1) / norms).min())
+    lowest = float(((kept * fresh).sum(axis=1) / norms).min())
+    return lowest if np.isfinite(lowest) else 0.0
 
 
 def require_same_model(embedder: Embedder, tag: str, canary: Mapping[str, Any]) -> None:

@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from vecmig.config import load_config
+from vecmig.config import Config, load_collections, load_config
 from vecmig.embedders import Embedder, open_embedder
 from vecmig.errors import DatabaseError, UsageError
 from vecmig.store.catalog import inspect_source
 from vecmig.store.connect import Database
-from vecmig.store.ledger import Ledger
+from vecmig.store.ledger import Ledger, TagRow
 from vecmig.store.search import Hit, search_space
 from vecmig.store.vectors import Space
+from vecmig.tags import Recipe
 
 
 @dataclass
@@ -28,13 +29,20 @@ class Reader:
     database_url: str
     schema: str = "vecmig"
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    #: How providers are reached, by tag, where it is to differ from what the database has recorded.
+    recipes: Mapping[str, Recipe] = field(default_factory=dict)
     _embedders: dict[str, Embedder] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_config(cls, path: str | Path = "vecmig.ini") -> Self:
-        """Open a reader on the database that a project's vecmig.ini names."""
-        config = load_config(Path(path))
-        return cls(config.database_url, config.schema)
+        """Open a reader on the database that a project's vecmig.ini names, with its collections.yaml."""
+        return cls.for_project(load_config(Path(path)))
+
+    @classmethod
+    def for_project(cls, config: Config) -> Self:
+        """Open a reader for a project whose configuration is loaded."""
+        recipes = load_collections(config.collections_path).recipes
+        return cls(config.database_url, config.schema, recipes=recipes)
 
     def live_tag(self, collection: str) -> str:
         """Give the tag that reads of a collection use.
@@ -69,7 +77,7 @@ class Reader:
             # autocommit: no transaction is open while the provider is asked
             embedder = self._embedders.get(row.tag)
             if embedder is None:
-                embedder = self._embedders[row.tag] = open_embedder(row.tag, row.recipe, environ=self.environ)
+                embedder = self._embedders[row.tag] = open_embedder(row.tag, self._recipe(row), environ=self.environ)
             vector = embedder.embed_queries([text])[0]
             return search_space(connection, Space(source, self.schema, row.tag), vector, k)
 
@@ -84,6 +92,10 @@ class Reader:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+    def _recipe(self, row: TagRow) -> Recipe:
+        own = self.recipes.get(row.tag)
+        return own if own is not None and own.fingerprint == row.fingerprint else row.recipe
 
     @property
     def _database(self) -> Database:

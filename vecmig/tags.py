@@ -123,6 +123,9 @@ class Chunking:
     unit: Unit = "tokens"
     overlap: int = 0
 
+    def __str__(self) -> str:
+        return f"{self.size} {self.unit}, overlap {self.overlap}"
+
 
 @dataclass(frozen=True, slots=True)
 class Service:
@@ -194,7 +197,11 @@ class Recipe:
         """Name the deciding fields that differ, as ``field: ours, not theirs``."""
         names = [f.name for f in fields(self) if f.name != "service"]
         pairs = ((name, getattr(self, name), getattr(other, name)) for name in names)
-        return [f"{name}: {ours!r}, not {theirs!r}" for name, ours, theirs in pairs if ours != theirs]
+        return [f"{name}: {_shown(ours)}, not {_shown(theirs)}" for name, ours, theirs in pairs if ours != theirs]
+
+
+def _shown(value: object) -> str:
+    return "none" if value is None else str(value) if isinstance(value, Chunking) else repr(value)
 
 
 def recipe_problems(tag: Tag, data: Mapping[str, Any]) -> Iterator[Problem]:

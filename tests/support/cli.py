@@ -88,7 +88,7 @@ def describe(project: Project, collections: Mapping[str, Mapping[str, Any]], tag
 
 
 def documents_collection(tag: str | None, **fields: Any) -> dict[str, Any]:
-    """Give the usual collection over ``public.documents``, with other fields if wanted; one that is None is left out."""
+    """Give the usual collection over ``public.documents``, with other fields if wanted; None leaves one out."""
     usual = {"source": "public.documents", "key": ["id"], "text": "title || ' ' || body", "tag": tag}
     return {name: value for name, value in (usual | fields).items() if value is not None}
 

@@ -1,6 +1,6 @@
 """A fast, deterministic model for tests of the library, which can be told what to do and remembers what it was asked.
 
-Recipes name ``support.embedding:embed`` with dims 64 and so on; a test resets ``model`` and hangs its own behaviour on it.
+Recipes name ``support.embedding:embed64`` and so on; a test takes a fresh ``model`` and hangs its own behaviour on it.
 """
 
 from __future__ import annotations

@@ -66,9 +66,9 @@ def downgrade(m: Migration) -> None:
 
 def recipe(tag: str, **changes: Any) -> dict[str, Any]:
     """Give a recipe for a tag of the toy model."""
-    dims = int(tag.split("/dim-")[1].split("/")[0])
+    dims = int(tag.split("/dim-")[1].split("/", maxsplit=1)[0])
     made: dict[str, Any] = {"provider": "python", "dims": dims, "callable": f"support.embedding:embed{dims}"}
-    chunk = tag.split("/chunk-")[1].split("/")[0]
+    chunk = tag.split("/chunk-")[1].split("/", maxsplit=1)[0]
     if chunk != "none":
         made["chunk"] = {"size": int(chunk), "unit": "characters", "overlap": 0}
     return made | {"max_batch": 8, "concurrency": 2} | changes
@@ -95,9 +95,13 @@ class Lab:
     def write(self, **changes: Any) -> Lab:
         """Write the project's files, with changes if any are given, and return the changed project."""
         lab = replace(self, **changes)
-        (lab.path / "migrations" / "versions").mkdir(parents=True, exist_ok=True)
-        ini = f"[vecmig]\ndatabase_url = {lab.url}\ncollections = migrations/collections.yaml\nlock_wait = {lab.lock_wait}\n"
-        (lab.path / "vecmig.ini").write_text(ini)
+        versions = lab.path / "migrations" / "versions"
+        versions.mkdir(parents=True, exist_ok=True)
+        for script in versions.glob("*.py"):
+            script.unlink()
+        settings = {"database_url": lab.url, "collections": "migrations/collections.yaml", "lock_wait": lab.lock_wait}
+        lines = [f"{name} = {value}" for name, value in settings.items()]
+        (lab.path / "vecmig.ini").write_text("\n".join(["[vecmig]", *lines]))
         collection = {"source": lab.source, "key": list(lab.key), "text": lab.text, "tag": lab.chain[-1]}
         tags = {tag: dict(lab.recipes.get(tag) or recipe(tag)) for tag in lab.chain}
         data = {"collections": {lab.name: collection | dict(lab.options)}, "tags": tags}
@@ -146,7 +150,7 @@ class Lab:
         """Backfill the revision in progress."""
         return runner.backfill(self.config, limit=limit, listener=self.listen)[self.name]
 
-    def sync(self) -> dict[str, Coverage]:
+    def sync(self) -> dict[tuple[str, str], Coverage]:
         """Bring the maintained tags up to date."""
         return runner.sync(self.config, listener=self.listen)
 

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Final
 
 from vecmig.backfill.ahead import Ahead
 from vecmig.backfill.embed import Answer, embed
-from vecmig.backfill.work import batches, jobs
+from vecmig.backfill.work import Job, batches, jobs
 from vecmig.embedders import Embedder
-from vecmig.errors import Interrupted
-from vecmig.events import Listener, Progress, Warned, ignore
-from vecmig.store.changes import changed_since, forget_settled, now
+from vecmig.errors import EmbedderError, Interrupted
+from vecmig.events import Listener, Progress, Waiting, Warned, ignore
+from vecmig.store.changes import changed_since, forget_settled, snapshot
 from vecmig.store.connect import Connection, Database
-from vecmig.store.vectors import Coverage, Space, measure_coverage, reject_records, sweep, write_records
+from vecmig.store.vectors import (
+    Coverage,
+    Space,
+    know_vectors,
+    measure_coverage,
+    reject_records,
+    sweep,
+    write_records,
+)
 
 #: Passes over the source in one run. Later passes take up what an application changed behind the first one.
 _MOST_PASSES: Final = 5
@@ -109,6 +118,7 @@ def backfill(
     """
     started = time.monotonic()
     with database.session() as connection:
+        know_vectors(connection, space.source)
         before = measure_coverage(connection, space)
         pending = before.eligible - before.fresh - before.rejected
         run = _Run(
@@ -121,9 +131,10 @@ def backfill(
             limit,
         )
         for _ in range(_MOST_PASSES):
-            since, handled = now(connection), run.handled
+            since, handled = snapshot(connection), run.handled
             _one_pass(database, connection, space, embedder, run)
-            if run.handled == handled or run.reached or not _changed_behind(connection, space, run, since):
+            idle = run.handled == handled
+            if run.reached or not _changed_behind(connection, space, run, since, idle=idle):
                 break
         run.report()
         swept = sweep(connection, space)
@@ -133,46 +144,87 @@ def backfill(
     return Result(run.written, run.rejected, swept, after, time.monotonic() - started, run.tokens)
 
 
-def _changed_behind(connection: Connection, space: Space, run: _Run, since: datetime) -> bool:
+def _changed_behind(connection: Connection, space: Space, run: _Run, since: str, *, idle: bool) -> bool:
+    """Whether another pass may find more: records were refused, or changed since; after an idle pass there is none."""
     refused, run.refused = run.refused, 0
-    if refused or not space.source.tracked:
-        return True
-    return changed_since(connection, space.source, space.schema, since) > 0
+    if refused or idle:
+        return refused > 0
+    return not space.source.tracked or changed_since(connection, space.source, space.schema, since) > 0
 
 
 def _one_pass(database: Database, connection: Connection, space: Space, embedder: Embedder, run: _Run) -> None:
     concurrency = embedder.recipe.service.concurrency
-    flying: set[Future[Answer]] = set()
-
-    def land(*, at_most: int) -> None:
-        while len(flying) > at_most:
-            done, _ = wait(flying, return_when=FIRST_COMPLETED)
-            for future in done:
-                flying.discard(future)
-                _write(connection, space, run, future.result())
-
+    flying = _Flying(connection, space, run)
     left = None if run.limit is None else run.limit - run.handled
-    packed = batches(jobs(database, space, embedder, left), embedder)
-    with ThreadPoolExecutor(concurrency, thread_name_prefix="vecmig-embed") as pool, Ahead(packed) as ready:
+    with Ahead(batches(jobs(database, space, embedder, left), embedder)) as ready:
         try:
             for batch in ready:
-                flying.add(pool.submit(embed, embedder, batch))
-                land(at_most=concurrency - 1)
-            land(at_most=0)
+                flying.futures.add(_send(embedder, batch))
+                flying.land(at_most=concurrency - 1)
+            flying.land(at_most=0)
         except KeyboardInterrupt:
-            land(at_most=0)
-            raise Interrupted(
-                f"Interrupted after {run.written} records.",
-                state="What was in flight was finished and written; nothing is paid for twice.",
-                hint="To go on, run the same command again.",
-            ) from None
-        except BaseException:
-            # what the provider has answered is paid for: write it before giving up
-            for future in flying:
-                if future.cancel() or future.exception() is not None:
-                    continue
-                _write(connection, space, run, future.result())
+            run.listener(Waiting("what is in flight is being finished; Ctrl-C again leaves it"))
+            with suppress(KeyboardInterrupt):
+                flying.rescue()
+            raise _interrupted(run, len(flying.futures)) from None
+        except EmbedderError as error:
+            flying.rescue()
+            error.state = error.state or f"{run.written} records were embedded by this run, and stay."
             raise
+        except BaseException:
+            with suppress(Exception):
+                flying.rescue()
+            raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Flying:
+    """The requests in flight, and where their answers go. A future is let go of only when its answer is written."""
+
+    connection: Connection
+    space: Space
+    run: _Run
+    futures: set[Future[Answer]] = field(default_factory=set)
+
+    def land(self, *, at_most: int) -> None:
+        """Write answers as they come, until no more than ``at_most`` requests are in flight."""
+        while len(self.futures) > at_most:
+            done, _ = wait(self.futures, return_when=FIRST_COMPLETED)
+            for future in done:
+                self._write(future)
+
+    def rescue(self) -> None:
+        """Write what the provider still answers: it is paid for."""
+        for future in list(self.futures):
+            if future.exception() is None:
+                self._write(future)
+
+    def _write(self, future: Future[Answer]) -> None:
+        _write(self.connection, self.space, self.run, future.result())
+        self.futures.discard(future)
+
+
+def _send(embedder: Embedder, batch: list[Job]) -> Future[Answer]:
+    """Embed a batch in a thread of its own, which does not hold the process when a provider hangs."""
+    future: Future[Answer] = Future()
+    future.set_running_or_notify_cancel()
+
+    def work() -> None:
+        try:
+            future.set_result(embed(embedder, batch))
+        except BaseException as error:  # noqa: BLE001  # handed to whoever waits for the answer
+            future.set_exception(error)
+
+    threading.Thread(target=work, name="vecmig-embed", daemon=True).start()
+    return future
+
+
+def _interrupted(run: _Run, left: int) -> Interrupted:
+    state = "What was in flight was finished and written; nothing is paid for twice."
+    if left:
+        state = f"What was written stays; {left} requests in flight were left, and are sent again next time."
+    hint = "To go on, run the same command again."
+    return Interrupted(f"Interrupted after {run.written} records.", state=state, hint=hint)
 
 
 def _write(connection: Connection, space: Space, run: _Run, answer: Answer) -> None:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from vecmig.cli import inspect, migrate, render, scripts
+from vecmig.cli import demo, inspect, migrate, plan, render, scripts
 from vecmig.cli.context import Options
 from vecmig.errors import GateRefused, VecmigError
 
 #: Each registers its commands; their order is the order of ``vecmig --help``.
-FAMILIES = (scripts, migrate, inspect)
+FAMILIES = (scripts, plan, migrate, inspect, demo)
 INTERRUPTED = 130
-#: A word of a foreign message that may hold a password.
-_SECRETIVE = re.compile(r"\S*(?:://|password)\S*", re.IGNORECASE)
 
 app = typer.Typer(
     name="vecmig",
@@ -85,6 +82,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def run() -> None:
     """Run the command line of this process; the console script."""
+    render.prepare_streams()
     sys.exit(main())
 
 
@@ -122,10 +120,9 @@ def _report_usage(problem: typer.TyperException) -> int:
 
 
 def _report_unexpected(problem: BaseException, options: Options) -> int:
-    from vecmig.config import redact
+    from vecmig.config import without_passwords
 
-    what = " ".join(str(problem).split())
-    what = _SECRETIVE.sub(lambda word: redact(word[0]), what)
+    what = without_passwords(str(problem))
     render.note(f"vecmig failed unexpectedly: {type(problem).__name__}{': ' if what else ''}{what}", style="bold red")
     if not options.raiseerr:
         render.note("To see where, run again with --raiseerr before the command.")

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from vecmig.errors import UsageError
+
 if TYPE_CHECKING:
     from vecmig.config import Config
     from vecmig.script import ScriptDirectory
@@ -62,6 +64,16 @@ def options(ctx: typer.Context) -> Options:
     found = ctx.find_object(Options)
     assert found is not None, "main() passes one"
     return found
+
+
+def revision_argument(text: str) -> str:
+    """Let -1 and +1 pass as revisions where unknown options are let through for their sake."""
+    if text.startswith("-") and not text[1:].isdigit():
+        raise UsageError(
+            f"There is no option {text} here.",
+            hint="Options for every command, such as -q and -c, stand before the command: vecmig -q upgrade head",
+        )
+    return text
 
 
 def add_command(app: typer.Typer, function: Callable[..., Any], *, name: str = "") -> None:

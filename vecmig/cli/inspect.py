@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vecmig.cli import render
 from vecmig.cli.context import options
-from vecmig.cli.progress import percent
+from vecmig.cli.progress import percent, percent_above
 from vecmig.errors import GateRefused, Pending
 
 if TYPE_CHECKING:
     from vecmig.gate import Check, Report
     from vecmig.runner import CollectionStatus, Status, TagStatus
+    from vecmig.store.search import Hit
 
 _JSON = typer.Option("--json", help="Print one JSON document.")
 _SNIPPET = 100
+_ANY = 10_000
+#: The columns of the tags' table that are numbers.
+_FIGURES = frozenset(range(2, 8))
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (status, gate, search):
+    for command in (status, gate, rejected, search):
         app.command()(command)
 
 
@@ -39,13 +44,14 @@ def status(
     config = options(ctx).config()
     while True:
         found = runner.status(config)
-        render.as_json(_status_json(found)) if as_json else _show_status(found)
+        render.as_json(_status_json(found)) if as_json else show_status(found)
         if not watch:
             break
         time.sleep(interval)
         render.line()
     if check and not found.settled:
-        raise Pending("Something is pending.", hint=f"Run: {found.next_command}")
+        command = found.next_command
+        raise Pending("Something is pending.", hint=f"Run: {command}" if command else "Look at: vecmig status")
 
 
 def gate(
@@ -61,16 +67,37 @@ def gate(
         render.as_json([{"collection": name, **gate_json(rev, report)} for name, (rev, report) in reports.items()])
     else:
         for name, (revision, report) in reports.items():
-            render.line(f"{name}: gate of {revision} to {report.tag}", style="bold")
-            show_checks(report)
-    refused = [(name, report) for name, (_, report) in reports.items() if not report.passed]
-    if refused:
-        name, report = refused[0]
-        raise GateRefused(
-            f"The gate of {name} refuses: {', '.join(check.name for check in report.failed)}.",
-            report=None,
-            hint=f"Run: {report.failed[0].remedy}",
-        )
+            show_gate(name, revision, report)
+        if not reports:
+            render.line("No revision is in progress, so there is no gate to judge.")
+    for name, (_, report) in reports.items():
+        if not report.passed:
+            raise refusal(name, report)
+
+
+def rejected(
+    ctx: typer.Context,
+    collection: Annotated[str | None, typer.Argument(show_default=False, help="Which one; all by default.")] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Let the next backfill or sync try them again.")] = False,
+    as_json: Annotated[bool, _JSON] = False,
+) -> None:
+    """List the records that cannot be embedded as they are, each with the reason."""
+    from vecmig import runner
+
+    config = options(ctx).config()
+    if retry:
+        count = runner.retry_rejected(config, collection)
+        render.line(f"{count} records are tried again by the next vecmig backfill or vecmig sync.")
+        return
+    found = runner.rejected(config, collection)
+    if as_json:
+        fields = ("collection", "tag", "key", "reason", "at")
+        render.as_json([{name: getattr(record, name) for name in fields} for record in found])
+        return
+    rows = [(record.collection, ", ".join(map(str, record.key)), record.tag, record.reason) for record in found]
+    render.columns(rows, heads=("collection", "key", "tag", "reason"))
+    if not found:
+        render.line("No record is rejected.")
 
 
 def search(  # noqa: PLR0917  # typer's parameters
@@ -84,14 +111,18 @@ def search(  # noqa: PLR0917  # typer's parameters
     """Search a collection: the tag's own recipe embeds the question, and that tag's vectors answer."""
     from vecmig.reader import Reader
 
-    config = options(ctx).config()
-    with Reader(config.database_url, config.schema) as reader:
+    with Reader.for_project(options(ctx).config()) as reader:
         hits = reader.search(collection, text, k, tag=tag)
     if as_json:
         fields = ("key", "tag", "chunk", "distance", "text", "record")
         render.as_json([{name: getattr(hit, name) for name in fields} for hit in hits])
-        return
-    rows = [(f"{hit.distance:.4f}", ", ".join(map(str, hit.key)), _snippet(hit.text)) for hit in hits]
+    else:
+        show_hits(hits)
+
+
+def show_hits(hits: Sequence[Hit], *, longest: int = _SNIPPET) -> None:
+    """Print the answers of a search, one a line, each text cut to ``longest`` characters."""
+    rows = [(f"{hit.distance:.4f}", ", ".join(map(str, hit.key)), _snippet(hit.text, longest)) for hit in hits]
     if hits:
         render.note(f"tag {hits[0].tag}")
     render.columns(rows, heads=("distance", "key", "text"))
@@ -100,7 +131,8 @@ def search(  # noqa: PLR0917  # typer's parameters
 # Status ------------------------------------------------------------------------------------------------------------
 
 
-def _show_status(found: Status) -> None:
+def show_status(found: Status) -> None:
+    """Print how everything stands."""
     render.line(f"database  {found.database}")
     render.line(f"current   {', '.join(found.current) or 'nothing applied'}")
     render.line(f"heads     {', '.join(found.heads) or 'no revisions'}")
@@ -111,15 +143,23 @@ def _show_status(found: Status) -> None:
         render.line()
         _show_collection(collection)
     render.line()
-    render.line(f"next      {found.next_command or 'nothing: all is done'}")
+    idle = "nothing: all is done" if found.settled else "correct what stands above"
+    render.line(f"next      {found.next_command or idle}")
 
 
 def _phase(found: Status, revision: str) -> str:
-    rows = [row for row in found.in_progress.values() if row.id == revision]
-    return rows[0].phase if rows else "not started"
+    row = found.revisions.get(revision)
+    if row is None:
+        return "not started"
+    return row.phase if row.withdrawn_at is None else "taken back"
 
 
 def _show_collection(collection: CollectionStatus) -> None:
+    if collection.problem is not None:
+        render.line(collection.name, style="bold")
+        for text in (collection.problem.message, collection.problem.hint):
+            render.line(f"  {text}")
+        return
     blank = collection.records - collection.eligible
     without = f", {blank:,} without text" if blank else ""
     render.line(f"{collection.name}  {collection.records:,} records{without}", style="bold")
@@ -127,13 +167,27 @@ def _show_collection(collection: CollectionStatus) -> None:
         render.line("  no tag yet")
         return
     heads = ("", "state", "coverage", "fresh", "stale", "missing", "rejected", "vectors", "index", "tag")
-    render.columns([_tag_row(collection, tag) for tag in collection.tags], heads=heads, right=range(2, 8))
+    _show_tags([_tag_row(collection, tag) for tag in collection.tags], heads)
     if collection.outbox.records:
         render.line(f"  {collection.outbox.records:,} changed records wait, the oldest since {_since(collection)}")
     if collection.gate is not None:
         row, report = collection.gate
         render.line(f"  gate of {row.id}: {'open' if not _refusing(report) else 'refuses'}", style="bold")
         show_checks(report)
+
+
+def _show_tags(rows: Sequence[Sequence[str]], heads: Sequence[str]) -> None:
+    """Print one row for each tag; where that is too wide, the tag below its figures."""
+    whole = render.column_lines(rows, heads=heads, right=_FIGURES, width=_ANY)
+    if max(map(len, whole)) <= render.stdout().width:
+        below = [""] * len(rows)
+    else:
+        whole = render.column_lines([row[:-1] for row in rows], heads=heads[:-1], right=_FIGURES, width=_ANY)
+        below = [f"   {row[-1]}" for row in rows]
+    for text, tag in zip(whole, ["", *below], strict=True):
+        render.line(text)
+        if tag:
+            render.line(tag)
 
 
 def _since(collection: CollectionStatus) -> str:
@@ -176,6 +230,7 @@ def _collection_json(collection: CollectionStatus) -> dict[str, Any]:
         "standby_tag": route.standby,
         "candidate_tag": route.candidate,
         "wanted_tag": collection.wanted,
+        "problem": collection.problem.message if collection.problem else None,
         "records": collection.records,
         "eligible": collection.eligible,
         "changed": collection.outbox.records,
@@ -214,6 +269,21 @@ def gate_json(revision: str, report: Report) -> dict[str, Any]:
     return {"revision": revision, "passed": not _refusing(report), "checks": checks}
 
 
+def show_gate(collection: str, revision: str, report: Report) -> None:
+    """Print the gate of a collection's revision with its checks."""
+    render.line(f"{collection}: gate of {revision} to {report.tag}", style="bold")
+    show_checks(report)
+
+
+def refusal(collection: str, report: Report) -> GateRefused:
+    """Give the error of a gate of which a check does not hold."""
+    return GateRefused(
+        f"The gate of {collection} refuses: {', '.join(check.name for check in report.failed)}.",
+        report=None,
+        hint=report.failed[0].remedy,
+    )
+
+
 def show_checks(report: Report) -> None:
     """Print the checks of a gate, one a line."""
     heads = ("", "check", "value", "required", "")
@@ -222,14 +292,18 @@ def show_checks(report: Report) -> None:
 
 def _check_row(check: Check) -> tuple[str, ...]:
     word = {True: "ok", False: "NO", None: "?"}[check.passed]
-    return (f"  {word}", check.name, _value(check, check.value), _value(check, check.required), check.detail)
+    bound = {"freshness": "≤ ", "coverage": "≥ ", "way back": "≥ ", "canary": "≥ "}.get(check.name, "")
+    required = f"{bound}{_value(check, check.required)}"
+    return (f"  {word}", check.name, _value(check, check.value), required, check.detail)
 
 
 def _value(check: Check, value: float | str | None) -> str:
     if value is None:
         return "-"
-    if isinstance(value, float) and check.name in ("coverage", "freshness", "way back"):
+    if isinstance(value, float) and check.name in ("coverage", "way back"):
         return percent(value)
+    if isinstance(value, float) and check.name == "freshness":
+        return percent_above(value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -237,6 +311,6 @@ def _refusing(report: Report) -> bool:
     return any(check.passed is False for check in report.checks)
 
 
-def _snippet(text: str) -> str:
+def _snippet(text: str, longest: int) -> str:
     line = " ".join(text.split())
-    return line if len(line) <= _SNIPPET else f"{line[: _SNIPPET - 1]}…"
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"

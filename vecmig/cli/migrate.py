@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vecmig.cli import render
-from vecmig.cli.context import options
+from vecmig.cli.context import options, revision_argument
 from vecmig.cli.progress import Narrator, percent
 from vecmig.errors import Pending
 
@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
 
 def upgrade(
     ctx: typer.Context,
-    revision: Annotated[str, typer.Argument(help="head, a revision id, +1, …")] = "head",
+    revision: Annotated[str, typer.Argument(help="head, a revision id, +1, …", callback=revision_argument)] = "head",
     until: Annotated[
         str | None, typer.Option(metavar="PHASE", help="Stop after: expand, backfill, index or gate.")
     ] = None,
@@ -51,11 +51,15 @@ def upgrade(
     with Narrator(quiet=found.quiet) as tell:
         walked = runner.upgrade(found.config(), revision, until=until, listener=tell)
     show_walked(walked)
+    if any(step.phase == "live" for step in walked) and not found.quiet:
+        render.note("New and edited records reach the tags when vecmig sync runs: let it run regularly.")
 
 
 def downgrade(
     ctx: typer.Context,
-    revision: Annotated[str, typer.Argument(help="-1, base, or a revision id", show_default=False)],
+    revision: Annotated[
+        str, typer.Argument(help="-1, base, or a revision id", show_default=False, callback=revision_argument)
+    ],
     discard: Annotated[
         bool, typer.Option("--discard", help="Delete the new tag's vectors of a revision that never was live.")
     ] = False,
@@ -104,7 +108,7 @@ def check(ctx: typer.Context) -> None:
 
     status = runner.status(options(ctx).config())
     if status.pending:
-        raise Pending(f"Revisions are pending: {', '.join(status.pending)}.", hint="Run: vecmig upgrade head")
+        raise Pending(f"Revisions are pending: {', '.join(status.pending)}.", hint=f"Run: {status.next_command}")
     for collection in status.collections:
         if collection.wanted is not None and collection.wanted != collection.route.live:
             raise Pending(
@@ -117,7 +121,9 @@ def check(ctx: typer.Context) -> None:
 
 def stamp(
     ctx: typer.Context,
-    revision: Annotated[str, typer.Argument(help="A revision id, head, or base", show_default=False)],
+    revision: Annotated[
+        str, typer.Argument(help="A revision id, head, or base", show_default=False, callback=revision_argument)
+    ],
 ) -> None:
     """Record that the database is at a revision without running it; refused unless that is true already."""
     from vecmig import runner
@@ -148,8 +154,8 @@ def sync(ctx: typer.Context, collection: Annotated[list[str] | None, _COLLECTION
     with Narrator(quiet=found.quiet) as tell:
         done = runner.sync(found.config(), collection or [], listener=tell)
     if not done:
-        render.line("Nothing to do: no collection has a tag yet.")
-    show_coverage(done)
+        render.line("Nothing to do: no collection has a tag that reads use, or that is on its way.")
+    show_coverage({f"{name}, {tag}": coverage for (name, tag), coverage in done.items()})
 
 
 def ensure_version(ctx: typer.Context) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from contextlib import AbstractContextManager
@@ -9,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 from vecmig.cli import render
+from vecmig.errors import Interrupted
 from vecmig.events import Event, Progress, StepDone, StepStarted, Waiting, Warned
 
 if TYPE_CHECKING:
@@ -37,6 +39,9 @@ class Narrator(AbstractContextManager["Narrator"]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop()
+        if kind is KeyboardInterrupt:
+            hint = "To go on, run the same command again."
+            raise Interrupted("Interrupted.", state="What was committed stays.", hint=hint) from None
 
     def __call__(self, event: Event) -> None:
         """Tell one event."""
@@ -76,8 +81,8 @@ class Narrator(AbstractContextManager["Narrator"]):
         text = f"waiting: {event.reason}{again}"
         if self._moving is not None:
             self._moving.update(text)
-        elif text != self._waiting:
-            self._waiting = text
+        elif event.reason != self._waiting or time.monotonic() - self._last >= _PLAIN_EVERY:
+            self._waiting, self._last = event.reason, time.monotonic()
             self._say(f"  {text}")
 
     def _say(self, text: str, *, style: str | None = None) -> None:
@@ -104,6 +109,11 @@ def percent(share: float) -> str:
     if share >= 1:
         return "100 %"
     return f"{int(share * 10_000) / 100:.2f} %"
+
+
+def percent_above(share: float) -> str:
+    """Write a share that must stay small as a percentage that is never rounded down: 0.00001 is 0.01 %."""
+    return f"{math.ceil(round(share * 10_000, 6)) / 100:.2f} %"
 
 
 def seconds(value: float) -> str:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
+import shutil
 import sys
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import date, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -18,6 +23,33 @@ if TYPE_CHECKING:
 
 #: Width where there is no terminal to ask: lines are then left as long as they are.
 _UNLIMITED = 10_000
+#: What stands before the second column of a line: where its first word is followed by two spaces.
+_FIRST_COLUMN = re.compile(r" *(?:\S+ {2,})?")
+#: Width of the page that is being told; 0 for none.
+_page_width: ContextVar[int] = ContextVar("page_width", default=0)
+
+
+@contextmanager
+def page(width: int) -> Iterator[None]:
+    """Tell one page: notes go to stdout with the rest, and lines are broken at ``width``, or the terminal's if less."""
+    token = _page_width.set(width)
+    try:
+        yield
+    finally:
+        _page_width.reset(token)
+
+
+def prepare_streams() -> None:
+    """Keep printing from ending a run: a character that a terminal lacks shows as ?, and a closed stream takes all."""
+    sys.stdout = sys.stdout or _nowhere()
+    sys.stderr = sys.stderr or _nowhere()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _nowhere() -> IO[str]:
+    return Path(os.devnull).open("w", encoding="utf-8")
 
 
 def stdout() -> Console:
@@ -27,7 +59,7 @@ def stdout() -> Console:
 
 def stderr() -> Console:
     """Give a console for progress, warnings and errors."""
-    return _console(sys.stderr)
+    return _console(sys.stdout if _page_width.get() else sys.stderr)
 
 
 def _console(stream: IO[str]) -> Console:
@@ -40,7 +72,7 @@ def _console(stream: IO[str]) -> Console:
         force_terminal=terminal and not plain,
         no_color=plain,
         color_system=None if plain else "auto",
-        width=None if terminal else _UNLIMITED,
+        width=_width(terminal=terminal),
         highlight=False,
         markup=False,
         emoji=False,
@@ -48,14 +80,35 @@ def _console(stream: IO[str]) -> Console:
     )
 
 
+def _width(*, terminal: bool) -> int | None:
+    """Give the width to lay out for; None for whatever the terminal has."""
+    page_width = _page_width.get()
+    if not page_width:
+        return None if terminal else _UNLIMITED
+    return min(page_width, shutil.get_terminal_size().columns) if terminal else page_width
+
+
 def line(text: str = "", *, style: str | None = None) -> None:
     """Print one line of a result; a long one is wrapped by the terminal, never cut."""
-    stdout().print(text, style=style, markup=False, soft_wrap=True)
+    _print(stdout(), text, style)
 
 
 def note(text: str, *, style: str | None = None) -> None:
     """Print one line to stderr."""
-    stderr().print(text, style=style, markup=False, soft_wrap=True)
+    _print(stderr(), text, style)
+
+
+def _print(console: Console, text: str, style: str | None = None) -> None:
+    for piece in broken(text, console.width) if _page_width.get() else [text]:
+        console.print(piece, style=style, markup=False, soft_wrap=True)
+
+
+def broken(text: str, width: int) -> list[str]:
+    """Break a line at spaces; what follows goes below its second column, if it has one."""
+    match = _FIRST_COLUMN.match(text)
+    indent = match.end() if match else 0
+    first, *rest = _wrapped(text[indent:], max(width - indent, 1))
+    return [text[:indent] + first, *(" " * indent + piece for piece in rest)]
 
 
 def as_json(value: Any) -> None:
@@ -66,9 +119,9 @@ def as_json(value: Any) -> None:
 def error(problem: VecmigError) -> None:
     """Print an error: what happened, how things stand now, what to run next."""
     console = stderr()
-    console.print(problem.message, style="bold red", markup=False, soft_wrap=True)
+    _print(console, problem.message, "bold red")
     for text in filter(None, (problem.state, problem.hint)):
-        console.print(text, markup=False, soft_wrap=True)
+        _print(console, text)
 
 
 def traceback_of(problem: BaseException) -> None:
@@ -145,4 +198,5 @@ def _plain(value: object) -> object:
         return dict(value)
     if isinstance(value, set | frozenset):
         return sorted(value)
-    raise TypeError(f"{type(value).__name__} has no form in JSON")
+    # a key may be of any type that PostgreSQL has: uuid, numeric, inet, …
+    return bytes(value).hex() if isinstance(value, bytes | memoryview) else str(value)

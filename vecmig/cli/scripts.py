@@ -130,7 +130,11 @@ def history(
     rev_range: Annotated[
         str,
         typer.Option(
-            "-r", "--rev-range", metavar="START:END", help="Only from START to END; either may be left out, or current."
+            "-r",
+            "--rev-range",
+            metavar="START:END",
+            show_default=False,
+            help="Only from START to END; either may be left out, or current.",
         ),
     ] = ":",
     verbose: Verbose = False,

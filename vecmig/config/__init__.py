@@ -14,7 +14,7 @@ from vecmig.config.collections import (
     recipe_lines,
 )
 from vecmig.config.ini import EMBEDDED, FILE_TOKENS, Config, load_config
-from vecmig.config.words import nearest, redact, shown
+from vecmig.config.words import nearest, redact, shown, without_passwords
 
 __all__ = [
     "EMBEDDED",
@@ -35,4 +35,5 @@ __all__ = [
     "recipe_lines",
     "redact",
     "shown",
+    "without_passwords",
 ]

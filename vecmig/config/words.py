@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 _PASSWORD_PARAMETER = re.compile(r"((?:ssl)?password\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s&]*)", re.IGNORECASE)
+_SECRETIVE = re.compile(r"\S*(?:://|password)\S*", re.IGNORECASE)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 #: What follows the host where a port would, in a URL whose ``@host`` was forgotten.
 _NOT_A_PORT = re.compile(r"^([^/?:\[]*):(?!\d*(?:[,/?]|$))[^/?]*")
@@ -32,6 +33,11 @@ def shown(path: Path) -> str:
         return str(path.absolute().relative_to(Path.cwd()))
     except ValueError:
         return str(path)
+
+
+def without_passwords(text: str) -> str:
+    """Make one line of a text that comes from elsewhere, with the words redacted that may hold a password."""
+    return _SECRETIVE.sub(lambda word: redact(word[0]), " ".join(text.split()))
 
 
 def redact(url: str) -> str:

@@ -14,17 +14,17 @@ from typing import Any, Final
 
 from vecmig.backfill import Result, backfill
 from vecmig.config import Collection, Collections, index_problem
-from vecmig.embedders import Embedder, open_embedder
+from vecmig.embedders import Embedder, Retry, open_embedder
 from vecmig.errors import ConfigError, DatabaseError, GateRefused, ScriptError, VecmigError
 from vecmig.events import Listener, StepDone, StepStarted, Waiting, Warned, ignore
 from vecmig.gate import Report, ask_canary, holds_still, measure, new_canary, require_same_model
 from vecmig.migration.interface import Migration
 from vecmig.store import execute, layout, live
-from vecmig.store.catalog import Source, check_keys, inspect_source
+from vecmig.store.catalog import Source, check_keys, check_privileges, inspect_source
 from vecmig.store.changes import install_tracking, tracking_works
 from vecmig.store.connect import Connection, Database
 from vecmig.store.index import build_index, index_state
-from vecmig.store.ledger import PHASES, Actor, Ledger, RevisionRow, Route, check_recipe
+from vecmig.store.ledger import PHASES, Actor, Ledger, Route, check_recipe
 from vecmig.store.locks import with_lock_retries
 from vecmig.store.vectors import Space, count_vectors, measure_coverage
 from vecmig.tags import Gate, Recipe
@@ -63,6 +63,27 @@ class Workspace:
             return recorded
         check_recipe(ledger, tag, configured)
         return configured
+
+    def maintain(self, ledger: Ledger, embedder: Embedder, collection: str, tag: str) -> None:
+        """Prepare to add vectors to a tag: the recipe's service is written down for the readers, the canary is kept.
+
+        Raises:
+            TerminalEmbedderError: the embedder is not the one that made the tag's vectors.
+        """
+        ledger.refresh_recipe(collection, tag, embedder.recipe)
+        canary = ledger.tag(collection, tag).canary
+        if canary is None:
+            ledger.set_canary(collection, tag, new_canary(embedder))
+        else:
+            require_same_model(embedder, tag, canary)
+
+    def embedder(self, tag: str, recipe: Recipe) -> Embedder:
+        """Open the embedder of a tag, whose retries are told of."""
+        return open_embedder(tag, recipe, retry=Retry(notify=lambda error, again: self.wait(error.message, again)))
+
+    def wait(self, reason: str, seconds: float | None = None) -> None:
+        """Tell why work stands still."""
+        self.listener(Waiting(reason.removesuffix("."), seconds))
 
     def space(self, source: Source, tag: str) -> Space:
         """Give the space of one tag."""
@@ -172,7 +193,9 @@ class DatabaseMigration(Migration):
             with self._workspace.database.session() as connection:
                 vectors, _ = count_vectors(connection, space)
                 there = index_state(connection, space).usable
-                build_index(connection, space, rows=vectors, memory_mb=self._workspace.memory_mb)
+                build_index(
+                    connection, space, rows=vectors, memory_mb=self._workspace.memory_mb, on_wait=self._workspace.wait
+                )
             with self._workspace.database.transaction() as connection:
                 state = index_state(connection, space)
                 if not state.usable:
@@ -211,7 +234,7 @@ class DatabaseMigration(Migration):
         ledger = self._workspace.ledger(connection)
         ledger.move_route(self.collection, before=self.old_tag, live=self.new_tag, standby=self.old_tag)
         live.publish(connection, source, self._space(source))
-        ledger.set_phase(self.revision, "live")
+        ledger.go_live(self.revision, self._declared.checksum)
         self._event(ledger, "cutover", {"from": self.old_tag, "gate": checks})
 
     # Back --------------------------------------------------------------------------------------------------------
@@ -265,22 +288,21 @@ class DatabaseMigration(Migration):
 
             def change(connection: Connection) -> None:
                 ledger = self._workspace.ledger(connection)
-                row = ledger.revisions()[self.revision]
                 if route.candidate == self.new_tag:
                     ledger.set_candidate(self.collection, None)
                 ledger.withdraw_revision(self.revision)
                 if source is not None:
-                    self._drop_never_live(connection, ledger, row, source)
+                    self._drop_never_live(connection, ledger, source)
                 self._event(ledger, "abandon", {"discarded": source is not None})
 
             self._locked(change, source)
             done("its vectors are gone" if self._discard else "its vectors are kept")
 
-    def _drop_never_live(self, connection: Connection, ledger: Ledger, row: RevisionRow, source: Source) -> None:
-        state = ledger.tag(self.collection, self.new_tag).state
-        if row.live_at is not None or state in ("live", "standby"):
+    def _drop_never_live(self, connection: Connection, ledger: Ledger, source: Source) -> None:
+        # its tag may have been live under another revision
+        if ledger.was_live(self.collection, self.new_tag):
             raise ScriptError(
-                f"--discard is for a revision that was never live; {self.revision} was, and its tag is {state}.",
+                f"--discard is for a revision whose tag was never live; {self.new_tag} was.",
                 state="Nothing was changed.",
                 hint="Run it without --discard: the vectors are kept.",
             )
@@ -319,6 +341,7 @@ class DatabaseMigration(Migration):
         with self._workspace.database.session() as connection:
             source = inspect_source(connection, wanted)
             if self._step == "upgrade":
+                check_privileges(connection, source)
                 check_keys(connection, source)
             return source
 
@@ -384,7 +407,7 @@ class DatabaseMigration(Migration):
         with self._workspace.database.session() as connection:
             layout.require_partition(connection, space)
             ledger = self._workspace.ledger(connection)
-            keep_canary(ledger, embedder, self.collection, self.new_tag)
+            self._workspace.maintain(ledger, embedder, self.collection, self.new_tag)
             maintained = [self._workspace.space(source, tag) for tag in ledger.route(self.collection).maintained]
         return backfill(
             self._workspace.database,
@@ -399,7 +422,7 @@ class DatabaseMigration(Migration):
     def _embedder(self) -> Iterator[Embedder]:
         with self._workspace.database.session() as connection:
             recipe = self._workspace.recipe(self._workspace.ledger(connection), self.collection, self.new_tag)
-        embedder = open_embedder(self.new_tag, recipe)
+        embedder = self._workspace.embedder(self.new_tag, recipe)
         try:
             yield embedder
         finally:
@@ -412,7 +435,7 @@ class DatabaseMigration(Migration):
             change,
             relations=relations,
             wait=self._workspace.lock_wait,
-            on_wait=lambda blocker: self._workspace.listener(Waiting(f"a lock is taken by {blocker}")),
+            on_wait=lambda blocker: self._workspace.wait(f"a lock is taken by {blocker}"),
         )
 
     def _start(self, ledger: Ledger) -> None:
@@ -441,15 +464,6 @@ class DatabaseMigration(Migration):
         yield summary.append
         seconds = time.monotonic() - began
         listener(StepDone(step, self.revision, self._declared.collection, "".join(summary), seconds))
-
-
-def keep_canary(ledger: Ledger, embedder: Embedder, collection: str, tag: str) -> None:
-    """Keep the canary of a new tag, or make sure that the embedder still is the one that made it."""
-    canary = ledger.tag(collection, tag).canary
-    if canary is None:
-        ledger.set_canary(collection, tag, new_canary(embedder))
-    else:
-        require_same_model(embedder, tag, canary)
 
 
 def _standby_below(ledger: Ledger, collection: str, tag: str | None) -> str | None:

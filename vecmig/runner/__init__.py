@@ -1,13 +1,15 @@
 """The verbs of vecmig as functions; the command line is a thin layer over them."""
 
+from vecmig.runner.estimate import Estimate, estimate
 from vecmig.runner.sql import downgrade_sql, upgrade_sql
 from vecmig.runner.status import CollectionStatus, Status, TagStatus, status
-from vecmig.runner.upkeep import backfill, gate_reports, sync
+from vecmig.runner.upkeep import backfill, gate_reports, rejected, retry_rejected, sync
 from vecmig.runner.versions import Standing, current, ensure_version, stamp
 from vecmig.runner.walk import Walked, downgrade, upgrade
 
 __all__ = [
     "CollectionStatus",
+    "Estimate",
     "Standing",
     "Status",
     "TagStatus",
@@ -17,7 +19,10 @@ __all__ = [
     "downgrade",
     "downgrade_sql",
     "ensure_version",
+    "estimate",
     "gate_reports",
+    "rejected",
+    "retry_rejected",
     "stamp",
     "status",
     "sync",

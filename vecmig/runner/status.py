@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from vecmig.config import Config
+from vecmig.errors import ConfigError, DatabaseError, VecmigError
 from vecmig.gate import Report, measure
 from vecmig.runner.project import Project
 from vecmig.runner.walk import by_collection
@@ -48,6 +49,8 @@ class CollectionStatus:
     outbox: Outbox
     #: The gate of the revision in progress, without the canary, which needs the embedder.
     gate: tuple[RevisionRow, Report] | None
+    #: Why the collection cannot be measured, such as a source that does not exist; nothing else is known of it then.
+    problem: VecmigError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,8 @@ class Status:
     current: tuple[str, ...]
     heads: tuple[str, ...]
     pending: tuple[str, ...]
-    in_progress: Mapping[str, RevisionRow]
+    #: The revisions that were ever started here, by id.
+    revisions: Mapping[str, RevisionRow]
     collections: tuple[CollectionStatus, ...]
     measured_at: datetime
 
@@ -67,16 +71,26 @@ class Status:
         """Whether nothing is pending: all revisions are applied, and reads use the tags that are asked for."""
         served = all(c.wanted is None or c.route.live == c.wanted for c in self.collections)
         complete = all(t.coverage.stale + t.coverage.missing == 0 for c in self.collections for t in _maintained(c))
-        return not self.pending and served and complete
+        readable = all(c.problem is None for c in self.collections)
+        return not self.pending and served and complete and readable
 
     @property
     def next_command(self) -> str | None:
-        """What to run next; None if nothing is pending."""
+        """What to run next; None if nothing is pending, or no command helps: see ``settled``."""
+        if self._only_way_back_fails:
+            return "vecmig sync"
         if any(c.gate is not None for c in self.collections) or self.pending:
-            return "vecmig upgrade head"
+            return "vecmig upgrade heads" if len(self.heads) > 1 else "vecmig upgrade head"
         if any(c.wanted is not None and c.route.live != c.wanted for c in self.collections):
             return "vecmig revision"
-        return None if self.settled else "vecmig sync"
+        unreadable = any(c.problem is not None for c in self.collections)
+        return None if self.settled or unreadable else "vecmig sync"
+
+    @property
+    def _only_way_back_fails(self) -> bool:
+        """Whether a cutover waits for nothing but its old tag, which only ``sync`` completes."""
+        checks = [check for c in self.collections if c.gate is not None for check in c.gate[1].checks]
+        return {check.name for check in checks if check.passed is False} == {"way back"}
 
 
 def status(config: Config) -> Status:
@@ -96,7 +110,7 @@ def status(config: Config) -> Status:
             current=heads,
             heads=project.scripts.map.heads,
             pending=tuple(script.id for script in pending),
-            in_progress=by_collection(rows),
+            revisions=rows,
             collections=tuple(
                 _collection(project, connection, ledger, name) for name in sorted(project.collections.collections)
             ),
@@ -106,7 +120,11 @@ def status(config: Config) -> Status:
 
 def _collection(project: Project, connection: Connection, ledger: Ledger, name: str) -> CollectionStatus:
     collection = project.collections.collection(name)
-    source = inspect_source(connection, collection)
+    try:
+        with connection.transaction():
+            source = inspect_source(connection, collection)
+    except (ConfigError, DatabaseError) as problem:
+        return CollectionStatus(name, ledger.route(name), collection.tag, 0, 0, (), Outbox(0, None), None, problem)
     tags = tuple(_tag(project, connection, source, row) for row in ledger.tags(name).values() if row.state != "retired")
     if tags:
         records, eligible = tags[0].coverage.records, tags[0].coverage.eligible

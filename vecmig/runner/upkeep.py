@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from vecmig.backfill import Result
 from vecmig.backfill import backfill as run_backfill
 from vecmig.config import Config
-from vecmig.embedders import open_embedder
 from vecmig.errors import UsageError
 from vecmig.events import Listener, StepDone, StepStarted, ignore
 from vecmig.gate import Report, ask_canary, measure
-from vecmig.migration.database import DatabaseMigration, keep_canary
+from vecmig.migration.database import DatabaseMigration
 from vecmig.runner.project import Project, declaration
 from vecmig.runner.walk import by_collection
 from vecmig.store.catalog import inspect_source
 from vecmig.store.layout import require_partition
-from vecmig.store.ledger import RevisionRow
+from vecmig.store.ledger import Rejected, RevisionRow
 from vecmig.store.locks import runner_locks
 from vecmig.store.vectors import Coverage, measure_coverage
 from vecmig.tags import Gate
@@ -52,8 +51,14 @@ def backfill(
     return {name: _coverage(project, name, row.new_tag or "") for name, row in wanted.items()}
 
 
-def sync(config: Config, collections: Sequence[str] = (), *, listener: Listener = ignore) -> dict[str, Coverage]:
-    """Bring every tag that must stay complete up to date: live, standby and candidate. Give the coverage by tag."""
+def sync(
+    config: Config, collections: Sequence[str] = (), *, listener: Listener = ignore
+) -> dict[tuple[str, str], Coverage]:
+    """Bring every tag that must stay complete up to date: live, standby and candidate.
+
+    Returns:
+        The coverage by collection and tag.
+    """
     project = Project(config, listener)
     with project.database.session() as connection:
         routes = project.workspace.ledger(connection).routes()
@@ -62,12 +67,34 @@ def sync(config: Config, collections: Sequence[str] = (), *, listener: Listener 
     if unknown:
         project.collections.collection(unknown[0])
         raise UsageError(f"Collection {unknown[0]} has no tag yet.", hint="Run: vecmig upgrade head")
-    done: dict[str, Coverage] = {}
+    done: dict[tuple[str, str], Coverage] = {}
     with runner_locks(project.database, names, what="sync"):
         for name in names:
             for tag in routes[name].maintained:
-                done[tag] = _sync_tag(project, name, tag, routes[name].maintained).coverage
+                done[name, tag] = _sync_tag(project, name, tag, routes[name].maintained).coverage
     return done
+
+
+def rejected(config: Config, collection: str | None = None) -> list[Rejected]:
+    """List the records that cannot be embedded as they are, with the reasons; of one collection, or of all."""
+    project = Project(config)
+    if collection is not None:
+        project.collections.collection(collection)
+    with project.database.session() as connection:
+        return project.workspace.ledger(connection).rejected(collection)
+
+
+def retry_rejected(config: Config, collection: str | None = None) -> int:
+    """Let rejected records be tried again by the next run; give how many there are."""
+    project = Project(config)
+    if collection is not None:
+        project.collections.collection(collection)
+    with project.database.transaction() as connection:
+        ledger = project.workspace.ledger(connection)
+        count = ledger.retry_rejected(collection)
+        if count:
+            ledger.record_event("retry", collection=collection, data={"records": count})
+        return count
 
 
 def gate_reports(config: Config, collections: Sequence[str] = (), *, ask: bool = True) -> dict[str, tuple[str, Report]]:
@@ -107,7 +134,9 @@ def _judge(project: Project, name: str, row: RevisionRow, *, ask: bool) -> Repor
         similarity: float | None = None
         error = "" if canary else "no canary was kept yet: vecmig backfill"
         if ask and canary:
-            embedder = open_embedder(row.new_tag, workspace.recipe(workspace.ledger(connection), name, row.new_tag))
+            embedder = workspace.embedder(
+                row.new_tag, workspace.recipe(workspace.ledger(connection), name, row.new_tag)
+            )
             similarity, error = ask_canary(embedder, canary)
             embedder.close()
         gate = project.scripts[row.id].gate or Gate()
@@ -119,12 +148,12 @@ def _sync_tag(project: Project, name: str, tag: str, maintained: Sequence[str]) 
     project.listener(StepStarted("sync", "", name, tag))
     with workspace.database.session() as connection:
         recipe = workspace.recipe(workspace.ledger(connection), name, tag)
-    embedder = open_embedder(tag, recipe)
+    embedder = workspace.embedder(tag, recipe)
     try:
         with workspace.database.session() as connection:
             source = inspect_source(connection, project.collections.collection(name))
             require_partition(connection, workspace.space(source, tag))
-            keep_canary(workspace.ledger(connection), embedder, name, tag)
+            workspace.maintain(workspace.ledger(connection), embedder, name, tag)
         spaces = [workspace.space(source, other) for other in maintained]
         space = workspace.space(source, tag)
         result = run_backfill(workspace.database, space, embedder, maintained=spaces, listener=project.listener)

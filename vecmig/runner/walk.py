@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vecmig.config import Config
-from vecmig.errors import DatabaseError, ScriptError, UsageError
+from vecmig.config import Config, without_passwords
+from vecmig.errors import DatabaseError, ScriptError, UsageError, VecmigError
 from vecmig.events import Listener, Warned, ignore
 from vecmig.migration.database import UNTIL, DatabaseMigration
 from vecmig.runner.plan import check_applied, check_upgrade, collections_of
 from vecmig.runner.project import Project, declaration
 from vecmig.script import Script, Step
-from vecmig.store.ledger import Ledger, RevisionRow
+from vecmig.store.ledger import Ledger, RevisionRow, check_recipe
 from vecmig.store.locks import runner_locks
 from vecmig.store.schema import ensure
 
@@ -48,6 +49,7 @@ def upgrade(
     check_applied(project.scripts.scripts, rows)
     steps = project.scripts.upgrade_path(target, project.current(rows))
     check_upgrade(steps, rows, project.collections)
+    _check_recipes(project)
     if not steps:
         return ()
     ensure(project.database)
@@ -76,6 +78,14 @@ def ensure_supported(project: Project) -> None:
 
     with project.database.session() as connection:
         require_pgvector(connection)
+
+
+def _check_recipes(project: Project) -> None:
+    """Refuse to go on when the recipe of any recorded tag was changed, whether the run would use it or not."""
+    with project.database.session() as connection:
+        ledger = project.workspace.ledger(connection)
+        for tag, recipe in project.collections.recipes.items():
+            check_recipe(ledger, tag, recipe)
 
 
 def _forward(project: Project, steps: tuple[Script, ...], until: str | None) -> tuple[Walked, ...]:
@@ -133,7 +143,7 @@ def _start_without_collection(project: Project, script: Script) -> None:
 def _apply_without_collection(project: Project, script: Script) -> None:
     with project.database.transaction() as connection:
         ledger = project.workspace.ledger(connection)
-        ledger.set_phase(script.id, "live")
+        ledger.go_live(script.id, script.checksum)
         ledger.record_event("apply", revision=script.id)
 
 
@@ -170,7 +180,24 @@ def _withdrawn(project: Project, script: Script) -> None:
 
 def _call(project: Project, script: Script, step: Step, until: str | None, *, discard: bool = False) -> None:
     m = DatabaseMigration(project.workspace, declaration(script), step=step, until=until, discard=discard)
-    script.function(step)(m)
+    try:
+        script.function(step)(m)
+    except Exception as error:
+        line = _line_of(script, error)
+        if line is None or isinstance(error, VecmigError):
+            raise
+        raise VecmigError(
+            f"{step}() of revision {script.id} failed in line {line} of {script.path.name}: "
+            f"{type(error).__name__}: {without_passwords(str(error))}.",
+            state="What its steps have committed stays.",
+            hint=f"Correct it (vecmig edit {script.id}), then run the same command again: it goes on from there.",
+        ) from error
+
+
+def _line_of(script: Script, error: Exception) -> int | None:
+    """Give the line of the script that raised an error; None if it was raised elsewhere."""
+    raised = traceback.extract_tb(error.__traceback__)[-1]
+    return raised.lineno if raised.filename == str(script.path) else None
 
 
 def by_collection(rows: Mapping[str, RevisionRow]) -> dict[str, RevisionRow]:

@@ -56,8 +56,10 @@ class Move:
         if self.old_tag is None:
             return f"{self.collection}: first tag, {new.dims} dimensions"
         old = Tag.parse(self.old_tag)
-        if (old.model, old.version) != (new.model, new.version):
+        if old.model != new.model:
             return f"{self.collection}: {old.model} to {new.model}"
+        if old.version != new.version:
+            return f"{self.collection}: {new.model} {old.version} to {new.version}"
         if old.dims != new.dims:
             return f"{self.collection}: {old.dims} to {new.dims} dimensions"
         return f"{self.collection}: {self.old_tag.partition('/')[2]} to {self.new_tag.partition('/')[2]}"

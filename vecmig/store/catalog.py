@@ -7,13 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+import psycopg
 from psycopg import errors as pg
 from psycopg import sql
 
 from vecmig.config import Collection
 from vecmig.errors import ConfigError, DatabaseError
 from vecmig.store.connect import Connection
-from vecmig.store.statements import expression, raw, statement
+from vecmig.store.statements import raw, statement
 
 _OLDEST_PGVECTOR: Final = (0, 7)
 _ITERATIVE_SCAN: Final = (0, 8)
@@ -60,8 +61,8 @@ class KeyColumn:
 
     name: str
     type: str
-    #: The schema of the type, whose operators compare it.
-    type_schema: str
+    #: The schema of the operator that tells whether two of its values are equal.
+    equal_schema: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +134,9 @@ class Source:
             sql.SQL("{} AS {}").format(sql.Identifier(column.name), alias)
             for column, alias in zip(self.key, self.aliases, strict=True)
         )
-        condition = expression(self.collection.where) if self.collection.where else sql.SQL("true")
+        condition = raw(self.collection.where) if self.collection.where else sql.SQL("true")
         return sql.SQL("(SELECT {}, {}::text AS txt FROM {} WHERE {})").format(
-            keys, expression(self.collection.text), self.relation, condition
+            keys, raw(self.collection.text), self.relation, condition
         )
 
     @property
@@ -208,7 +209,7 @@ def require_pgvector(connection: Connection) -> Pgvector:
         raise DatabaseError(
             "The extension vector (pgvector) is not installed in this database.",
             state="Nothing was changed.",
-            hint="As a superuser or the database's owner run: CREATE EXTENSION vector;",
+            hint="As a superuser run in this database: CREATE EXTENSION vector;",
         )
     if found.version < _OLDEST_PGVECTOR:
         raise DatabaseError(
@@ -255,6 +256,23 @@ def inspect_source(connection: Connection, collection: Collection) -> Source:
     )
 
 
+def check_privileges(connection: Connection, source: Source) -> None:
+    """Make sure, before the first change, that this role may do all that an upgrade needs.
+
+    Raises:
+        DatabaseError: it may not; the message says what is missing.
+    """
+    values = {"name": source.relation.as_string(connection), "tracked": source.tracked}
+    row = connection.execute(statement("catalog", "missing_privileges"), values).fetchone()
+    if row and row[0]:
+        tracking = " Or set change_tracking: scan, which needs no triggers." if source.tracked else ""
+        raise DatabaseError(
+            f"The role {connection.info.user} lacks {', '.join(row[0])} for {source.schema}.{source.table}.",
+            state="Nothing was changed.",
+            hint=f"Have its owner grant it, or connect as the owner.{tracking}",
+        )
+
+
 def check_keys(connection: Connection, source: Source) -> None:
     """Make sure that a key names one record: by a unique index, or else by looking at every row.
 
@@ -291,15 +309,15 @@ def _known_key(collection: Collection, columns: Iterable[str]) -> tuple[str, ...
 
 
 def _check_expressions(connection: Connection, collection: Collection, relation: sql.Identifier) -> None:
-    for field, type_name in (("text", "text"), ("where", "boolean")):
+    for field, test in (("text", "::text IS NOT NULL"), ("where", "")):
         fragment = getattr(collection, field)
         if fragment is None:
             continue
         try:
-            connection.execute(
-                sql.SQL("SELECT {}::{} FROM {} LIMIT 0").format(expression(fragment), sql.SQL(type_name), relation), {}
-            )
-        except (pg.SyntaxErrorOrAccessRuleViolation, pg.DataError, pg.FeatureNotSupported) as error:
+            # as a condition, because there PostgreSQL refuses aggregates and functions that give several rows
+            query = sql.SQL("SELECT FROM {} WHERE {}{} LIMIT 0").format(relation, raw(fragment), sql.SQL(test))
+            connection.execute(query, {})
+        except (psycopg.ProgrammingError, psycopg.DataError, psycopg.NotSupportedError) as error:
             if isinstance(error, pg.InsufficientPrivilege):
                 raise
             raise ConfigError(

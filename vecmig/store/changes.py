@@ -14,8 +14,7 @@ from vecmig.store.connect import Connection
 from vecmig.store.statements import statement
 from vecmig.store.vectors import Space
 
-_ROW_TRIGGER: Final = "track"
-_TRUNCATE_TRIGGER: Final = "track_truncate"
+_TRIGGERS: Final = ("track", "track_update", "track_truncate")
 _BATCH: Final = 1_000
 
 
@@ -32,22 +31,17 @@ def install_tracking(connection: Connection, source: Source, schema: str) -> Non
     function = sql.Identifier(schema, f"{source.collection.name}_track")
     parts = {"function": function, "source": source.relation}
     body = _function_body(source, schema).as_string(connection)
-    path = _search_path(source)
-    connection.execute(
-        statement("changes", "create_function", function=function, search_path=path, body=sql.Literal(body))
-    )
+    connection.execute(statement("changes", "create_function", function=function, body=sql.Literal(body)))
     connection.execute(statement("changes", "revoke_function", **parts))
-    row_trigger = sql.Identifier(_trigger_name(source, _ROW_TRIGGER))
-    connection.execute(
-        statement("changes", "create_trigger", trigger=row_trigger, of_columns=_of_columns(connection, source), **parts)
-    )
-    truncate_trigger = sql.Identifier(_trigger_name(source, _TRUNCATE_TRIGGER))
-    connection.execute(statement("changes", "create_truncate_trigger", trigger=truncate_trigger, **parts))
+    for suffix in _TRIGGERS:
+        trigger = sql.Identifier(_trigger_name(source, suffix))
+        changed = _changed(connection, source)
+        connection.execute(statement("changes", f"create_{suffix}", trigger=trigger, changed=changed, **parts))
 
 
 def tracking_works(connection: Connection, source: Source) -> bool:
-    """Whether both triggers are there and enabled."""
-    names = [_trigger_name(source, suffix) for suffix in (_ROW_TRIGGER, _TRUNCATE_TRIGGER)]
+    """Whether all triggers are there and enabled."""
+    names = [_trigger_name(source, suffix) for suffix in _TRIGGERS]
     values = {"source": source.relation.as_string(connection), "names": names}
     row = connection.execute(statement("changes", "triggers"), values).fetchone()
     return row is not None and row[0] == len(names)
@@ -60,15 +54,15 @@ def outbox(connection: Connection, source: Source, schema: str) -> Outbox:
     return Outbox(*row) if row else Outbox(0, None)
 
 
-def now(connection: Connection) -> datetime:
-    """The database's clock."""
-    row = connection.execute("SELECT clock_timestamp()").fetchone()
+def snapshot(connection: Connection) -> str:
+    """Give the database's present, for ``changed_since``."""
+    row = connection.execute(statement("changes", "snapshot")).fetchone()
     assert row is not None
-    return row[0]  # type: ignore[no-any-return]
+    return str(row[0])
 
 
-def changed_since(connection: Connection, source: Source, schema: str, since: datetime) -> int:
-    """Count the records that changed after a moment of the database's clock."""
+def changed_since(connection: Connection, source: Source, schema: str, since: str) -> int:
+    """Count the records whose change was not yet committed at a snapshot; some that just were may be among them."""
     query = statement("changes", "count_since", schema=sql.Identifier(schema))
     row = connection.execute(query, {"collection": source.collection.name, "since": since}).fetchone()
     return int(row[0]) if row else 0
@@ -100,11 +94,14 @@ def _unfinished(space: Space) -> sql.Composed:
 
 
 def _function_body(source: Source, schema: str) -> sql.Composed:
-    def keys(row: str) -> sql.Composed:
-        return sql.SQL(", ").join(sql.SQL(f"{row}.{{}}").format(sql.Identifier(column.name)) for column in source.key)
+    def keys(form: str) -> sql.Composed:
+        return sql.SQL(", ").join(sql.SQL(form).format(sql.Identifier(column.name)) for column in source.key)
 
     match_old = sql.SQL(" AND ").join(
-        sql.SQL("v.{name} = OLD.{name}").format(name=sql.Identifier(column.name)) for column in source.key
+        sql.SQL("v.{name} OPERATOR({schema}.=) OLD.{name}").format(
+            name=sql.Identifier(column.name), schema=sql.Identifier(column.equal_schema)
+        )
+        for column in source.key
     )
     return statement(
         "changes",
@@ -112,24 +109,29 @@ def _function_body(source: Source, schema: str) -> sql.Composed:
         vectors=source.vectors,
         schema=sql.Identifier(schema),
         collection=sql.Literal(source.collection.name),
-        old_keys=keys("OLD"),
-        new_keys=keys("NEW"),
+        old_keys=keys("OLD.{}"),
+        new_keys=keys("NEW.{}"),
+        # as text: it needs no operator of the key's type
+        old_text=keys("OLD.{}::text"),
+        new_text=keys("NEW.{}::text"),
         match_old=match_old,
     )
 
 
-def _search_path(source: Source) -> sql.Composed:
-    """Pin the path: the function runs with its owner's rights, so no other schema may lend it a function."""
-    schemas = ["pg_catalog", *sorted({column.type_schema for column in source.key} - {"pg_catalog"}), "pg_temp"]
-    return sql.SQL(", ").join(map(sql.Identifier, schemas))
+def _changed(connection: Connection, source: Source) -> sql.Composed:
+    """Tell whether an update changed the key or what the text is made of, by value.
 
-
-def _of_columns(connection: Connection, source: Source) -> sql.Composed:
+    A column list (UPDATE OF) would go by the statement's SET list, and miss what a BEFORE trigger changed. The operator
+    compares any type, also those without equality, such as json.
+    """
     read = text_columns(connection, source)
     if not read:
-        return sql.Composed([])
-    names = dict.fromkeys((*read, *(column.name for column in source.key)))
-    return sql.SQL(" OF {}").format(sql.SQL(", ").join(map(sql.Identifier, names)))
+        return sql.SQL("OLD OPERATOR(pg_catalog.*<>) NEW").format()
+    names = dict.fromkeys((*(column.name for column in source.key), *read))
+    rows = [
+        sql.SQL(", ").join(sql.SQL(f"{row}.{{}}").format(sql.Identifier(n)) for n in names) for row in ("OLD", "NEW")
+    ]
+    return sql.SQL("ROW({})::record OPERATOR(pg_catalog.*<>) ROW({})::record").format(*rows)
 
 
 def _trigger_name(source: Source, suffix: str) -> str:

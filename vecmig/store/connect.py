@@ -2,29 +2,47 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
-from urllib.parse import urlsplit, urlunsplit
+from typing import Any, Final, Self
 
 import psycopg
 from psycopg import errors as pg
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from vecmig.config import redact
 from vecmig.errors import ConfigError, DatabaseError, DatabaseUnreachable, UsageError
 from vecmig.store.embedded import start_embedded
+from vecmig.store.statements import with_plain_percent
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 _EMBEDDED: Final = "embedded:"
 _OLDEST_SERVER: Final = 150_000
-#: TimeZone and the float format are pinned because keys travel as text.
-_SESSION: Final = "SET TimeZone = 'UTC'; SET extra_float_digits = 1; SET client_min_messages = warning"
+#: How values become text is pinned, because keys travel as text and hashes are taken of it.
+_SESSION: Final = (
+    "SET TimeZone = 'UTC'; SET extra_float_digits = 1; SET DateStyle = 'ISO, MDY'; SET IntervalStyle = 'postgres'; "
+    "SET bytea_output = 'hex'; SET client_min_messages = warning"
+)
 #: A query fails where a policy would hide rows from vecmig: a hidden row would otherwise count as covered.
-_SEE_ALL: Final = "SET row_security = off"
+#: A role's limits are meant for its application: a runner's lock is idle for hours, and an index build may take them.
+_SEE_ALL: Final = "SET row_security = off; SET statement_timeout = 0; SET idle_session_timeout = 0"
+#: A URL with a second @ before its path, or with one in its path.
+_MISREAD: Final = re.compile(r"[^:]*://(?:[^/?]*@[^/?]*@|[^@/?]*:[^@/?]*/[^?]*@)")
 _RESUME: Final = "Nothing that was committed is lost. When the database is back, run the same command again."
+
+
+class _Cursor(psycopg.Cursor[tuple[Any, ...]]):
+    """Reads ``%`` in names, values and a user's SQL as what it is, also where a statement has parameters."""
+
+    def execute(self, query: Any, params: Any = None, **options: Any) -> Self:
+        if params is not None and isinstance(query, sql.Composable):
+            query = with_plain_percent(query, self)
+        return super().execute(query, params, **options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +58,7 @@ class Database:
     @property
     def safe_url(self) -> str:
         """The URL as it may be shown: without its password."""
-        return redact(self.url)
+        return self.url if self.url.startswith(_EMBEDDED) else redact(self.url)
 
     def connect(self, *, autocommit: bool = True) -> Connection:
         """Open a connection of its own.
@@ -52,7 +70,11 @@ class Database:
         conninfo = _conninfo(self.url)
         try:
             connection = psycopg.connect(
-                conninfo, autocommit=True, application_name=self.application_name, prepare_threshold=None
+                conninfo,
+                autocommit=True,
+                application_name=self.application_name,
+                prepare_threshold=None,
+                cursor_factory=_Cursor,
             )
             connection.execute(_SESSION)
             if self.sees_all:
@@ -84,33 +106,6 @@ class Database:
             yield connection
 
 
-def redact(url: str) -> str:
-    """Replace the password in a URL or a ``key=value`` connection string by ``***``, also in malformed ones."""
-    if url.startswith(_EMBEDDED):
-        return url
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "***"
-    if not parts.scheme or "password" in url.lower():
-        return _redact_conninfo(url)
-    if "@" not in parts.netloc:
-        return url
-    user, _, host = parts.netloc.rpartition("@")
-    name, colon, _ = user.partition(":")
-    return urlunsplit(parts._replace(netloc=f"{name}{':***' if colon else ''}@{host}"))
-
-
-def _redact_conninfo(text: str) -> str:
-    try:
-        known: dict[str, Any] = dict(conninfo_to_dict(_plain(text)))
-    except psycopg.Error:
-        return "***"
-    if "password" in known:
-        known["password"] = "***"  # noqa: S105  # the opposite of one
-    return make_conninfo("", **known)
-
-
 def _plain(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     return f"postgresql://{rest}" if separator and scheme.startswith(("postgresql+", "postgres+")) else url
@@ -119,6 +114,12 @@ def _plain(url: str) -> str:
 def _conninfo(url: str) -> str:
     if url.startswith(_EMBEDDED):
         url = start_embedded(Path(url.removeprefix(_EMBEDDED)))
+    if _MISREAD.match(url):
+        # the driver would take a part of the password for the host, and name it in its error
+        raise ConfigError(
+            f"database_url cannot be read: {redact(url)}",
+            hint="In a URL, write / in a user or password as %2F, @ as %40 and : as %3A",
+        )
     try:
         known = conninfo_to_dict(_plain(url))
     except psycopg.Error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,6 +17,12 @@ from vecmig.store.vectors import Space
 #: Bytes that HNSW's graph needs a node beside the vector itself: neighbours and page overhead at m = 16.
 _NODE_OVERHEAD: Final = 400
 _SMALLEST_MEMORY_MB: Final = 64
+#: pgvector's element and neighbour tuples, and what an 8 kB page holds of them.
+_ELEMENT_OVERHEAD: Final = 76
+_NEIGHBOUR_BYTES: Final = 6
+_PAGE_BYTES: Final = 8_100
+#: Seconds between two looks at another's build.
+_TICK: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +64,9 @@ def index_state(connection: Connection, space: Space) -> IndexState:
     return IndexState(True, *row) if row else IndexState()
 
 
-def build_index(connection: Connection, space: Space, *, rows: int, memory_mb: int) -> None:
+def build_index(
+    connection: Connection, space: Space, *, rows: int, memory_mb: int, on_wait: Callable[[str], None]
+) -> None:
     """Build the index CONCURRENTLY (so outside any transaction), unless a valid one is there.
 
     A build that was killed leaves an index that is kept up on each write and used by no query: it is dropped first.
@@ -64,21 +74,48 @@ def build_index(connection: Connection, space: Space, *, rows: int, memory_mb: i
     Args:
         rows: how many vectors to expect, to size maintenance_work_mem by.
         memory_mb: the most that may be used.
+        on_wait: told why nothing happens, once a second.
     """
+    _await_other_build(connection, space, on_wait)
     state = index_state(connection, space)
     if state.usable:
         return
     name = index_name(space)
     if state.exists:
         connection.execute(statement("index", "drop", index=name))
-    collection = space.source.collection
-    # the graph should fit: past maintenance_work_mem pgvector falls back to building on disk, many times slower
-    wanted = rows * (space.dims * (4 if collection.storage == "vector" else 2) + _NODE_OVERHEAD) // 2**20
-    memory = max(_SMALLEST_MEMORY_MB, min(memory_mb, int(wanted * 1.2)))
+    memory = min(memory_mb, wanted_memory_mb(space, rows))
     connection.execute(sql.SQL("SET maintenance_work_mem = {}").format(sql.Literal(f"{memory}MB")))
     connection.execute(create_statement(space))
     connection.execute(sql.SQL("RESET maintenance_work_mem"))
     connection.execute(statement("index", "analyze", space=space.relation))
+
+
+def wanted_memory_mb(space: Space, rows: int) -> int:
+    """Give the maintenance_work_mem that holds the graph of ``rows`` vectors while it is built.
+
+    With less, pgvector goes on building on disk, many times slower.
+    """
+    return max(_SMALLEST_MEMORY_MB, int(rows * (_vector_bytes(space) + _NODE_OVERHEAD) * 1.2) // 2**20)
+
+
+def estimated_bytes(space: Space, rows: int) -> int:
+    """Estimate the index of ``rows`` vectors: whole elements and their neighbour lists on pages of 8 kB."""
+    element = _vector_bytes(space) + _ELEMENT_OVERHEAD
+    neighbours = _NEIGHBOUR_BYTES * 2 * space.source.collection.hnsw.m
+    pages = rows * (element + neighbours) / _PAGE_BYTES
+    return int(max(pages, rows if element > _PAGE_BYTES / 2 else 0)) * 8192
+
+
+def _vector_bytes(space: Space) -> int:
+    return 8 + space.dims * (4 if space.source.collection.storage == "vector" else 2)
+
+
+def _await_other_build(connection: Connection, space: Space, on_wait: Callable[[str], None]) -> None:
+    """Let a build come to its end: PostgreSQL goes on with that of a run that was killed, and dropping it deadlocks."""
+    values = {"partition": space.relation.as_string(connection)}
+    while row := connection.execute(statement("index", "being_built"), values).fetchone():
+        on_wait(f"an earlier run's build of the index still goes on (pid {row[0]})")
+        time.sleep(_TICK)
 
 
 def create_statement(space: Space) -> sql.Composed:

@@ -20,6 +20,9 @@ CONSTRAINT: Final = "vecmig_vector"
 def create_vectors_table(connection: Connection, source: Source) -> None:
     """Create the partitioned table of a collection, readable by whoever may read the source, and no further."""
     if exists(connection, source.vectors):
+        _require_ours(connection, source)
+        # the source may have been given row-level security since
+        _mirror_row_security(connection, source)
         return
     columns = sql.SQL(", ").join(
         sql.SQL("{} {} NOT NULL").format(sql.Identifier(column.name), sql.SQL(column.type)) for column in source.key
@@ -31,6 +34,17 @@ def create_vectors_table(connection: Connection, source: Source) -> None:
     connection.execute(statement("vectors", "comment_table", **parts))
     _mirror_row_security(connection, source)
     _mirror_grants(connection, source, source.vectors)
+
+
+def _require_ours(connection: Connection, source: Source) -> None:
+    name = source.vectors.as_string(connection)
+    row = connection.execute(statement("vectors", "is_ours"), {"name": name}).fetchone()
+    if not (row and row[0]):
+        raise DatabaseError(
+            f"{name} is there already, and it is not vecmig's.",
+            state="Nothing was changed.",
+            hint="Rename it, or give the collection another name in collections.yaml.",
+        )
 
 
 def create_partition(connection: Connection, space: Space) -> None:
@@ -133,7 +147,7 @@ def _mirror_grants(connection: Connection, source: Source, target: sql.Identifie
 
 def _mirror_row_security(connection: Connection, source: Source) -> None:
     """Hide a vector from whoever may not see its record, where the source has row-level security."""
-    if not source.row_security:
+    if not source.row_security or _has_row_security(connection, source.vectors):
         return
     vectors = sql.Identifier(f"{source.collection.name}_vectors")
     match = sql.SQL(" AND ").join(
@@ -143,3 +157,8 @@ def _mirror_row_security(connection: Connection, source: Source) -> None:
     parts = {"vectors": source.vectors, "source": source.relation, "match_source": match}
     connection.execute(statement("vectors", "enable_row_security", **parts))
     connection.execute(statement("vectors", "create_policy", **parts))
+
+
+def _has_row_security(connection: Connection, relation: sql.Identifier) -> bool:
+    row = connection.execute(statement("vectors", "row_security"), {"name": relation.as_string(connection)}).fetchone()
+    return bool(row and row[0])

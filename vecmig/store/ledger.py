@@ -87,6 +87,18 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class Rejected:
+    """One record that cannot be embedded as it is, under one tag."""
+
+    collection: str
+    tag: str
+    #: The values of the key columns, as JSON has them.
+    key: list[Any]
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Actor:
     """Who writes to the ledger: host, program version, and the commit of the scripts where git knows it."""
 
@@ -122,6 +134,10 @@ class Ledger:
     def revisions(self) -> dict[str, RevisionRow]:
         """All revisions ever started, by id."""
         return {row[0]: RevisionRow(*row) for row in self._read("revisions")}
+
+    def rejected(self, collection: str | None = None) -> list[Rejected]:
+        """The records that cannot be embedded as they are, of one collection or of all."""
+        return [Rejected(*row) for row in self._read("rejected", collection=collection)]
 
     def routes(self) -> dict[str, Route]:
         """The route of each collection that has one."""
@@ -164,6 +180,11 @@ class Ledger:
             )
         return known[tag]
 
+    def was_live(self, collection: str, tag: str) -> bool:
+        """Whether reads ever used a tag, by the route, the revisions and the history."""
+        row = self._execute("was_live", collection=collection, tag=tag).fetchone()
+        return bool(row and row[0])
+
     # Writing -----------------------------------------------------------------------------------------------------
 
     def start_revision(self, revision: str, collection: str | None, old: str | None, new: str | None, sha: str) -> None:
@@ -174,6 +195,13 @@ class Ledger:
         """Move a revision to a phase from an earlier one, from the same one, or from none other."""
         before = list(PHASES[: PHASES.index(phase) + 1])
         self._write_one("set_phase", id=revision, phase=phase, before=before)
+
+    def go_live(self, revision: str, sha: str) -> None:
+        """Enter the cutover of a revision, with the checksum of the script as it is now.
+
+        Until then its gate may be corrected; from then on a change would make databases differ.
+        """
+        self._write_one("go_live", id=revision, checksum=sha)
 
     def withdraw_revision(self, revision: str) -> None:
         """Take a revision back; what it made stays, so that it can go forward again."""
@@ -253,9 +281,25 @@ class Ledger:
             partition=source.partition_name(tag),
         )
 
+    def refresh_recipe(self, collection: str, tag: str, recipe: Recipe) -> None:
+        """Write down how the provider is reached now; what decides the vectors must be as recorded."""
+        values = {"collection": collection, "tag": tag, "fingerprint": recipe.fingerprint}
+        self._write("refresh_recipe", recipe=Jsonb(recipe.to_mapping()), **values)
+
+    def last_rate(self, collection: str, tag: str) -> float | None:
+        """Give the records per second of a tag's last backfill that wrote any; None if there was none."""
+        if not self.installed:
+            return None
+        row = self._execute("last_rate", collection=collection, tag=tag).fetchone()
+        return row[0] if row else None
+
     def all_tags(self) -> list[TagRow]:
         """The recorded tags of all collections."""
         return [TagRow.from_row(row) for row in self._read("tags")]
+
+    def retry_rejected(self, collection: str | None = None) -> int:
+        """Forget which records were rejected, so that the next run tries them again; give how many."""
+        return self._write("retry_rejected", collection=collection) if self.installed else 0
 
     def set_tag_state(self, collection: str, tag: str, state: str) -> None:
         """Set the state of one tag."""
@@ -316,8 +360,8 @@ class Ledger:
 
     # -------------------------------------------------------------------------------------------------------------
 
-    def _read(self, name: str) -> list[tuple[Any, ...]]:
-        return self._execute(name).fetchall() if self.installed else []
+    def _read(self, name: str, **values: Any) -> list[tuple[Any, ...]]:
+        return self._execute(name, **values).fetchall() if self.installed else []
 
     def _execute(self, name: str, /, **values: Any) -> Any:
         return self.connection.execute(statement("ledger", name, schema=self._name), values)

@@ -7,6 +7,7 @@ from typing import Final
 
 from psycopg import sql
 
+from vecmig.errors import DatabaseError
 from vecmig.store.catalog import Source
 from vecmig.store.connect import Connection
 from vecmig.store.layout import exists, mirror_view_grants
@@ -56,8 +57,7 @@ def nearest(space: Space, *, query: sql.Composable, k: sql.Composable) -> sql.Co
 
 def reads_tag(connection: Connection, source: Source, tag: str | None) -> bool:
     """Whether the live view, as the catalogue has it, reads this tag."""
-    condition = sql.Literal(_NO_TAG if tag is None else tag).as_string(connection)
-    values = {"view": source.live.as_string(connection), "condition": f"e.tag = {condition}"}
+    values = {"view": source.live.as_string(connection), "tag": _NO_TAG if tag is None else tag}
     row = connection.execute(statement("live", "view_reads"), values).fetchone()
     return bool(row and row[0])
 
@@ -74,8 +74,24 @@ def _view(connection: Connection, source: Source, space: Space | None) -> sql.Co
     present = [row[0] for row in connection.execute(statement("live", "view_columns"), values)]
     # CREATE OR REPLACE VIEW keeps the columns it has, in their order, and takes new ones only at the end
     order = dict.fromkeys((*present, *(n for n in source.columns if n not in _OWN_COLUMNS), *_OWN_COLUMNS))
+    if renamed := [name for name in present if name not in expressions]:
+        raise _renamed(connection, source, renamed[0])
+    # no more columns than are shown: the application could not drop a column that the view depends on
+    needed = dict.fromkeys((*(column.name for column in source.key), *(n for n in order if n not in _OWN_COLUMNS)))
+    source_columns = sql.SQL(", ").join(map(sql.Identifier, needed))
     columns = [sql.SQL("{} AS {}").format(expressions[name], sql.Identifier(name)) for name in order]
-    return statement("live", "create_view", columns=sql.SQL(", ").join(columns), **_parts(source, space))
+    parts = _parts(source, space) | {"columns": sql.SQL(", ").join(columns), "source_columns": source_columns}
+    return statement("live", "create_view", **parts)
+
+
+def _renamed(connection: Connection, source: Source, column: str) -> DatabaseError:
+    view, old = source.live.as_string(connection), sql.Identifier(column).as_string(connection)
+    return DatabaseError(
+        f"The live view of {source.collection.name} has a column {column}, which {source.schema}.{source.table} no "
+        "longer has: it was renamed.",
+        state="Nothing was changed.",
+        hint=f"Rename it in the view as well, then run this again: ALTER VIEW {view} RENAME COLUMN {old} TO new_name;",
+    )
 
 
 def _search(connection: Connection, source: Source, space: Space | None) -> sql.Composed:
@@ -118,6 +134,7 @@ def _parts(source: Source, space: Space | None) -> dict[str, sql.Composable]:
         "live": source.live,
         "vectors": source.vectors,
         "source": source.relation,
+        "keys": source.key_list(),
         "condition": raw(source.collection.where) if source.collection.where else sql.SQL("true"),
         "match": match,
         "tag": sql.Literal(_NO_TAG if space is None else space.tag),

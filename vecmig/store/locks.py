@@ -34,6 +34,7 @@ def runner_locks(database: Database, collections: Sequence[str], *, what: str) -
     """
     with ExitStack() as stack:
         connection = stack.enter_context(database.session())
+        stack.callback(_release, connection)
         connection.execute(
             "SELECT pg_catalog.set_config('application_name', %s, false)",
             [f"vecmig {what} {platform.node()} {os.getpid()}"[:63]],
@@ -86,6 +87,12 @@ def with_lock_retries(
         pause = min(pause * 2, _LONGEST_PAUSE)
 
 
+def _release(connection: Connection) -> None:
+    # a server process takes a moment to end after its client: until then the next command would find the lock taken
+    with suppress(psycopg.Error):
+        connection.execute("SELECT pg_catalog.pg_advisory_unlock_all()")
+
+
 def _lock_key(schema: str, collection: str) -> int:
     digest = hashlib.sha256(f"vecmig\0{schema}\0{collection}".encode()).digest()
     # pg_locks shows a bigint key in two unsigned halves; staying below 2**63 spares the sign when they are joined
@@ -106,12 +113,17 @@ def _held(connection: Connection, collection: str, key: int) -> LockHeld:
     )
 
 
+def _known(*words: str | None) -> list[str]:
+    """Leave out what PostgreSQL does not tell this role of another's session."""
+    return [word for word in words if word]
+
+
 def _blockers(connection: Connection, relations: Sequence[sql.Identifier]) -> str:
     names = [relation.as_string(connection) for relation in relations]
     with suppress(psycopg.Error):
         rows = connection.execute(statement("locks", "blockers"), {"relations": names}).fetchall()
         found = [
-            f"pid {pid} ({user}{', ' + application if application else ''}, {state}, transaction open for {age})"
+            f"pid {pid} ({', '.join(_known(user, application, state, age and f'transaction open for {age}'))})"
             for pid, user, application, state, age in rows
         ]
         if found:

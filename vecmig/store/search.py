@@ -44,6 +44,8 @@ def search_space(connection: Connection, space: Space, vector: NDArray[np.float3
         ),
         same_source=source.match("n", "s"),
         same_vector=source.match("n", "v"),
+        vectors=source.vectors,
+        tag_literal=sql.Literal(space.tag),
         source=source.relation,
     )
     values = {"query": "[" + ",".join(map(repr, vector.tolist())) + "]", "k": k}

@@ -8,6 +8,7 @@ from importlib import resources
 from typing import Final
 
 from psycopg import sql
+from psycopg.abc import AdaptContext
 
 _NAME: Final = re.compile(r"^-- (\w+) --$", re.MULTILINE)
 
@@ -22,17 +23,25 @@ def script(file: str, /, **parts: sql.Composable) -> sql.Composed:
     return sql.SQL(_text(file)).format(**parts)
 
 
-def raw(text: str) -> sql.SQL:
-    """Give a user's SQL expression, in brackets of its own, for a statement without parameters (DDL).
+class Fragment(sql.SQL):
+    """SQL that a user wrote, in which ``%`` is no placeholder."""
 
-    The line break ends a trailing ``--`` comment.
+
+def raw(text: str) -> Fragment:
+    """Give a user's SQL expression, in brackets of its own. The line break ends a trailing ``--`` comment."""
+    return Fragment(f"({text}\n)")
+
+
+def with_plain_percent(query: sql.Composable, context: AdaptContext) -> sql.Composable:
+    """Double each ``%`` of a statement that is run with parameters, but for the placeholders of our own SQL.
+
+    The driver does not: a column called ``share %`` or a condition with LIKE would be read as a placeholder.
     """
-    return sql.SQL(f"({text}\n)")
-
-
-def expression(text: str) -> sql.SQL:
-    """Give the same for a statement with parameters, where a single ``%`` would be read as a placeholder."""
-    return raw(text.replace("%", "%%"))
+    if isinstance(query, sql.Composed):
+        return sql.Composed([with_plain_percent(part, context) for part in query])
+    if isinstance(query, sql.Identifier | sql.Literal | Fragment):
+        return sql.SQL(query.as_string(context).replace("%", "%%"))
+    return query
 
 
 @cache

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from psycopg import errors as pg
 from psycopg import sql
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
@@ -20,8 +24,12 @@ from vecmig.tags import Tag
 
 #: A record's key: the values of its key columns, each as PostgreSQL writes it as text.
 Key = tuple[str, ...]
+#: Bytes of a row beside vector and tag, and of its entry in the primary key.
+_ROW_OVERHEAD: Final = 48
 #: How far a vector's length may be from 1 under norm-l2; halfvec keeps about three decimal digits.
 NORM_TOLERANCE: Final = 0.01
+#: Seconds for which a write is tried again while the application holds one of its rows.
+LOCK_PATIENCE: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,14 +142,29 @@ def read_page(connection: Connection, space: Space, after: Key | None, size: int
     return Page(pending, len(rows), tuple(rows[-1][3:]) if rows else None)
 
 
-def write_records(connection: Connection, space: Space, records: Sequence[EmbeddedRecord]) -> int:
+def write_records(
+    connection: Connection, space: Space, records: Sequence[EmbeddedRecord], *, patience: float = LOCK_PATIENCE
+) -> int:
     """Write whole records in one statement; return how many.
 
     A record whose text changed since it was read, or that is gone, is left out by the database itself: it stays
     pending. Writing what is there already changes nothing.
+
+    Where the application holds a row (a deletion under way, SELECT … FOR UPDATE), the statement is tried again rather
+    than queued behind it: it never waits with locks in its hands, so the application cannot end in a deadlock with it.
+    After ``patience`` seconds, records that are still held are left out.
     """
-    source = space.source
-    storage = source.collection.storage
+    values = _written_values(connection, space, records)
+    deadline = time.monotonic() + patience
+    while True:
+        with suppress(pg.LockNotAvailable):
+            return _write_once(connection, space, values, "NOWAIT")
+        if time.monotonic() > deadline:
+            return _write_once(connection, space, values, "SKIP LOCKED")
+        time.sleep(random.uniform(0.02, 0.1))  # noqa: S311  # no secret
+
+
+def _written_values(connection: Connection, space: Space, records: Sequence[EmbeddedRecord]) -> dict[str, Any]:
     counts = [len(record.vectors) for record in records]
     values = space.values | {
         "hash": _repeat([record.source_hash for record in records], counts),
@@ -149,20 +172,25 @@ def write_records(connection: Connection, space: Space, records: Sequence[Embedd
         "chunk_text": [text for record in records for text in (record.texts or [None] * len(record.vectors))],
         "embedding": vector_array(connection, space, np.concatenate([record.vectors for record in records])),
     }
-    for column in range(len(source.key)):
+    for column in range(len(space.source.key)):
         values[f"k{column}"] = _repeat([record.key[column] for record in records], counts)
+    return values
+
+
+def _write_once(connection: Connection, space: Space, values: Mapping[str, Any], held: str) -> int:
+    source = space.source
     query = space.statement(
         "write",
         casts=_casts(source),
         key_arrays=_key_arrays(source),
-        type=source.pgvector.type(storage),
+        type=source.pgvector.type(source.collection.storage),
         s_keys=source.alias_list("s"),
         i_keys=source.alias_list("i"),
         key_names=source.key_list(),
         same_record=_same(source, "s", "r"),
         same_guarded=_same(source, "i", "g"),
         match_surplus=source.match("g", "v"),
-        lock=sql.SQL("FOR KEY SHARE OF s") if source.tracked else sql.SQL(""),
+        lock=sql.SQL(f"FOR KEY SHARE OF s {held}") if source.tracked else sql.SQL(""),
     )
     row = connection.execute(query, values).fetchone()
     return int(row[0]) if row else 0
@@ -196,6 +224,20 @@ def count_records(connection: Connection, source: Source) -> tuple[int, int]:
     """Count a source's records: all of them, and the eligible ones."""
     row = connection.execute(statement("vectors", "count_records", records=source.records), {}).fetchone()
     return (row[0], row[1]) if row else (0, 0)
+
+
+def sample_texts(connection: Connection, source: Source, size: int) -> list[str]:
+    """Give the texts of up to ``size`` eligible records; the same ones each time, chosen by the hash of their key."""
+    query = statement("vectors", "sample_texts", records=source.records, keys=source.alias_list("s"))
+    return [row[0] for row in connection.execute(query, {"size": size})]
+
+
+def estimated_vector_bytes(space: Space, count: int) -> int:
+    """Estimate what ``count`` vectors take on disk, without their index: the values, the tag, key and hash, the key's
+    index.
+    """
+    width = 4 if space.source.collection.storage == "vector" else 2
+    return count * (space.dims * width + 2 * (len(space.tag) + _ROW_OVERHEAD))
 
 
 def count_vectors(connection: Connection, space: Space) -> tuple[int, int]:
@@ -289,11 +331,15 @@ def vector_array(connection: Connection, space: Space, vectors: NDArray[np.float
     elements["length"] = 4 + width * dims
     elements["dims"] = dims
     elements["data"] = vectors
-    header = np.array([1, 0, _element_oid(connection, space.source), count, 1], dtype=">i4")
+    header = np.array([1, 0, know_vectors(connection, space.source), count, 1], dtype=">i4")
     return _ARRAYS[storage](header.tobytes() + elements.tobytes())
 
 
-def _element_oid(connection: Connection, source: Source) -> int:
+def know_vectors(connection: Connection, source: Source) -> int:
+    """Make the storage type known to a connection, and give its oid.
+
+    The first call opens a transaction, so a backfill makes it before it calls the provider.
+    """
     storage = source.collection.storage
     known = connection.adapters.types.get(storage)
     if known is None:

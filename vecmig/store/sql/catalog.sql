@@ -13,12 +13,32 @@ JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid = pg_catalog.to_regclass(%(name)s)
 
 -- columns --
-SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), n.nspname
+-- with the schema of the operator that its type's own index order calls equal; enums and arrays have it in pg_catalog
+SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), coalesce(
+    (SELECT n.nspname
+     FROM pg_catalog.pg_opclass c
+     JOIN pg_catalog.pg_am m ON m.oid = c.opcmethod AND m.amname = 'btree'
+     JOIN pg_catalog.pg_amop o ON o.amopfamily = c.opcfamily AND o.amopstrategy = 3
+                              AND o.amoplefttype = c.opcintype AND o.amoprighttype = c.opcintype
+     JOIN pg_catalog.pg_operator p ON p.oid = o.amopopr
+     JOIN pg_catalog.pg_namespace n ON n.oid = p.oprnamespace
+     WHERE c.opcdefault AND c.opcintype = CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END),
+    'pg_catalog')
 FROM pg_catalog.pg_attribute a
 JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
 WHERE a.attrelid = %(oid)s AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum
+
+-- missing_privileges --
+-- UPDATE is what FOR KEY SHARE asks for: it keeps a record in place while its vectors are written
+SELECT array_remove(ARRAY[
+    CASE WHEN NOT pg_catalog.has_table_privilege(c.oid, 'SELECT') THEN 'SELECT' END,
+    CASE WHEN %(tracked)s AND NOT pg_catalog.has_table_privilege(c.oid, 'UPDATE') THEN 'UPDATE' END,
+    CASE WHEN %(tracked)s AND NOT pg_catalog.has_table_privilege(c.oid, 'TRIGGER') THEN 'TRIGGER' END,
+    CASE WHEN NOT pg_catalog.has_schema_privilege(c.relnamespace, 'CREATE')
+         THEN 'CREATE on schema ' || c.relnamespace::regnamespace::text END], NULL)
+FROM pg_catalog.pg_class c
+WHERE c.oid = pg_catalog.to_regclass(%(name)s)
 
 -- unique_index --
 SELECT 1

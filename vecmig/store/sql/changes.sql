@@ -1,8 +1,10 @@
 -- The triggers that tell of changes, and the outbox they fill.
 
 -- create_function --
+-- it runs with its owner's rights, so no other schema may lend it a function or an operator
 CREATE OR REPLACE FUNCTION {function}() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = {search_path} SET "TimeZone" = 'UTC' AS {body}
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET "TimeZone" = 'UTC' SET extra_float_digits = 1
+AS {body}
 
 -- function_body --
 BEGIN
@@ -13,7 +15,7 @@ BEGIN
         DELETE FROM {schema}.rejected WHERE collection = {collection};
         RETURN NULL;
     END IF;
-    IF TG_OP = 'DELETE' OR (TG_OP = 'UPDATE' AND ({old_keys}) IS DISTINCT FROM ({new_keys})) THEN
+    IF TG_OP = 'DELETE' OR (TG_OP = 'UPDATE' AND ({old_text}) IS DISTINCT FROM ({new_text})) THEN
         DELETE FROM {vectors} v WHERE {match_old};
         DELETE FROM {schema}.change WHERE collection = {collection} AND key = jsonb_build_array({old_keys});
         DELETE FROM {schema}.rejected WHERE collection = {collection} AND key = jsonb_build_array({old_keys});
@@ -29,18 +31,22 @@ END
 -- revoke_function --
 REVOKE ALL ON FUNCTION {function}() FROM PUBLIC
 
--- create_trigger --
-CREATE OR REPLACE TRIGGER {trigger}
-    AFTER INSERT OR UPDATE{of_columns} OR DELETE ON {source}
+-- create_track --
+CREATE OR REPLACE TRIGGER {trigger} AFTER INSERT OR DELETE ON {source}
     FOR EACH ROW EXECUTE FUNCTION {function}()
 
--- create_truncate_trigger --
-CREATE OR REPLACE TRIGGER {trigger} AFTER TRUNCATE ON {source} FOR EACH STATEMENT EXECUTE FUNCTION {function}()
+-- create_track_update --
+CREATE OR REPLACE TRIGGER {trigger} AFTER UPDATE ON {source}
+    FOR EACH ROW WHEN ({changed}) EXECUTE FUNCTION {function}()
+
+-- create_track_truncate --
+CREATE OR REPLACE TRIGGER {trigger} AFTER TRUNCATE ON {source}
+    FOR EACH STATEMENT EXECUTE FUNCTION {function}()
 
 -- triggers --
 SELECT count(*)
 FROM pg_catalog.pg_trigger t
-WHERE t.tgrelid = pg_catalog.to_regclass(%(source)s) AND t.tgname = ANY (%(names)s) AND t.tgenabled <> 'D'
+WHERE t.tgrelid = pg_catalog.to_regclass(%(source)s) AND t.tgname = ANY (%(names)s) AND t.tgenabled IN ('O', 'A')
 
 -- lock_batch --
 SELECT c.key::text
@@ -61,8 +67,18 @@ WHERE c.collection = %(collection)s AND c.key = ANY (%(keys)s::jsonb[])
  AND NOT EXISTS (SELECT FROM {schema}.rejected r WHERE r.collection = c.collection AND r.tag = {tag}
                    AND {rejected_key} AND r.source_hash = md5(s.txt)::uuid))
 
+-- snapshot --
+SELECT pg_catalog.pg_current_snapshot()::text
+
 -- count_since --
-SELECT count(*) FROM {schema}.change WHERE collection = %(collection)s AND changed_at > %(since)s
+-- All rows of transactions that were open at the snapshot or began later, whenever they commit; a row's time would miss
+-- those that were open then. xmin has 32 bits: the current transaction's number lends it the upper half. Transactions
+-- that had ended are not told apart beyond the oldest open one, because the numbers of savepoints are not in a snapshot.
+SELECT count(*)
+FROM {schema}.change c, pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()) AS latest(xid)
+WHERE c.collection = %(collection)s
+  AND latest.xid::text::bigint - ((latest.xid::text::bigint - c.xmin::text::bigint) & 4294967295)
+      >= pg_catalog.pg_snapshot_xmin(%(since)s::pg_snapshot)::text::bigint
 
 -- lag --
 SELECT count(*), min(changed_at) FROM {schema}.change WHERE collection = %(collection)s

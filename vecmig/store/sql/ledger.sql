@@ -17,9 +17,13 @@ SET phase = CASE WHEN revision.withdrawn_at IS NULL THEN revision.phase ELSE 'ex
 -- set_phase --
 UPDATE {schema}.revision
 SET phase = %(phase)s,
-    live_at = CASE WHEN %(phase)s = 'live' THEN now() ELSE live_at END,
     updated_at = now()
 WHERE id = %(id)s AND phase = ANY (%(before)s)
+
+-- go_live --
+UPDATE {schema}.revision
+SET phase = 'live', checksum = %(checksum)s, live_at = now(), updated_at = now()
+WHERE id = %(id)s AND phase <> 'retired' AND withdrawn_at IS NULL
 
 -- withdraw_revision --
 UPDATE {schema}.revision
@@ -65,8 +69,25 @@ INSERT INTO {schema}.route (collection) VALUES (%(collection)s) ON CONFLICT DO N
 -- routes --
 SELECT collection, live, standby, candidate, version, changed_at FROM {schema}.route
 
+-- was_live --
+SELECT EXISTS (SELECT FROM {schema}.tag
+               WHERE collection = %(collection)s AND tag = %(tag)s AND state IN ('live', 'standby'))
+    OR EXISTS (SELECT FROM {schema}.revision
+               WHERE collection = %(collection)s AND new_tag = %(tag)s AND live_at IS NOT NULL)
+    OR EXISTS (SELECT FROM {schema}.event
+               WHERE collection = %(collection)s AND tag = %(tag)s AND kind = 'cutover')
+
 -- set_candidate --
 UPDATE {schema}.route SET candidate = %(candidate)s WHERE collection = %(collection)s
+
+-- rejected --
+SELECT collection, tag, key, reason, at
+FROM {schema}.rejected
+WHERE %(collection)s::text IS NULL OR collection = %(collection)s
+ORDER BY collection, tag, at, key
+
+-- retry_rejected --
+DELETE FROM {schema}.rejected WHERE %(collection)s::text IS NULL OR collection = %(collection)s
 
 -- forget_rejected --
 DELETE FROM {schema}.rejected WHERE collection = %(collection)s AND tag = %(tag)s
@@ -101,6 +122,19 @@ WHERE collection = %(collection)s
 
 -- set_tag_state --
 UPDATE {schema}.tag SET state = %(state)s WHERE collection = %(collection)s AND tag = %(tag)s
+
+-- refresh_recipe --
+UPDATE {schema}.tag
+SET recipe = %(recipe)s
+WHERE collection = %(collection)s AND tag = %(tag)s AND fingerprint = %(fingerprint)s AND recipe <> %(recipe)s
+
+-- last_rate --
+SELECT (data ->> 'written')::float / (data ->> 'seconds')::float
+FROM {schema}.event
+WHERE kind = 'backfill' AND collection = %(collection)s AND tag = %(tag)s
+  AND (data ->> 'written')::int > 0 AND (data ->> 'seconds')::float > 0
+ORDER BY id DESC
+LIMIT 1
 
 -- forget_tag --
 DELETE FROM {schema}.tag WHERE collection = %(collection)s AND tag = %(tag)s

@@ -5,7 +5,7 @@
 CREATE OR REPLACE VIEW {live} WITH (security_invoker = true) AS
 SELECT {columns}
 FROM {vectors} e
-JOIN (SELECT * FROM {source} WHERE {condition}) s ON {match}
+JOIN (SELECT {source_columns} FROM {source} WHERE {condition}) s ON {match}
 WHERE e.tag = {tag}
 
 -- view_columns --
@@ -15,7 +15,9 @@ WHERE a.attrelid = pg_catalog.to_regclass(%(view)s) AND a.attnum > 0 AND NOT a.a
 ORDER BY a.attnum
 
 -- view_reads --
-SELECT pg_catalog.strpos(pg_catalog.pg_get_viewdef(pg_catalog.to_regclass(%(view)s)), %(condition)s) > 0
+-- not quote_literal: it writes a backslash in E'', the deparser does not
+SELECT pg_catalog.strpos(pg_catalog.pg_get_viewdef(pg_catalog.to_regclass(%(view)s)),
+                         'e.tag = ''' || pg_catalog.replace(%(tag)s, '''', '''''') || '''') > 0
 
 -- create_search --
 CREATE OR REPLACE FUNCTION {search}(query {query_type}, k int DEFAULT 10, tag text DEFAULT NULL)
@@ -47,7 +49,7 @@ END
 -- nearest --
 SELECT {s_keys}, e.chunk, ({embedding} {operator} {query}::{index_type})::double precision
 FROM {vectors} e
-JOIN (SELECT * FROM {source} WHERE {condition}) s ON {match}
+JOIN (SELECT {keys} FROM {source} WHERE {condition}) s ON {match}
 WHERE e.tag = {tag}
 ORDER BY {embedding} {operator} {query}::{index_type}
 LIMIT {k}

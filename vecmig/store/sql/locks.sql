@@ -17,7 +17,6 @@ FROM pg_catalog.pg_locks l
 JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
 WHERE l.locktype = 'relation' AND l.granted AND l.pid <> pg_catalog.pg_backend_pid()
   AND l.relation IN (SELECT pg_catalog.to_regclass(name) FROM unnest(%(relations)s::text[]) AS name)
-  AND a.backend_type = 'client backend'
 GROUP BY a.pid, a.usename, a.application_name, a.state, a.xact_start
 ORDER BY a.xact_start
 LIMIT 5

@@ -1,4 +1,4 @@
--- The search of the reader.
+-- The search of the reader. It goes through the vectors table, whose grants and row-level security are the reader's own.
 
 -- search --
 WITH nearest ({keys}, chunk, distance) AS MATERIALIZED (
@@ -8,5 +8,5 @@ SELECT {n_keys}, n.chunk, n.distance, coalesce(v.chunk_text, r.txt), to_jsonb(s)
 FROM nearest n
 JOIN {source} s ON {same_source}
 JOIN {records} r ON {same_record}
-JOIN {space} v ON {same_vector} AND v.chunk = n.chunk
+JOIN {vectors} v ON v.tag = {tag_literal} AND {same_vector} AND v.chunk = n.chunk
 ORDER BY n.distance, {n_keys}, n.chunk

@@ -16,6 +16,9 @@ CREATE TABLE IF NOT EXISTS {vectors} (
 -- comment_table --
 COMMENT ON TABLE {vectors} IS {comment}
 
+-- row_security --
+SELECT relrowsecurity FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass(%(name)s)
+
 -- enable_row_security --
 ALTER TABLE {vectors} ENABLE ROW LEVEL SECURITY
 
@@ -55,10 +58,15 @@ SELECT EXISTS (
 -- exists --
 SELECT pg_catalog.to_regclass(%(name)s) IS NOT NULL
 
+-- is_ours --
+SELECT pg_catalog.pg_get_partkeydef(pg_catalog.to_regclass(%(name)s)) = 'LIST (tag)'
+
 -- readers --
 SELECT DISTINCT CASE WHEN a.grantee = 0 THEN 'public' ELSE pg_catalog.pg_get_userbyid(a.grantee) END, a.grantee = 0
-FROM pg_catalog.pg_class c, LATERAL pg_catalog.aclexplode(c.relacl) a
-WHERE c.oid = pg_catalog.to_regclass(%(source)s) AND a.privilege_type = 'SELECT' AND a.grantee <> c.relowner
+FROM pg_catalog.pg_class c,
+     LATERAL pg_catalog.aclexplode(coalesce(c.relacl, pg_catalog.acldefault('r', c.relowner))) a
+WHERE c.oid = pg_catalog.to_regclass(%(source)s) AND a.privilege_type = 'SELECT'
+  AND (a.grantee = 0 OR pg_catalog.pg_get_userbyid(a.grantee) <> current_user)
 
 -- page --
 WITH page AS MATERIALIZED (
@@ -139,6 +147,9 @@ LEFT JOIN {schema}.change c ON c.collection = %(collection)s AND {changed_key}
 
 -- count_records --
 SELECT count(*), count(*) FILTER (WHERE s.txt ~ '\S') FROM {records} s
+
+-- sample_texts --
+SELECT s.txt FROM {records} s WHERE s.txt ~ '\S' ORDER BY md5(concat_ws(' ', {keys})) LIMIT %(size)s
 
 -- count_vectors --
 SELECT count(*), count(*) FILTER (WHERE v.chunk = 0) FROM {space} v

@@ -1,0 +1,410 @@
+"""A vector never lies about its text, a record is whole, re-running is resuming, and nothing is paid for twice."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from support.embedding import Model
+from support.lab import CHUNKED, SMALL, Lab
+from support.postgres import Connect
+from vecmig.errors import DatabaseUnreachable, PoisonInputError, TerminalEmbedderError
+from vecmig.events import Progress, Warned
+
+Connection = psycopg.Connection[Any]
+
+LIES = """
+SELECT count(*) FROM documents_vectors v LEFT JOIN documents s USING (id)
+WHERE s.id IS NULL OR v.source_hash <> md5(s.title || E'\\n\\n' || s.body)::uuid
+"""
+
+
+def _once(change: Callable[[], Any]) -> Callable[[list[str]], None]:
+    """Run a change the first time that the model is asked, in the middle of a backfill."""
+    lock = threading.Lock()
+    done: list[bool] = []
+
+    def before(texts: list[str]) -> None:
+        with lock:
+            if not done:
+                done.append(True)
+                change()
+
+    return before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE documents SET body = 'edited while it was embedded'",
+        "DELETE FROM documents WHERE id % 2 = 0",
+        "UPDATE documents SET id = id + 1000",
+        "UPDATE documents SET id = 21 - id",  # the keys swap places
+        "UPDATE documents SET body = NULL WHERE id < 5",
+        "TRUNCATE documents",
+        "DELETE FROM documents; INSERT INTO documents SELECT n, 'again', n FROM generate_series(1, 20) n",
+        "ALTER TABLE documents DISABLE TRIGGER USER; UPDATE documents SET body = 'y'; DELETE FROM documents",
+        "SET session_replication_role = replica; UPDATE documents SET body = 'y'; DELETE FROM documents WHERE id = 1",
+    ],
+)
+@pytest.mark.parametrize("tag", [SMALL, CHUNKED])
+def test_records_that_change_while_they_are_embedded(
+    lab: Lab, model: Model, connect: Connect, change: str, tag: str
+) -> None:
+    """Between reading and writing everything may happen; at the end each vector is of the text as it is now."""
+    lab = lab.write(chain=(tag,))
+    if "SET id = 21" in change:
+        connect().execute("ALTER TABLE documents DROP CONSTRAINT documents_pkey")
+        connect().execute("ALTER TABLE documents ADD PRIMARY KEY (id) DEFERRABLE")
+    model.before = _once(lambda: connect().execute(change))
+
+    lab.upgrade(until="backfill")
+
+    assert connect().execute(LIES).fetchone() == (0,)
+    found = lab.cover(tag)
+    assert found.fresh == found.eligible
+
+
+def test_a_record_edited_at_every_request_ends_stale_not_wrong(lab: Lab, model: Model, connection: Connection) -> None:
+    """An application that is faster than the provider: the run ends, and what it could not settle stays pending."""
+    numbers = iter(range(10_000))
+    lock = threading.Lock()
+
+    def edit(texts: list[str]) -> None:
+        with lock:
+            connection.execute("UPDATE documents SET body = %s WHERE id = 7", [f"edit {next(numbers)}"])
+
+    model.before = edit
+    lab.upgrade(until="backfill")
+    found = lab.cover(SMALL)
+    assert (found.fresh, found.eligible) == (19, 20)
+    assert connection.execute("SELECT count(*) FROM documents_vectors WHERE id = 7").fetchone() == (0,)
+    assert lab.status().outbox.records == 1
+    model.before = lambda texts: None
+    assert lab.backfill().fresh == 20
+    assert connection.execute(LIES).fetchone() == (0,)
+    assert lab.status().outbox.records == 0
+
+
+def test_no_transaction_is_open_while_the_provider_is_called(lab: Lab, model: Model, connect: Connect) -> None:
+    seen: list[tuple[Any, ...]] = []
+    watch = connect(application_name="watch")
+    lock = threading.Lock()
+
+    def look(texts: list[str]) -> None:
+        with lock:
+            seen.extend(
+                watch.execute(
+                    "SELECT state, backend_xid, query FROM pg_stat_activity WHERE datname = current_database() "
+                    "AND application_name LIKE 'vecmig%' AND state <> 'active' "
+                    "AND (state LIKE 'idle in transaction%' OR backend_xid IS NOT NULL OR backend_xmin IS NOT NULL)"
+                ).fetchall()
+            )
+
+    model.before = look
+    lab.upgrade()
+    lab.sync()
+    assert model.total() == 40
+    assert seen == []
+
+
+# Resuming ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_provider_that_fails_halfway_is_resumed(lab: Lab, model: Model) -> None:
+    calls = itertools.count(1)
+    lock = threading.Lock()
+
+    def fail(texts: list[str]) -> None:
+        with lock:
+            second = next(calls) == 2
+        if second:
+            raise TerminalEmbedderError("The quota is used up.")
+
+    model.before = fail
+    with pytest.raises(TerminalEmbedderError, match="quota"):
+        lab.upgrade()
+    paid = model.total()
+    assert lab.cover(SMALL).fresh == paid > 0
+    assert lab.live is None
+    model.before = lambda texts: None
+    assert lab.upgrade("r1") == ["live"]
+    assert set(model.embedded.values()) == {1}
+
+
+def test_a_database_that_goes_away_halfway_is_resumed(lab: Lab, model: Model, connect: Connect) -> None:
+    kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'vecmig%'"
+    calls = itertools.count(1)
+    lock = threading.Lock()
+
+    def fail(texts: list[str]) -> None:
+        with lock:
+            second = next(calls) == 2
+        if second:
+            connect().execute(kill)
+
+    model.before = fail
+    with pytest.raises(DatabaseUnreachable, match=r"terminating|closed"):
+        lab.upgrade("r1")
+    assert connect().execute(LIES).fetchone() == (0,)
+    model.before = lambda texts: None
+    assert lab.upgrade("r1") == ["live"]
+    # lost at most what was in flight: two requests at once, of eight texts each
+    assert model.total() <= 20 + 2 * 8
+    assert lab.cover(SMALL).fresh == 20
+
+
+def test_a_limit_stops_part_way(lab: Lab, model: Model) -> None:
+    lab.upgrade(until="expand")
+    assert lab.backfill(limit=7).fresh == 7
+    assert lab.backfill(limit=7).fresh == 14
+    assert lab.backfill().fresh == 20
+    assert lab.backfill().fresh == 20
+    assert set(model.embedded.values()) == {1}
+
+
+def test_progress_never_promises_more_than_there_is(lab: Lab, model: Model) -> None:
+    lab.upgrade("r1", until="backfill")
+    told = [event for event in lab.events if isinstance(event, Progress)]
+    assert told[-1].done == told[-1].total == 20
+    assert told[-1].coverage == 1.0
+    assert all(event.coverage <= event.done / 20 for event in told)
+
+
+def test_an_edited_record_is_embedded_again_and_only_that(lab: Lab, model: Model, connection: Connection) -> None:
+    lab.upgrade()
+    connection.execute("UPDATE documents SET body = 'new' WHERE id = 3")
+    connection.execute("UPDATE documents SET body = body, title = title WHERE id > 10")
+    assert lab.cover(SMALL).stale == 1
+    lab.sync()
+    assert model.total() == 42
+    assert lab.status().outbox.records == 0
+
+
+def test_texts_that_are_equal_are_records_of_their_own(lab: Lab, connection: Connection) -> None:
+    connection.execute("UPDATE documents SET title = 'same', body = 'same'")
+    lab.upgrade()
+    assert connection.execute("SELECT count(*) FROM documents_live").fetchone() == (20,)
+
+
+# What has no vector ------------------------------------------------------------------------------------------------
+
+
+def test_blank_texts_are_counted_apart(lab: Lab, connection: Connection, model: Model) -> None:
+    connection.execute("UPDATE documents SET body = NULL WHERE id = 1")
+    connection.execute("UPDATE documents SET title = ' ', body = E'\\t\\n ' WHERE id = 2")
+    assert lab.upgrade("r1") == ["live"]
+    found = lab.cover(SMALL)
+    assert (found.records, found.eligible, found.fresh, found.missing, found.share) == (20, 18, 18, 0, 1.0)
+    connection.execute("UPDATE documents SET body = NULL WHERE id = 3")
+    lab.sync()
+    assert connection.execute("SELECT count(*) FROM documents_vectors").fetchone() == (17,)
+    assert lab.status().outbox.records == 0
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [(np.nan, "NaN or infinity"), (np.inf, "NaN or infinity"), (0.0, "zero norm")],
+)
+def test_a_vector_that_cannot_be_stored_is_rejected(
+    lab: Lab, model: Model, connection: Connection, spoil: float, reason: str
+) -> None:
+    lab = lab.write(coverage=0.95, chain=(SMALL,))
+
+    def after(texts: list[str], vectors: Any) -> Any:
+        bad = [i for i, text in enumerate(texts) if text.endswith("body 13")]
+        vectors[bad] = spoil
+        return vectors
+
+    model.after = after
+    assert lab.upgrade() == ["live"]
+    found = lab.cover(SMALL)
+    assert (found.fresh, found.rejected, found.unaccounted, found.missing) == (19, 1, 0, 0)
+    assert reason in connection.execute("SELECT reason FROM vecmig.rejected").fetchone()[0]  # type: ignore[index]
+    assert any(isinstance(event, Warned) and "Record 13" in event.message for event in lab.events)
+    lab.sync()
+    assert model.embedded[64, "title 13\n\nbody 13"] == 1
+    connection.execute("UPDATE documents SET body = 'better' WHERE id = 13")
+    lab.sync()
+    assert lab.cover(SMALL).share == 1.0
+    assert connection.execute("SELECT count(*) FROM vecmig.rejected").fetchone() == (0,)
+
+
+def test_one_poisonous_text_is_found_among_many(
+    bare_lab: Lab, make_source: Any, model: Model, connection: Connection
+) -> None:
+    make_source(50)
+    lab = bare_lab.write(coverage=0.9, chain=(SMALL,))
+
+    def refuse(texts: list[str]) -> None:
+        if any(text.endswith(("body 7", "body 33")) for text in texts):
+            raise PoisonInputError("The provider refuses this text.")
+
+    model.before = refuse
+    assert lab.upgrade() == ["live"]
+    assert connection.execute("SELECT key FROM vecmig.rejected ORDER BY 1").fetchall() == [([7],), ([33],)]
+    assert model.total() == 48
+    assert set(model.embedded.values()) == {1}
+
+
+def test_a_record_that_was_fresh_and_becomes_poison_counts_as_rejected(
+    bare_lab: Lab, make_source: Any, model: Model, connection: Connection
+) -> None:
+    make_source()
+    lab = bare_lab.write(chain=(SMALL,))
+    lab.upgrade()
+    connection.execute("UPDATE documents SET body = 'poison' WHERE id = 5")
+    model.after = lambda texts, vectors: vectors * np.array([["poison" not in text] for text in texts])
+    lab.sync()
+    found = lab.cover(SMALL)
+    assert (found.fresh, found.stale, found.rejected, found.unaccounted) == (19, 0, 1, 0)
+
+
+# Sweeping ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_deleted_record_takes_its_vectors_along(lab: Lab, connection: Connection) -> None:
+    lab.upgrade()
+    connection.execute("DELETE FROM documents WHERE id = 4")
+    assert connection.execute("SELECT count(*) FROM documents_vectors WHERE id = 4").fetchone() == (0,)
+    connection.execute("TRUNCATE documents")
+    assert connection.execute("SELECT count(*) FROM documents_vectors").fetchone() == (0,)
+    assert connection.execute("SELECT count(*) FROM vecmig.change").fetchone() == (0,)
+
+
+def test_a_deletion_that_is_rolled_back_keeps_them(lab: Lab, connection: Connection) -> None:
+    lab.upgrade()
+    with connection.transaction(force_rollback=True):
+        connection.execute("TRUNCATE documents")
+    assert connection.execute("SELECT count(*) FROM documents_vectors").fetchone() == (40,)
+
+
+def test_what_disabled_triggers_missed_is_found_by_hash(lab: Lab, connection: Connection, model: Model) -> None:
+    lab.upgrade()
+    connection.execute("SET session_replication_role = replica")
+    connection.execute("UPDATE documents SET body = 'replicated' WHERE id = 1")
+    connection.execute("DELETE FROM documents WHERE id = 2")
+    assert lab.status().outbox.records == 0
+    assert lab.cover(SMALL).stale == lab.cover(SMALL).unaccounted == 1
+    assert connection.execute("SELECT count(*) FROM documents_live WHERE id = 2").fetchone() == (0,)
+    lab.sync()
+    assert connection.execute(LIES).fetchone() == (0,)
+    assert connection.execute("SELECT count(*) FROM documents_vectors").fetchone() == (38,)
+    assert model.total() == 42
+
+
+# Chunks ------------------------------------------------------------------------------------------------------------
+
+WHOLE = """
+SELECT count(*) FROM (
+    SELECT id, count(*) AS chunks, max(chunk) AS last, min(chunk) AS first, count(DISTINCT source_hash) AS hashes,
+           string_agg(chunk_text, '' ORDER BY chunk) AS joined
+    FROM documents_vectors GROUP BY id) v
+JOIN documents s USING (id)
+WHERE chunks <> last + 1 OR first <> 0 OR hashes <> 1 OR joined <> replace(s.body, ' ', '')
+"""
+
+
+def test_records_of_many_chunks_are_whole_at_every_moment(
+    bare_lab: Lab, make_source: Any, model: Model, connection: Connection, connect: Connect
+) -> None:
+    make_source()
+    connection.execute("UPDATE documents SET body = repeat('word' || id || ' ', id::int)")
+    lab = bare_lab.write(text="body", chain=(CHUNKED,))
+    watch = connect()
+    broken: list[Any] = []
+    calls = itertools.count(1)
+    lock = threading.Lock()
+
+    def before(texts: list[str]) -> None:
+        with lock:
+            broken.append(watch.execute(WHOLE).fetchone())
+            if next(calls) == 2:
+                raise TerminalEmbedderError("The provider went away.")
+
+    model.before = before
+    for _ in range(3):
+        calls = itertools.count(1)
+        with pytest.raises(TerminalEmbedderError):
+            lab.upgrade()
+        assert connection.execute(WHOLE).fetchone() == (0,)
+    calls = itertools.count(3)
+    assert lab.upgrade() == ["live"]
+    assert set(broken) == {(0,)}
+    assert connection.execute("SELECT count(DISTINCT id) FROM documents_vectors").fetchone() == (20,)
+
+
+@pytest.fixture
+def chunk_lab(bare_lab: Lab, make_source: Any) -> Lab:
+    """A chunked collection, live."""
+    make_source()
+    lab = bare_lab.write(text="body", chain=(CHUNKED,))
+    lab.upgrade()
+    return lab
+
+
+def test_texts_shrink_and_grow_without_surplus_chunks(chunk_lab: Lab, connection: Connection) -> None:
+    @settings(
+        max_examples=6,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(st.lists(st.integers(0, 30), min_size=20, max_size=20))
+    def holds(words: list[int]) -> None:
+        for key, count in enumerate(words, start=1):
+            connection.execute("UPDATE documents SET body = %s WHERE id = %s", [f"word{key} " * count, key])
+        chunk_lab.sync()
+        assert connection.execute(WHOLE).fetchone() == (0,)
+        there = connection.execute("SELECT count(DISTINCT id) FROM documents_vectors").fetchone()
+        assert there == (sum(count > 0 for count in words),)
+        assert chunk_lab.cover(CHUNKED).share == 1.0
+
+    holds()
+
+
+# Locks of the application ------------------------------------------------------------------------------------------
+
+
+def test_a_locked_row_holds_up_neither_side_for_ever(lab: Lab, model: Model, connect: Connect) -> None:
+    """An application locks rows in its own order; it must never be the one that dies in a deadlock with vecmig."""
+    application = connect(autocommit=False)
+    locked = threading.Event()
+
+    def lock() -> None:
+        application.execute("SELECT FROM documents WHERE id = 20 FOR UPDATE")
+        locked.set()
+
+    model.before = _once(lock)
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            lab.upgrade("r1", until="backfill")
+        except BaseException as error:  # noqa: BLE001  # shown below
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        assert locked.wait(10)
+        thread.join(0.5)  # vecmig has its vectors and finds the row locked
+        assert thread.is_alive()
+        application.execute("SET lock_timeout = '8s'")
+        for key in range(1, 20):
+            application.execute("SELECT FROM documents WHERE id = %s FOR UPDATE", [key])
+    finally:
+        application.commit()
+        thread.join(30)
+    assert not thread.is_alive()
+    assert errors == []
+    assert lab.cover(SMALL).fresh == 20

@@ -1,0 +1,225 @@
+"""Each check of the gate refuses when it should, names the cause, and says what to do."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+from numpy.typing import NDArray
+
+from support.embedding import Model, vector
+from support.lab import LARGE, SMALL, Lab
+from support.postgres import Connect
+from vecmig import runner
+from vecmig.errors import GateRefused, TerminalEmbedderError, VecmigError
+from vecmig.gate import Check
+
+Connection = psycopg.Connection[Any]
+Vectors = NDArray[np.float32]
+
+
+def _failed(lab: Lab) -> dict[str, Check]:
+    _, report = runner.gate_reports(lab.config)["documents"]
+    return {check.name: check for check in report.failed}
+
+
+@pytest.fixture
+def ready(lab: Lab) -> Lab:
+    """SMALL is live; everything is done for LARGE but the cutover."""
+    lab.upgrade("r1")
+    lab.upgrade(until="gate")
+    assert _failed(lab) == {}
+    return lab
+
+
+def _delete(connection: Connection, tag: str, condition: str = "true") -> None:
+    connection.execute(f"DELETE FROM documents_vectors WHERE tag = %s AND {condition}", [tag])
+
+
+def _reject_half(model: Model, share: int) -> None:
+    def after(texts: list[str], vectors: Vectors) -> Vectors:
+        for row, text in enumerate(texts):
+            vectors[row] *= int(text.split()[-1]) > share
+        return vectors
+
+    model.after = after
+
+
+@pytest.mark.parametrize(("rejected", "passes"), [(1, True), (2, False)])
+def test_coverage_just_above_and_below(
+    bare_lab: Lab, make_source: Any, model: Model, rejected: int, passes: bool
+) -> None:
+    make_source(200)
+    lab = bare_lab.write(chain=(SMALL,))
+    _reject_half(model, rejected)
+    if passes:
+        assert lab.upgrade() == ["live"]
+        return
+    with pytest.raises(GateRefused, match="refuses the cutover") as refused:
+        lab.upgrade()
+    assert [check.name for check in refused.value.report.failed] == ["coverage"]
+    assert refused.value.report.failed[0].detail == "2 of 200 records have no fresh vector, 2 of them rejected"
+    assert refused.value.state.startswith("Nothing was changed")
+    assert lab.live is None
+    lab.write(coverage=0.99)  # a gate that is too strict is changed in the revision
+    assert lab.upgrade() == ["live"]
+
+
+def test_vectors_deleted_by_hand(ready: Lab, connection: Connection) -> None:
+    _delete(connection, LARGE, "id = 1")
+    failed = _failed(ready)
+    assert set(failed) == {"coverage", "freshness", "accounted"}
+    assert failed["accounted"].value == 1
+    assert ready.backfill().share == 1.0
+    assert _failed(ready) == {}
+
+
+def test_one_vector_that_nothing_explains_is_enough(bare_lab: Lab, make_source: Any, connection: Connection) -> None:
+    make_source(1000)
+    lab = bare_lab.write(chain=(SMALL,))
+    lab.upgrade(until="gate")
+    _delete(connection, SMALL, "id = 1")
+    assert set(_failed(lab)) == {"accounted"}
+    connection.execute("UPDATE documents SET body = 'x' WHERE id = 1")
+    assert _failed(lab) == {}
+
+
+def test_triggers_that_are_disabled_or_gone(ready: Lab, connection: Connection) -> None:
+    connection.execute("ALTER TABLE documents DISABLE TRIGGER vecmig_documents_track")
+    assert _failed(ready)["accounted"].value == "no triggers"
+    connection.execute("ALTER TABLE documents ENABLE TRIGGER vecmig_documents_track")
+    assert _failed(ready) == {}
+    connection.execute("DROP TRIGGER vecmig_documents_track_truncate ON documents")
+    assert _failed(ready)["accounted"].value == "no triggers"
+
+
+def test_triggers_that_fire_only_for_replicas_tell_of_nothing(ready: Lab, connection: Connection) -> None:
+    connection.execute("ALTER TABLE documents ENABLE REPLICA TRIGGER vecmig_documents_track")
+    assert _failed(ready)["accounted"].value == "no triggers"
+    connection.execute("ALTER TABLE documents ENABLE ALWAYS TRIGGER vecmig_documents_track")
+    assert _failed(ready) == {}
+
+
+def test_what_the_remedy_for_lost_triggers_says_works(ready: Lab, connection: Connection, model: Model) -> None:
+    connection.execute("ALTER TABLE documents DISABLE TRIGGER vecmig_documents_track")
+    connection.execute("DROP TRIGGER vecmig_documents_track_truncate ON documents")
+    assert "vecmig downgrade -1, then: vecmig upgrade head" in _failed(ready)["accounted"].remedy
+    assert ready.downgrade() == ["r2"]
+    assert ready.upgrade() == ["live"]
+    assert model.total() == 40
+
+
+def test_an_index_that_is_gone(ready: Lab, connection: Connection) -> None:
+    name = connection.execute(
+        "SELECT indexrelid::regclass FROM pg_index WHERE indrelid = %s::regclass AND NOT indisprimary",
+        [ready.space(LARGE).relation.as_string(connection)],
+    ).fetchone()
+    assert name is not None
+    connection.execute(f"DROP INDEX {name[0]}")
+    assert {"index", "index used"} == set(_failed(ready))
+    assert _failed(ready)["index"].value == "none"
+    assert ready.upgrade(until="gate") == ["indexed"]
+    assert _failed(ready) == {}
+
+
+def test_an_index_build_that_was_cancelled_is_done_again(lab: Lab, connect: Connect, connection: Connection) -> None:
+    lab.upgrade(until="backfill")
+    holder = connect(autocommit=False)
+    # CREATE INDEX CONCURRENTLY waits for every transaction that may have written the table
+    holder.execute(f"LOCK {lab.space(SMALL).relation.as_string(connection)} IN ROW EXCLUSIVE MODE")
+    errors: list[BaseException] = []
+
+    def build() -> None:
+        try:
+            lab.upgrade(until="index")
+        except VecmigError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=build)
+    thread.start()
+    waiting = "query LIKE 'CREATE INDEX%' AND wait_event = 'virtualxid' AND datname = current_database()"
+    cancel = f"SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE {waiting}"
+    for _ in range(500):
+        if connection.execute(cancel).fetchone():
+            break
+        thread.join(0.01)
+    thread.join(30)
+    assert len(errors) == 1
+    assert _failed(lab)["index"].value == "invalid"
+    holder.rollback()
+    assert lab.upgrade("r1") == ["live"]
+    assert connection.execute("SELECT count(*) FROM pg_index WHERE NOT indisvalid").fetchone() == (0,)
+    assert lab.status().tags[0].index.word == "valid"
+
+
+def test_an_old_tag_too_incomplete_to_go_back_to(ready: Lab, connection: Connection) -> None:
+    _delete(connection, SMALL, "id < 3")
+    failed = _failed(ready)
+    assert set(failed) == {"way back"}
+    assert failed["way back"].detail == "the old tag lacks 2 of 20 records"
+    ready.sync()
+    assert _failed(ready) == {}
+
+
+def test_an_old_tag_that_is_gone(ready: Lab, connection: Connection) -> None:
+    connection.execute(f"DROP TABLE {ready.space(SMALL).relation.as_string(connection)}")
+    assert "are gone" in _failed(ready)["way back"].detail
+
+
+def test_a_constraint_that_is_gone(ready: Lab, connection: Connection) -> None:
+    relation = ready.space(LARGE).relation.as_string(connection)
+    connection.execute(f"ALTER TABLE {relation} DROP CONSTRAINT vecmig_vector")
+    assert set(_failed(ready)) == {"vectors"}
+
+
+def test_other_weights_behind_the_same_name(ready: Lab, model: Model, connection: Connection) -> None:
+    model.weights = "new"
+    failed = _failed(ready)
+    assert set(failed) == {"canary"}
+    assert "other vectors" in failed["canary"].detail
+    with pytest.raises((GateRefused, TerminalEmbedderError)):
+        ready.upgrade()
+    connection.execute("UPDATE documents SET body = 'x' WHERE id = 1")
+    with pytest.raises(TerminalEmbedderError, match="not the one that made its vectors") as refused:
+        ready.backfill()
+    assert refused.value.state == "Nothing was embedded."
+    assert model.total() == 40
+    model.weights = ""
+    ready.sync()
+    assert ready.upgrade() == ["live"]
+
+
+def test_weights_that_changed_a_little_in_the_last_digits(ready: Lab, model: Model) -> None:
+    assert vector("x", 64) is not None
+    model.after = lambda texts, vectors: vectors.astype("float16").astype("float32")
+    assert _failed(ready) == {}
+
+
+def test_an_embedder_that_does_not_answer(ready: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(texts: list[str], kind: str) -> None:
+        raise TerminalEmbedderError("The key is wrong.")
+
+    monkeypatch.setattr("support.embedding.embed256", refuse)
+    failed = _failed(ready)
+    assert set(failed) == {"canary"}
+    assert failed["canary"].detail == "The key is wrong."
+
+
+def test_without_the_embedder_nothing_is_said_about_the_canary(ready: Lab) -> None:
+    _, report = runner.gate_reports(ready.config, ask=False)["documents"]
+    assert [check.name for check in report.failed] == ["canary"]
+    assert report.failed[0].passed is None
+    assert not report.passed
+
+
+def test_an_empty_collection_may_go_live(bare_lab: Lab, make_source: Any, connection: Connection) -> None:
+    make_source(0)
+    lab = bare_lab.write()
+    assert lab.upgrade() == ["live", "live"]
+    connection.execute("INSERT INTO documents VALUES (1, 'a', 'b')")
+    assert lab.cover(LARGE).share == 0
+    lab.sync()
+    assert connection.execute("SELECT tag FROM documents_live").fetchall() == [(LARGE,)]

@@ -1,0 +1,91 @@
+"""No vector without a tag, and none that its tag cannot answer for: the database itself refuses, whoever writes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import errors as pg
+
+from support.embedding import Model, vector
+from support.lab import LARGE, SMALL, TINY, Lab
+
+HASH = "'d41d8cd98f00b204e9800998ecf8427e'"
+LIST = str(vector("x", 64).tolist())
+INSERT = "INSERT INTO documents_vectors (tag, id, embedding, source_hash) VALUES ({tag}, 99, '{vector}', " + HASH + ")"
+
+
+@pytest.fixture
+def partition(lab: Lab, connection: psycopg.Connection[Any]) -> str:
+    """The partition of SMALL, which is live."""
+    lab.upgrade("r1")
+    return lab.space(SMALL).relation.as_string(connection)
+
+
+REFUSED = (pg.NotNullViolation, pg.CheckViolation)
+
+
+def test_a_writer_with_a_wrong_tag(partition: str, connection: psycopg.Connection[Any]) -> None:
+    for tag in ("NULL", "''", "'unknown@1/dim-64/chunk-none/norm-l2'", f"'{SMALL} '", f"'{LARGE}'"):
+        with pytest.raises(REFUSED):
+            connection.execute(INSERT.format(tag=tag, vector=LIST))
+    with pytest.raises(REFUSED):
+        connection.execute(f"INSERT INTO documents_vectors (id, embedding, source_hash) VALUES (99, '{LIST}', {HASH})")
+    for change in ("tag = NULL", "tag = ''", "tag = 'other'", "embedding = NULL", "source_hash = NULL"):
+        with pytest.raises(REFUSED):
+            connection.execute(f"UPDATE documents_vectors SET {change} WHERE id = 1")
+
+
+def test_the_back_door_of_the_partition(partition: str, connection: psycopg.Connection[Any]) -> None:
+    for tag in ("NULL", "''", "'other'", f"'{LARGE}'"):
+        with pytest.raises(REFUSED):
+            connection.execute(INSERT.format(tag=tag, vector=LIST).replace("documents_vectors", partition))
+    other = str(vector("x", 256).tolist())
+    with pytest.raises(REFUSED):
+        connection.execute(INSERT.format(tag=f"'{SMALL}'", vector=other).replace("documents_vectors", partition))
+
+
+def test_a_vector_that_the_tag_cannot_have(partition: str, connection: psycopg.Connection[Any]) -> None:
+    impossible = {
+        "dims": ([1] + [0] * 62, pg.CheckViolation),
+        "zero": ([0] * 64, pg.CheckViolation),
+        "too long": ([1.02] + [0] * 63, pg.CheckViolation),
+        "too short": ([0.98] + [0] * 63, pg.CheckViolation),
+        "nan": ([float("nan")] + [0] * 63, pg.DataException),
+        "infinite": ([float("inf")] + [0] * 63, pg.DataException),
+    }
+    for embedding, refusal in impossible.values():
+        with pytest.raises(refusal):
+            connection.execute(INSERT.format(tag=f"'{SMALL}'", vector=embedding))
+        with pytest.raises(refusal):
+            connection.execute(f"UPDATE documents_vectors SET embedding = '{embedding}' WHERE id = 1")
+    connection.execute(INSERT.format(tag=f"'{SMALL}'", vector=LIST))
+
+
+def test_a_zero_vector_under_cosine_without_norm(
+    bare_lab: Lab, make_source: Any, connection: psycopg.Connection[Any]
+) -> None:
+    make_source(1)
+    tag = "toy@1/dim-4/chunk-none/norm-none"
+    bare_lab.write(chain=(tag,)).upgrade()
+    with pytest.raises(pg.CheckViolation):
+        connection.execute("UPDATE documents_vectors SET embedding = '[0,0,0,0]'")
+    connection.execute("UPDATE documents_vectors SET embedding = '[3,0,0,4]'")
+
+
+def test_odd_tags_keep_their_vectors_apart(
+    bare_lab: Lab, make_source: Any, connection: psycopg.Connection[Any], model: Model
+) -> None:
+    """A tag may hold quotes, percent signs and braces: it stands as a literal in views, functions and constraints."""
+    make_source(3)
+    chain = ["o'm\"o\\d%s{x}$$/é@1/dim-4/chunk-none/norm-l2", "m%%@1/dim-4/chunk-none/norm-l2", TINY]
+    lab = bare_lab.write(chain=chain)
+    assert lab.upgrade() == ["live"] * 3
+    assert lab.downgrade("-2") == ["r3", "r2"]
+    assert lab.live == chain[0]
+    assert connection.execute("SELECT DISTINCT tag FROM documents_live").fetchall() == [(chain[0],)]
+    found = connection.execute("SELECT id FROM documents_search('[1,0,0,0]', 1, %s)", [chain[0]]).fetchall()
+    assert len(found) == 1
+    assert lab.upgrade() == ["live"] * 2
+    assert model.total() == 9

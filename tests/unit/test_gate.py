@@ -1,0 +1,129 @@
+"""The gate's judgement is pure: the same evidence gives the same checks, and no figure is rounded in its favour."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vecmig.cli.progress import percent
+from vecmig.gate import CANARY_SIMILARITY, Check, Evidence, judge
+from vecmig.store.index import IndexState
+from vecmig.store.vectors import Coverage
+from vecmig.tags import Gate
+
+GOOD = Evidence(
+    coverage=Coverage(records=1000, eligible=1000, fresh=1000, stale=0, rejected=0, unaccounted=0),
+    tracked=True,
+    tracking=True,
+    constraint=True,
+    index=IndexState(exists=True, valid=True, ready=True, bytes=1),
+    plan=(True, True),
+    old_tag="old@1/dim-4/chunk-none/norm-l2",
+    old=Coverage(records=1000, eligible=1000, fresh=1000, stale=0, rejected=0, unaccounted=0),
+    canary=1.0,
+)
+
+
+def _failed(evidence: Evidence, gate: Gate | None = None) -> list[str]:
+    return [check.name for check in judge(gate or Gate(), evidence) if not check.passed]
+
+
+def _coverage(*, eligible: int = 1000, stale: int = 0, rejected: int = 0, missing: int = 0, lost: int = 0) -> Coverage:
+    fresh = eligible - stale - rejected - missing
+    return Coverage(eligible, eligible, fresh, stale, rejected, unaccounted=lost)
+
+
+def test_good_evidence_passes_every_check() -> None:
+    assert _failed(GOOD) == []
+    assert [check.name for check in judge(Gate(), GOOD)] == [
+        "coverage",
+        "freshness",
+        "accounted",
+        "vectors",
+        "index",
+        "index used",
+        "way back",
+        "canary",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("evidence", "failed"),
+    [
+        (replace(GOOD, coverage=_coverage(rejected=5)), []),
+        (replace(GOOD, coverage=_coverage(rejected=6)), ["coverage"]),
+        (replace(GOOD, coverage=_coverage(stale=5)), []),
+        (replace(GOOD, coverage=_coverage(stale=3, missing=3)), ["coverage", "freshness"]),
+        (replace(GOOD, coverage=_coverage(missing=1, lost=1)), ["accounted"]),
+        (replace(GOOD, tracking=False), ["accounted"]),
+        (replace(GOOD, tracked=False, tracking=False), []),
+        (replace(GOOD, constraint=False), ["vectors"]),
+        (replace(GOOD, index=IndexState(exists=True, valid=False, ready=True)), ["index"]),
+        (replace(GOOD, index=IndexState(exists=True, valid=True, ready=False)), ["index"]),
+        (replace(GOOD, index=IndexState(), plan=(False, False)), ["index", "index used"]),
+        (replace(GOOD, plan=(False, True)), []),
+        (replace(GOOD, old=None), ["way back"]),
+        (replace(GOOD, old=_coverage(missing=6)), ["way back"]),
+        (replace(GOOD, old_tag=None, old=None), []),
+        (replace(GOOD, canary=None), ["canary"]),
+        (replace(GOOD, canary=CANARY_SIMILARITY), []),
+        (replace(GOOD, canary=0.9989999), ["canary"]),
+        (replace(GOOD, canary=float("nan")), ["canary"]),
+        (replace(GOOD, canary=1.0, canary_error="no answer"), ["canary"]),
+        (replace(GOOD, coverage=_coverage(eligible=0)), []),
+    ],
+)
+def test_each_check_fails_alone(evidence: Evidence, failed: list[str]) -> None:
+    assert _failed(evidence) == failed
+    for check in judge(Gate(), evidence):
+        assert check.detail
+        assert check.passed or check.remedy
+
+
+def test_a_figure_that_fails_is_never_shown_as_one_that_passes() -> None:
+    for similarity in (0.9989999, 0.99899999, 0.9989999999):
+        shown = judge(Gate(), replace(GOOD, canary=similarity))[-1]
+        assert isinstance(shown.value, float)
+        assert shown.value < CANARY_SIMILARITY
+
+
+_COUNTS = st.integers(1, 10**9).flatmap(lambda eligible: st.tuples(st.just(eligible), st.integers(0, eligible)))
+
+
+@given(_COUNTS, st.integers(0, 10_000))
+def test_coverage_is_judged_exactly(counts: tuple[int, int], required: int) -> None:
+    eligible, fresh = counts
+    gate = Gate(coverage=required / 10_000)
+    found = Coverage(eligible, eligible, fresh, 0, eligible - fresh, 0)
+    check: Check = judge(gate, replace(GOOD, coverage=found))[0]
+    assert check.passed == (Fraction(fresh, eligible) >= Fraction(required, 10_000))
+
+
+@given(_COUNTS)
+def test_coverage_is_never_rounded_up(counts: tuple[int, int]) -> None:
+    eligible, fresh = counts
+    share = Coverage(eligible, eligible, fresh, 0, 0, 0).share
+    shown = Fraction(re.fullmatch(r"([\d.]+) %", percent(share)).group(1)) / 100  # type: ignore[union-attr]  # it matches
+    assert shown <= Fraction(fresh, eligible)
+    assert (shown == 1) == (fresh == eligible)
+    assert Fraction(fresh, eligible) - shown < Fraction(2, 10_000)
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"),
+    [
+        (0.99996, "99.99 %"),
+        (1.0, "100 %"),
+        (0.0, "0.00 %"),
+        (0.995, "99.50 %"),
+        (0.99499999, "99.49 %"),
+        (0.5, "50.00 %"),
+    ],
+)
+def test_percentages(share: float, shown: str) -> None:
+    assert percent(share) == shown
