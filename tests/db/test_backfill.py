@@ -408,3 +408,13 @@ def test_a_locked_row_holds_up_neither_side_for_ever(lab: Lab, model: Model, con
     assert not thread.is_alive()
     assert errors == []
     assert lab.cover(SMALL).fresh == 20
+
+
+def test_a_mistake_in_where_costs_no_vector(lab: Lab, model: Model) -> None:
+    """A sync with a condition that leaves everything out deletes nothing; with the right one again nothing is paid."""
+    lab = lab.write(chain=(SMALL,))
+    lab.upgrade()
+    lab.write(options={"where": "id < 0"}).sync()
+    assert lab.sql("SELECT count(*) FROM documents_vectors") == [(20,)]
+    assert lab.write().sync()["documents", SMALL].fresh == 20
+    assert model.total() == 20

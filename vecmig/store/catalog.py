@@ -130,13 +130,24 @@ class Source:
     @property
     def records(self) -> sql.Composed:
         """A sub-select of all records: columns k0, k1, … (the key) and txt (the text)."""
-        keys = sql.SQL(", ").join(
-            sql.SQL("{} AS {}").format(sql.Identifier(column.name), alias)
-            for column, alias in zip(self.key, self.aliases, strict=True)
-        )
         condition = raw(self.collection.where) if self.collection.where else sql.SQL("true")
         return sql.SQL("(SELECT {}, {}::text AS txt FROM {} WHERE {})").format(
-            keys, raw(self.collection.text), self.relation, condition
+            self._aliased_keys, raw(self.collection.text), self.relation, condition
+        )
+
+    @property
+    def rows(self) -> sql.Composed:
+        """A sub-select of all rows of the source: k0, k1, …, whether a row belongs, and the text of those that do."""
+        condition = raw(self.collection.where) if self.collection.where else sql.SQL("true")
+        return sql.SQL("(SELECT {}, {} IS TRUE AS belongs, CASE WHEN {} THEN {}::text END AS txt FROM {})").format(
+            self._aliased_keys, condition, condition, raw(self.collection.text), self.relation
+        )
+
+    @property
+    def _aliased_keys(self) -> sql.Composed:
+        return sql.SQL(", ").join(
+            sql.SQL("{} AS {}").format(sql.Identifier(column.name), alias)
+            for column, alias in zip(self.key, self.aliases, strict=True)
         )
 
     @property

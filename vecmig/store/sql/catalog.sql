@@ -33,7 +33,7 @@ ORDER BY a.attnum
 -- UPDATE is what FOR KEY SHARE asks for: it keeps a record in place while its vectors are written
 SELECT array_remove(ARRAY[
     CASE WHEN NOT pg_catalog.has_table_privilege(c.oid, 'SELECT') THEN 'SELECT' END,
-    CASE WHEN %(tracked)s AND NOT pg_catalog.has_table_privilege(c.oid, 'UPDATE') THEN 'UPDATE' END,
+    CASE WHEN %(tracked)s AND NOT pg_catalog.has_any_column_privilege(c.oid, 'UPDATE') THEN 'UPDATE' END,
     CASE WHEN %(tracked)s AND NOT pg_catalog.has_table_privilege(c.oid, 'TRIGGER') THEN 'TRIGGER' END,
     CASE WHEN NOT pg_catalog.has_schema_privilege(c.relnamespace, 'CREATE')
          THEN 'CREATE on schema ' || c.relnamespace::regnamespace::text END], NULL)

@@ -156,7 +156,7 @@ SELECT count(*), count(*) FILTER (WHERE v.chunk = 0) FROM {space} v
 
 -- sweep --
 DELETE FROM {space} v
-WHERE NOT EXISTS (SELECT FROM {records} s WHERE {match} AND s.txt ~ '\S')
+WHERE NOT EXISTS (SELECT FROM {rows} s WHERE {match} AND (NOT s.belongs OR s.txt ~ '\S'))
 
 -- sweep_rejected --
 DELETE FROM {schema}.rejected r
