@@ -1,4 +1,4 @@
-"""The run itself: passes over the source until nothing is pending, several requests in flight, one writer."""
+"""The run itself: passes over the source until nothing is pending, several requests in flight at once."""
 
 from __future__ import annotations
 
@@ -13,20 +13,13 @@ from typing import Final
 from vecmig.backfill.ahead import Ahead
 from vecmig.backfill.embed import Answer, embed
 from vecmig.backfill.work import Job, batches, jobs
+from vecmig.backfill.writers import Writers
 from vecmig.embedders import Embedder
 from vecmig.errors import EmbedderError, Interrupted
 from vecmig.events import Listener, Progress, Waiting, Warned, ignore
 from vecmig.store.changes import changed_since, forget_settled, snapshot
 from vecmig.store.connect import Connection, Database
-from vecmig.store.vectors import (
-    Coverage,
-    Space,
-    know_vectors,
-    measure_coverage,
-    reject_records,
-    sweep,
-    write_records,
-)
+from vecmig.store.vectors import Coverage, Space, measure_coverage, sweep
 
 #: Passes over the source in one run. Later passes take up what an application changed behind the first one.
 _MOST_PASSES: Final = 5
@@ -48,7 +41,7 @@ class Result:
 
 @dataclass(slots=True)
 class _Run:
-    """The state of one run, held by the thread that writes."""
+    """The state of one run, held by the thread that began it."""
 
     collection: str
     tag: str
@@ -73,11 +66,14 @@ class _Run:
     def reached(self) -> bool:
         return self.limit is not None and self.handled >= self.limit
 
-    def add(self, answer: Answer, written: int) -> None:
-        self.written += written
+    def add(self, landed: _Landed) -> None:
+        answer = landed.answer
+        self.written += landed.written
         self.rejected += len(answer.rejected)
-        self.refused += len(answer.embedded) - written
+        self.refused += len(answer.embedded) - landed.written
         self.tokens += answer.tokens
+        for record, reason in answer.rejected[:3]:
+            self.listener(Warned(f"Record {', '.join(record.key)} is rejected: {reason}"))
         if time.monotonic() - self.reported >= _REPORT_EVERY:
             self.report()
 
@@ -118,7 +114,6 @@ def backfill(
     """
     started = time.monotonic()
     with database.session() as connection:
-        know_vectors(connection, space.source)
         before = measure_coverage(connection, space)
         pending = before.eligible - before.fresh - before.rejected
         run = _Run(
@@ -130,12 +125,13 @@ def backfill(
             listener,
             limit,
         )
-        for _ in range(_MOST_PASSES):
-            since, handled = snapshot(connection), run.handled
-            _one_pass(database, connection, space, embedder, run)
-            idle = run.handled == handled
-            if run.reached or not _changed_behind(connection, space, run, since, idle=idle):
-                break
+        with Writers(database, space) as writers:
+            for _ in range(_MOST_PASSES):
+                since, handled = snapshot(connection), run.handled
+                _one_pass(database, writers, space, embedder, run)
+                idle = run.handled == handled
+                if run.reached or not _changed_behind(connection, space, run, since, idle=idle):
+                    break
         run.report()
         swept = sweep(connection, space)
         forget_settled(connection, maintained or (space,))
@@ -152,14 +148,14 @@ def _changed_behind(connection: Connection, space: Space, run: _Run, since: str,
     return not space.source.tracked or changed_since(connection, space.source, space.schema, since) > 0
 
 
-def _one_pass(database: Database, connection: Connection, space: Space, embedder: Embedder, run: _Run) -> None:
+def _one_pass(database: Database, writers: Writers, space: Space, embedder: Embedder, run: _Run) -> None:
     concurrency = embedder.recipe.service.concurrency
-    flying = _Flying(connection, space, run)
+    flying = _Flying(embedder, writers, run)
     left = None if run.limit is None else run.limit - run.handled
     with Ahead(batches(jobs(database, space, embedder, left), embedder)) as ready:
         try:
             for batch in ready:
-                flying.futures.add(_send(embedder, batch))
+                flying.send(batch)
                 flying.land(at_most=concurrency - 1)
             flying.land(at_most=0)
         except KeyboardInterrupt:
@@ -172,51 +168,58 @@ def _one_pass(database: Database, connection: Connection, space: Space, embedder
             error.state = error.state or f"{run.written} records were embedded by this run, and stay."
             raise
         except BaseException:
-            with suppress(Exception):
-                flying.rescue()
+            flying.rescue()
             raise
 
 
 @dataclass(frozen=True, slots=True)
-class _Flying:
-    """The requests in flight, and where their answers go. A future is let go of only when its answer is written."""
+class _Landed:
+    """A batch that was embedded, and written as far as its records had not changed meanwhile."""
 
-    connection: Connection
-    space: Space
+    answer: Answer
+    written: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Flying:
+    """The batches on their way to the provider and into the database."""
+
+    embedder: Embedder
+    writers: Writers
     run: _Run
-    futures: set[Future[Answer]] = field(default_factory=set)
+    futures: set[Future[_Landed]] = field(default_factory=set)
+
+    def send(self, batch: list[Job]) -> None:
+        """Embed and write a batch in a thread of its own, which does not hold the process when a provider hangs."""
+        future: Future[_Landed] = Future()
+        future.set_running_or_notify_cancel()
+
+        def work() -> None:
+            try:
+                answer = embed(self.embedder, batch)
+                future.set_result(_Landed(answer, self.writers.write(answer)))
+            except BaseException as error:  # noqa: BLE001  # handed to whoever waits for the batch
+                future.set_exception(error)
+
+        self.futures.add(future)
+        threading.Thread(target=work, name="vecmig-embed", daemon=True).start()
 
     def land(self, *, at_most: int) -> None:
-        """Write answers as they come, until no more than ``at_most`` requests are in flight."""
+        """Wait until no more than ``at_most`` batches are on their way."""
         while len(self.futures) > at_most:
             done, _ = wait(self.futures, return_when=FIRST_COMPLETED)
             for future in done:
-                self._write(future)
+                self.futures.discard(future)
+                self.run.add(future.result())
 
     def rescue(self) -> None:
-        """Write what the provider still answers: it is paid for."""
-        for future in list(self.futures):
-            if future.exception() is None:
-                self._write(future)
-
-    def _write(self, future: Future[Answer]) -> None:
-        _write(self.connection, self.space, self.run, future.result())
-        self.futures.discard(future)
-
-
-def _send(embedder: Embedder, batch: list[Job]) -> Future[Answer]:
-    """Embed a batch in a thread of its own, which does not hold the process when a provider hangs."""
-    future: Future[Answer] = Future()
-    future.set_running_or_notify_cancel()
-
-    def work() -> None:
-        try:
-            future.set_result(embed(embedder, batch))
-        except BaseException as error:  # noqa: BLE001  # handed to whoever waits for the answer
-            future.set_exception(error)
-
-    threading.Thread(target=work, name="vecmig-embed", daemon=True).start()
-    return future
+        """Let the batches on their way come to their end, whatever that is: they are paid for."""
+        while self.futures:
+            wait(self.futures)
+            for future in list(self.futures):
+                self.futures.discard(future)
+                if future.exception() is None:
+                    self.run.add(future.result())
 
 
 def _interrupted(run: _Run, left: int) -> Interrupted:
@@ -225,12 +228,3 @@ def _interrupted(run: _Run, left: int) -> Interrupted:
         state = f"What was written stays; {left} requests in flight were left, and are sent again next time."
     hint = "To go on, run the same command again."
     return Interrupted(f"Interrupted after {run.written} records.", state=state, hint=hint)
-
-
-def _write(connection: Connection, space: Space, run: _Run, answer: Answer) -> None:
-    written = write_records(connection, space, answer.embedded) if answer.embedded else 0
-    if answer.rejected:
-        reject_records(connection, space, answer.rejected)
-        for record, reason in answer.rejected[:3]:
-            run.listener(Warned(f"Record {', '.join(record.key)} is rejected: {reason}"))
-    run.add(answer, written)

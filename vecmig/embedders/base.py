@@ -21,6 +21,8 @@ Vectors = NDArray[np.float32]
 
 #: How far the length of a normalised vector may be from 1; servers that compute in half precision reach 0.002.
 NORM_TOLERANCE: Final = 0.01
+#: Below this length float32 has lost digits of the squares.
+_SMALLEST_NORM: Final = 1e-15
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -205,10 +207,27 @@ def cut_to_limit(embedder: Embedder, text: str) -> str:
 
 def row_problems(vectors: NDArray[Any]) -> dict[int, str]:
     """Say, by row, why a vector cannot be stored or found; the other rows are good."""
-    finite = np.isfinite(vectors).all(axis=1)
-    norms = np.linalg.norm(np.where(finite[:, None], vectors, 1).astype(np.float64), axis=1)
-    problems = {int(row): "the vector holds NaN or infinity" for row in np.flatnonzero(~finite)}
-    return problems | {int(row): "the vector has zero norm" for row in np.flatnonzero(norms == 0)}
+    return _problems(vectors, _norms(vectors))
+
+
+def _norms(vectors: NDArray[Any]) -> NDArray[np.float32]:
+    """Give the length of each row; it is finite only if all its numbers are."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        norms: NDArray[np.float32] = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+        return norms
+
+
+def _problems(vectors: NDArray[Any], norms: NDArray[np.float32]) -> dict[int, str]:
+    suspects = np.flatnonzero(~np.isfinite(norms) | (norms == 0))
+    # in double precision, because squares of very large or small numbers leave the range of float32
+    exact = np.linalg.norm(vectors[suspects].astype(np.float64), axis=1)
+    problems = {}
+    for row, norm in zip(suspects, exact, strict=True):
+        if not np.isfinite(norm):
+            problems[int(row)] = "the vector holds NaN or infinity"
+        elif norm == 0:
+            problems[int(row)] = "the vector has zero norm"
+    return problems
 
 
 def verified(recipe: Recipe, answer: NDArray[Any], count: int) -> Vectors:
@@ -241,12 +260,17 @@ def wrong_dims(recipe: Recipe, dims: int, hint: str = "") -> TerminalEmbedderErr
 def _normalised(recipe: Recipe, vectors: Vectors) -> Vectors:
     if recipe.normalise == "none":
         return vectors
-    good = np.ones(len(vectors), dtype=bool)
-    good[list(row_problems(vectors))] = False
-    norms = np.linalg.norm(vectors[good].astype(np.float64), axis=1)
+    norms = _norms(vectors)
+    problems = list(_problems(vectors, norms))
     if recipe.normalise == "apply":
-        vectors[good] = vectors[good] / norms[:, None]
-    elif norms.size and (worst := float(norms[np.abs(norms - 1).argmax()])) and abs(worst - 1) > NORM_TOLERANCE:
+        odd = ~np.isfinite(norms) | (norms < _SMALLEST_NORM)
+        norms[odd] = np.linalg.norm(vectors[odd].astype(np.float64), axis=1)
+        norms[problems] = 1
+        vectors /= norms[:, None]
+        return vectors
+    norms[problems] = 1
+    worst = float(norms[np.abs(norms - 1).argmax()]) if norms.size else 1.0
+    if abs(worst - 1) > NORM_TOLERANCE:
         raise TerminalEmbedderError(
             f"The provider {recipe.provider} gave a vector of length {worst:.3g} for {recipe.model}; "
             "the recipe says that it normalises (normalise: verify).",

@@ -50,6 +50,14 @@ class Space:
         """Dimensions of the vectors, as the tag says."""
         return Tag.parse(self.tag).dims
 
+    def match(self, aliased: str, named: str) -> sql.Composed:
+        """A join condition between records and this tag's vectors.
+
+        It names the tag, which leads the primary key: before PostgreSQL 18 an index serves only by its first column.
+        """
+        tag = sql.SQL("{}.tag = {}").format(sql.Identifier(named), sql.Literal(self.tag))
+        return sql.SQL("{} AND {}").format(tag, self.source.match(aliased, named))
+
     def statement(self, name: str, /, **parts: sql.Composable) -> sql.Composed:
         """Give a statement of ``vectors.sql`` with all that follows from the collection filled in."""
         return self.statement_of("vectors", name, **parts)
@@ -62,7 +70,7 @@ class Space:
             "space": self.relation,
             "records": source.records,
             "keys": source.alias_list(),
-            "match": source.match("s", "v"),
+            "match": self.match("s", "v"),
             "rejected_key": source.match_json("s", "r"),
             "changed_key": source.match_json("s", "c"),
         }
@@ -131,7 +139,7 @@ def read_page(connection: Connection, space: Space, after: Key | None, size: int
     query = space.statement(
         "page",
         after=_after(source) if after is not None else sql.SQL("true"),
-        match=source.match("p", "v"),
+        match=space.match("p", "v"),
         rejected_key=source.match_json("p", "r"),
         keys_text=source.alias_text("p"),
         # qualified: a bare k0 would mean the output column, which is text and sorts 10 before 9
@@ -165,15 +173,17 @@ def write_records(
 
 
 def _written_values(connection: Connection, space: Space, records: Sequence[EmbeddedRecord]) -> dict[str, Any]:
-    counts = [len(record.vectors) for record in records]
+    chunks = [(at, chunk) for at, record in enumerate(records, start=1) for chunk in range(len(record.vectors))]
     values = space.values | {
-        "hash": _repeat([record.source_hash for record in records], counts),
-        "chunk": [chunk for count in counts for chunk in range(count)],
+        "hash": [record.source_hash for record in records],
+        "last_chunk": [len(record.vectors) - 1 for record in records],
+        "at": [at for at, _ in chunks],
+        "chunk": [chunk for _, chunk in chunks],
         "chunk_text": [text for record in records for text in (record.texts or [None] * len(record.vectors))],
         "embedding": vector_array(connection, space, np.concatenate([record.vectors for record in records])),
     }
     for column in range(len(space.source.key)):
-        values[f"k{column}"] = _repeat([record.key[column] for record in records], counts)
+        values[f"k{column}"] = [record.key[column] for record in records]
     return values
 
 
@@ -184,13 +194,12 @@ def _write_once(connection: Connection, space: Space, values: Mapping[str, Any],
         casts=_casts(source),
         key_arrays=_key_arrays(source),
         type=source.pgvector.type(source.collection.storage),
-        s_keys=source.alias_list("s"),
-        i_keys=source.alias_list("i"),
+        r_keys=source.alias_list("r"),
+        g_keys=source.alias_list("g"),
         key_names=source.key_list(),
         same_record=_same(source, "s", "r"),
-        same_guarded=_same(source, "i", "g"),
-        match_surplus=source.match("g", "v"),
-        lock=sql.SQL(f"FOR KEY SHARE OF s {held}") if source.tracked else sql.SQL(""),
+        match_surplus=space.match("g", "o"),
+        lock=sql.SQL(f"FOR KEY SHARE {held}") if source.tracked else sql.SQL(""),
     )
     row = connection.execute(query, values).fetchone()
     return int(row[0]) if row else 0
@@ -252,7 +261,9 @@ def sweep(connection: Connection, space: Space) -> int:
     A row that ``where`` leaves out keeps its vectors: no read shows them, and a mistake in it should cost nothing.
     Triggers do this at once where they see the change; a disabled trigger or a view as source leaves it to this.
     """
-    gone = connection.execute(space.statement("sweep", rows=space.source.rows), {}).rowcount
+    gone = connection.execute(
+        space.statement("sweep", rows=space.source.rows, same_key=space.source.match("s", "v")), {}
+    ).rowcount
     connection.execute(space.statement("sweep_rejected"), space.values)
     return gone
 
@@ -290,10 +301,6 @@ def _same(source: Source, left: str, right: str) -> sql.Composed:
     )
 
 
-def _repeat(values: Sequence[str], counts: Sequence[int]) -> list[str]:
-    return [value for value, count in zip(values, counts, strict=True) for _ in range(count)]
-
-
 # Vectors as PostgreSQL's binary arrays -----------------------------------------------------------------------------
 
 
@@ -301,7 +308,7 @@ def _repeat(values: Sequence[str], counts: Sequence[int]) -> list[str]:
 class _VectorArray:
     """The binary form of a whole vector[]; numpy lays it out in one piece."""
 
-    data: bytes
+    data: bytearray
 
 
 class _HalfvecArray(_VectorArray):
@@ -314,7 +321,7 @@ _ARRAYS: Final[dict[str, type[_VectorArray]]] = {"vector": _VectorArray, "halfve
 class _ArrayDumper(Dumper):
     format = Format.BINARY
 
-    def dump(self, obj: _VectorArray) -> bytes:
+    def dump(self, obj: _VectorArray) -> bytearray:
         return obj.data
 
 
@@ -328,19 +335,27 @@ def vector_array(connection: Connection, space: Space, vectors: NDArray[np.float
     count, dims = vectors.shape
     width = 4 if storage == "vector" else 2
     layout = np.dtype([("length", ">i4"), ("dims", ">i2"), ("unused", ">i2"), ("data", f">f{width}", (dims,))])
-    elements = np.zeros(count, dtype=layout)
+    header = np.array([1, 0, know_vectors(connection, space.source), count, 1], dtype=">i4").tobytes()
+    data = bytearray(len(header) + count * layout.itemsize)
+    data[: len(header)] = header
+    elements = np.frombuffer(data, dtype=layout, offset=len(header))
     elements["length"] = 4 + width * dims
     elements["dims"] = dims
     elements["data"] = vectors
-    header = np.array([1, 0, know_vectors(connection, space.source), count, 1], dtype=">i4")
-    return _ARRAYS[storage](header.tobytes() + elements.tobytes())
+    return _ARRAYS[storage](data)
+
+
+def prepare_to_write(connection: Connection, source: Source) -> None:
+    """Make a connection ready for ``write_records``, before a provider is asked: the first look-up opens a transaction.
+
+    The planner knows nothing of how wide vectors are, and would sort them on disk for a merge join.
+    """
+    know_vectors(connection, source)
+    connection.execute("SET enable_mergejoin = off; SET work_mem = '32MB'")
 
 
 def know_vectors(connection: Connection, source: Source) -> int:
-    """Make the storage type known to a connection, and give its oid.
-
-    The first call opens a transaction, so a backfill makes it before it calls the provider.
-    """
+    """Make the storage type known to a connection, and give its oid."""
     storage = source.collection.storage
     known = connection.adapters.types.get(storage)
     if known is None:

@@ -105,5 +105,5 @@ CREATE TABLE {schema}.rejected (
     source_hash uuid NOT NULL,
     reason      text NOT NULL,
     at          timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (collection, tag, key)
+    PRIMARY KEY (collection, key, tag)
 );

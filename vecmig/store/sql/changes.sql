@@ -16,7 +16,9 @@ BEGIN
         RETURN NULL;
     END IF;
     IF TG_OP = 'DELETE' OR (TG_OP = 'UPDATE' AND ({old_text}) IS DISTINCT FROM ({new_text})) THEN
-        DELETE FROM {vectors} v WHERE {match_old};
+        -- by tag and key, because the tag leads the primary key
+        DELETE FROM {vectors} v
+        WHERE v.tag = ANY (ARRAY(SELECT t.tag FROM {schema}.tag t WHERE t.collection = {collection})) AND {match_old};
         DELETE FROM {schema}.change WHERE collection = {collection} AND key = jsonb_build_array({old_keys});
         DELETE FROM {schema}.rejected WHERE collection = {collection} AND key = jsonb_build_array({old_keys});
     END IF;

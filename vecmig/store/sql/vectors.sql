@@ -90,30 +90,36 @@ FROM judged p
 ORDER BY {p_keys}
 
 -- write --
-WITH incoming AS MATERIALIZED (
-    SELECT {casts}, i.hash::uuid AS hash, i.chunk, i.embedding, i.chunk_text
-    FROM unnest({key_arrays}, %(hash)s::text[], %(chunk)s::int[], %(embedding)s::{type}[], %(chunk_text)s::text[])
-        AS i({keys}, hash, chunk, embedding, chunk_text)
-),
-record AS (
-    SELECT {keys}, hash, max(chunk) AS last_chunk FROM incoming GROUP BY {keys}, hash
+WITH record AS MATERIALIZED (
+    SELECT {casts}, i.hash::uuid AS hash, i.last_chunk, i.at
+    FROM unnest({key_arrays}, %(hash)s::text[], %(last_chunk)s::int[])
+        WITH ORDINALITY AS i({keys}, hash, last_chunk, at)
 ),
 guarded AS MATERIALIZED (
-    -- the text must still be the one that was embedded, and the record must stay until this commits
-    SELECT {s_keys}, r.hash, r.last_chunk
-    FROM {records} s
-    JOIN record r ON {same_record}
-    WHERE md5(s.txt)::uuid = r.hash
-    {lock}
+    -- the text must still be the one that was embedded, and the record must stay until this commits; LIMIT keeps the
+    -- planner to one look by index a record, where it would rather read the whole source for each batch
+    SELECT {r_keys}, r.hash, r.last_chunk, r.at
+    FROM record r
+    CROSS JOIN LATERAL (
+        SELECT FROM {records} s WHERE {same_record} AND md5(s.txt)::uuid = r.hash LIMIT 1 {lock}
+    ) s
 ),
 surplus AS (
-    DELETE FROM {space} v USING guarded g WHERE {match_surplus} AND v.chunk > g.last_chunk
+    DELETE FROM {space} v
+    WHERE v.ctid = ANY (ARRAY(
+        SELECT o.ctid
+        FROM guarded g
+        CROSS JOIN LATERAL (SELECT o.ctid FROM {space} o WHERE {match_surplus} AND o.chunk > g.last_chunk OFFSET 0) o))
 ),
 written AS (
     INSERT INTO {space} AS v (tag, {key_names}, chunk, embedding, source_hash, chunk_text)
-    SELECT %(tag)s, {i_keys}, i.chunk, i.embedding, i.hash, i.chunk_text
-    FROM incoming i
-    JOIN guarded g ON {same_guarded}
+    SELECT %(tag)s, {g_keys}, i.chunk, i.embedding, g.hash, i.chunk_text
+    -- unnest in the select list streams; in FROM it would keep a copy of all vectors
+    FROM (SELECT unnest(%(at)s::int[]) AS at,
+                 unnest(%(chunk)s::int[]) AS chunk,
+                 unnest(%(chunk_text)s::text[]) AS chunk_text,
+                 unnest(%(embedding)s::{type}[]) AS embedding) i
+    JOIN guarded g ON g.at = i.at
     ON CONFLICT (tag, {key_names}, chunk) DO UPDATE
     SET embedding = excluded.embedding,
         source_hash = excluded.source_hash,
@@ -128,7 +134,7 @@ INSERT INTO {schema}.rejected AS r (collection, tag, key, source_hash, reason)
 SELECT %(collection)s, %(tag)s, {key_json}, i.hash::uuid, i.reason
 FROM (SELECT {casts}, i.hash, i.reason
       FROM unnest({key_arrays}, %(hash)s::text[], %(reason)s::text[]) AS i({keys}, hash, reason)) i
-ON CONFLICT (collection, tag, key) DO UPDATE
+ON CONFLICT (collection, key, tag) DO UPDATE
 SET source_hash = excluded.source_hash, reason = excluded.reason, at = now()
 
 -- coverage --
@@ -139,7 +145,8 @@ SELECT count(*) AS records,
        count(*) FILTER (WHERE s.eligible AND v.source_hash <> s.hash AND r.key IS NULL) AS stale,
        count(*) FILTER (WHERE s.eligible AND v.source_hash IS DISTINCT FROM s.hash
                           AND r.key IS NULL AND c.key IS NULL) AS unaccounted
-FROM (SELECT {keys}, s.txt ~ '\S' AS eligible, md5(s.txt)::uuid AS hash FROM {records} s) s
+-- OFFSET 0 keeps the planner from hashing a text once for every place that names its hash
+FROM (SELECT {keys}, s.txt ~ '\S' AS eligible, md5(s.txt)::uuid AS hash FROM {records} s OFFSET 0) s
 LEFT JOIN {space} v ON {match} AND v.chunk = 0
 LEFT JOIN {schema}.rejected r
     ON r.collection = %(collection)s AND r.tag = %(tag)s AND {rejected_key} AND r.source_hash = s.hash
@@ -156,7 +163,7 @@ SELECT count(*), count(*) FILTER (WHERE v.chunk = 0) FROM {space} v
 
 -- sweep --
 DELETE FROM {space} v
-WHERE NOT EXISTS (SELECT FROM {rows} s WHERE {match} AND (NOT s.belongs OR s.txt ~ '\S'))
+WHERE NOT EXISTS (SELECT FROM {rows} s WHERE {same_key} AND (NOT s.belongs OR s.txt ~ '\S'))
 
 -- sweep_rejected --
 DELETE FROM {schema}.rejected r
