@@ -304,3 +304,14 @@ def test_three_tags_and_back_to_the_first_as_a_revision(project: Project, vecmig
     assert project.sql("SELECT DISTINCT tag FROM documents_live") == [(A,)]
     vecmig("downgrade", "-1")
     assert project.sql("SELECT DISTINCT tag FROM documents_live") == [(third,)]
+
+
+def test_a_callable_beside_an_ini_that_is_elsewhere(project: Project, tmp_path_factory: pytest.TempPathFactory) -> None:
+    make_documents(project, 5)
+    (project.path / "hashing_beside.py").write_text(
+        "import numpy as np\ndef embed(texts):\n    return np.ones((len(texts), 16))\n"
+    )
+    recipe = {"provider": "python", "callable": "hashing_beside:embed", "dims": 16}
+    describe(project, {"documents": documents_collection(A)}, {A: recipe})
+    script(project, "aaaa", A)
+    project.vecmig("-c", str(project.ini), "upgrade", cwd=tmp_path_factory.mktemp("elsewhere")).expect(0)

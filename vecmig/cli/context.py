@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +36,10 @@ class Options:
         from vecmig.config import load_config
 
         if database not in self._configs:
-            self._configs[database] = load_config(self.config_path, x=self.x, database=database)
+            self._configs[database] = found = load_config(self.config_path, x=self.x, database=database)
+            if found.path is not None and str(found.path.parent) not in sys.path:
+                # scripts and recipes name the project's own modules, wherever the command is run
+                sys.path.insert(0, str(found.path.parent))
         return self._configs[database]
 
     def scripts(self) -> ScriptDirectory:
