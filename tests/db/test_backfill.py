@@ -418,3 +418,12 @@ def test_a_mistake_in_where_costs_no_vector(lab: Lab, model: Model) -> None:
     assert lab.sql("SELECT count(*) FROM documents_vectors") == [(20,)]
     assert lab.write().sync()["documents", SMALL].fresh == 20
     assert model.total() == 20
+
+
+def test_a_row_that_stays_locked_is_not_paid_for_in_every_pass(lab: Lab, model: Model, connect: Connect) -> None:
+    application = connect(autocommit=False)
+    model.before = _once(lambda: application.execute("SELECT FROM documents WHERE id = 20 FOR UPDATE"))
+    lab.upgrade("r1", until="backfill")
+    application.rollback()
+    assert lab.cover(SMALL).fresh == 19
+    assert model.total() == 20 + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Sequence
@@ -53,8 +54,9 @@ class _Run:
     started: float = field(default_factory=time.monotonic)
     written: int = 0
     rejected: int = 0
-    #: Records that changed, or went, between reading and writing.
+    #: Records that changed, went or were held between reading and writing: in this pass, and in the one before.
     refused: int = 0
+    refused_before: float = math.inf
     tokens: int = 0
     reported: float = 0.0
 
@@ -142,9 +144,11 @@ def backfill(
 
 def _changed_behind(connection: Connection, space: Space, run: _Run, since: str, *, idle: bool) -> bool:
     """Whether another pass may find more: records were refused, or changed since; after an idle pass there is none."""
-    refused, run.refused = run.refused, 0
+    refused, before = run.refused, run.refused_before
+    run.refused, run.refused_before = 0, refused
     if refused or idle:
-        return refused > 0
+        # records that an application keeps locked or keeps changing would be paid for in every pass
+        return 0 < refused < before
     return not space.source.tracked or changed_since(connection, space.source, space.schema, since) > 0
 
 
