@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,12 @@ import psycopg
 import pytest
 
 from support.postgres import Connect, Postgres, imported_pgserver, running_postgres
+
+
+def pytest_configure() -> None:
+    """Do not ignore SIGINT, as a shell has its background jobs do: the processes that tests start inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from vecmig.embedders import Embedder
+from vecmig.embedders import Embedder, embed_all
 from vecmig.errors import EmbedderError, TerminalEmbedderError
 from vecmig.store.changes import changed_since, snapshot, tracking_works
 from vecmig.store.connect import Connection
@@ -52,7 +52,7 @@ class Report:
     collection: str
     tag: str
     checks: tuple[Check, ...]
-    coverage: Coverage
+    evidence: Evidence
     #: The database's snapshot before anything was measured.
     measured_at: str
 
@@ -87,6 +87,8 @@ class Evidence:
     canary: float | None
     #: Why the embedder gave no answer.
     canary_error: str = ""
+    #: Whether the triggers follow collections.yaml as it is now.
+    followed: bool = True
 
 
 def gather(connection: Connection, space: Space, old: Space | None) -> Evidence:
@@ -95,7 +97,7 @@ def gather(connection: Connection, space: Space, old: Space | None) -> Evidence:
         coverage=measure_coverage(connection, space),
         tracked=space.source.tracked,
         tracking=tracking_works(connection, space.source),
-        constraint=constraint_holds(connection, space),
+        constraint=is_attached(connection, space) and constraint_holds(connection, space),
         index=(state := index_state(connection, space)),
         plan=plan_uses_index(connection, space) if state.usable else (False, False),
         old_tag=old.tag if old else None,
@@ -136,37 +138,46 @@ def judge(gate: Gate, evidence: Evidence) -> tuple[Check, ...]:
     return tuple(checks)
 
 
-def holds_still(gate: Gate, report: Report, connection: Connection, space: Space) -> Check:
-    """Check coverage again inside the cutover's transaction, at a cost that does not grow with the corpus.
+def judge_again(gate: Gate, report: Report, connection: Connection, space: Space, old: Space | None) -> Report:
+    """Judge again inside the cutover's transaction, at a cost that does not grow with the corpus.
 
-    Every record that changed since the report counts as one without a fresh vector, which is the worst it can be.
-    Without triggers nothing tells of changes, so there the whole corpus is looked at again.
+    What the catalogue tells is looked at anew. Every record that changed since the report counts as one without a fresh
+    vector, which is the worst it can be; without triggers nothing tells of changes, so there the whole corpus is looked
+    at again. The plan, the old tag's coverage and the canary are taken from the report.
     """
-    if not space.source.tracked:
-        return _freshness(gate, measure_coverage(connection, space))
-    changed = changed_since(connection, space.source, space.schema, report.measured_at)
-    lacking = report.coverage.stale + report.coverage.missing + changed
-    share = min(1.0, lacking / max(report.coverage.eligible, 1))
-    return Check(
-        "freshness",
-        share <= gate.freshness_budget,
-        share,
-        gate.freshness_budget,
-        f"{lacking} records lack a fresh vector, {changed} of them changed since the gate was measured",
-        "Run the same command again.",
+    tracked = space.source.tracked
+    found = _at_worst(report, connection, space) if tracked else measure_coverage(connection, space)
+    evidence = replace(
+        report.evidence,
+        coverage=found,
+        tracking=tracking_works(connection, space.source),
+        constraint=is_attached(connection, space) and constraint_holds(connection, space),
+        index=index_state(connection, space),
+        old=report.evidence.old if old is not None and is_attached(connection, old) else None,
     )
+    return replace(report, checks=judge(gate, evidence), evidence=evidence)
+
+
+def _at_worst(report: Report, connection: Connection, space: Space) -> Coverage:
+    before = report.evidence.coverage
+    changed = min(changed_since(connection, space.source, space.schema, report.measured_at), before.fresh)
+    return replace(before, fresh=before.fresh - changed, stale=before.stale + changed)
 
 
 def _coverage(gate: Gate, found: Coverage) -> Check:
     lacking = found.eligible - found.fresh
+    rejected = f", {found.rejected} of them rejected" if found.rejected else ""
+    detail = f"{lacking} of {found.eligible} records have no fresh vector{rejected}"
+    remedy = "Run: vecmig backfill" if found.stale + found.missing else _REJECTED
+    if found.records and not found.eligible:
+        detail, remedy = f"none of {found.records} records has a text", "Correct text: in collections.yaml."
     return Check(
         "coverage",
-        found.share >= gate.coverage,
+        found.share >= gate.coverage and (found.eligible > 0 or found.records == 0),
         found.share,
         gate.coverage,
-        f"{lacking} of {found.eligible} records have no fresh vector"
-        + (f", {found.rejected} of them rejected" if found.rejected else ""),
-        "Run: vecmig backfill" if found.stale + found.missing else _REJECTED,
+        detail,
+        remedy,
     )
 
 
@@ -181,6 +192,9 @@ def _freshness(gate: Gate, found: Coverage) -> Check:
 
 def _accounted(evidence: Evidence) -> Check:
     count = evidence.coverage.unaccounted
+    if not evidence.followed:
+        detail = "collections.yaml was changed, and the triggers do not follow it yet"
+        return Check("accounted", False, "changed", "followed", detail, "Run: vecmig sync")
     if evidence.tracked and not evidence.tracking:
         detail = "the triggers that tell of changes are gone or disabled"
         remedy = "Run: vecmig downgrade -1, then: vecmig upgrade head (that installs them again and keeps every vector)"
@@ -206,9 +220,11 @@ def _standby(gate: Gate, tag: str, found: Coverage | None) -> Check:
     remedy = "Run: vecmig sync"
     if found is None:
         return Check("way back", False, None, gate.coverage, f"the vectors of {tag} are gone", remedy)
-    lacking = found.eligible - found.fresh
+    # a record that the old tag rejected is none that going back would lose
+    lacking = found.stale + found.missing
+    share = (found.eligible - lacking) / found.eligible if found.eligible else 1.0
     detail = f"the old tag lacks {lacking} of {found.eligible} records"
-    return Check("way back", found.share >= gate.coverage, found.share, gate.coverage, detail, remedy)
+    return Check("way back", share >= gate.coverage, share, gate.coverage, detail, remedy)
 
 
 def _canary(evidence: Evidence) -> Check:
@@ -237,11 +253,12 @@ def measure(
     *,
     canary: float | None = None,
     canary_error: str = "",
+    followed: bool = True,
 ) -> Report:
     """Gather and judge."""
     measured_at = snapshot(connection)
-    evidence = replace(gather(connection, space, old), canary=canary, canary_error=canary_error)
-    return Report(space.source.collection.name, space.tag, judge(gate, evidence), evidence.coverage, measured_at)
+    evidence = replace(gather(connection, space, old), canary=canary, canary_error=canary_error, followed=followed)
+    return Report(space.source.collection.name, space.tag, judge(gate, evidence), evidence, measured_at)
 
 
 # The canary --------------------------------------------------------------------------------------------------------
@@ -249,7 +266,7 @@ def measure(
 
 def new_canary(embedder: Embedder) -> dict[str, Any]:
     """Embed the canary texts for a new tag; the mapping is what ``vecmig.tag`` keeps."""
-    vectors = embedder.embed_documents(CANARY_TEXTS)
+    vectors = embed_all(embedder, CANARY_TEXTS)
     return {"texts": list(CANARY_TEXTS), "vectors": [[float(x) for x in vector] for vector in vectors]}
 
 
@@ -257,7 +274,7 @@ def canary_similarity(embedder: Embedder, canary: Mapping[str, Any]) -> float:
     """Embed the kept texts again and give the smallest cosine similarity to the kept vectors."""
     texts: Sequence[str] = canary["texts"]
     kept = np.asarray(canary["vectors"], dtype=np.float64)
-    fresh = embedder.embed_documents(texts).astype(np.float64)
+    fresh = embed_all(embedder, texts).astype(np.float64)
     norms = np.linalg.norm(kept, axis=1) * np.linalg.norm(fresh, axis=1)
     if not norms.all():
         return 0.0

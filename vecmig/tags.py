@@ -288,8 +288,8 @@ def _environment_name(value: Any) -> bool:
 
 
 def _url(value: Any) -> bool:
-    """a URL without a user and password"""
-    return isinstance(value, str) and re.match(r"(https?://[^/@]*(/|$)|\$\{)", value) is not None
+    """a URL without a user, password and query"""
+    return isinstance(value, str) and re.fullmatch(r"(https?://[^/@?]*(/|$)|\$\{)[^?]*", value) is not None
 
 
 def _callable(value: Any) -> bool:

@@ -17,9 +17,10 @@ old_tag = None
 new_tag = "wordllama@0.4/dim-64/chunk-none/norm-l2"
 gate = Gate(coverage=0.995, freshness_budget=0.005)
 
-# the example's own table; a real project has one already, and its first revision begins with m.expand()
+# the example's own table; a real project has one already, and its first revision begins with m.expand(). A statement
+# runs again when a revision was taken back and goes forward once more
 CREATE_TABLE = """
-CREATE TABLE public.documents (
+CREATE TABLE IF NOT EXISTS public.documents (
     id bigint PRIMARY KEY,
     title text NOT NULL,
     body text
@@ -30,6 +31,7 @@ INSERT INTO public.documents
 SELECT p.oid, p.proname, d.description
 FROM pg_catalog.pg_proc p
 JOIN pg_catalog.pg_description d ON d.objoid = p.oid AND d.classoid = 'pg_catalog.pg_proc'::regclass
+ON CONFLICT DO NOTHING
 """
 
 

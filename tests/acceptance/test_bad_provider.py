@@ -12,7 +12,7 @@ from support.cli import Vecmig, describe, documents_collection, make_documents, 
 from support.project import Project
 from support.provider import Provider
 from vecmig.embedders import Retry
-from vecmig.migration import database
+from vecmig.migration import workspace
 
 TAG = tag("fake", 8)
 KEY = "sk-very-secret-1234"
@@ -30,7 +30,7 @@ def keyed() -> Iterator[Provider]:
 @pytest.fixture
 def ready(project: Project, keyed: Provider, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A project in which ``vecmig upgrade`` would succeed; retries wait for nothing."""
-    monkeypatch.setattr(database, "Retry", partial(Retry, sleep=lambda _seconds: None))
+    monkeypatch.setattr(workspace, "Retry", partial(Retry, sleep=lambda _seconds: None))
     monkeypatch.setenv("MY_KEY", KEY)
     make_documents(project, COUNT)
     recipe(project, keyed)

@@ -281,12 +281,18 @@ def test_current_and_check_on_the_way(project: Project, documents: int, vecmig: 
     asked = vecmig("check", code=4)
     assert asked.stderr == (f"documents reads no tag, and collections.yaml asks for {OLD_TAG}.\nRun: vecmig revision\n")
     script(project, "aaaa", OLD_TAG)
+    assert vecmig("check", "--json", code=4).json == {
+        "pending": True,
+        "revisions": ["aaaa"],
+        "collections": [{"name": "documents", "live": None, "wanted": OLD_TAG}],
+    }
     assert vecmig("check", code=4).stderr == "Revisions are pending: aaaa.\nRun: vecmig upgrade head\n"
     behind = vecmig("current", "--check-heads", code=4)
     assert behind.stderr == "The database is not at all heads.\nRun: vecmig upgrade heads\n"
     vecmig("upgrade")
     assert vecmig("current", "--check-heads").stdout == "aaaa  live (head)  revision aaaa\n"
     assert vecmig("check").stdout == "Nothing is pending.\n"
+    assert vecmig("check", "--json").json == {"pending": False, "revisions": [], "collections": []}
     assert vecmig("upgrade").stdout == "Nothing to do: the database is there already.\n"
     assert vecmig("upgrade", "aaaa").stdout == "Nothing to do: the database is there already.\n"
     assert vecmig("current", "-v").stdout.splitlines()[1] == f"    documents: no tag → {OLD_TAG}"

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from support.embedding import Model
-from support.lab import CHUNKED, SMALL, Lab
+from support.lab import CHUNKED, SMALL, Lab, recipe
 from support.postgres import Connect
 from vecmig.errors import DatabaseUnreachable, PoisonInputError, TerminalEmbedderError
 from vecmig.events import Progress, Warned
@@ -236,6 +236,64 @@ def test_a_vector_that_cannot_be_stored_is_rejected(
     lab.sync()
     assert lab.cover(SMALL).share == 1.0
     assert connection.execute("SELECT count(*) FROM vecmig.rejected").fetchone() == (0,)
+
+
+HUGE, TINY_NUMBERS = 1e6, 1e-9
+
+
+@pytest.mark.parametrize(
+    ("kind", "factor", "reason"),
+    [
+        ("halfvec cosine none", HUGE, "rounded to halfvec, the vector holds NaN or infinity"),
+        ("halfvec l2 none", HUGE, "rounded to halfvec, the vector holds NaN or infinity"),
+        ("halfvec cosine none", TINY_NUMBERS, "rounded to halfvec, the vector has zero norm"),
+        ("halfvec cosine l2", HUGE, None),
+        ("halfvec cosine l2", TINY_NUMBERS, None),
+        ("vector cosine none", HUGE, None),
+        ("vector cosine none", TINY_NUMBERS, None),
+        ("vector ip none", 0.0, "the vector has zero norm"),
+    ],
+)
+def test_what_the_database_would_refuse_is_rejected_and_the_rest_written(
+    lab: Lab, model: Model, kind: str, factor: float, reason: str | None
+) -> None:
+    storage, metric, norm = kind.split()
+    tag = f"toy@1/dim-64/chunk-none/norm-{norm}"
+    lab = lab.write(chain=(tag,), coverage=0.9, options={"storage": storage, "metric": metric})
+    model.after = lambda texts, vectors: vectors * np.array([[factor if t.endswith(" 13") else 1.0] for t in texts])
+    assert lab.upgrade() == ["live"]
+    assert lab.cover(tag).fresh == (20 if reason is None else 19)
+    assert lab.sql("SELECT key, reason FROM vecmig.rejected") == ([] if reason is None else [([13], reason)])
+
+
+def test_a_length_at_the_edge_of_what_norm_l2_allows_fails_only_its_record(lab: Lab, model: Model) -> None:
+    recipes = {SMALL: recipe(SMALL, normalise="verify")}
+    lab = lab.write(chain=(SMALL,), coverage=0.9, options={"storage": "halfvec"}, recipes=recipes)
+    # within the tolerance, until it is rounded to half precision
+    edge = np.where(np.arange(64) < 6, 0.99002 / np.sqrt(6), 0)
+    model.after = lambda texts, vectors: np.array(
+        [edge if text.endswith(" 13") else vectors[row] for row, text in enumerate(texts)], dtype=np.float32
+    )
+    assert lab.upgrade() == ["live"]
+    assert lab.sql("SELECT key FROM vecmig.rejected") == [([13],)]
+
+
+def test_a_long_record_is_sent_in_calls_that_the_provider_takes(
+    bare_lab: Lab, make_source: Any, model: Model, connection: Connection
+) -> None:
+    make_source()
+    connection.execute("UPDATE documents SET body = repeat('word ', 40) WHERE id = 3")
+
+    def refuse(texts: list[str]) -> None:
+        if sum(-(-len(text) // 3) for text in texts) > 30:
+            raise PoisonInputError("Too many tokens in one request.")
+
+    model.before = refuse
+    lab = bare_lab.write(
+        text="body", chain=(CHUNKED,), recipes={CHUNKED: recipe(CHUNKED, max_batch=100, max_batch_tokens=30)}
+    )
+    assert lab.upgrade() == ["live"]
+    assert lab.cover(CHUNKED).share == 1.0
 
 
 def test_one_poisonous_text_is_found_among_many(

@@ -10,12 +10,12 @@ import psycopg
 import pytest
 from numpy.typing import NDArray
 
-from support.embedding import Model, vector
-from support.lab import LARGE, SMALL, Lab
+from support.embedding import Model
+from support.lab import LARGE, SMALL, Lab, recipe
 from support.postgres import Connect
 from vecmig import runner
 from vecmig.errors import GateRefused, TerminalEmbedderError, VecmigError
-from vecmig.gate import Check
+from vecmig.gate import CANARY_SIMILARITY, Check, judge_again
 
 Connection = psycopg.Connection[Any]
 Vectors = NDArray[np.float32]
@@ -192,10 +192,53 @@ def test_other_weights_behind_the_same_name(ready: Lab, model: Model, connection
     assert ready.upgrade() == ["live"]
 
 
-def test_weights_that_changed_a_little_in_the_last_digits(ready: Lab, model: Model) -> None:
-    assert vector("x", 64) is not None
-    model.after = lambda texts, vectors: vectors.astype("float16").astype("float32")
+def test_weights_that_changed_in_the_last_digits_only(ready: Lab, model: Model) -> None:
+    model.drift = lambda vectors: vectors.astype(np.float16).astype(np.float32)
     assert _failed(ready) == {}
+    assert ready.upgrade() == ["live"]
+
+
+@pytest.mark.parametrize(("change", "same"), [(0.0001, True), (-0.0001, False)])
+def test_how_much_weights_may_change(ready: Lab, model: Model, change: float, same: bool) -> None:
+    similarity = CANARY_SIMILARITY + change
+    model.drift = lambda vectors: _turned(vectors, similarity)
+    _, report = runner.gate_reports(ready.config)["documents"]
+    canary = {check.name: check for check in report.checks}["canary"]
+    assert canary.value == pytest.approx(similarity, abs=1e-6)
+    assert canary.passed is same
+    if same:
+        assert ready.upgrade() == ["live"]
+        return
+    with pytest.raises(TerminalEmbedderError, match=r"not the one that made its vectors: similarity 0\.9989"):
+        ready.upgrade()
+    assert ready.live == SMALL
+
+
+def _turned(vectors: Vectors, similarity: float) -> Vectors:
+    """Turn each unit vector so that its cosine to what it was is ``similarity``."""
+    aside = np.roll(vectors, 1, axis=1)
+    aside -= (aside * vectors).sum(axis=1, keepdims=True) * vectors
+    aside /= np.linalg.norm(aside, axis=1, keepdims=True)
+    turned: Vectors = (similarity * vectors + np.sqrt(1 - similarity**2) * aside).astype(np.float32)
+    return turned
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_a_provider_that_takes_fewer_texts_than_the_canary_has(
+    lab: Lab, model: Model, connection: Connection, most: int
+) -> None:
+    asked: list[int] = []
+
+    def keep(vectors: Vectors) -> Vectors:
+        asked.append(len(vectors))
+        return vectors
+
+    model.drift = keep
+    lab = lab.write(chain=(SMALL,), recipes={SMALL: recipe(SMALL, max_batch=most)})
+    assert lab.upgrade() == ["live"]
+    connection.execute("UPDATE documents SET body = 'x' WHERE id = 1")
+    lab.sync()
+    assert max(asked) == most
 
 
 def test_an_embedder_that_does_not_answer(ready: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,3 +266,41 @@ def test_an_empty_collection_may_go_live(bare_lab: Lab, make_source: Any, connec
     assert lab.cover(LARGE).share == 0
     lab.sync()
     assert connection.execute("SELECT tag FROM documents_live").fetchall() == [(LARGE,)]
+
+
+@pytest.mark.parametrize(
+    ("change", "failed"),
+    [
+        ("DROP INDEX {partition}_hnsw", "index"),
+        ("ALTER TABLE documents DISABLE TRIGGER USER", "accounted"),
+        ("ALTER TABLE documents_vectors DETACH PARTITION {partition}", "vectors"),
+        ("ALTER TABLE {partition} DROP CONSTRAINT vecmig_vector", "vectors"),
+        ("UPDATE documents SET body = body || '!' WHERE id = 1", "coverage"),
+    ],
+)
+def test_whatever_fails_between_gate_and_flip_stops_the_flip(
+    lab: Lab, connect: Connect, monkeypatch: pytest.MonkeyPatch, change: str, failed: str
+) -> None:
+    lab.upgrade("r1")
+    lab.script(2, SMALL, LARGE, coverage=1.0, budget=0.5)
+    lab.upgrade(until="gate")
+    partition = lab.space(LARGE).source.partition_name(LARGE)
+
+    def meanwhile(*values: Any) -> Any:
+        connect().execute(change.format(partition=partition))
+        return judge_again(*values)
+
+    monkeypatch.setattr("vecmig.migration.database.judge_again", meanwhile)
+    with pytest.raises(GateRefused) as refused:
+        lab.upgrade()
+    assert failed in {check.name for check in refused.value.report.failed}
+    assert lab.sql("SELECT live FROM vecmig.route") == [(SMALL,)]
+
+
+def test_what_the_old_tag_rejected_does_not_close_the_way_back(lab: Lab, model: Model) -> None:
+    model.after = lambda texts, vectors: vectors * np.array([[text != "title 1\n\nbody 1"] for text in texts])
+    lab = lab.write(coverage=0.9)
+    lab.upgrade("r1")
+    model.after = lambda _, vectors: vectors
+    lab.script(2, SMALL, LARGE, coverage=1.0)
+    assert lab.upgrade() == ["live"]

@@ -18,7 +18,7 @@ from psycopg import sql
 
 from support.embedding import Model, vector
 from support.lab import LARGE, SMALL, Lab
-from vecmig.reader import Reader
+from vecmig.errors import ConfigError
 from vecmig.store.vectors import read_page
 
 _ODD = [
@@ -168,7 +168,7 @@ def test_a_collection_with_any_key_goes_to_its_second_tag(
     for text, embedding, tag in found:
         assert tag == LARGE
         assert json.loads(embedding) == pytest.approx(vector(text, 256).tolist(), abs=1e-3)
-    with Reader(lab.url) as reader:
+    with lab.reader() as reader:
         for key in case.keys:
             (hit,) = reader.search("documents", _text(key), 1)
             assert hit.text == _text(key)
@@ -228,7 +228,7 @@ def test_pgvector_in_a_schema_that_no_path_names(
     connection.execute("UPDATE app.docs SET body = 'NINE' WHERE id = 9")
     lab.sync()
 
-    with Reader(lab.url) as reader:
+    with lab.reader() as reader:
         assert [hit.key for hit in reader.search("documents", "NINE", 1)] == [(9,)]
     query = vector("ten", 256).tolist()
     call = 'SELECT id FROM app.documents_search(%s::text::"the extensions".vector, 1)'
@@ -250,6 +250,45 @@ def test_a_view_as_source_is_scanned(bare_lab: Lab, connection: psycopg.Connecti
     assert model.total() == 10
     assert connection.execute("SELECT count(*) FROM documents_vectors").fetchone() == (8,)
     assert connection.execute("SELECT body FROM documents_live WHERE id = 1").fetchall() == [("newb1",)]
+
+
+@pytest.mark.parametrize("own_schema", [False, True])
+def test_a_row_that_moves_to_another_partition_keeps_its_vectors(
+    bare_lab: Lab, connection: psycopg.Connection[Any], model: Model, own_schema: bool
+) -> None:
+    """PostgreSQL moves it by deleting and inserting; every vector of it is paid for."""
+    kind = "kinds.mood" if own_schema else "int"
+    first, second = ("'ok'", "'sad'") if own_schema else ("1", "2")
+    connection.execute("CREATE SCHEMA kinds; CREATE TYPE kinds.mood AS ENUM ('sad', 'ok')")
+    connection.execute(
+        f"CREATE TABLE documents (id {kind}, region text, body text, PRIMARY KEY (id, region)) "
+        "PARTITION BY LIST (region)"
+    )
+    for region in ("eu", "us"):
+        connection.execute(f"CREATE TABLE documents_{region} PARTITION OF documents FOR VALUES IN ('{region}')")
+    connection.execute(f"INSERT INTO documents VALUES ({first}, 'eu', 'one'), ({second}, 'eu', 'two')")
+    lab = bare_lab.write(text="body")
+    lab.upgrade()
+    assert model.total() == 4
+    connection.execute("SET search_path = ''")
+    connection.execute(f"UPDATE public.documents SET region = 'us' WHERE id = {first}")
+    assert connection.execute("SELECT count(*) FROM public.documents_vectors").fetchone() == (4,)
+    lab.sync()
+    assert model.total() == 4
+    assert lab.status().outbox.records == 0
+    connection.execute(f"DELETE FROM public.documents WHERE id = {first}")
+    assert connection.execute("SELECT count(*) FROM public.documents_vectors").fetchone() == (2,)
+
+
+@pytest.mark.parametrize("kind", ["int[]", "pair", "several", "jsonb", "any_json"])
+def test_a_key_of_parts_is_refused(bare_lab: Lab, connection: psycopg.Connection[Any], kind: str) -> None:
+    connection.execute(
+        "CREATE TYPE pair AS (a int, b int); CREATE DOMAIN several AS int[]; CREATE DOMAIN any_json AS jsonb"
+    )
+    connection.execute(f"CREATE TABLE documents (id {kind} PRIMARY KEY, body text)")
+    with pytest.raises(ConfigError, match=r"the key column id has the type .*cannot be part of a key") as refused:
+        bare_lab.write(text="body").upgrade()
+    assert "Name other columns in key:" in refused.value.hint
 
 
 # Paging --------------------------------------------------------------------------------------------------------------

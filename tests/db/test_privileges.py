@@ -13,7 +13,7 @@ from support.embedding import vector
 from support.lab import LARGE, SMALL, Lab
 from support.postgres import Connect
 from vecmig.errors import DatabaseError
-from vecmig.reader import Reader
+from vecmig.store.layout import mirror_access
 
 Connection = psycopg.Connection[Any]
 Role = Callable[..., Connection]
@@ -144,7 +144,7 @@ def test_the_reader_works_for_a_role_that_may_only_read(lab: Lab, role: Role) ->
         "GRANT USAGE ON SCHEMA vecmig TO app_asking",
         "GRANT SELECT ON ALL TABLES IN SCHEMA vecmig TO app_asking",
     )
-    with Reader(_as(lab, "app_asking")) as reader:
+    with lab.reader(_as(lab, "app_asking")) as reader:
         (hit,) = reader.search("documents", "title 3\n\nbody 3", 1)
     assert (hit.key, hit.tag) == ((3,), LARGE)
 
@@ -169,7 +169,7 @@ def test_a_policy_of_the_source_hides_its_vectors(lab: Lab, role: Role, connecti
         tenant.execute(f"SELECT * FROM {lab.space(LARGE).relation.as_string(None)}")
     query = str(vector("title 5\n\nbody 5", 256).tolist())
     assert tenant.execute("SELECT id FROM documents_search(%s::vector, 5)", [query]).fetchall() == [(3,)]
-    with Reader(_as(lab, "tenant_3")) as reader:
+    with lab.reader(_as(lab, "tenant_3")) as reader:
         assert [hit.key for hit in reader.search("documents", "title 5\n\nbody 5", 5)] == [(3,)]
     tenant.execute("UPDATE documents SET body = 'mine'")
     assert lab.status().outbox.records == 1
@@ -221,7 +221,7 @@ def test_an_owner_who_is_no_superuser_can_do_everything(lab: Lab, role: Role, co
     connection.execute("UPDATE documents SET body = 'x' WHERE id = 1")
     owner.sync()
     assert owner.downgrade() == ["r2"]
-    with Reader(owner.url) as reader:
+    with owner.reader() as reader:
         assert len(reader.search("documents", "x", 3)) == 3
     connection.execute("ALTER TABLE documents OWNER TO postgres")
 
@@ -234,3 +234,51 @@ def test_a_role_that_may_only_read_is_told_so_before_anything_changes(
         lab.write(url=_as(lab, "app_reader")).upgrade()
     assert "owner of the source table" in refused.value.hint
     assert connection.execute("SELECT to_regclass('documents_vectors')").fetchone() == (None,)
+
+
+def test_a_schema_that_was_made_for_vecmig_needs_no_right_on_the_database(
+    lab: Lab, role: Role, connection: Connection
+) -> None:
+    role(
+        "app_owner",
+        "ALTER TABLE documents OWNER TO app_owner",
+        "GRANT ALL ON SCHEMA public TO app_owner",
+        "CREATE SCHEMA vecmig AUTHORIZATION app_owner",
+    )
+    assert lab.write(url=_as(lab, "app_owner")).upgrade() == ["live", "live"]
+    connection.execute("ALTER TABLE documents OWNER TO postgres")
+
+
+def test_the_right_to_temporary_objects_is_asked_for_where_triggers_are(
+    lab: Lab, role: Role, connection: Connection
+) -> None:
+    database = connection.info.dbname
+    role(
+        "app_owner",
+        "ALTER TABLE documents OWNER TO app_owner",
+        "GRANT ALL ON SCHEMA public TO app_owner",
+        f"GRANT CREATE ON DATABASE {database} TO app_owner",
+        f"REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC",
+    )
+    lab = lab.write(url=_as(lab, "app_owner"))
+    with pytest.raises(DatabaseError, match=f"lacks TEMPORARY on database {database} for") as refused:
+        lab.upgrade()
+    assert refused.value.state == "Nothing was changed."
+    assert lab.write(options={"change_tracking": "scan"}).upgrade("r1") == ["live"]
+    connection.execute("ALTER TABLE documents OWNER TO postgres")
+
+
+def test_access_is_mirrored_as_often_as_one_likes(lab: Lab, role: Role, connection: Connection) -> None:
+    lab.upgrade("r1")
+    reader = role("app_late", "GRANT SELECT ON documents TO app_late")
+    tenant = role("tenant_3", "GRANT SELECT ON documents TO tenant_3")
+    connection.execute(f"ALTER TABLE documents ENABLE ROW LEVEL SECURITY; {_POLICY}")
+    for _ in range(2):
+        with lab.opened(SMALL) as (own, space):
+            mirror_access(own, space.source)
+    assert _count(reader, "documents_vectors") == _count(reader, "documents_live") == 0
+    assert tenant.execute("SELECT DISTINCT id FROM documents_vectors").fetchall() == [(3,)]
+    connection.execute("DROP POLICY vecmig_as_source ON documents_vectors")
+    with lab.opened(SMALL) as (own, space):
+        mirror_access(own, space.source)
+    assert tenant.execute("SELECT DISTINCT id FROM documents_vectors").fetchall() == [(3,)]

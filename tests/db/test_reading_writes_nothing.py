@@ -12,14 +12,17 @@ from support.lab import SMALL, Lab
 from support.postgres import Connect
 from vecmig import runner
 from vecmig.errors import VecmigError
-from vecmig.reader import Reader
 
 Connection = psycopg.Connection[Any]
 
 
 def _search(lab: Lab) -> None:
-    with Reader(lab.url) as reader:
+    with lab.reader() as reader:
         reader.search("documents", "body 3", 3)
+
+
+def _drop(line: str) -> None:
+    """Take a line that a command would print."""
 
 
 READS: dict[str, Callable[[Lab], object]] = {
@@ -27,6 +30,10 @@ READS: dict[str, Callable[[Lab], object]] = {
     "current": lambda lab: runner.current(lab.config),
     "gate": lambda lab: lab.checks(),
     "search": _search,
+    "rejected": lambda lab: runner.rejected(lab.config),
+    "estimate": lambda lab: runner.estimate(lab.config),
+    "upgrade_sql": lambda lab: runner.upgrade_sql(lab.config, "head", _drop),
+    "downgrade_sql": lambda lab: runner.downgrade_sql(lab.config, "-1", _drop),
 }
 
 

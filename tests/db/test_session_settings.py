@@ -44,3 +44,22 @@ def test_settings_of_the_database_do_not_make_vectors_stale(
     lab.sync()
     assert connection.execute("SELECT count(*) FROM vecmig.change").fetchone() == (0,)
     assert connection.execute("SELECT count(*) FROM documents_vectors").fetchone() == (11,)
+
+
+def test_settings_of_the_application_do_not_reach_the_outbox(
+    bare_lab: Lab, connection: psycopg.Connection[Any], model: Model
+) -> None:
+    """One record has one row there, whoever changes it."""
+    connection.execute(
+        "CREATE TABLE documents (took interval, raw bytea, days daterange, body text, PRIMARY KEY (took, raw, days))"
+    )
+    connection.execute("INSERT INTO documents VALUES ('1 day 2 h', '\\x00ff', '[2026-02-01,2026-03-04)', 'one')")
+    lab = bare_lab.write(key=["took", "raw", "days"], text="body", chain=(SMALL,))
+    lab.upgrade()
+    for settings in ("", "SET IntervalStyle = 'iso_8601'", "SET bytea_output = 'escape'", "SET DateStyle = 'SQL, DMY'"):
+        with psycopg.connect(lab.url, autocommit=True) as application:
+            application.execute(settings)
+            application.execute("UPDATE documents SET body = body || 'x'")
+    assert connection.execute("SELECT count(*) FROM vecmig.change").fetchone() == (1,)
+    lab.sync()
+    assert connection.execute("SELECT count(*) FROM vecmig.change").fetchone() == (0,)

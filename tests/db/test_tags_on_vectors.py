@@ -89,3 +89,24 @@ def test_odd_tags_keep_their_vectors_apart(
     assert len(found) == 1
     assert lab.upgrade() == ["live"] * 2
     assert model.total() == 9
+
+
+def test_a_constraint_that_only_has_the_name_guarantees_nothing(lab: Lab, connection: psycopg.Connection[Any]) -> None:
+    lab.upgrade("r1")
+    lab.upgrade(until="index")
+    relation = lab.space(LARGE).relation.as_string(connection)
+    assert lab.checks()["vectors"]
+    connection.execute(f"ALTER TABLE {relation} DROP CONSTRAINT vecmig_vector")
+    assert not lab.checks()["vectors"]
+    connection.execute(f"ALTER TABLE {relation} ADD CONSTRAINT vecmig_vector CHECK (true)")
+    assert not lab.checks()["vectors"]
+
+
+def test_the_constraint_is_known_wherever_the_extension_is(lab: Lab, connection: psycopg.Connection[Any]) -> None:
+    """The wording of a definition depends on the path and on the extension's schema."""
+    lab.upgrade("r1")
+    lab.upgrade(until="index")
+    connection.execute('CREATE SCHEMA "the extensions"; ALTER EXTENSION vector SET SCHEMA "the extensions"')
+    assert lab.checks()["vectors"]
+    connection.execute(f"ALTER DATABASE {connection.info.dbname} SET search_path = 'the extensions', public")
+    assert lab.checks()["vectors"]

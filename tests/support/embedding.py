@@ -29,6 +29,8 @@ class Model:
     after: Callable[[list[str], NDArray[np.float32]], NDArray[np.float32]] = lambda texts, vectors: vectors
     #: Other weights under the same name.
     weights: str = ""
+    #: Changes every vector, the canary's and the questions' too, as other hardware or slightly other weights do.
+    drift: Callable[[NDArray[np.float32]], NDArray[np.float32]] = lambda vectors: vectors
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def total(self, dims: int | None = None) -> int:
@@ -52,7 +54,7 @@ def _embed(texts: Sequence[str], kind: str, dims: int) -> NDArray[np.float32]:
         model.before(asked)
         with model.lock:
             model.embedded.update((dims, text) for text in asked)
-    vectors = np.stack([vector(text, dims) for text in texts])
+    vectors = model.drift(np.stack([vector(text, dims) for text in texts]))
     return model.after(list(texts), vectors) if asked else vectors
 
 

@@ -14,6 +14,7 @@ import yaml
 from vecmig import runner
 from vecmig.config import Config, load_config
 from vecmig.events import Event, Listener, ignore
+from vecmig.reader import Reader
 from vecmig.runner.project import Project
 from vecmig.store.catalog import Source, inspect_source
 from vecmig.store.connect import Connection, Database
@@ -158,6 +159,10 @@ class Lab:
         """Judge the gate of the revision in progress, by check."""
         _, report = runner.gate_reports(self.config)[self.name]
         return {check.name: check.passed for check in report.checks}
+
+    def reader(self, url: str | None = None) -> Reader:
+        """A reader that knows the project's recipes: the toy model is a function, which no database may name."""
+        return Reader(url or self.url, recipes=Project(self.config).collections.recipes)
 
     def status(self) -> runner.CollectionStatus:
         """How the collection stands."""

@@ -326,7 +326,7 @@ def test_misplaced_secrets_are_not_repeated() -> None:
         ),
         (
             "collections.yaml:2: the recipe of m@1/dim-8/chunk-none/norm-l2: base_url: its value is not a URL without "
-            "a user and password."
+            "a user, password and query."
         ),
     ]
 

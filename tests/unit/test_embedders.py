@@ -102,6 +102,27 @@ def test_vectors_are_normalised_and_bad_rows_are_left_alone() -> None:
     }
 
 
+def test_what_halfvec_cannot_hold_is_a_problem_there_only() -> None:
+    rows = np.array([[1, 2], [65504, 1], [65520, 1], [1e30, 0], [1e-9, 0], [0, 0], [np.nan, 1]], dtype=np.float32)
+    plain = {5: "the vector has zero norm", 6: "the vector holds NaN or infinity"}
+    assert row_problems(rows) == plain
+    assert row_problems(rows, storage="halfvec") == plain | {
+        2: "rounded to halfvec, the vector holds NaN or infinity",
+        3: "rounded to halfvec, the vector holds NaN or infinity",
+        4: "rounded to halfvec, the vector has zero norm",
+    }
+
+
+def test_lengths_that_norm_l2_forbids_are_problems_as_the_database_sees_them() -> None:
+    rows = np.array([[1, 0], [0.9899, 0], [0.9902, 0], [1.0099, 0], [1.0101, 0], [np.inf, 0]], dtype=np.float32)
+    refused = "the vector has length {}, which norm-l2 does not allow"
+    plain = {1: refused.format(0.9899), 4: refused.format(1.01), 5: "the vector holds NaN or infinity"}
+    assert row_problems(rows, unit=True) == plain
+    edge = np.full((1, 6), 0.99002 / np.sqrt(6), dtype=np.float32)
+    assert row_problems(edge, unit=True) == {}
+    assert row_problems(edge, unit=True, storage="halfvec") == {0: refused.format(0.9897)}
+
+
 def test_verifying_accepts_half_precision_and_bad_rows_but_not_other_lengths() -> None:
     assert Fixed([[0.998, 0], [0, 0], [np.nan, 1]], normalise="verify").embed_documents(list("abc"))[0, 0] == (
         np.float32(0.998)

@@ -365,13 +365,19 @@ def test_the_address_is_expanded_where_it_is_used(provider: Provider) -> None:
         (
             "${EMBEDDER}",
             {"EMBEDDER": "https://me:secret@host/v1"},
-            "base_url ${EMBEDDER} is not an http or https address without a user and password.",
+            "base_url ${EMBEDDER} is not an http or https address without a user, password and query.",
+            "Write it like http://localhost:8080/v1",
+        ),
+        (
+            "${EMBEDDER}",
+            {"EMBEDDER": "https://host/v1?key=s3cr3t"},
+            "base_url ${EMBEDDER} is not an http or https address without a user, password and query.",
             "Write it like http://localhost:8080/v1",
         ),
         (
             "${EMBEDDER}",
             {"EMBEDDER": "host:8080"},
-            "base_url ${EMBEDDER} is not an http or https address without a user and password.",
+            "base_url ${EMBEDDER} is not an http or https address without a user, password and query.",
             "Write it like http://localhost:8080/v1",
         ),
     ],

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from vecmig.backfill.work import Job
-from vecmig.embedders import Embedder, cut_to_limit, over_limit, row_problems
+from vecmig.backfill.work import Job, new_job
+from vecmig.config import Storage
+from vecmig.embedders import Embedder, cut_to_limit, embed_all, over_limit, row_problems
 from vecmig.errors import PoisonInputError
 from vecmig.store.vectors import EmbeddedRecord, PendingRecord
 
@@ -23,11 +21,15 @@ class Answer:
     tokens: int
 
 
-def embed(embedder: Embedder, batch: Sequence[Job]) -> Answer:
-    """Embed one batch; a record that the provider cannot take is found by halving the batch, and rejected."""
+def embed(embedder: Embedder, batch: Sequence[Job], storage: Storage) -> Answer:
+    """Embed one batch for a storage type.
+
+    A record that the provider cannot take is found by halving the batch, and rejected; so is one whose vector the
+    storage type, or the constraint on the tag's partition, would refuse.
+    """
     ready, rejected = _fitting(embedder, batch)
     answer = Answer([], rejected, sum(job.tokens for job in ready))
-    _embed_into(answer, embedder, ready)
+    _embed_into(answer, embedder, ready, storage)
     return answer
 
 
@@ -41,7 +43,7 @@ def _fitting(embedder: Embedder, batch: Sequence[Job]) -> tuple[list[Job], list[
         elif reason is None:
             ready.append(job)
         elif embedder.recipe.too_long == "cut":
-            ready.append(Job(job.record, tuple(cut_to_limit(embedder, c) for c in job.chunks), job.tokens))
+            ready.append(new_job(embedder, job.record, (cut_to_limit(embedder, chunk) for chunk in job.chunks)))
         else:
             rejected.append((job.record, reason))
     return ready, rejected
@@ -55,20 +57,20 @@ def _too_long(embedder: Embedder, job: Job) -> str | None:
     return None
 
 
-def _embed_into(answer: Answer, embedder: Embedder, batch: Sequence[Job]) -> None:
+def _embed_into(answer: Answer, embedder: Embedder, batch: Sequence[Job], storage: Storage) -> None:
     if not batch:
         return
     try:
-        vectors = _embed_all(embedder, [chunk for job in batch for chunk in job.chunks])
+        vectors = embed_all(embedder, [chunk for job in batch for chunk in job.chunks])
     except PoisonInputError as error:
         if len(batch) == 1:
             answer.rejected.append((batch[0].record, error.message))
             return
         middle = len(batch) // 2
-        _embed_into(answer, embedder, batch[:middle])
-        _embed_into(answer, embedder, batch[middle:])
+        _embed_into(answer, embedder, batch[:middle], storage)
+        _embed_into(answer, embedder, batch[middle:], storage)
         return
-    problems = row_problems(vectors)
+    problems = row_problems(vectors, storage=storage, unit=embedder.recipe.normalise != "none")
     start = 0
     for job in batch:
         rows = range(start, start + len(job.chunks))
@@ -81,8 +83,3 @@ def _embed_into(answer: Answer, embedder: Embedder, batch: Sequence[Job]) -> Non
         answer.embedded.append(
             EmbeddedRecord(job.record.key, job.record.source_hash, vectors[rows.start : rows.stop], texts)
         )
-
-
-def _embed_all(embedder: Embedder, texts: Sequence[str]) -> NDArray[np.float32]:
-    slices = [texts[i : i + embedder.max_batch] for i in range(0, len(texts), embedder.max_batch)]
-    return np.concatenate([embedder.embed_documents(part) for part in slices])

@@ -34,7 +34,6 @@ class Result:
 
     written: int
     rejected: int
-    swept: int
     coverage: Coverage
     seconds: float
     tokens: int
@@ -135,11 +134,24 @@ def backfill(
                 if run.reached or not _changed_behind(connection, space, run, since, idle=idle):
                     break
         run.report()
-        swept = sweep(connection, space)
-        forget_settled(connection, maintained or (space,))
+        _tidy(connection, maintained or (space,), listener)
     with database.session() as fresh:
         after = measure_coverage(fresh, space)
-    return Result(run.written, run.rejected, swept, after, time.monotonic() - started, run.tokens)
+    return Result(run.written, run.rejected, after, time.monotonic() - started, run.tokens)
+
+
+def _tidy(connection: Connection, spaces: Sequence[Space], listener: Listener) -> None:
+    """Remove what no record stands behind any more, then forget the changes that are dealt with under every tag."""
+    for space in spaces:
+        kept = sweep(connection, space)
+        if kept:
+            listener(
+                Warned(
+                    f"{kept} records of {space.source.collection.name} have vectors under {space.tag} and no text any "
+                    "more, although they did not change; nothing was deleted. Is text: in collections.yaml right?"
+                )
+            )
+    forget_settled(connection, spaces)
 
 
 def _changed_behind(connection: Connection, space: Space, run: _Run, since: str, *, idle: bool) -> bool:
@@ -200,7 +212,7 @@ class _Flying:
 
         def work() -> None:
             try:
-                answer = embed(self.embedder, batch)
+                answer = embed(self.embedder, batch, self.writers.storage)
                 future.set_result(_Landed(answer, self.writers.write(answer)))
             except BaseException as error:  # noqa: BLE001  # handed to whoever waits for the batch
                 future.set_exception(error)

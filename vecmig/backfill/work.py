@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Final
 
 from vecmig.chunking import chunker
-from vecmig.embedders import Embedder, estimated_tokens
+from vecmig.embedders import Embedder, document_tokens, pack
 from vecmig.store.connect import Database
 from vecmig.store.vectors import Key, PendingRecord, Space, read_page
 
@@ -21,8 +21,14 @@ class Job:
 
     record: PendingRecord
     chunks: tuple[str, ...]
-    #: An estimate, good enough to keep a request below the provider's limit.
+    #: An estimate, prompts included, good enough to keep a request below the provider's limit.
     tokens: int
+
+
+def new_job(embedder: Embedder, record: PendingRecord, chunks: Iterable[str]) -> Job:
+    """Make a record and its chunks a job."""
+    cut = tuple(chunks)
+    return Job(record, cut, sum(document_tokens(embedder, chunk) for chunk in cut))
 
 
 def jobs(database: Database, space: Space, embedder: Embedder, limit: int | None = None) -> Generator[Job]:
@@ -30,8 +36,7 @@ def jobs(database: Database, space: Space, embedder: Embedder, limit: int | None
     recipe = embedder.recipe
     cut = chunker(recipe.chunk, provider=recipe.provider, model=recipe.model)
     for record in islice(_pending(database, space), limit):
-        chunks = tuple(cut(record.text))
-        yield Job(record, chunks, sum(map(estimated_tokens, chunks)))
+        yield new_job(embedder, record, cut(record.text))
 
 
 def _pending(database: Database, space: Space) -> Iterator[PendingRecord]:
@@ -47,16 +52,4 @@ def _pending(database: Database, space: Space) -> Iterator[PendingRecord]:
 
 def batches(jobs: Iterable[Job], embedder: Embedder) -> Generator[list[Job]]:
     """Pack whole records, up to the embedder's limits; a record above them makes a batch of its own."""
-    batch: list[Job] = []
-    texts = tokens = 0
-    for job in jobs:
-        too_many = texts + len(job.chunks) > embedder.max_batch
-        too_long = embedder.max_batch_tokens is not None and tokens + job.tokens > embedder.max_batch_tokens
-        if batch and (too_many or too_long):
-            yield batch
-            batch, texts, tokens = [], 0, 0
-        batch.append(job)
-        texts += len(job.chunks)
-        tokens += job.tokens
-    if batch:
-        yield batch
+    return pack(jobs, lambda job: (len(job.chunks), job.tokens), embedder)

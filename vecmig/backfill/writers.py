@@ -7,6 +7,7 @@ from queue import Queue
 from typing import Final, Self
 
 from vecmig.backfill.embed import Answer
+from vecmig.config import Storage
 from vecmig.store.connect import Connection, Database
 from vecmig.store.vectors import Space, prepare_to_write, reject_records, write_records
 
@@ -34,6 +35,11 @@ class Writers:
 
     def __exit__(self, *error: object) -> None:
         self._open.close()
+
+    @property
+    def storage(self) -> Storage:
+        """The type that the vectors are stored as."""
+        return self._space.source.collection.storage
 
     def write(self, answer: Answer) -> int:
         """Write one batch, rejected records included; give how many records got their vectors."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from vecmig.about import version
 from vecmig.cli import demo, inspect, migrate, plan, render, scripts
 from vecmig.cli.context import Options
 from vecmig.errors import GateRefused, VecmigError
@@ -31,17 +33,8 @@ for family in FAMILIES:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        render.line(f"vecmig {_version()}")
+        render.line(f"vecmig {version()}")
         raise typer.Exit
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("vecmig")
-    except PackageNotFoundError:
-        return "(a checkout that is not installed)"
 
 
 @app.callback()
@@ -60,7 +53,7 @@ def _global_options(
     ] = None,
     raiseerr: Annotated[bool, typer.Option("--raiseerr", help="Show the whole traceback of an error.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print results and errors only.")] = False,
-    version: Annotated[  # noqa: ARG001  # its callback has done the work
+    show_version: Annotated[  # noqa: ARG001  # its callback has done the work
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
@@ -83,7 +76,13 @@ def main(argv: list[str] | None = None) -> int:
 def run() -> None:
     """Run the command line of this process; the console script."""
     render.prepare_streams()
+    # containers and service managers stop a program by SIGTERM: it is taken as Ctrl-C, so that a run ends in order
+    signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(main())
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _report(problem: BaseException, options: Options) -> int:

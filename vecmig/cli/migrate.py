@@ -102,21 +102,32 @@ def current(
         raise Pending("The database is not at all heads.", hint="Run: vecmig upgrade heads")
 
 
-def check(ctx: typer.Context) -> None:
+def check(ctx: typer.Context, as_json: Annotated[bool, _JSON] = False) -> None:
     """Exit with 4 if something is pending: a revision to run, or a tag in collections.yaml that has none yet."""
     from vecmig import runner
 
-    status = runner.status(options(ctx).config())
+    config = options(ctx).config()
+    runner.verify(config)
+    status = runner.status(config)
+    unserved = [c for c in status.collections if c.wanted is not None and c.wanted != c.route.live]
+    if as_json:
+        render.as_json(
+            {
+                "pending": bool(status.pending or unserved),
+                "revisions": list(status.pending),
+                "collections": [{"name": c.name, "live": c.route.live, "wanted": c.wanted} for c in unserved],
+            }
+        )
     if status.pending:
         raise Pending(f"Revisions are pending: {', '.join(status.pending)}.", hint=f"Run: {status.next_command}")
-    for collection in status.collections:
-        if collection.wanted is not None and collection.wanted != collection.route.live:
-            raise Pending(
-                f"{collection.name} reads {collection.route.live or 'no tag'}, and collections.yaml asks for "
-                f"{collection.wanted}.",
-                hint="Run: vecmig revision",
-            )
-    render.line("Nothing is pending.")
+    for collection in unserved:
+        raise Pending(
+            f"{collection.name} reads {collection.route.live or 'no tag'}, and collections.yaml asks for "
+            f"{collection.wanted}.",
+            hint="Run: vecmig revision",
+        )
+    if not as_json:
+        render.line("Nothing is pending.")
 
 
 def stamp(

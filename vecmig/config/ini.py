@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from string import Formatter
 from typing import Any, Final
+from urllib.parse import quote
 
 from vecmig.config.words import redact, shown, unknown
 from vecmig.errors import ConfigError
@@ -270,12 +271,22 @@ class _Values:
                 hint="Add database_url = postgresql://…, or set VECMIG_DATABASE_URL",
             )
         try:
-            setting = self._expanded(self._settings["database_url"])
+            setting = self._expanded_url(self._settings["database_url"])
         except ConfigError:
             if needed:
                 raise
             return ""
         return self._checked_url(setting)
+
+    def _expanded_url(self, setting: _Setting) -> _Setting:
+        """Expand a URL; what stands for a user or password may hold any character, and is encoded as a URL wants it."""
+        if not setting.in_file or not isinstance(setting.value, str) or "://" not in setting.value:
+            return self._expanded(setting)
+        scheme, _, rest = setting.value.partition("://")
+        user, at, host = rest.rpartition("@")
+        user = _VARIABLE.sub(lambda match: quote(self._variable(setting, match), safe=""), user)
+        host = _VARIABLE.sub(lambda match: self._variable(setting, match), host)
+        return replace(setting, value=f"{scheme}://{user}{at}{host}")
 
     def _checked_url(self, setting: _Setting) -> str:
         url = _text(setting)

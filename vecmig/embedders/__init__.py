@@ -15,6 +15,7 @@ from vecmig.embedders.base import (
     over_limit,
     row_problems,
 )
+from vecmig.embedders.batches import document_tokens, embed_all, pack
 from vecmig.errors import RecipeError
 from vecmig.tags import PROVIDERS, Recipe
 
@@ -24,9 +25,12 @@ __all__ = [
     "Kind",
     "Retry",
     "cut_to_limit",
+    "document_tokens",
+    "embed_all",
     "estimated_tokens",
     "open_embedder",
     "over_limit",
+    "pack",
     "row_problems",
 ]
 

@@ -205,9 +205,29 @@ def cut_to_limit(embedder: Embedder, text: str) -> str:
     return text[:fits]
 
 
-def row_problems(vectors: NDArray[Any]) -> dict[int, str]:
-    """Say, by row, why a vector cannot be stored or found; the other rows are good."""
-    return _problems(vectors, _norms(vectors))
+def row_problems(
+    vectors: NDArray[Any], *, storage: Literal["vector", "halfvec"] = "vector", unit: bool = False
+) -> dict[int, str]:
+    """Say, by row, why a vector cannot be stored or found; the other rows are good.
+
+    Args:
+        vectors: float32 of shape (n, dims).
+        storage: pgvector's type; halfvec rounds to half precision, where large numbers turn infinite and small ones 0.
+        unit: whether the database takes only vectors of length 1, as it does under norm-l2.
+    """
+    norms = _norms(vectors)
+    problems = _problems(vectors, norms)
+    if storage == "halfvec":
+        vectors = _as_half(vectors)
+        norms = _norms(vectors)
+        rounded = _problems(vectors, norms)
+        problems = {row: f"rounded to halfvec, {reason}" for row, reason in rounded.items()} | problems
+    return _not_unit(vectors, norms) | problems if unit else problems
+
+
+def _as_half(vectors: NDArray[Any]) -> NDArray[Any]:
+    with np.errstate(over="ignore"):
+        return vectors.astype(np.float16).astype(np.float32)
 
 
 def _norms(vectors: NDArray[Any]) -> NDArray[np.float32]:
@@ -228,6 +248,17 @@ def _problems(vectors: NDArray[Any], norms: NDArray[np.float32]) -> dict[int, st
         elif norm == 0:
             problems[int(row)] = "the vector has zero norm"
     return problems
+
+
+def _not_unit(vectors: NDArray[Any], norms: NDArray[np.float32]) -> dict[int, str]:
+    suspects = np.flatnonzero(~(np.abs(norms - 1) < NORM_TOLERANCE / 2))
+    # in double precision, as the database does it: a row at the very edge must not fail the whole batch there
+    exact = np.linalg.norm(vectors[suspects].astype(np.float64), axis=1)
+    far = ~(np.abs(exact - 1) <= NORM_TOLERANCE)
+    return {
+        int(row): f"the vector has length {norm:.4g}, which norm-l2 does not allow"
+        for row, norm in zip(suspects[far], exact[far], strict=True)
+    }
 
 
 def verified(recipe: Recipe, answer: NDArray[Any], count: int) -> Vectors:

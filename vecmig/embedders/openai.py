@@ -119,18 +119,20 @@ class OpenAIEmbedder(BaseEmbedder):
 
 
 def _base_url(recipe: Recipe, environ: Mapping[str, str]) -> str:
+    """Give the address, which messages show: it has no part in which a secret would stand."""
     written = recipe.service.base_url
     if written is None:
         return OPENAI_URL
     url = expanded(written, environ, f"base_url {written}").rstrip("/")
     try:
         parts = urlsplit(url)
-        sound = parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc
+        plain = "@" not in parts.netloc and not parts.query and not parts.fragment
+        sound = parts.scheme in ("http", "https") and parts.hostname and plain
     except ValueError:
         sound = False
     if not sound:
         raise RecipeError(
-            f"base_url {written} is not an http or https address without a user and password.",
+            f"base_url {written} is not an http or https address without a user, password and query.",
             hint="Write it like http://localhost:8080/v1",
         )
     return url

@@ -9,23 +9,22 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from vecmig.backfill import Result, backfill
-from vecmig.config import Collection, Collections, index_problem
-from vecmig.embedders import Embedder, Retry, open_embedder
+from vecmig.config import Collection, index_problem
+from vecmig.embedders import Embedder
 from vecmig.errors import ConfigError, DatabaseError, GateRefused, ScriptError, VecmigError
-from vecmig.events import Listener, StepDone, StepStarted, Waiting, Warned, ignore
-from vecmig.gate import Report, ask_canary, holds_still, measure, new_canary, require_same_model
+from vecmig.events import StepDone, StepStarted, Warned
+from vecmig.gate import Report, ask_canary, judge_again, measure
 from vecmig.migration.interface import Migration
+from vecmig.migration.workspace import Declaration, Workspace
 from vecmig.store import execute, layout, live
 from vecmig.store.catalog import Source, check_keys, check_privileges, inspect_source
-from vecmig.store.changes import install_tracking, tracking_works
-from vecmig.store.connect import Connection, Database
+from vecmig.store.changes import install_tracking, outbox, tracking_works
+from vecmig.store.connect import Connection
 from vecmig.store.index import build_index, index_state
-from vecmig.store.ledger import PHASES, Actor, Ledger, Route, check_recipe
-from vecmig.store.locks import with_lock_retries
+from vecmig.store.ledger import PHASES, Ledger, check_recipe
 from vecmig.store.vectors import Space, count_vectors, measure_coverage
 from vecmig.tags import Gate, Recipe
 
@@ -33,72 +32,8 @@ from vecmig.tags import Gate, Recipe
 UNTIL: Final = ("expand", "backfill", "index", "gate")
 
 
-@dataclass(frozen=True, slots=True)
-class Workspace:
-    """What a migration works with: the database, the collections, and who is at work."""
-
-    database: Database
-    collections: Collections
-    actor: Actor
-    listener: Listener = ignore
-    #: Seconds that a short lock is tried for.
-    lock_wait: float = 30.0
-    #: Most maintenance_work_mem for an index build, in MB.
-    memory_mb: int = 2048
-    #: The ``-x key=value`` of the command line.
-    x: Mapping[str, str] = field(default_factory=dict)
-
-    def ledger(self, connection: Connection) -> Ledger:
-        """Open the ledger on a connection."""
-        return Ledger(connection, self.database.schema, self.actor)
-
-    def recipe(self, ledger: Ledger, collection: str, tag: str) -> Recipe:
-        """Give a recorded tag's recipe: as collections.yaml has it, or as recorded when it is no longer there.
-
-        What decides the vectors must agree; how the provider is reached and paid may have changed since.
-        """
-        recorded = ledger.tag(collection, tag).recipe
-        configured = self.collections.recipes.get(tag)
-        if configured is None:
-            return recorded
-        check_recipe(ledger, tag, configured)
-        return configured
-
-    def maintain(self, ledger: Ledger, embedder: Embedder, collection: str, tag: str) -> None:
-        """Prepare to add vectors to a tag: the recipe's service is written down for the readers, the canary is kept.
-
-        Raises:
-            TerminalEmbedderError: the embedder is not the one that made the tag's vectors.
-        """
-        ledger.refresh_recipe(collection, tag, embedder.recipe)
-        canary = ledger.tag(collection, tag).canary
-        if canary is None:
-            ledger.set_canary(collection, tag, new_canary(embedder))
-        else:
-            require_same_model(embedder, tag, canary)
-
-    def embedder(self, tag: str, recipe: Recipe) -> Embedder:
-        """Open the embedder of a tag, whose retries are told of."""
-        return open_embedder(tag, recipe, retry=Retry(notify=lambda error, again: self.wait(error.message, again)))
-
-    def wait(self, reason: str, seconds: float | None = None) -> None:
-        """Tell why work stands still."""
-        self.listener(Waiting(reason.removesuffix("."), seconds))
-
-    def space(self, source: Source, tag: str) -> Space:
-        """Give the space of one tag."""
-        return Space(source, self.database.schema, tag)
-
-
-@dataclass(frozen=True, slots=True)
-class Declaration:
-    """What a revision script declares, apart from its functions."""
-
-    revision: str
-    collection: str | None
-    old_tag: str | None
-    new_tag: str | None
-    checksum: str
+class Stopped(Exception):
+    """The walk was to stop here: what a script has behind this call is not for now."""
 
 
 class DatabaseMigration(Migration):
@@ -154,13 +89,30 @@ class DatabaseMigration(Migration):
         problem = index_problem(collection.storage, recipe.dims)
         if problem is not None:
             raise ConfigError(f"{self.new_tag} cannot be indexed: {problem}", state="Nothing was changed.")
+        if self._is_live:
+            return
         with self._reported("expand", self.new_tag) as done:
             source = self._inspect(collection)
             self._check_route(source)
-            self._locked(lambda connection: self._expand_on(connection, source, recipe), source)
+            if not self._is_expanded(source):
+                self._locked(lambda connection: self._expand_on(connection, source, recipe), source)
             self._verify_expanded(source)
             tracking = "triggers tell of changes" if source.tracked else "changes are found by scanning"
             done(f"room for {recipe.dims} dimensions; {tracking}")
+
+    def _is_expanded(self, source: Source) -> bool:
+        """Whether there is room already: a run that is resumed takes no lock on the source for nothing."""
+        with self._workspace.database.session() as connection:
+            ledger = self._workspace.ledger(connection)
+            row = ledger.revisions().get(self.revision)
+            return (
+                row is not None
+                and row.in_progress
+                and row.new_tag == self.new_tag
+                and ledger.route(self.collection).candidate == self.new_tag
+                and layout.is_attached(connection, self._space(source))
+                and (not source.tracked or tracking_works(connection, source))
+            )
 
     def _expand_on(self, connection: Connection, source: Source, recipe: Recipe) -> None:
         ledger = self._workspace.ledger(connection)
@@ -185,6 +137,8 @@ class DatabaseMigration(Migration):
                 if self._limit is None:
                     self._advance(ledger, "backfilled")
             done(_backfill_summary(result))
+        if self._limit is not None:
+            raise Stopped
 
     def build_index(self) -> None:
         source = self._inspect()
@@ -211,86 +165,97 @@ class DatabaseMigration(Migration):
 
     def cutover(self, gate: Gate) -> None:
         if self._until is not None and self._until != "gate":
+            raise Stopped
+        if self._is_live:
             return
         source = self._inspect()
+        self._catch_up(source)
         report = self._judge(gate, source)
         if self._until == "gate":
-            return
+            raise Stopped
         with self._reported("cutover", f"{self.old_tag or 'nothing'} → {self.new_tag}") as done:
             seconds = self._locked(lambda connection: self._cut_over_on(connection, source, gate, report), source)
             self._verify_live(source, self.new_tag)
             done(f"reads use {self.new_tag}; the flip took {seconds * 1000:.1f} ms")
 
+    def _catch_up(self, source: Source) -> None:
+        """Embed what changed while the index was built, so that a busy table gets through the gate."""
+        with self._workspace.database.session() as connection:
+            waiting = outbox(connection, source, self._workspace.database.schema).records
+        if source.tracked and waiting:
+            with self._reported("catch up", self.new_tag) as done, self._embedder() as embedder:
+                done(_backfill_summary(self._run_backfill(source, embedder)))
+
     def _cut_over_on(self, connection: Connection, source: Source, gate: Gate, report: Report) -> float:
-        still = holds_still(gate, report, connection, self._space(source))
+        old = self._workspace.space(source, self.old_tag) if self.old_tag else None
+        still = judge_again(gate, report, connection, self._space(source), old)
         if not still.passed:
-            raise _refused(self.collection, replace(report, checks=(still,)))
+            raise _refused(self.collection, still)
         began = time.monotonic()
-        checks = {check.name: check.value for check in report.checks}
-        self._flip_on(connection, source, checks)
+        self._flip_on(connection, source, {check.name: check.value for check in still.checks})
         return time.monotonic() - began
 
     def _flip_on(self, connection: Connection, source: Source, checks: Mapping[str, Any]) -> None:
         ledger = self._workspace.ledger(connection)
         ledger.move_route(self.collection, before=self.old_tag, live=self.new_tag, standby=self.old_tag)
         live.publish(connection, source, self._space(source))
-        ledger.go_live(self.revision, self._declared.checksum)
         self._event(ledger, "cutover", {"from": self.old_tag, "gate": checks})
 
     # Back --------------------------------------------------------------------------------------------------------
 
     def rollback(self) -> None:
-        with self._workspace.database.session() as connection:
-            route = self._workspace.ledger(connection).route(self.collection)
-        if route.live == self.new_tag:
-            self._flip_back(self._inspect())
+        if self._is_live:
+            self._flip_back()
         else:
-            self._abandon(route)
+            self._abandon()
 
-    def _flip_back(self, source: Source) -> None:
+    def _flip_back(self) -> None:
         if self._discard:
             raise ScriptError(
                 f"--discard is for a revision that was never live; {self.revision} is live.",
                 state="Nothing was changed.",
                 hint="Run it without --discard: the vectors are kept, and going forward again is instant.",
             )
+        source = self._recorded_source()
         with self._workspace.database.session() as connection:
-            ledger = self._workspace.ledger(connection)
             old = self._old_space(connection, source)
-            if old is not None:
-                lacking = measure_coverage(connection, old)
-                if lacking.fresh < lacking.eligible:
-                    self._workspace.listener(
-                        Warned(
-                            f"{old.tag} lacks a fresh vector for {lacking.eligible - lacking.fresh} of "
-                            f"{lacking.eligible} records; vecmig sync embeds them."
-                        )
-                    )
-            standby = _standby_below(ledger, self.collection, self.old_tag)
+            standby = _standby_below(self._workspace.ledger(connection), self.collection, self.old_tag)
         with self._reported("rollback", f"{self.new_tag} → {self.old_tag or 'nothing'}") as done:
             seconds = self._locked(lambda connection: self._flip_back_on(connection, source, old, standby), source)
             self._verify_live(source, self.old_tag)
             where = f"reads use {self.old_tag}" if self.old_tag else "no tag is live"
             done(f"{where}; the flip took {seconds * 1000:.1f} ms, no vector was touched")
+        if old is not None:
+            self._tell_what_lacks(old)
+
+    def _tell_what_lacks(self, old: Space) -> None:
+        try:
+            with self._workspace.database.session() as connection:
+                found = measure_coverage(connection, old)
+        except DatabaseError as error:
+            self._workspace.listener(Warned(f"How complete {old.tag} is could not be measured: {error.message}"))
+            return
+        if found.fresh < found.eligible:
+            lacking = f"{found.eligible - found.fresh} of {found.eligible} records"
+            self._workspace.listener(Warned(f"{old.tag} lacks a fresh vector for {lacking}; vecmig sync embeds them."))
 
     def _flip_back_on(self, connection: Connection, source: Source, old: Space | None, standby: str | None) -> float:
         began = time.monotonic()
         ledger = self._workspace.ledger(connection)
         ledger.move_route(self.collection, before=self.new_tag, live=self.old_tag, standby=standby)
         live.publish(connection, source, old)
-        ledger.withdraw_revision(self.revision)
+        ledger.step_back(self.revision)
         self._event(ledger, "rollback", {"to": self.old_tag})
         return time.monotonic() - began
 
-    def _abandon(self, route: Route) -> None:
+    def _abandon(self) -> None:
         with self._reported("abandon", self.new_tag) as done:
-            source = self._inspect() if self._discard else None
+            source = self._recorded_source() if self._discard else None
 
             def change(connection: Connection) -> None:
                 ledger = self._workspace.ledger(connection)
-                if route.candidate == self.new_tag:
+                if ledger.route(self.collection).candidate == self.new_tag:
                     ledger.set_candidate(self.collection, None)
-                ledger.withdraw_revision(self.revision)
                 if source is not None:
                     self._drop_never_live(connection, ledger, source)
                 self._event(ledger, "abandon", {"discarded": source is not None})
@@ -299,6 +264,8 @@ class DatabaseMigration(Migration):
             done("its vectors are gone" if self._discard else "its vectors are kept")
 
     def _drop_never_live(self, connection: Connection, ledger: Ledger, source: Source) -> None:
+        if self.new_tag not in ledger.tags(self.collection):
+            return
         # its tag may have been live under another revision
         if ledger.was_live(self.collection, self.new_tag):
             raise ScriptError(
@@ -332,18 +299,43 @@ class DatabaseMigration(Migration):
             ledger.record_statement(self.revision, self._step, ordinal, sha256)
             self._event(ledger, "execute", {"step": self._step, "ordinal": ordinal, "sha256": sha256})
 
-        self._locked(change, None)
+        try:
+            self._locked(change, None)
+        except DatabaseError as error:
+            raise DatabaseError(
+                f"Statement {ordinal} of {self._step}() in revision {self.revision} failed: {error.message}",
+                state=error.state or "It left nothing behind; what stands before it in the script stays.",
+                hint=f"Correct it (vecmig edit {self.revision}), then run the same command again: it goes on there.",
+            ) from error
 
     # What the methods share --------------------------------------------------------------------------------------
 
+    @property
+    def _is_live(self) -> bool:
+        """Whether reads use the new tag already: a flip is not repeated when a run is resumed."""
+        with self._workspace.database.session() as connection:
+            return self._workspace.ledger(connection).route(self.collection).live == self.new_tag
+
     def _inspect(self, collection: Collection | None = None) -> Source:
+        """Look at the source as collections.yaml has it, and let triggers and live view follow it."""
         wanted = collection or self._workspace.collections.collection(self.collection)
         with self._workspace.database.session() as connection:
             source = inspect_source(connection, wanted)
             if self._step == "upgrade":
+                live.refuse_foreign(connection, source)
                 check_privileges(connection, source)
                 check_keys(connection, source)
-            return source
+        self._follow(source)
+        return source
+
+    def _follow(self, source: Source) -> None:
+        self._workspace.follow(source)
+
+    def _recorded_source(self) -> Source:
+        """Look at the source as it was recorded: the way back depends on nothing that was edited since."""
+        with self._workspace.database.session() as connection:
+            collection = self._workspace.ledger(connection).collection(self.collection)
+            return inspect_source(connection, collection, expressions=False)
 
     def _space(self, source: Source) -> Space:
         return self._workspace.space(source, self.new_tag)
@@ -429,14 +421,7 @@ class DatabaseMigration(Migration):
             embedder.close()
 
     def _locked(self, change: Any, source: Source | None) -> Any:
-        relations = () if source is None else (source.relation, source.vectors, source.live)
-        return with_lock_retries(
-            self._workspace.database,
-            change,
-            relations=relations,
-            wait=self._workspace.lock_wait,
-            on_wait=lambda blocker: self._workspace.wait(f"a lock is taken by {blocker}"),
-        )
+        return self._workspace.locked(change, source)
 
     def _start(self, ledger: Ledger) -> None:
         declared = self._declared

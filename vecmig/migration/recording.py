@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-from vecmig.migration.database import DatabaseMigration, Declaration, Workspace
+from vecmig.migration.database import DatabaseMigration
+from vecmig.migration.workspace import Declaration, Workspace
+from vecmig.store import execute
 from vecmig.store.catalog import Source
 from vecmig.store.connect import Connection
 from vecmig.store.index import create_statement
-from vecmig.store.recorder import Recorder
+from vecmig.store.recorder import Recorder, terminated
 from vecmig.store.vectors import count_records
 from vecmig.tags import Gate
 
@@ -25,7 +27,7 @@ class RecordingMigration(DatabaseMigration):
 
     def __init__(self, workspace: Workspace, declared: Declaration, *, step: str, write: Write) -> None:
         super().__init__(workspace, declared, step=step)
-        self._write = write
+        self._write_plain = self._write = write
 
     def backfill(self) -> None:
         """Say how much there is to embed."""
@@ -37,33 +39,53 @@ class RecordingMigration(DatabaseMigration):
         """Write the CREATE INDEX."""
         with self._workspace.database.session() as connection:
             text = create_statement(self._space(self._inspect())).as_string(connection)
-        self._write(text.strip() + ";")
+        self._write(terminated(text))
 
     def cutover(self, gate: Gate) -> None:
-        """Write the flip, commented out."""
+        """Write the flip, commented out, and so what the script has behind it."""
         source = self._inspect()
         self._write(
             f"-- cutover: vecmig upgrade runs this once coverage is {gate.coverage:g} and every other check holds"
         )
-        self._commented(lambda connection: self._flip_on(connection, source, {}))
+        self._write = self._comment
+        self._locked(lambda connection: self._flip_on(connection, source, {}), source)
 
     def rollback(self) -> None:
-        """Write the flip back, commented out."""
+        """Write the flip back, commented out, and so what the script has behind it."""
         source = self._inspect()
         old = self._workspace.space(source, self.old_tag) if self.old_tag else None
         self._write("-- rollback: vecmig downgrade runs this; no vector is touched")
-        self._commented(lambda connection: self._flip_back_on(connection, source, old, None))
+        self._write = self._comment
+        self._locked(lambda connection: self._flip_back_on(connection, source, old, None), source)
 
-    def _commented(self, change: Callable[[Connection], Any]) -> None:
-        def comment(text: str) -> None:
-            self._write("\n".join(f"-- {line}" for line in text.splitlines()))
+    def execute(self, statement: Any) -> None:
+        """Write a team's own statement, unless it ran already. It is not sent to the database, whatever it looks like.
 
-        with self._workspace.database.session() as connection:
-            change(cast(Connection, Recorder(connection, comment)))
+        What it changes there is not known, so that even a SELECT may be meant for what it does.
+        """
+        text = execute.as_text(statement)
+        self._statements += 1
+        place, sha256 = (self.revision, self._step, self._statements), execute.digest(text)
+
+        def change(connection: Connection) -> None:
+            ledger = self._workspace.ledger(connection)
+            if ledger.statement_done(*place) is None:
+                self._write(terminated(text))
+                ledger.record_statement(*place, sha256)
+                data = {"step": self._step, "ordinal": self._statements, "sha256": sha256}
+                self._event(ledger, "execute", data)
+
+        self._locked(change, None)
+
+    def _comment(self, text: str) -> None:
+        self._write_plain("\n".join(f"-- {line}" for line in text.splitlines()))
 
     def _locked(self, change: Callable[[Connection], Any], source: Source | None) -> Any:  # noqa: ARG002  # no lock is taken
         with self._workspace.database.session() as connection:
             return change(cast(Connection, Recorder(connection, self._write)))
+
+    def _follow(self, source: Source) -> None:
+        """Leave triggers and live view as they are."""
 
     def _check_route(self, source: Source) -> None:
         """Take it that the revisions before this one have run."""

@@ -5,7 +5,7 @@ from vecmig.runner.sql import downgrade_sql, upgrade_sql
 from vecmig.runner.status import CollectionStatus, Status, TagStatus, status
 from vecmig.runner.upkeep import backfill, gate_reports, rejected, retry_rejected, sync
 from vecmig.runner.versions import Standing, current, ensure_version, stamp
-from vecmig.runner.walk import Walked, downgrade, upgrade
+from vecmig.runner.walk import Walked, downgrade, upgrade, verify
 
 __all__ = [
     "CollectionStatus",
@@ -28,4 +28,5 @@ __all__ = [
     "sync",
     "upgrade",
     "upgrade_sql",
+    "verify",
 ]

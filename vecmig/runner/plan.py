@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection as Members
 from collections.abc import Iterable, Mapping, Sequence
 
 from vecmig.config import Collections, index_problem
@@ -80,10 +79,9 @@ def check_applied(scripts: Mapping[str, Script], rows: Mapping[str, RevisionRow]
             )
 
 
-def collections_of(steps: Iterable[Script], only: Members[str] = ()) -> tuple[str, ...]:
-    """Name the collections that the steps touch, sorted, for locking."""
-    names = {script.collection for script in steps if script.collection is not None}
-    return tuple(sorted(names | set(only)))
+def collections_of(steps: Iterable[Script]) -> tuple[str, ...]:
+    """Name the collections that the steps touch, sorted, for locking; a step without one has a lock of its own."""
+    return tuple(sorted({script.collection or "(none)" for script in steps}))
 
 
 def _words(declared: tuple[str | None, ...]) -> str:

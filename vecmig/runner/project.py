@@ -14,7 +14,7 @@ from vecmig.about import version
 from vecmig.config import Collections, Config, load_collections
 from vecmig.errors import ScriptError
 from vecmig.events import Listener, ignore
-from vecmig.migration.database import Declaration, Workspace
+from vecmig.migration.workspace import Declaration, Workspace
 from vecmig.script import Script, ScriptDirectory
 from vecmig.store.connect import Database
 from vecmig.store.ledger import Actor, Ledger, RevisionRow
@@ -49,7 +49,7 @@ class Project:
         """What migrations work with."""
         return Workspace(
             database=self.database,
-            collections=self.collections,
+            load_collections=lambda: self.collections,
             actor=_actor(self.config.script_location),
             listener=self.listener,
             lock_wait=self.config.lock_wait,

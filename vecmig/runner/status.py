@@ -9,6 +9,7 @@ from datetime import datetime
 from vecmig.config import Config
 from vecmig.errors import ConfigError, DatabaseError, VecmigError
 from vecmig.gate import Report, measure
+from vecmig.migration.workspace import disagreements
 from vecmig.runner.project import Project
 from vecmig.runner.walk import by_collection
 from vecmig.store.catalog import Source, inspect_source
@@ -17,7 +18,7 @@ from vecmig.store.connect import Connection
 from vecmig.store.index import IndexState, index_state
 from vecmig.store.layout import is_attached
 from vecmig.store.ledger import Ledger, RevisionRow, Route, TagRow
-from vecmig.store.vectors import Coverage, count_records, count_vectors, measure_coverage
+from vecmig.store.vectors import Coverage, Space, count_records, count_vectors, measure_coverage
 from vecmig.tags import Gate
 
 
@@ -49,7 +50,8 @@ class CollectionStatus:
     outbox: Outbox
     #: The gate of the revision in progress, without the canary, which needs the embedder.
     gate: tuple[RevisionRow, Report] | None
-    #: Why the collection cannot be measured, such as a source that does not exist; nothing else is known of it then.
+    #: What is wrong with the collection as a whole, such as a source that does not exist, or a live view that does not
+    #: read the live tag.
     problem: VecmigError | None = None
 
 
@@ -83,7 +85,7 @@ class Status:
             return "vecmig upgrade heads" if len(self.heads) > 1 else "vecmig upgrade head"
         if any(c.wanted is not None and c.route.live != c.wanted for c in self.collections):
             return "vecmig revision"
-        unreadable = any(c.problem is not None for c in self.collections)
+        unreadable = any(c.problem is not None and not c.tags for c in self.collections)
         return None if self.settled or unreadable else "vecmig sync"
 
     @property
@@ -123,8 +125,8 @@ def _collection(project: Project, connection: Connection, ledger: Ledger, name: 
     try:
         with connection.transaction():
             source = inspect_source(connection, collection)
-    except (ConfigError, DatabaseError) as problem:
-        return CollectionStatus(name, ledger.route(name), collection.tag, 0, 0, (), Outbox(0, None), None, problem)
+    except (ConfigError, DatabaseError) as error:
+        return CollectionStatus(name, ledger.route(name), collection.tag, 0, 0, (), Outbox(0, None), None, error)
     tags = tuple(_tag(project, connection, source, row) for row in ledger.tags(name).values() if row.state != "retired")
     if tags:
         records, eligible = tags[0].coverage.records, tags[0].coverage.eligible
@@ -139,8 +141,30 @@ def _collection(project: Project, connection: Connection, ledger: Ledger, name: 
         eligible=eligible,
         tags=tags,
         outbox=waiting,
-        gate=_gate(project, connection, source, by_collection(ledger.revisions()).get(name)),
+        gate=_gate(project, connection, ledger, source),
+        problem=_disagreement(connection, ledger, source),
     )
+
+
+def _disagreement(connection: Connection, ledger: Ledger, source: Source) -> VecmigError | None:
+    """Say where collections.yaml, the ledger and the live view tell different things."""
+    name, live = source.collection.name, ledger.route(source.collection.name).live
+    try:
+        changed = ledger.differs(source)
+    except DatabaseError as error:
+        return error
+    if changed:
+        return ConfigError(
+            f"text, where or change_tracking of {name} was changed in collections.yaml; triggers and live view do not "
+            "follow it yet.",
+            hint="Run: vecmig sync",
+        )
+    found = disagreements(connection, ledger, source)
+    if live is not None and not index_state(connection, Space(source, ledger.schema, live)).usable:
+        found.append(f"the index of the live tag {live} is gone or invalid")
+    if live is not None or ledger.route(name).candidate is not None:
+        return DatabaseError(f"Of {name}, {'; '.join(found)}.", hint="Run: vecmig sync") if found else None
+    return None
 
 
 def _tag(project: Project, connection: Connection, source: Source, row: TagRow) -> TagStatus:
@@ -161,15 +185,18 @@ def _tag(project: Project, connection: Connection, source: Source, row: TagRow) 
 
 
 def _gate(
-    project: Project, connection: Connection, source: Source, row: RevisionRow | None
+    project: Project, connection: Connection, ledger: Ledger, source: Source
 ) -> tuple[RevisionRow, Report] | None:
+    row = by_collection(ledger.revisions()).get(source.collection.name)
     if row is None or row.new_tag is None or row.id not in project.scripts.map:
         return None
     space = project.workspace.space(source, row.new_tag)
     if not is_attached(connection, space):
         return None
     old = project.workspace.space(source, row.old_tag) if row.old_tag else None
-    return row, measure(connection, project.scripts[row.id].gate or Gate(), space, old)
+    gate = project.scripts[row.id].gate or Gate()
+    followed = _disagreement(connection, ledger, source) is None
+    return row, measure(connection, gate, space, old, followed=followed)
 
 
 def _maintained(collection: CollectionStatus) -> list[TagStatus]:

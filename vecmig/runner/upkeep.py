@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from vecmig.backfill import Result
 from vecmig.backfill import backfill as run_backfill
@@ -10,14 +11,15 @@ from vecmig.config import Config
 from vecmig.errors import UsageError
 from vecmig.events import Listener, StepDone, StepStarted, ignore
 from vecmig.gate import Report, ask_canary, measure
-from vecmig.migration.database import DatabaseMigration
+from vecmig.migration.database import DatabaseMigration, Stopped
 from vecmig.runner.project import Project, declaration
 from vecmig.runner.walk import by_collection
 from vecmig.store.catalog import inspect_source
+from vecmig.store.index import build_index
 from vecmig.store.layout import require_partition
-from vecmig.store.ledger import Rejected, RevisionRow
+from vecmig.store.ledger import Rejected, RevisionRow, Route
 from vecmig.store.locks import runner_locks
-from vecmig.store.vectors import Coverage, measure_coverage
+from vecmig.store.vectors import Coverage, count_vectors, measure_coverage
 from vecmig.tags import Gate
 
 
@@ -47,7 +49,8 @@ def backfill(
         for row in wanted.values():
             script = project.scripts[row.id]
             m = DatabaseMigration(project.workspace, declaration(script), step="backfill", limit=limit)
-            script.function("backfill")(m)
+            with suppress(Stopped):
+                script.function("backfill")(m)
     return {name: _coverage(project, name, row.new_tag or "") for name, row in wanted.items()}
 
 
@@ -60,8 +63,7 @@ def sync(
         The coverage by collection and tag.
     """
     project = Project(config, listener)
-    with project.database.session() as connection:
-        routes = project.workspace.ledger(connection).routes()
+    routes = _routes(project)
     names = [name for name in (collections or project.collections.collections) if name in routes]
     unknown = [name for name in collections if name not in routes]
     if unknown:
@@ -69,10 +71,17 @@ def sync(
         raise UsageError(f"Collection {unknown[0]} has no tag yet.", hint="Run: vecmig upgrade head")
     done: dict[tuple[str, str], Coverage] = {}
     with runner_locks(project.database, names, what="sync"):
+        # again: another runner may have moved a route while this one waited to begin
+        routes = _routes(project)
         for name in names:
             for tag in routes[name].maintained:
                 done[name, tag] = _sync_tag(project, name, tag, routes[name].maintained).coverage
     return done
+
+
+def _routes(project: Project) -> dict[str, Route]:
+    with project.database.session() as connection:
+        return project.workspace.ledger(connection).routes()
 
 
 def rejected(config: Config, collection: str | None = None) -> list[Rejected]:
@@ -140,7 +149,8 @@ def _judge(project: Project, name: str, row: RevisionRow, *, ask: bool) -> Repor
             similarity, error = ask_canary(embedder, canary)
             embedder.close()
         gate = project.scripts[row.id].gate or Gate()
-        return measure(connection, gate, space, old, canary=similarity, canary_error=error)
+        followed = not workspace.ledger(connection).differs(source)
+        return measure(connection, gate, space, old, canary=similarity, canary_error=error, followed=followed)
 
 
 def _sync_tag(project: Project, name: str, tag: str, maintained: Sequence[str]) -> Result:
@@ -152,13 +162,20 @@ def _sync_tag(project: Project, name: str, tag: str, maintained: Sequence[str]) 
     try:
         with workspace.database.session() as connection:
             source = inspect_source(connection, project.collections.collection(name))
+        workspace.follow(source)
+        with workspace.database.session() as connection:
             require_partition(connection, workspace.space(source, tag))
+            state = workspace.ledger(connection).tag(name, tag).state
             workspace.maintain(workspace.ledger(connection), embedder, name, tag)
         spaces = [workspace.space(source, other) for other in maintained]
         space = workspace.space(source, tag)
         result = run_backfill(workspace.database, space, embedder, maintained=spaces, listener=project.listener)
     finally:
         embedder.close()
+    if state in ("live", "standby"):
+        with workspace.database.session() as connection:
+            vectors, _ = count_vectors(connection, space)
+            build_index(connection, space, rows=vectors, memory_mb=workspace.memory_mb, on_wait=workspace.wait)
     with workspace.database.transaction() as connection:
         figures = {"written": result.written, "rejected": result.rejected, "coverage": result.coverage.share}
         workspace.ledger(connection).record_event("sync", collection=name, tag=tag, data=figures)

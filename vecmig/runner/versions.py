@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from vecmig.config import Config
 from vecmig.errors import ScriptError
 from vecmig.events import Listener, ignore
+from vecmig.runner.plan import collections_of
 from vecmig.runner.project import Project
 from vecmig.script import Script
 from vecmig.store.ledger import Ledger
@@ -60,7 +61,8 @@ def stamp(config: Config, target: str, *, listener: Listener = ignore) -> tuple[
     project = Project(config, listener)
     ensure(project.database)
     wanted = _wanted(project, target)
-    collections = sorted({script.collection for script in wanted if script.collection})
+    applied = {row.collection for row in project.revisions().values() if row.applied and row.collection}
+    collections = sorted(applied.union(collections_of(wanted)))
     with runner_locks(project.database, collections, what="stamp"), project.database.transaction() as connection:
         ledger = project.workspace.ledger(connection)
         changed = _record(ledger, wanted) + _remove(ledger, {script.id for script in wanted})
@@ -90,6 +92,8 @@ def _remove(ledger: Ledger, kept: set[str]) -> tuple[str, ...]:
     gone = tuple(row.id for row in ledger.revisions().values() if row.applied and row.id not in kept)
     for revision in gone:
         ledger.unstamp_revision(revision)
+        # an upgrade that comes back to it runs them again, as after a downgrade
+        ledger.forget_statements(revision)
     return gone
 
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from vecmig.config import Config, without_passwords
 from vecmig.errors import DatabaseError, ScriptError, UsageError, VecmigError
 from vecmig.events import Listener, Warned, ignore
-from vecmig.migration.database import UNTIL, DatabaseMigration
+from vecmig.migration.database import UNTIL, DatabaseMigration, Stopped
 from vecmig.runner.plan import check_applied, check_upgrade, collections_of
 from vecmig.runner.project import Project, declaration
 from vecmig.script import Script, Step
-from vecmig.store.ledger import Ledger, RevisionRow, check_recipe
+from vecmig.store.ledger import RevisionRow, check_recipe
 from vecmig.store.locks import runner_locks
 from vecmig.store.schema import ensure
 
@@ -45,16 +45,12 @@ def upgrade(
         raise UsageError(f"--until {until!r} is not a phase.", hint=f"It is one of: {', '.join(UNTIL)}")
     project = Project(config, listener)
     ensure_supported(project)
-    rows = project.revisions()
-    check_applied(project.scripts.scripts, rows)
-    steps = project.scripts.upgrade_path(target, project.current(rows))
-    check_upgrade(steps, rows, project.collections)
-    _check_recipes(project)
+    steps = _way_up(project, target)
     if not steps:
         return ()
     ensure(project.database)
     with runner_locks(project.database, collections_of(steps), what="upgrade"):
-        return _forward(project, steps, until)
+        return _forward(project, _same_collections(steps, _way_up(project, target)), until)
 
 
 def downgrade(config: Config, target: str, *, discard: bool = False, listener: Listener = ignore) -> tuple[Walked, ...]:
@@ -63,13 +59,37 @@ def downgrade(config: Config, target: str, *, discard: bool = False, listener: L
     A revision that is not live yet is abandoned; its vectors are kept too, unless ``discard`` says otherwise.
     """
     project = Project(config, listener)
+    steps = _way_down(project, target)
+    with runner_locks(project.database, collections_of(steps), what="downgrade"):
+        again = _same_collections(steps, _way_down(project, target))
+        return tuple(_back(project, script, discard=discard) for script in again)
+
+
+def _way_up(project: Project, target: str) -> tuple[Script, ...]:
     rows = project.revisions()
-    heads = project.current(rows, in_progress=True)
+    check_applied(project.scripts.scripts, rows)
+    steps = project.scripts.upgrade_path(target, project.current(rows))
+    check_upgrade(steps, rows, project.collections)
+    _check_recipes(project)
+    return steps
+
+
+def _way_down(project: Project, target: str) -> tuple[Script, ...]:
+    heads = project.current(project.revisions(), in_progress=True)
     if not heads:
         raise UsageError("There is nothing to downgrade: no revision was applied here.", hint="Look at: vecmig status")
-    steps = project.scripts.downgrade_path(target, heads)
-    with runner_locks(project.database, collections_of(steps), what="downgrade"):
-        return tuple(_back(project, script, discard=discard) for script in steps)
+    return project.scripts.downgrade_path(target, heads)
+
+
+def _same_collections(planned: tuple[Script, ...], now: tuple[Script, ...]) -> tuple[Script, ...]:
+    """Give the steps as they are once the locks are held: another runner may have finished meanwhile."""
+    if not set(collections_of(now)) <= set(collections_of(planned)):
+        raise DatabaseError(
+            "Somebody else moved the database while this run waited to begin.",
+            state="Nothing was changed.",
+            hint="Look at vecmig status, and run the same command again.",
+        )
+    return now
 
 
 def ensure_supported(project: Project) -> None:
@@ -78,6 +98,17 @@ def ensure_supported(project: Project) -> None:
 
     with project.database.session() as connection:
         require_pgvector(connection)
+
+
+def verify(config: Config) -> None:
+    """Refuse scripts and recipes that were changed after the database got to know them; reads only.
+
+    Raises:
+        ScriptError, RecipeError: the first one that was.
+    """
+    project = Project(config)
+    check_applied(project.scripts.scripts, project.revisions())
+    _check_recipes(project)
 
 
 def _check_recipes(project: Project) -> None:
@@ -99,26 +130,18 @@ def _forward(project: Project, steps: tuple[Script, ...], until: str | None) -> 
 
 
 def _forward_one(project: Project, script: Script, until: str | None) -> str:
-    row = project.revisions().get(script.id)
-    if row is None or row.withdrawn_at is not None:
-        _call(project, script, "upgrade", until)
-        row = _started(project, script)
+    # from the top also when it is resumed: what is done is not done again, and nothing behind it is left out
+    _call(project, script, "upgrade", until)
+    row = _started(project, script)
     if script.collection is not None and until == "expand":
         return row.phase
     _call(project, script, "backfill", until)
     if script.collection is not None and until == "backfill":
         return project.revisions()[script.id].phase
-    _call(project, script, "cutover", until)
-    if script.collection is None:
-        _apply_without_collection(project, script)
-    phase = project.revisions()[script.id].phase
-    if until is None and phase != "live":
-        raise ScriptError(
-            f"cutover() of revision {script.id} ended, and its new tag is not live.",
-            state=f"The revision is {phase}.",
-            hint=f"Its cutover() must call m.cutover(gate): vecmig edit {script.id}",
-        )
-    return phase
+    if not _call(project, script, "cutover", until):
+        return project.revisions()[script.id].phase
+    _apply(project, script)
+    return project.revisions()[script.id].phase
 
 
 def _started(project: Project, script: Script) -> RevisionRow:
@@ -140,11 +163,19 @@ def _start_without_collection(project: Project, script: Script) -> None:
         ledger.start_revision(script.id, None, None, None, script.checksum)
 
 
-def _apply_without_collection(project: Project, script: Script) -> None:
+def _apply(project: Project, script: Script) -> None:
+    """Enter a revision as live, once all of its functions have come to their end."""
     with project.database.transaction() as connection:
         ledger = project.workspace.ledger(connection)
+        if script.collection is not None and ledger.route(script.collection).live != script.new_tag:
+            raise ScriptError(
+                f"cutover() of revision {script.id} ended, and its new tag is not live.",
+                state=f"The revision is {ledger.revisions()[script.id].phase}.",
+                hint=f"Its cutover() must call m.cutover(gate): vecmig edit {script.id}",
+            )
         ledger.go_live(script.id, script.checksum)
-        ledger.record_event("apply", revision=script.id)
+        if script.collection is None:
+            ledger.record_event("apply", revision=script.id)
 
 
 def _back(project: Project, script: Script, *, discard: bool) -> Walked:
@@ -165,23 +196,29 @@ def _back(project: Project, script: Script, *, discard: bool) -> Walked:
 
 
 def _withdrawn(project: Project, script: Script) -> None:
+    """Enter a revision as taken back, once its downgrade() has come to its end."""
     with project.database.transaction() as connection:
-        ledger: Ledger = project.workspace.ledger(connection)
-        if script.collection is None:
-            ledger.withdraw_revision(script.id)
+        ledger = project.workspace.ledger(connection)
+        if script.collection is not None:
+            route = ledger.route(script.collection)
+            if script.new_tag in (route.live, route.candidate):
+                raise ScriptError(
+                    f"downgrade() of revision {script.id} ended, and the revision was not taken back.",
+                    hint=f"Its downgrade() must call m.rollback(): vecmig edit {script.id}",
+                )
+        else:
             ledger.record_event("take back", revision=script.id)
-        elif ledger.revisions()[script.id].withdrawn_at is None:
-            raise ScriptError(
-                f"downgrade() of revision {script.id} ended, and the revision was not taken back.",
-                hint=f"Its downgrade() must call m.rollback(): vecmig edit {script.id}",
-            )
+        ledger.withdraw_revision(script.id)
         ledger.forget_statements(script.id)
 
 
-def _call(project: Project, script: Script, step: Step, until: str | None, *, discard: bool = False) -> None:
+def _call(project: Project, script: Script, step: Step, until: str | None, *, discard: bool = False) -> bool:
+    """Run one function of a script; give whether it came to its end, or was to stop before."""
     m = DatabaseMigration(project.workspace, declaration(script), step=step, until=until, discard=discard)
     try:
         script.function(step)(m)
+    except Stopped:
+        return False
     except Exception as error:
         line = _line_of(script, error)
         if line is None or isinstance(error, VecmigError):
@@ -192,6 +229,7 @@ def _call(project: Project, script: Script, step: Step, until: str | None, *, di
             state="What its steps have committed stays.",
             hint=f"Correct it (vecmig edit {script.id}), then run the same command again: it goes on from there.",
         ) from error
+    return True
 
 
 def _line_of(script: Script, error: Exception) -> int | None:

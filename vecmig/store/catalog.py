@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,9 +20,9 @@ _OLDEST_PGVECTOR: Final = (0, 7)
 _ITERATIVE_SCAN: Final = (0, 8)
 _OPERATORS: Final = {"cosine": "<=>", "l2": "<->", "ip": "<#>"}
 _OPCLASSES: Final = {"cosine": "cosine_ops", "l2": "l2_ops", "ip": "ip_ops"}
-#: What each of HNSW's operand types can index.
-HNSW_DIMS: Final = {"vector": 2_000, "halfvec": 4_000}
-_TABLES: Final = ("r", "p")
+#: What pg_class calls a partitioned table.
+PARTITIONED: Final = "p"
+_TABLES: Final = ("r", PARTITIONED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +178,13 @@ class Source:
             for i, column in enumerate(self.key)
         )
 
+    def match_source(self, source: str, vectors: str) -> sql.Composed:
+        """A join condition between the source itself and vectors."""
+        return sql.SQL(" AND ").join(
+            sql.SQL("{} = {}").format(sql.Identifier(source, column.name), sql.Identifier(vectors, column.name))
+            for column in self.key
+        )
+
     def match_json(self, aliased: str, keyed: str) -> sql.Composed:
         """A join condition between a relation with aliases and one of vecmig's tables with a jsonb key.
 
@@ -196,13 +203,6 @@ class Source:
     def key_json(self, table: str) -> sql.Composed:
         """The key as the jsonb array under which the outbox and the rejected records know it."""
         return sql.SQL("jsonb_build_array({})").format(self.alias_list(table))
-
-    def cast_list(self, table: str) -> sql.Composed:
-        """The key aliases of a relation that holds them as text, cast to the key's types."""
-        return sql.SQL(", ").join(
-            sql.SQL("{}.{}::{}").format(sql.Identifier(table), alias, sql.SQL(column.type))
-            for alias, column in zip(self.aliases, self.key, strict=True)
-        )
 
 
 def find_pgvector(connection: Connection) -> Pgvector | None:
@@ -231,8 +231,8 @@ def require_pgvector(connection: Connection) -> Pgvector:
     return found
 
 
-def inspect_source(connection: Connection, collection: Collection) -> Source:
-    """Check a collection against the database: source, key columns, text and where expression.
+def inspect_source(connection: Connection, collection: Collection, *, expressions: bool = True) -> Source:
+    """Check a collection against the database: source, key columns, and unless told otherwise its SQL expressions.
 
     Raises:
         ConfigError: one of them does not exist or does not fit; the message names it.
@@ -248,9 +248,12 @@ def inspect_source(connection: Connection, collection: Collection) -> Source:
     oid, schema, table, kind, row_security = row
     if kind not in ("r", "p", "v", "m", "f"):
         raise ConfigError(f"Collection {collection.name}: {name} is neither a table nor a view.")
-    columns = {row[0]: KeyColumn(*row) for row in connection.execute(statement("catalog", "columns"), {"oid": oid})}
+    found = connection.execute(statement("catalog", "columns"), {"oid": oid}).fetchall()
+    columns = {row[0]: KeyColumn(*row[:3]) for row in found}
     key = tuple(columns[column] for column in _known_key(collection, columns))
-    _check_expressions(connection, collection, sql.Identifier(schema, table))
+    _refuse_nested_keys(collection, key, nested={row[0] for row in found if row[3]})
+    if expressions:
+        _check_expressions(connection, collection, sql.Identifier(schema, table))
     unique = connection.execute(
         statement("catalog", "unique_index"), {"oid": oid, "key": [column.name for column in key]}
     ).fetchone()
@@ -319,6 +322,17 @@ def _known_key(collection: Collection, columns: Iterable[str]) -> tuple[str, ...
     return collection.key
 
 
+def _refuse_nested_keys(collection: Collection, key: Iterable[KeyColumn], *, nested: Container[str]) -> None:
+    """Refuse key columns whose values do not come back from the JSON array that a key travels in."""
+    for column in key:
+        if column.name in nested:
+            raise ConfigError(
+                f"Collection {collection.name}: the key column {column.name} has the type {column.type}; "
+                "arrays, composite types and JSON cannot be part of a key.",
+                hint="Name other columns in key: that are NOT NULL and together unique.",
+            )
+
+
 def _check_expressions(connection: Connection, collection: Collection, relation: sql.Identifier) -> None:
     for field, test in (("text", "::text IS NOT NULL"), ("where", "")):
         fragment = getattr(collection, field)
@@ -341,8 +355,17 @@ def _check_expressions(connection: Connection, collection: Collection, relation:
 def text_columns(connection: Connection, source: Source) -> tuple[str, ...]:
     """Name the columns that text and where read, as PostgreSQL itself sees it; empty when they read the whole row.
 
-    A temporary view over the expressions is created, its dependencies are read, and it is rolled back.
+    A temporary view over the expressions is created, its dependencies are read, and it is rolled back. A session that
+    may only read, which is enough for ``--sql``, cannot do that: there the whole row is taken.
     """
+    try:
+        names = _probed_columns(connection, source)
+    except pg.ReadOnlySqlTransaction:
+        return ()
+    return () if None in names else tuple(sorted(name for name in names if name is not None))
+
+
+def _probed_columns(connection: Connection, source: Source) -> set[str | None]:
     with connection.transaction(force_rollback=True):
         for field, type_name in (("text", "text"), ("where", "boolean")):
             fragment = getattr(source.collection, field)
@@ -351,6 +374,4 @@ def text_columns(connection: Connection, source: Source) -> tuple[str, ...]:
                 parts = {"view": view, "type": type_, "fragment": raw(fragment), "source": source.relation}
                 connection.execute(statement("catalog", "probe_view", **parts))
         name = source.relation.as_string(connection)
-        rows = connection.execute(statement("catalog", "probed_columns"), {"name": name}).fetchall()
-    whole_row = any(name is None for (name,) in rows)
-    return () if whole_row else tuple(sorted({name for (name,) in rows}))
+        return {row[0] for row in connection.execute(statement("catalog", "probed_columns"), {"name": name})}

@@ -9,7 +9,7 @@ from typing import Final
 
 from psycopg import sql
 
-from vecmig.store.catalog import Source, text_columns
+from vecmig.store.catalog import PARTITIONED, Source, text_columns
 from vecmig.store.connect import Connection
 from vecmig.store.statements import statement
 from vecmig.store.vectors import Space
@@ -97,12 +97,20 @@ def _function_body(source: Source, schema: str) -> sql.Composed:
     def keys(form: str) -> sql.Composed:
         return sql.SQL(", ").join(sql.SQL(form).format(sql.Identifier(column.name)) for column in source.key)
 
-    match_old = sql.SQL(" AND ").join(
-        sql.SQL("v.{name} OPERATOR({schema}.=) OLD.{name}").format(
-            name=sql.Identifier(column.name), schema=sql.Identifier(column.equal_schema)
+    def same_as_old(relation: str) -> sql.Composed:
+        return sql.SQL(" AND ").join(
+            sql.SQL("{relation}.{name} OPERATOR({schema}.=) OLD.{name}").format(
+                relation=sql.Identifier(relation),
+                name=sql.Identifier(column.name),
+                schema=sql.Identifier(column.equal_schema),
+            )
+            for column in source.key
         )
-        for column in source.key
-    )
+
+    moved: sql.Composable = sql.SQL("false")
+    if source.kind == PARTITIONED:
+        # an update that moves a row to another partition fires as DELETE and INSERT
+        moved = sql.SQL("EXISTS (SELECT FROM {} s WHERE {})").format(source.relation, same_as_old("s"))
     return statement(
         "changes",
         "function_body",
@@ -114,7 +122,8 @@ def _function_body(source: Source, schema: str) -> sql.Composed:
         # as text: it needs no operator of the key's type
         old_text=keys("OLD.{}::text"),
         new_text=keys("NEW.{}::text"),
-        match_old=match_old,
+        match_old=same_as_old("v"),
+        moved=moved,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -49,7 +49,7 @@ class _Cursor(psycopg.Cursor[tuple[Any, ...]]):
 class Database:
     """A database that vecmig works on: where it is, and the schema that holds vecmig's own tables."""
 
-    url: str
+    url: str = field(repr=False)
     schema: str = "vecmig"
     application_name: str = "vecmig"
     #: Whether row-level security may not hide rows from this connection: a query that it would filter fails instead.
@@ -66,6 +66,7 @@ class Database:
         Raises:
             DatabaseUnreachable: there is no answer, or the server refuses this user.
             ConfigError: the URL cannot be read.
+            DatabaseError: the server is too old, or refuses vecmig's settings.
         """
         conninfo = _conninfo(self.url)
         try:
@@ -76,17 +77,24 @@ class Database:
                 prepare_threshold=None,
                 cursor_factory=_Cursor,
             )
+        except psycopg.OperationalError as error:
+            raise _unreachable(error, self.safe_url) from None
+        try:
+            self._prepare(connection)
+            connection.autocommit = autocommit
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _prepare(self, connection: Connection) -> None:
+        if connection.info.server_version < _OLDEST_SERVER:
+            version = connection.info.server_version // 10_000
+            raise DatabaseError(f"PostgreSQL {version} is too old.", hint="vecmig needs PostgreSQL 15 or newer.")
+        with translated(self.safe_url):
             connection.execute(_SESSION)
             if self.sees_all:
                 connection.execute(_SEE_ALL)
-        except psycopg.OperationalError as error:
-            raise _unreachable(error, self.safe_url) from None
-        if connection.info.server_version < _OLDEST_SERVER:
-            version = connection.info.server_version // 10_000
-            connection.close()
-            raise DatabaseError(f"PostgreSQL {version} is too old.", hint="vecmig needs PostgreSQL 15 or newer.")
-        connection.autocommit = autocommit
-        return connection
 
     @contextmanager
     def session(self) -> Iterator[Connection]:

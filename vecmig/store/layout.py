@@ -21,8 +21,7 @@ def create_vectors_table(connection: Connection, source: Source) -> None:
     """Create the partitioned table of a collection, readable by whoever may read the source, and no further."""
     if exists(connection, source.vectors):
         _require_ours(connection, source)
-        # the source may have been given row-level security since
-        _mirror_row_security(connection, source)
+        mirror_access(connection, source)
         return
     columns = sql.SQL(", ").join(
         sql.SQL("{} {} NOT NULL").format(sql.Identifier(column.name), sql.SQL(column.type)) for column in source.key
@@ -32,8 +31,18 @@ def create_vectors_table(connection: Connection, source: Source) -> None:
     table_type = source.pgvector.type(source.collection.storage)
     connection.execute(statement("vectors", "create_table", type=table_type, **parts))
     connection.execute(statement("vectors", "comment_table", **parts))
+    mirror_access(connection, source)
+
+
+def mirror_access(connection: Connection, source: Source) -> None:
+    """Protect the vectors as their source is protected now: its row-level security, and who may read it whole.
+
+    Safe to repeat; it only adds. Who lost the right to read the source keeps that to read the vectors.
+    """
     _mirror_row_security(connection, source)
-    _mirror_grants(connection, source, source.vectors)
+    for target in (source.vectors, source.live):
+        if target == source.vectors or exists(connection, target):
+            _mirror_grants(connection, source, target)
 
 
 def _require_ours(connection: Connection, source: Source) -> None:
@@ -69,6 +78,7 @@ def create_partition(connection: Connection, space: Space) -> None:
                 **parts,
             )
         )
+        connection.execute(_remember_constraint(connection, space))
         comment = sql.Literal(f"vecmig: {space.tag}")
         connection.execute(statement("vectors", "comment_table", vectors=space.relation, comment=comment))
     connection.execute(statement("vectors", "attach_partition", **parts))
@@ -98,10 +108,28 @@ def vector_condition(space: Space) -> sql.Composed:
 
 
 def constraint_holds(connection: Connection, space: Space) -> bool:
-    """Whether the partition still carries its constraint, validated, so that no vector can break it."""
-    values = {"partition": space.relation.as_string(connection), "name": CONSTRAINT}
-    row = connection.execute(statement("vectors", "constraint"), values).fetchone()
-    return row is not None and bool(row[1])
+    """Whether the partition still carries its constraint as it was made, validated, so that no vector can break it."""
+    values = {
+        "partition": space.relation.as_string(connection),
+        "name": CONSTRAINT,
+        "pgvector": space.source.pgvector.schema,
+    }
+    with connection.transaction(force_rollback=True):
+        # under the path of remember_constraint, because the definition names things as the path has them
+        connection.execute("SET LOCAL search_path = pg_catalog")
+        row = connection.execute(statement("catalog", "constraint"), values).fetchone()
+    return row is not None and bool(row[0])
+
+
+def _remember_constraint(connection: Connection, space: Space) -> sql.Composed:
+    """Keep, as a comment on the constraint, how PostgreSQL words it: its name alone vouches for nothing."""
+    parts = {
+        "name": sql.Literal(CONSTRAINT),
+        "partition": sql.Literal(space.relation.as_string(connection)),
+        "pgvector": sql.Literal(space.source.pgvector.schema),
+    }
+    body = statement("catalog", "remember_constraint_body", **parts).as_string(connection)
+    return statement("catalog", "remember_constraint", body=sql.Literal(body))
 
 
 def exists(connection: Connection, relation: sql.Identifier) -> bool:
@@ -139,15 +167,19 @@ def _mirror_grants(connection: Connection, source: Source, target: sql.Identifie
     """
     if not source.is_table:
         return
-    values = {"source": source.relation.as_string(connection)}
-    for role, public in connection.execute(statement("vectors", "readers"), values).fetchall():
+    for role, public in _readers(connection, source.relation) - _readers(connection, target):
         grantee = sql.SQL("PUBLIC") if public else sql.Identifier(role)
         connection.execute(sql.SQL("GRANT SELECT ON {} TO {}").format(target, grantee))
 
 
+def _readers(connection: Connection, relation: sql.Identifier) -> set[tuple[str, bool]]:
+    values = {"source": relation.as_string(connection)}
+    return {(role, public) for role, public in connection.execute(statement("vectors", "readers"), values)}
+
+
 def _mirror_row_security(connection: Connection, source: Source) -> None:
     """Hide a vector from whoever may not see its record, where the source has row-level security."""
-    if not source.row_security or _has_row_security(connection, source.vectors):
+    if not source.row_security:
         return
     vectors = sql.Identifier(f"{source.collection.name}_vectors")
     match = sql.SQL(" AND ").join(
@@ -155,10 +187,12 @@ def _mirror_row_security(connection: Connection, source: Source) -> None:
         for column in source.key
     )
     parts = {"vectors": source.vectors, "source": source.relation, "match_source": match}
-    connection.execute(statement("vectors", "enable_row_security", **parts))
-    connection.execute(statement("vectors", "create_policy", **parts))
+    if not _has(connection, "vectors", "row_security", source.vectors):
+        connection.execute(statement("vectors", "enable_row_security", **parts))
+    if not _has(connection, "catalog", "policy", source.vectors):
+        connection.execute(statement("vectors", "create_policy", **parts))
 
 
-def _has_row_security(connection: Connection, relation: sql.Identifier) -> bool:
-    row = connection.execute(statement("vectors", "row_security"), {"name": relation.as_string(connection)}).fetchone()
+def _has(connection: Connection, file: str, name: str, relation: sql.Identifier) -> bool:
+    row = connection.execute(statement(file, name), {"name": relation.as_string(connection)}).fetchone()
     return bool(row and row[0])

@@ -60,7 +60,6 @@ class TagRow:
     state: str
     #: {"texts": [...], "vectors": [[...], ...]}, or None before the first embedding.
     canary: Mapping[str, Any] | None
-    created_at: datetime
 
     @classmethod
     def from_row(cls, row: tuple[Any, ...]) -> TagRow:
@@ -78,7 +77,6 @@ class Route:
     standby: str | None = None
     candidate: str | None = None
     version: int = 0
-    changed_at: datetime | None = None
 
     @property
     def maintained(self) -> tuple[str, ...]:
@@ -203,6 +201,10 @@ class Ledger:
         """
         self._write_one("go_live", id=revision, checksum=sha)
 
+    def step_back(self, revision: str) -> None:
+        """Enter that a live revision's reads went back; until it is withdrawn it is in progress."""
+        self._write_one("step_back", id=revision)
+
     def withdraw_revision(self, revision: str) -> None:
         """Take a revision back; what it made stays, so that it can go forward again."""
         self._write_one("withdraw_revision", id=revision)
@@ -228,41 +230,54 @@ class Ledger:
         """Remember that a script's statement ran; call it in the statement's own transaction."""
         self._write_one("record_statement", revision=revision, step=step, ordinal=ordinal, sha256=sha256)
 
+    def differs(self, source: Source) -> bool:
+        """Whether a recorded collection is configured otherwise now, in a way that can be followed.
+
+        Raises:
+            DatabaseError: it is recorded with another source, key, storage or metric, which its vectors rest on.
+        """
+        recorded = self._recorded(source)
+        now = source.collection
+        return recorded is not None and (recorded[5], recorded[6], recorded[9]) != (
+            now.text,
+            now.where,
+            now.change_tracking,
+        )
+
     def record_collection(self, source: Source) -> None:
         """Write down a collection as it is configured now.
 
         Raises:
             DatabaseError: it is recorded with another source, key, storage or metric, which its vectors rest on.
         """
+        self._recorded(source)
         collection = source.collection
-        fixed = {
-            "source_schema": source.schema,
-            "source_table": source.table,
-            "key_columns": [column.name for column in source.key],
-            "key_types": [column.type for column in source.key],
-            "storage": collection.storage,
-            "metric": collection.metric,
-        }
-        recorded = {row[0]: row for row in self._read("collections")}.get(collection.name)
-        if recorded is not None:
-            was = dict(zip(fixed, (*recorded[1:5], recorded[7], recorded[8]), strict=True))
-            changed = [f"{name}: {was[name]} → {fixed[name]}" for name in fixed if was[name] != fixed[name]]
-            if changed:
-                raise DatabaseError(
-                    f"Collection {collection.name} is recorded otherwise than collections.yaml has it: "
-                    f"{'; '.join(changed)}.",
-                    state="Nothing was changed.",
-                    hint="Its vectors rest on these. Take the change back, or give the collection a new name.",
-                )
         self._write_one(
             "record_collection",
             name=collection.name,
             text=collection.text,
             where=collection.where,
             change_tracking=collection.change_tracking,
-            **fixed,
+            **_fixed(source),
         )
         self._write("record_route", collection=collection.name)
+
+    def _recorded(self, source: Source) -> tuple[Any, ...] | None:
+        """Give the row of a collection, if it is as the vectors rest on it."""
+        name = source.collection.name
+        recorded = {row[0]: row for row in self._read("collections")}.get(name)
+        if recorded is None:
+            return None
+        fixed = _fixed(source)
+        was = dict(zip(fixed, (*recorded[1:5], recorded[7], recorded[8]), strict=True))
+        changed = [f"{field}: {was[field]} → {fixed[field]}" for field in fixed if was[field] != fixed[field]]
+        if changed:
+            raise DatabaseError(
+                f"Collection {name} is recorded otherwise than collections.yaml has it: {'; '.join(changed)}.",
+                state="Nothing was changed.",
+                hint="Its vectors rest on these. Take the change back, or give the collection a new name.",
+            )
+        return recorded
 
     def record_tag(self, source: Source, tag: str, recipe: Recipe) -> None:
         """Write down a tag with its recipe, for ever.
@@ -378,6 +393,18 @@ class Ledger:
                 state="The transaction was rolled back.",
                 hint="Somebody else may have changed it just now. Look at: vecmig status",
             )
+
+
+def _fixed(source: Source) -> dict[str, Any]:
+    """What a collection's vectors rest on."""
+    return {
+        "source_schema": source.schema,
+        "source_table": source.table,
+        "key_columns": [column.name for column in source.key],
+        "key_types": [column.type for column in source.key],
+        "storage": source.collection.storage,
+        "metric": source.collection.metric,
+    }
 
 
 def check_recipe(ledger: Ledger, tag: str, recipe: Recipe) -> None:

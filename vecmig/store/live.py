@@ -62,6 +62,33 @@ def reads_tag(connection: Connection, source: Source, tag: str | None) -> bool:
     return bool(row and row[0])
 
 
+def has_search(connection: Connection, source: Source) -> bool:
+    """Whether the search function is there."""
+    row = connection.execute(
+        statement("live", "has_search"),
+        {"schema": source.schema, "name": f"{source.collection.name}_search"},
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def refuse_foreign(connection: Connection, source: Source) -> None:
+    """Refuse to take over a view or function of the team's own that is called like vecmig's.
+
+    Raises:
+        DatabaseError: there is one.
+    """
+    values = {"view": source.live.as_string(connection), "vectors": f"{source.collection.name}_vectors"}
+    names = {"schema": source.schema, "name": f"{source.collection.name}_search"}
+    row = connection.execute(statement("live", "foreign"), values | names).fetchone()
+    if row and any(row):
+        what = source.live if row[0] else source.search
+        raise DatabaseError(
+            f"{what.as_string(connection)} is there already, and it is not vecmig's.",
+            state="Nothing was changed.",
+            hint="Rename it, or give the collection another name in collections.yaml.",
+        )
+
+
 def _view(connection: Connection, source: Source, space: Space | None) -> sql.Composed:
     storage = source.pgvector.type(source.collection.storage)
     embedding = sql.SQL("e.embedding::{}").format(storage)

@@ -6,16 +6,18 @@ import hashlib
 import os
 import platform
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import psycopg
 from psycopg import errors as pg
 from psycopg import sql
 
-from vecmig.errors import DatabaseError, LockHeld
+from vecmig.errors import DatabaseError, LockHeld, VecmigError
 from vecmig.store.connect import Connection, Database
 from vecmig.store.statements import statement
 
@@ -23,6 +25,8 @@ T = TypeVar("T")
 #: Longest that vecmig waits for a lock in one go; an application queued behind it waits no longer.
 LOCK_TIMEOUT_MS: Final = 500
 _LONGEST_PAUSE: Final = 5.0
+#: Between two looks at who is in the way; a wait lasts several.
+_LOOK_SECONDS: Final = 0.1
 
 
 @contextmanager
@@ -51,7 +55,7 @@ def with_lock_retries(
     database: Database,
     change: Callable[[Connection], T],
     *,
-    relations: Sequence[sql.Identifier],
+    relations: Sequence[sql.Identifier] = (),  # noqa: ARG001  # callers still pass it
     wait: float,
     on_wait: Callable[[str], None],
 ) -> T:
@@ -62,20 +66,22 @@ def with_lock_retries(
 
     Args:
         change: what to do, on a connection inside the transaction.
-        relations: the tables and views whose locks may be contended, to name the holders.
+        relations: not used; who is in the way is asked of the waiting session itself.
         wait: seconds after which to give up.
         on_wait: told who is in the way, each time.
     """
     deadline = time.monotonic() + wait
     pause = 0.05
     while True:
-        with database.session() as connection:
-            try:
-                with connection.transaction():
-                    connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT_MS)))
-                    return change(connection)
-            except (pg.LockNotAvailable, pg.DeadlockDetected):
-                blocker = _blockers(connection, relations)
+        with (
+            database.session() as connection,
+            _watched(database, connection) as seen,
+            suppress(pg.LockNotAvailable, pg.DeadlockDetected),
+            connection.transaction(),
+        ):
+            connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT_MS)))
+            return change(connection)
+        blocker = seen.blockers or "a transaction that has just ended"
         on_wait(blocker)
         if time.monotonic() + pause > deadline:
             raise DatabaseError(
@@ -118,14 +124,41 @@ def _known(*words: str | None) -> list[str]:
     return [word for word in words if word]
 
 
-def _blockers(connection: Connection, relations: Sequence[sql.Identifier]) -> str:
-    names = [relation.as_string(connection) for relation in relations]
-    with suppress(psycopg.Error):
-        rows = connection.execute(statement("locks", "blockers"), {"relations": names}).fetchall()
-        found = [
-            f"pid {pid} ({', '.join(_known(user, application, state, age and f'transaction open for {age}'))})"
-            for pid, user, application, state, age in rows
-        ]
-        if found:
-            return "; ".join(found)
-    return "a transaction that has just ended"
+@dataclass(slots=True)
+class _Seen:
+    """What a watch has seen: who stood in the way last."""
+
+    blockers: str = ""
+
+
+@contextmanager
+def _watched(database: Database, connection: Connection) -> Iterator[_Seen]:
+    """Find out from a second session who keeps a connection waiting: afterwards nobody can tell."""
+    seen, done = _Seen(), threading.Event()
+    arguments = (database, connection.info.backend_pid, seen, done)
+    thread = threading.Thread(target=_watch, args=arguments, name="vecmig locks", daemon=True)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        done.set()
+        thread.join(_LOOK_SECONDS)
+
+
+def _watch(database: Database, pid: int, seen: _Seen, done: threading.Event) -> None:
+    # most changes are over before the first look, and cost no session
+    if done.wait(_LOOK_SECONDS):
+        return
+    with suppress(VecmigError), database.session() as connection:
+        while not done.is_set():
+            rows = connection.execute(statement("locks", "blockers"), {"pid": pid}).fetchall()
+            if rows:
+                seen.blockers = "; ".join(_blocker(*row) for row in rows)
+            done.wait(_LOOK_SECONDS)
+
+
+def _blocker(pid: int, user: str | None, application: str | None, state: str | None, age: str | None) -> str:
+    if pid == 0:
+        return "a prepared transaction (see pg_prepared_xacts)"
+    words = _known(user, application, state, age and f"transaction open for {age}")
+    return f"pid {pid} ({', '.join(words)})" if words else f"pid {pid}"

@@ -9,8 +9,10 @@ from typing import Any
 
 import psycopg
 from psycopg import errors as pg
+from psycopg import sql
 
 from vecmig.store.connect import Connection
+from vecmig.store.statements import with_plain_percent
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +44,9 @@ class Recorder:
 
     def execute(self, query: Any, params: Any = None) -> Any:
         """Run a statement that only reads; hand the text of any other one to ``write``."""
-        text = psycopg.ClientCursor(self._connection).mogrify(query, params)
+        text = self._text(query, params)
         if not self._probing and not _reads(text):
-            self._write(text.strip().removesuffix(";") + ";")
+            self._write(terminated(text))
             return _Recorded()
         try:
             with self._connection.transaction():
@@ -52,6 +54,11 @@ class Recorder:
         except pg.UndefinedTable:
             # a table that an earlier statement of this very recording would have made
             return _Recorded(rowcount=0)
+
+    def _text(self, query: Any, params: Any) -> str:
+        if params is not None and isinstance(query, sql.Composable):
+            query = with_plain_percent(query, self._connection)
+        return psycopg.ClientCursor(self._connection).mogrify(query, params)
 
     @contextmanager
     def transaction(self, *, force_rollback: bool = False) -> Iterator[None]:
@@ -62,6 +69,12 @@ class Recorder:
                 yield
             finally:
                 self._probing = False
+
+
+def terminated(text: str) -> str:
+    """End a statement with one semicolon, which no comment at its end may swallow."""
+    bare = text.strip().rstrip("; \n\t")
+    return f"{bare}\n;" if "--" in bare.rpartition("\n")[2] else f"{bare};"
 
 
 def _reads(text: str) -> bool:

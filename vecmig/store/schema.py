@@ -53,6 +53,9 @@ def install(connection: Connection, schema: str) -> int:
     before = installed_version(connection, schema)
     name = sql.Identifier(schema)
     if before == 0:
+        if connection.execute(statement("schema", "find"), {"schema": schema}).fetchone() is None:
+            # the right to create schemas is asked for only where one is created
+            connection.execute(statement("schema", "create_schema", schema=name))
         connection.execute(statement("schema", "create", schema=name))
     for number, file in enumerate(FILES[before:], start=before + 1):
         connection.execute(script(file, schema=name))

@@ -11,6 +11,8 @@ from psycopg import sql
 from psycopg.abc import AdaptContext
 
 _NAME: Final = re.compile(r"^-- (\w+) --$", re.MULTILINE)
+#: Lines that say why a statement is as it is; for readers of the file, so a statement begins with its first word.
+_LEADING_COMMENTS: Final = re.compile(r"\A(?:\s*--.*\n)*")
 
 
 def statement(file: str, name: str, /, **parts: sql.Composable) -> sql.Composed:
@@ -47,7 +49,7 @@ def with_plain_percent(query: sql.Composable, context: AdaptContext) -> sql.Comp
 @cache
 def _statements(file: str) -> dict[str, str]:
     _, *pieces = _NAME.split(_text(file))
-    return {name: body.strip() for name, body in zip(pieces[::2], pieces[1::2], strict=True)}
+    return {name: _LEADING_COMMENTS.sub("", body).strip() for name, body in zip(pieces[::2], pieces[1::2], strict=True)}
 
 
 @cache

@@ -24,6 +24,8 @@ from vecmig.tags import Tag
 
 #: A record's key: the values of its key columns, each as PostgreSQL writes it as text.
 Key = tuple[str, ...]
+#: Share of the records with vectors that may lose them because their text is gone, without having changed.
+_MOST_EMPTIED: Final = 0.1
 #: Bytes of a row beside vector and tag, and of its entry in the primary key.
 _ROW_OVERHEAD: Final = 48
 #: How far a vector's length may be from 1 under norm-l2; halfvec keeps about three decimal digits.
@@ -256,16 +258,27 @@ def count_vectors(connection: Connection, space: Space) -> tuple[int, int]:
 
 
 def sweep(connection: Connection, space: Space) -> int:
-    """Delete the vectors of records that are gone or no longer have a text; return how many went.
+    """Delete the vectors of records that are gone or no longer have a text.
 
-    A row that ``where`` leaves out keeps its vectors: no read shows them, and a mistake in it should cost nothing.
-    Triggers do this at once where they see the change; a disabled trigger or a view as source leaves it to this.
+    Triggers delete with a record at once where they see it; a disabled trigger or a view as source leaves it to this. A
+    mistake in collections.yaml must cost nothing: a row that ``where`` leaves out keeps its vectors, and so do records
+    whose text is gone although they did not change, if they are many.
+
+    Returns:
+        How many records keep vectors although they have no text any more.
     """
-    gone = connection.execute(
-        space.statement("sweep", rows=space.source.rows, same_key=space.source.match("s", "v")), {}
-    ).rowcount
+    source = space.source
+    rows, same = source.rows, source.match_source("s", "v")
+    connection.execute(space.statement("sweep_gone", source=source.relation, same_source=same), {})
+    row = connection.execute(space.statement("count_emptied", rows=rows)).fetchone()
+    emptied, total = row or (0, 0)
+    few = emptied <= total * _MOST_EMPTIED
+    connection.execute(space.statement("sweep_emptied", rows=rows), space.values | {"all": few})
     connection.execute(space.statement("sweep_rejected"), space.values)
-    return gone
+    if few:
+        return 0
+    row = connection.execute(space.statement("count_emptied", rows=rows)).fetchone()
+    return int(row[0]) if row else 0
 
 
 # Fragments ---------------------------------------------------------------------------------------------------------

@@ -13,7 +13,8 @@ JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid = pg_catalog.to_regclass(%(name)s)
 
 -- columns --
--- with the schema of the operator that its type's own index order calls equal; enums and arrays have it in pg_catalog
+-- with the schema of the operator that its type's own index order calls equal; enums and arrays have it in pg_catalog;
+-- and whether to_jsonb takes its values apart, as it does with arrays, composites, and what has a cast to json
 SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), coalesce(
     (SELECT n.nspname
      FROM pg_catalog.pg_opclass c
@@ -23,20 +24,26 @@ SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), coalesce(
      JOIN pg_catalog.pg_operator p ON p.oid = o.amopopr
      JOIN pg_catalog.pg_namespace n ON n.oid = p.oprnamespace
      WHERE c.opcdefault AND c.opcintype = CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END),
-    'pg_catalog')
+    'pg_catalog'),
+    t.typcategory IN ('A', 'C')
+    OR CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END IN ('json'::regtype, 'jsonb'::regtype)
+    OR EXISTS (SELECT FROM pg_catalog.pg_cast WHERE castsource = t.oid AND casttarget = 'json'::regtype)
 FROM pg_catalog.pg_attribute a
 JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
 WHERE a.attrelid = %(oid)s AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum
 
 -- missing_privileges --
--- UPDATE is what FOR KEY SHARE asks for: it keeps a record in place while its vectors are written
+-- UPDATE is what FOR KEY SHARE asks for: it keeps a record in place while its vectors are written; TEMPORARY is for the
+-- views that tell which columns an expression reads
 SELECT array_remove(ARRAY[
     CASE WHEN NOT pg_catalog.has_table_privilege(c.oid, 'SELECT') THEN 'SELECT' END,
     CASE WHEN %(tracked)s AND NOT pg_catalog.has_any_column_privilege(c.oid, 'UPDATE') THEN 'UPDATE' END,
     CASE WHEN %(tracked)s AND NOT pg_catalog.has_table_privilege(c.oid, 'TRIGGER') THEN 'TRIGGER' END,
     CASE WHEN NOT pg_catalog.has_schema_privilege(c.relnamespace, 'CREATE')
-         THEN 'CREATE on schema ' || c.relnamespace::regnamespace::text END], NULL)
+         THEN 'CREATE on schema ' || c.relnamespace::regnamespace::text END,
+    CASE WHEN %(tracked)s AND NOT pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMPORARY')
+         THEN 'TEMPORARY on database ' || pg_catalog.quote_ident(pg_catalog.current_database()) END], NULL)
 FROM pg_catalog.pg_class c
 WHERE c.oid = pg_catalog.to_regclass(%(name)s)
 
@@ -67,3 +74,29 @@ SELECT 1 FROM {records} s WHERE {null} LIMIT 1
 
 -- duplicate_key --
 SELECT {key_json}::text, count(*) FROM {records} s GROUP BY {keys} HAVING count(*) > 1 LIMIT 1
+
+-- policy --
+SELECT EXISTS (SELECT FROM pg_catalog.pg_policy
+               WHERE polrelid = pg_catalog.to_regclass(%(name)s) AND polname = 'vecmig_as_source')
+
+-- constraint --
+SELECT c.convalidated AND 'vecmig: ' || replace(pg_catalog.pg_get_constraintdef(c.oid), quote_ident(%(pgvector)s) || '.', '')
+                          = pg_catalog.obj_description(c.oid, 'pg_constraint')
+FROM pg_catalog.pg_constraint c
+WHERE c.conrelid = pg_catalog.to_regclass(%(partition)s) AND c.conname = %(name)s
+
+-- remember_constraint --
+DO {body}
+
+-- remember_constraint_body --
+-- without pgvector's schema, so that the extension may move; one path, because the wording depends on it
+DECLARE
+    path text := current_setting('search_path');
+BEGIN
+    PERFORM set_config('search_path', 'pg_catalog', true);
+    EXECUTE format('COMMENT ON CONSTRAINT %I ON %s IS %L', {name}, {partition}, (
+        SELECT 'vecmig: ' || replace(pg_get_constraintdef(c.oid), quote_ident({pgvector}) || '.', '')
+        FROM pg_constraint c
+        WHERE c.conrelid = to_regclass({partition}) AND c.conname = {name}));
+    PERFORM set_config('search_path', path, true);
+END

@@ -3,7 +3,10 @@
 -- create_function --
 -- it runs with its owner's rights, so no other schema may lend it a function or an operator
 CREATE OR REPLACE FUNCTION {function}() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET "TimeZone" = 'UTC' SET extra_float_digits = 1
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+-- as in vecmig's own sessions: the key travels as text
+SET "TimeZone" = 'UTC' SET extra_float_digits = 1 SET "DateStyle" = 'ISO, MDY' SET "IntervalStyle" = 'postgres'
+SET bytea_output = 'hex'
 AS {body}
 
 -- function_body --
@@ -13,6 +16,9 @@ BEGIN
         TRUNCATE {vectors};
         DELETE FROM {schema}.change WHERE collection = {collection};
         DELETE FROM {schema}.rejected WHERE collection = {collection};
+        RETURN NULL;
+    END IF;
+    IF TG_OP = 'DELETE' AND {moved} THEN
         RETURN NULL;
     END IF;
     IF TG_OP = 'DELETE' OR (TG_OP = 'UPDATE' AND ({old_text}) IS DISTINCT FROM ({new_text})) THEN

@@ -9,8 +9,14 @@ ORDER BY started_at, id
 INSERT INTO {schema}.revision AS revision (id, collection, old_tag, new_tag, phase, checksum)
 VALUES (%(id)s, %(collection)s, %(old_tag)s, %(new_tag)s, 'expanded', %(checksum)s)
 ON CONFLICT (id) DO UPDATE
-SET phase = CASE WHEN revision.withdrawn_at IS NULL THEN revision.phase ELSE 'expanded' END,
+-- a revision that was withdrawn may have been edited since; what was live then was the tag that it led to then
+SET collection = excluded.collection,
+    old_tag = excluded.old_tag,
+    new_tag = excluded.new_tag,
+    phase = CASE WHEN revision.withdrawn_at IS NULL THEN revision.phase ELSE 'expanded' END,
     withdrawn_at = NULL,
+    live_at = CASE WHEN (revision.collection, revision.new_tag) IS NOT DISTINCT FROM
+                        (excluded.collection, excluded.new_tag) THEN revision.live_at END,
     checksum = excluded.checksum,
     updated_at = now()
 
@@ -25,15 +31,28 @@ UPDATE {schema}.revision
 SET phase = 'live', checksum = %(checksum)s, live_at = now(), updated_at = now()
 WHERE id = %(id)s AND phase <> 'retired' AND withdrawn_at IS NULL
 
+-- step_back --
+UPDATE {schema}.revision
+SET phase = CASE WHEN phase = 'live' THEN 'indexed' ELSE phase END, updated_at = now()
+WHERE id = %(id)s AND phase <> 'retired'
+
 -- withdraw_revision --
 UPDATE {schema}.revision
 SET phase = CASE WHEN phase = 'live' THEN 'indexed' ELSE phase END, withdrawn_at = now(), updated_at = now()
 WHERE id = %(id)s AND phase <> 'retired' AND withdrawn_at IS NULL
 
 -- stamp_revision --
-INSERT INTO {schema}.revision (id, collection, old_tag, new_tag, phase, checksum, live_at)
+INSERT INTO {schema}.revision AS revision (id, collection, old_tag, new_tag, phase, checksum, live_at)
 VALUES (%(id)s, %(collection)s, %(old_tag)s, %(new_tag)s, 'live', %(checksum)s, now())
-ON CONFLICT (id) DO UPDATE SET phase = 'live', withdrawn_at = NULL, checksum = excluded.checksum, updated_at = now()
+ON CONFLICT (id) DO UPDATE
+SET collection = excluded.collection,
+    old_tag = excluded.old_tag,
+    new_tag = excluded.new_tag,
+    phase = 'live',
+    withdrawn_at = NULL,
+    live_at = coalesce(revision.live_at, now()),
+    checksum = excluded.checksum,
+    updated_at = now()
 
 -- unstamp_revision --
 DELETE FROM {schema}.revision WHERE id = %(id)s
@@ -67,7 +86,7 @@ FROM {schema}.collection
 INSERT INTO {schema}.route (collection) VALUES (%(collection)s) ON CONFLICT DO NOTHING
 
 -- routes --
-SELECT collection, live, standby, candidate, version, changed_at FROM {schema}.route
+SELECT collection, live, standby, candidate, version FROM {schema}.route
 
 -- was_live --
 SELECT EXISTS (SELECT FROM {schema}.tag
@@ -99,7 +118,7 @@ WHERE collection = %(collection)s AND live IS NOT DISTINCT FROM %(before)s
 RETURNING version
 
 -- tags --
-SELECT collection, tag, dims, recipe, fingerprint, partition, state, canary, created_at
+SELECT collection, tag, dims, recipe, fingerprint, partition, state, canary
 FROM {schema}.tag
 ORDER BY collection, created_at, tag
 

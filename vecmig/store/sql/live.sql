@@ -19,6 +19,20 @@ ORDER BY a.attnum
 SELECT pg_catalog.strpos(pg_catalog.pg_get_viewdef(pg_catalog.to_regclass(%(view)s)),
                          'e.tag = ''' || pg_catalog.replace(%(tag)s, '''', '''''') || '''') > 0
 
+-- has_search --
+SELECT EXISTS (
+    SELECT FROM pg_catalog.pg_proc p
+    JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+    WHERE n.nspname = %(schema)s AND p.proname = %(name)s AND pg_catalog.strpos(p.prosrc, 'VM00') > 0)
+
+-- foreign --
+SELECT pg_catalog.to_regclass(%(view)s) IS NOT NULL AND NOT coalesce(
+           pg_catalog.strpos(pg_catalog.pg_get_viewdef(pg_catalog.to_regclass(%(view)s)), %(vectors)s) > 0, false),
+       EXISTS (
+           SELECT FROM pg_catalog.pg_proc p
+           JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+           WHERE n.nspname = %(schema)s AND p.proname = %(name)s AND pg_catalog.strpos(p.prosrc, 'VM00') = 0)
+
 -- create_search --
 CREATE OR REPLACE FUNCTION {search}(query {query_type}, k int DEFAULT 10, tag text DEFAULT NULL)
 RETURNS TABLE ({result_columns}, chunk int, distance double precision)

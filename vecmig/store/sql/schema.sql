@@ -14,8 +14,10 @@ SELECT max(version) FROM {schema}.schema_version
 -- lock --
 SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended('vecmig schema ' || %(schema)s, 0))
 
+-- create_schema --
+CREATE SCHEMA {schema}
+
 -- create --
-CREATE SCHEMA IF NOT EXISTS {schema};
 CREATE TABLE {schema}.schema_version (
     version      int PRIMARY KEY,
     installed_at timestamptz NOT NULL DEFAULT now()

@@ -161,9 +161,22 @@ SELECT s.txt FROM {records} s WHERE s.txt ~ '\S' ORDER BY md5(concat_ws(' ', {ke
 -- count_vectors --
 SELECT count(*), count(*) FILTER (WHERE v.chunk = 0) FROM {space} v
 
--- sweep --
+-- sweep_gone --
 DELETE FROM {space} v
-WHERE NOT EXISTS (SELECT FROM {rows} s WHERE {same_key} AND (NOT s.belongs OR s.txt ~ '\S'))
+WHERE NOT EXISTS (SELECT FROM {source} s WHERE {same_source})
+
+-- count_emptied --
+SELECT count(*) FILTER (WHERE NOT coalesce(s.txt ~ '\S', false)), count(*)
+FROM {rows} s
+JOIN {space} v ON {match} AND v.chunk = 0
+WHERE s.belongs
+
+-- sweep_emptied --
+DELETE FROM {space} v
+USING {rows} s
+WHERE {match} AND s.belongs AND NOT coalesce(s.txt ~ '\S', false)
+  AND (%(all)s OR EXISTS (
+      SELECT FROM {schema}.change c WHERE c.collection = %(collection)s AND {changed_key}))
 
 -- sweep_rejected --
 DELETE FROM {schema}.rejected r

@@ -1,0 +1,93 @@
+"""Calls are packed up to both limits of a provider, for records and for the texts of a record above them."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from vecmig.backfill.embed import embed
+from vecmig.backfill.work import Job, batches, new_job
+from vecmig.embedders import BaseEmbedder, Kind, document_tokens, embed_all, estimated_tokens, pack
+from vecmig.store.vectors import PendingRecord
+from vecmig.tags import Recipe, Tag
+
+TAG = Tag.parse("m@1/dim-2/chunk-none/norm-l2")
+
+
+class Counting(BaseEmbedder):
+    """Keeps the texts of each call as they were sent, and gives each a vector by its length."""
+
+    def __init__(self, **fields: Any) -> None:
+        data = {"provider": "openai", "dims": TAG.dims}
+        super().__init__(str(TAG), Recipe.from_mapping(TAG, data | fields))
+        self.calls: list[list[str]] = []
+
+    def _request(self, texts: list[str], kind: Kind) -> NDArray[Any]:
+        self.calls.append(texts)
+        return np.array([[len(text), 1] for text in texts], dtype=np.float32)
+
+
+def _job(embedder: BaseEmbedder, *chunks: str) -> Job:
+    return new_job(embedder, PendingRecord(("1",), "".join(chunks), "hash"), chunks)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 9), st.integers(0, 40))),
+    st.integers(1, 10),
+    st.none() | st.integers(1, 50),
+)
+def test_packing_keeps_order_and_limits_and_wastes_no_call(
+    sizes: list[tuple[int, int]], most_texts: int, most_tokens: int | None
+) -> None:
+    embedder = Counting(max_batch=most_texts) if most_tokens is None else _limited(most_texts, most_tokens)
+    packed = list(pack(sizes, lambda size: size, embedder))
+
+    def fits(batch: list[tuple[int, int]]) -> bool:
+        tokens = sum(tokens for _, tokens in batch)
+        return sum(texts for texts, _ in batch) <= most_texts and (most_tokens is None or tokens <= most_tokens)
+
+    assert [size for batch in packed for size in batch] == sizes
+    assert all(fits(batch) or len(batch) == 1 for batch in packed)
+    assert not any(fits([*batch, after[0]]) for batch, after in pairwise(packed))
+
+
+def _limited(texts: int, tokens: int) -> Counting:
+    return Counting(max_batch=texts, max_batch_tokens=tokens)
+
+
+def test_the_prompt_counts() -> None:
+    embedder = Counting(max_batch_tokens=10, document_prompt="passage: {text}")
+    assert document_tokens(embedder, "abc") == estimated_tokens("passage: abc") == 4
+    job = _job(embedder, "abc", "defghi")
+    assert job.tokens == 4 + 5
+    assert list(batches([job, job], embedder)) == [[job], [job]]
+
+
+def test_any_number_of_texts_is_embedded_in_order() -> None:
+    embedder = Counting(max_batch=3, max_batch_tokens=4)
+    texts = ["a", "bbb", "cc", "dddd", "e" * 30, "f", "gg", "h", "i"]
+    found = embed_all(embedder, texts)
+    np.testing.assert_allclose(found[:, 0] / found[:, 1], [len(text) for text in texts], rtol=1e-5)
+    assert embedder.calls == [["a", "bbb", "cc"], ["dddd"], ["e" * 30], ["f", "gg", "h"], ["i"]]
+
+
+def test_a_record_of_more_tokens_than_one_call_takes_is_spread_over_several() -> None:
+    embedder = Counting(max_batch=100, max_batch_tokens=10, document_prompt="p: {text}")
+    long = _job(embedder, *(["x" * 9] * 7))
+    answer = embed(embedder, [long], "vector")
+    assert answer.rejected == []
+    assert len(answer.embedded[0].vectors) == 7
+    assert [len(call) for call in embedder.calls] == [2, 2, 2, 1]
+
+
+@pytest.mark.parametrize("texts", [1, 2, 3])
+def test_one_call_is_enough_for_what_fits(texts: int) -> None:
+    embedder = Counting(max_batch=3)
+    embed_all(embedder, ["x"] * texts)
+    assert len(embedder.calls) == 1
