@@ -197,7 +197,7 @@ def _accounted(evidence: Evidence) -> Check:
         return Check("accounted", False, "changed", "followed", detail, "Run: vecmig sync")
     if evidence.tracked and not evidence.tracking:
         detail = "the triggers that tell of changes are gone or disabled"
-        remedy = "Run: vecmig downgrade -1, then: vecmig upgrade head (that installs them again and keeps every vector)"
+        remedy = "Run: vecmig sync (it installs them again)"
         return Check("accounted", False, "no triggers", "triggers", detail, remedy)
     detail = "each record without a fresh vector changed lately or was rejected with a reason"
     if count:

@@ -212,9 +212,14 @@ def test_execute_runs_once_when_a_script_is_resumed(project: Project, vecmig: Ve
     }
     path = script(project, "aaaa", A, **steps)
     failed = vecmig("upgrade", code=1)
-    assert (
-        failed.stderr.splitlines()[-1] == 'The database refuses: relation "public.log" does not exist (SQLSTATE 42P01).'
-    )
+    assert failed.stderr.splitlines()[-3:] == [
+        (
+            "Statement 1 of upgrade() in revision aaaa failed: The database refuses: "
+            'relation "public.log" does not exist (SQLSTATE 42P01).'
+        ),
+        "It left nothing behind; what stands before it in the script stays.",
+        "Correct it (vecmig edit aaaa), then run the same command again: it goes on there.",
+    ]
     assert vecmig("status", "--json").json["pending"] == ["aaaa"]
     project.sql("CREATE TABLE public.log (n int)")
     assert "public.later" in vecmig("upgrade", code=1).stderr

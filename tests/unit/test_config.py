@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from hypothesis import given
@@ -116,7 +117,15 @@ def test_the_embedded_database_lies_beside_the_file(project: Path) -> None:
 def test_variables_expand_and_percent_signs_stay() -> None:
     ini("database_url = postgresql://app:${PW}@${HOST}/app%20db")
     environ = {"PW": "50%(x)s${HOST}", "HOST": "db"}
-    assert load_config(environ=environ).database_url == "postgresql://app:50%(x)s${HOST}@db/app%20db"
+    assert load_config(environ=environ).database_url == "postgresql://app:50%25%28x%29s%24%7BHOST%7D@db/app%20db"
+
+
+@pytest.mark.parametrize("password", ["Xy7@Kq9Lm2:Zt4/abc", "p?w", "100%", "#1", "a b", "ünï"])
+def test_a_password_from_a_variable_may_hold_any_character(password: str) -> None:
+    ini("database_url = postgresql://app:${PW}@127.0.0.1:5432/shop")
+    url = load_config(environ={"PW": password}).database_url
+    assert unquote(urlsplit(url).password or "") == password
+    assert urlsplit(url).hostname == "127.0.0.1"
 
 
 def test_variables_in_the_environment_do_not_expand() -> None:

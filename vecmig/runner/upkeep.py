@@ -16,7 +16,7 @@ from vecmig.runner.project import Project, declaration
 from vecmig.runner.walk import by_collection
 from vecmig.store.catalog import inspect_source
 from vecmig.store.index import build_index
-from vecmig.store.layout import require_partition
+from vecmig.store.layout import mirror_access, require_partition
 from vecmig.store.ledger import Rejected, RevisionRow, Route
 from vecmig.store.locks import runner_locks
 from vecmig.store.vectors import Coverage, count_vectors, measure_coverage
@@ -165,6 +165,7 @@ def _sync_tag(project: Project, name: str, tag: str, maintained: Sequence[str]) 
         workspace.follow(source)
         with workspace.database.session() as connection:
             require_partition(connection, workspace.space(source, tag))
+            mirror_access(connection, source)
             state = workspace.ledger(connection).tag(name, tag).state
             workspace.maintain(workspace.ledger(connection), embedder, name, tag)
         spaces = [workspace.space(source, other) for other in maintained]

@@ -43,11 +43,6 @@ ALTER TABLE {vectors} DETACH PARTITION {partition}
 -- drop_partition --
 DROP TABLE {partition}
 
--- constraint --
-SELECT pg_catalog.pg_get_constraintdef(c.oid), c.convalidated
-FROM pg_catalog.pg_constraint c
-WHERE c.conrelid = pg_catalog.to_regclass(%(partition)s) AND c.conname = %(name)s
-
 -- attached --
 SELECT EXISTS (
     SELECT FROM pg_catalog.pg_inherits i
