@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from vecmig.embedders import Embedder, embed_all
+from vecmig.embedders import Embedder, embed_all, row_problems
 from vecmig.errors import EmbedderError, TerminalEmbedderError
 from vecmig.store.changes import changed_since, snapshot, tracking_works
 from vecmig.store.connect import Connection
@@ -265,8 +265,16 @@ def measure(
 
 
 def new_canary(embedder: Embedder) -> dict[str, Any]:
-    """Embed the canary texts for a new tag; the mapping is what ``vecmig.tag`` keeps."""
+    """Embed the canary texts for a new tag; the mapping is what ``vecmig.tag`` keeps.
+
+    Raises:
+        TerminalEmbedderError: the embedder gives a vector that cannot be compared.
+    """
     vectors = embed_all(embedder, CANARY_TEXTS)
+    for problem in row_problems(vectors).values():
+        raise TerminalEmbedderError(
+            f"The embedder cannot embed a plain sentence: {problem}.", state="Nothing was embedded."
+        )
     return {"texts": list(CANARY_TEXTS), "vectors": [[float(x) for x in vector] for vector in vectors]}
 
 

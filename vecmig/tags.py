@@ -20,6 +20,9 @@ TooLong = Literal["reject", "cut"]
 Problem = tuple[str, str]
 
 PROVIDERS: Final = ("openai", "wordllama", "sentence-transformers", "python")
+#: How far a vector's length may be from 1 under norm-l2: half precision, in storage or on a server, keeps about three
+#: decimal digits.
+NORM_TOLERANCE: Final = 0.01
 #: pgvector's own limit for a value of type vector, and for halfvec.
 MAX_DIMS: Final = 16_000
 MAX_TAG_LENGTH: Final = 200

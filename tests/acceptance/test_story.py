@@ -112,7 +112,8 @@ def test_backfill_by_halves_and_the_gate_refuses(project: Project, vecmig: Vecmi
     script(project, "aaaa", new, cutover="m.cutover(gate)")
     assert vecmig("gate").stdout == "No revision is in progress, so there is no gate to judge.\n"
     assert vecmig("gate", "--json", "documents").json == []
-    assert vecmig("backfill", code=2).stderr == "No revision is in progress.\nBegin one: vecmig upgrade head\n"
+    begin = "No revision is in progress.\nBegin one: vecmig upgrade --until expand\n"
+    assert vecmig("backfill", code=2).stderr == begin
     vecmig("upgrade", "--until", "expand")
     half = vecmig("backfill", "--limit", "50")
     assert half.stdout == "documents: 50 of 100 records fresh, 50.00 %\n"

@@ -51,19 +51,26 @@ def _rows(found: Estimate) -> Iterator[tuple[str, str]]:
     yield "  records", f"{found.pending:,} to embed of {found.eligible:,} with a text ({found.records:,} in all)"
     yield "  chunks", f"about {found.chunks:,}"
     yield "  tokens", f"at most about {found.tokens:,}"
-    yield "  cost", f"at most about ${found.cost_usd:,.2f}"
+    yield "  cost", f"at most about ${found.cost_usd:,.2f}" if found.priced else "no price_per_million_tokens is given"
     yield "  time", _time(found)
     yield "  disk", f"about {_size(found.vector_bytes)} of vectors and {_size(found.index_bytes)} of index"
     yield "  memory", _memory(found)
-    yield "  rollback", f"a flip, milliseconds; embedding all anew would cost about ${found.way_back_cost_usd:,.2f}"
+    yield "  rollback", _rollback(found)
     for at, lock in enumerate(found.locks):
         yield "" if at else "  locks", lock
 
 
 def _time(found: Estimate) -> str:
     if found.seconds is None:
-        return "not known yet; to measure: vecmig backfill --limit 1000 (or give --rate)"
+        return (
+            "not known yet; give --rate, or measure: vecmig upgrade --until expand, then vecmig backfill --limit 1000"
+        )
     return f"about {seconds(found.seconds)} at {found.rate:,.0f} records/s, and the index build"
+
+
+def _rollback(found: Estimate) -> str:
+    again = f"; embedding all anew would cost about ${found.way_back_cost_usd:,.2f}" if found.way_back_cost_usd else ""
+    return f"a flip, milliseconds{again}"
 
 
 def _memory(found: Estimate) -> str:

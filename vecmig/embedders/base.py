@@ -14,13 +14,11 @@ import tenacity
 from numpy.typing import NDArray
 
 from vecmig.errors import PoisonInputError, RecipeError, TerminalEmbedderError, TransientEmbedderError, UsageError
-from vecmig.tags import Recipe
+from vecmig.tags import NORM_TOLERANCE, Recipe
 
 Kind = Literal["document", "query"]
 Vectors = NDArray[np.float32]
 
-#: How far the length of a normalised vector may be from 1; servers that compute in half precision reach 0.002.
-NORM_TOLERANCE: Final = 0.01
 #: Below this length float32 has lost digits of the squares.
 _SMALLEST_NORM: Final = 1e-15
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")

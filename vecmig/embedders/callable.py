@@ -36,7 +36,7 @@ class CallableEmbedder(BaseEmbedder):
             answer = self._call(self._function, texts, kind)
         except VecmigError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise TerminalEmbedderError(
                 f"The callable {self._name} raised {type(error).__name__}: {error}.", hint=f"Correct {self._name}"
             ) from error

@@ -95,7 +95,7 @@ class DatabaseMigration(Migration):
             source = self._inspect(collection)
             self._check_route(source)
             if not self._is_expanded(source):
-                self._locked(lambda connection: self._expand_on(connection, source, recipe), source)
+                self._locked(lambda connection: self._expand_on(connection, source, recipe))
             self._verify_expanded(source)
             tracking = "triggers tell of changes" if source.tracked else "changes are found by scanning"
             done(f"room for {recipe.dims} dimensions; {tracking}")
@@ -174,7 +174,7 @@ class DatabaseMigration(Migration):
         if self._until == "gate":
             raise Stopped
         with self._reported("cutover", f"{self.old_tag or 'nothing'} → {self.new_tag}") as done:
-            seconds = self._locked(lambda connection: self._cut_over_on(connection, source, gate, report), source)
+            seconds = self._locked(lambda connection: self._cut_over_on(connection, source, gate, report))
             self._verify_live(source, self.new_tag)
             done(f"reads use {self.new_tag}; the flip took {seconds * 1000:.1f} ms")
 
@@ -221,7 +221,7 @@ class DatabaseMigration(Migration):
             old = self._old_space(connection, source)
             standby = _standby_below(self._workspace.ledger(connection), self.collection, self.old_tag)
         with self._reported("rollback", f"{self.new_tag} → {self.old_tag or 'nothing'}") as done:
-            seconds = self._locked(lambda connection: self._flip_back_on(connection, source, old, standby), source)
+            seconds = self._locked(lambda connection: self._flip_back_on(connection, source, old, standby))
             self._verify_live(source, self.old_tag)
             where = f"reads use {self.old_tag}" if self.old_tag else "no tag is live"
             done(f"{where}; the flip took {seconds * 1000:.1f} ms, no vector was touched")
@@ -260,7 +260,7 @@ class DatabaseMigration(Migration):
                     self._drop_never_live(connection, ledger, source)
                 self._event(ledger, "abandon", {"discarded": source is not None})
 
-            self._locked(change, source)
+            self._locked(change)
             done("its vectors are gone" if self._discard else "its vectors are kept")
 
     def _drop_never_live(self, connection: Connection, ledger: Ledger, source: Source) -> None:
@@ -300,7 +300,7 @@ class DatabaseMigration(Migration):
             self._event(ledger, "execute", {"step": self._step, "ordinal": ordinal, "sha256": sha256})
 
         try:
-            self._locked(change, None)
+            self._locked(change)
         except DatabaseError as error:
             raise DatabaseError(
                 f"Statement {ordinal} of {self._step}() in revision {self.revision} failed: {error.message}",
@@ -420,8 +420,8 @@ class DatabaseMigration(Migration):
         finally:
             embedder.close()
 
-    def _locked(self, change: Any, source: Source | None) -> Any:
-        return self._workspace.locked(change, source)
+    def _locked(self, change: Any) -> Any:
+        return self._workspace.locked(change)
 
     def _start(self, ledger: Ledger) -> None:
         declared = self._declared

@@ -48,7 +48,7 @@ class RecordingMigration(DatabaseMigration):
             f"-- cutover: vecmig upgrade runs this once coverage is {gate.coverage:g} and every other check holds"
         )
         self._write = self._comment
-        self._locked(lambda connection: self._flip_on(connection, source, {}), source)
+        self._locked(lambda connection: self._flip_on(connection, source, {}))
 
     def rollback(self) -> None:
         """Write the flip back, commented out, and so what the script has behind it."""
@@ -56,7 +56,7 @@ class RecordingMigration(DatabaseMigration):
         old = self._workspace.space(source, self.old_tag) if self.old_tag else None
         self._write("-- rollback: vecmig downgrade runs this; no vector is touched")
         self._write = self._comment
-        self._locked(lambda connection: self._flip_back_on(connection, source, old, None), source)
+        self._locked(lambda connection: self._flip_back_on(connection, source, old, None))
 
     def execute(self, statement: Any) -> None:
         """Write a team's own statement, unless it ran already. It is not sent to the database, whatever it looks like.
@@ -75,12 +75,12 @@ class RecordingMigration(DatabaseMigration):
                 data = {"step": self._step, "ordinal": self._statements, "sha256": sha256}
                 self._event(ledger, "execute", data)
 
-        self._locked(change, None)
+        self._locked(change)
 
     def _comment(self, text: str) -> None:
         self._write_plain("\n".join(f"-- {line}" for line in text.splitlines()))
 
-    def _locked(self, change: Callable[[Connection], Any], source: Source | None) -> Any:  # noqa: ARG002  # no lock is taken
+    def _locked(self, change: Callable[[Connection], Any]) -> Any:
         with self._workspace.database.session() as connection:
             return change(cast(Connection, Recorder(connection, self._write)))
 

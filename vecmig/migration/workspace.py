@@ -78,13 +78,11 @@ class Workspace:
         """Tell why work stands still."""
         self.listener(Waiting(reason.removesuffix("."), seconds))
 
-    def locked(self, change: Callable[[Connection], Any], source: Source | None) -> Any:
+    def locked(self, change: Callable[[Connection], Any]) -> Any:
         """Run ``change`` in one short transaction, and again while a lock that it needs is taken."""
-        relations = () if source is None else (source.relation, source.vectors, source.live)
         return with_lock_retries(
             self.database,
             change,
-            relations=relations,
             wait=self.lock_wait,
             on_wait=lambda blocker: self.wait(f"a lock is taken by {blocker}"),
         )
@@ -112,7 +110,7 @@ class Workspace:
                 publish(connection, source, self.space(source, route.live))
             ledger.record_event("follow", collection=source.collection.name)
 
-        self.locked(change, source)
+        self.locked(change)
 
     def space(self, source: Source, tag: str) -> Space:
         """Give the space of one tag."""

@@ -43,6 +43,8 @@ class Estimate:
     #: Rather above than below: three bytes are taken for one token.
     tokens: int
     cost_usd: float
+    #: Whether the recipe says what a token costs.
+    priced: bool
     #: Records per second: given, or measured by the last backfill of this tag; None where there is neither.
     rate: float | None
     vector_bytes: int
@@ -117,6 +119,7 @@ def _estimate(
         chunks=left,
         tokens=tokens,
         cost_usd=_cost(recipe, tokens),
+        priced=recipe.service.price_per_million_tokens > 0,
         rate=rate or project.workspace.ledger(connection).last_rate(script.collection, script.new_tag),
         vector_bytes=estimated_vector_bytes(space, total),
         index_bytes=estimated_bytes(space, total),

@@ -43,7 +43,7 @@ def backfill(
     if idle or not wanted:
         raise UsageError(
             f"No revision{' of ' if idle else ''}{', '.join(idle)} is in progress.",
-            hint="Begin one: vecmig upgrade head",
+            hint="Begin one: vecmig upgrade --until expand",
         )
     with runner_locks(project.database, list(wanted), what="backfill"):
         for row in wanted.values():

@@ -10,8 +10,8 @@ from vecmig.errors import DatabaseError
 from vecmig.store.catalog import Source
 from vecmig.store.connect import Connection
 from vecmig.store.statements import statement
-from vecmig.store.vectors import NORM_TOLERANCE, Space
-from vecmig.tags import Tag
+from vecmig.store.vectors import Space
+from vecmig.tags import NORM_TOLERANCE, Tag
 
 #: The constraint with which the database itself vouches for every vector of a partition.
 CONSTRAINT: Final = "vecmig_vector"

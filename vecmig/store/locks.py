@@ -55,7 +55,6 @@ def with_lock_retries(
     database: Database,
     change: Callable[[Connection], T],
     *,
-    relations: Sequence[sql.Identifier] = (),  # noqa: ARG001  # callers still pass it
     wait: float,
     on_wait: Callable[[str], None],
 ) -> T:
@@ -66,7 +65,6 @@ def with_lock_retries(
 
     Args:
         change: what to do, on a connection inside the transaction.
-        relations: not used; who is in the way is asked of the waiting session itself.
         wait: seconds after which to give up.
         on_wait: told who is in the way, each time.
     """

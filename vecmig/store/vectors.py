@@ -28,8 +28,6 @@ Key = tuple[str, ...]
 _MOST_EMPTIED: Final = 0.1
 #: Bytes of a row beside vector and tag, and of its entry in the primary key.
 _ROW_OVERHEAD: Final = 48
-#: How far a vector's length may be from 1 under norm-l2; halfvec keeps about three decimal digits.
-NORM_TOLERANCE: Final = 0.01
 #: Seconds for which a write is tried again while the application holds one of its rows.
 LOCK_PATIENCE: Final = 10.0
 
