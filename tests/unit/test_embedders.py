@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
@@ -165,6 +165,7 @@ def test_answers_of_the_wrong_shape(answer: Any, message: str, hint: str) -> Non
 floats = st.floats(width=32)
 
 
+@example(np.array([[3e-45, 1e-45], [3.4e38, 3.4e38], [1e-20, 1e-20], [0, 1e-45]], dtype=np.float32))
 @given(arrays.arrays(np.float32, st.tuples(st.integers(1, 5), st.just(2)), elements=floats))
 def test_every_row_is_a_unit_vector_or_a_problem(answer: NDArray[np.float32]) -> None:
     vectors = Fixed(answer).embed_documents(["x"] * len(answer))

@@ -293,8 +293,10 @@ def _normalised(recipe: Recipe, vectors: Vectors) -> Vectors:
     problems = list(_problems(vectors, norms))
     if recipe.normalise == "apply":
         odd = ~np.isfinite(norms) | (norms < _SMALLEST_NORM)
-        norms[odd] = np.linalg.norm(vectors[odd].astype(np.float64), axis=1)
-        norms[problems] = 1
+        odd[problems] = False
+        exact = vectors[odd].astype(np.float64)
+        vectors[odd] = exact / np.linalg.norm(exact, axis=1, keepdims=True)
+        norms[odd] = norms[problems] = 1
         vectors /= norms[:, None]
         return vectors
     norms[problems] = 1
