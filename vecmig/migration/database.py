@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 
 from vecmig.backfill import Result, backfill
@@ -16,7 +16,7 @@ from vecmig.config import Collection, index_problem
 from vecmig.embedders import Embedder
 from vecmig.errors import ConfigError, DatabaseError, GateRefused, ScriptError, VecmigError
 from vecmig.events import StepDone, StepStarted, Warned
-from vecmig.gate import Report, ask_canary, judge_again, measure
+from vecmig.gate import Report, judge_again
 from vecmig.migration.interface import Migration
 from vecmig.migration.workspace import Declaration, Workspace
 from vecmig.store import execute, layout, live
@@ -127,7 +127,10 @@ class DatabaseMigration(Migration):
         self._event(ledger, "expand", {"dims": recipe.dims, "fingerprint": recipe.fingerprint})
 
     def backfill(self) -> None:
-        with self._reported("backfill", self.new_tag) as done, self._embedder() as embedder:
+        with (
+            self._reported("backfill", self.new_tag) as done,
+            self._embedder() as embedder,
+        ):
             source = self._inspect()
             result = self._run_backfill(source, embedder)
             with self._workspace.database.transaction() as connection:
@@ -183,7 +186,10 @@ class DatabaseMigration(Migration):
         with self._workspace.database.session() as connection:
             waiting = outbox(connection, source, self._workspace.database.schema).records
         if source.tracked and waiting:
-            with self._reported("catch up", self.new_tag) as done, self._embedder() as embedder:
+            with (
+                self._reported("catch up", self.new_tag) as done,
+                self._embedder() as embedder,
+            ):
                 done(_backfill_summary(self._run_backfill(source, embedder)))
 
     def _cut_over_on(self, connection: Connection, source: Source, gate: Gate, report: Report) -> float:
@@ -383,13 +389,7 @@ class DatabaseMigration(Migration):
                 )
 
     def _judge(self, gate: Gate, source: Source) -> Report:
-        with self._workspace.database.session() as connection, self._embedder() as embedder:
-            canary = self._workspace.ledger(connection).tag(self.collection, self.new_tag).canary
-            similarity, error = (
-                ask_canary(embedder, canary) if canary else (None, "no canary was kept: vecmig backfill")
-            )
-            old = self._workspace.space(source, self.old_tag) if self.old_tag else None
-            report = measure(connection, gate, self._space(source), old, canary=similarity, canary_error=error)
+        report = self._workspace.judge(gate, source, self.new_tag, self.old_tag)
         if not report.passed:
             raise _refused(self.collection, report)
         return report
@@ -410,15 +410,8 @@ class DatabaseMigration(Migration):
             listener=self._workspace.listener,
         )
 
-    @contextmanager
-    def _embedder(self) -> Iterator[Embedder]:
-        with self._workspace.database.session() as connection:
-            recipe = self._workspace.recipe(self._workspace.ledger(connection), self.collection, self.new_tag)
-        embedder = self._workspace.embedder(self.new_tag, recipe)
-        try:
-            yield embedder
-        finally:
-            embedder.close()
+    def _embedder(self) -> AbstractContextManager[Embedder]:
+        return self._workspace.embedder(self.collection, self.new_tag)
 
     def _locked(self, change: Any) -> Any:
         return self._workspace.locked(change)

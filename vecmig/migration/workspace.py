@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from vecmig.config import Collections
 from vecmig.embedders import Embedder, Retry, open_embedder
 from vecmig.events import Listener, Waiting, ignore
-from vecmig.gate import new_canary, require_same_model
+from vecmig.gate import Report, ask_canary, measure, new_canary, require_same_model
 from vecmig.store.catalog import Source
 from vecmig.store.changes import install_tracking, tracking_works
 from vecmig.store.connect import Connection, Database
@@ -17,7 +18,7 @@ from vecmig.store.ledger import Actor, Ledger, check_recipe
 from vecmig.store.live import has_search, publish, reads_tag
 from vecmig.store.locks import with_lock_retries
 from vecmig.store.vectors import Space
-from vecmig.tags import Recipe
+from vecmig.tags import Gate, Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +71,46 @@ class Workspace:
         else:
             require_same_model(embedder, tag, canary)
 
-    def embedder(self, tag: str, recipe: Recipe) -> Embedder:
-        """Open the embedder of a tag, whose retries are told of."""
-        return open_embedder(tag, recipe, retry=Retry(notify=lambda error, again: self.wait(error.message, again)))
+    @contextmanager
+    def embedder(self, collection: str, tag: str) -> Iterator[Embedder]:
+        """Open the embedder of a recorded tag, whose retries are told of."""
+        with self.database.session() as connection:
+            recipe = self.recipe(self.ledger(connection), collection, tag)
+        retry = Retry(notify=lambda error, again: self.wait(error.message, again))
+        embedder = open_embedder(tag, recipe, retry=retry)
+        try:
+            yield embedder
+        finally:
+            embedder.close()
+
+    def judge(self, gate: Gate, source: Source, new: str, old: str | None, *, ask: bool = True) -> Report:
+        """Judge the gate between two tags of a collection; nothing is written.
+
+        Args:
+            gate: the thresholds.
+            source: the collection.
+            new: the tag that reads are to use.
+            old: the tag that they use now.
+            ask: whether to ask the embedder for the canary; otherwise that check is left open.
+        """
+        name = source.collection.name
+        with self.database.session() as connection:
+            ledger = self.ledger(connection)
+            canary = ledger.tag(name, new).canary
+            similarity: float | None = None
+            error = "" if canary else "no canary was kept yet: vecmig backfill"
+            if ask and canary:
+                with self.embedder(name, new) as embedder:
+                    similarity, error = ask_canary(embedder, canary)
+            return measure(
+                connection,
+                gate,
+                self.space(source, new),
+                self.space(source, old) if old else None,
+                canary=similarity,
+                canary_error=error,
+                followed=not ledger.differs(source),
+            )
 
     def wait(self, reason: str, seconds: float | None = None) -> None:
         """Tell why work stands still."""
@@ -96,7 +134,8 @@ class Workspace:
         with self.database.session() as connection:
             ledger = self.ledger(connection)
             changed = ledger.differs(source)
-            known = ledger.route(source.collection.name).version or ledger.route(source.collection.name).candidate
+            route = ledger.route(source.collection.name)
+            known = route.version or route.candidate
             if not known or not (changed or disagreements(connection, ledger, source)):
                 return
 

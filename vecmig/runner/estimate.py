@@ -14,9 +14,9 @@ from vecmig.script import Script
 from vecmig.store.catalog import Source, inspect_source
 from vecmig.store.connect import Connection
 from vecmig.store.index import estimated_bytes, wanted_memory_mb
-from vecmig.store.layout import is_attached
+from vecmig.store.layout import coverage_of
 from vecmig.store.locks import LOCK_TIMEOUT_MS
-from vecmig.store.vectors import Coverage, Space, count_records, estimated_vector_bytes, measure_coverage, sample_texts
+from vecmig.store.vectors import estimated_vector_bytes, sample_texts
 from vecmig.tags import Recipe
 
 #: Records whose texts are cut and counted; the rest is taken to be like them.
@@ -99,7 +99,7 @@ def _estimate(
     source = inspect_source(connection, project.collections.collection(script.collection))
     space = project.workspace.space(source, script.new_tag)
     recipe = project.collections.recipe(script.new_tag)
-    coverage = _coverage(connection, space)
+    coverage = coverage_of(connection, space)
     pending = coverage.stale + coverage.missing
     texts = sample_texts(connection, source, _SAMPLE)
     sample = _measure(texts, recipe)
@@ -128,13 +128,6 @@ def _estimate(
         way_back_cost_usd=_cost(old, round(_measure(texts, old).tokens * coverage.eligible)) if old else 0.0,
         locks=_locks(source),
     )
-
-
-def _coverage(connection: Connection, space: Space) -> Coverage:
-    if is_attached(connection, space):
-        return measure_coverage(connection, space)
-    records, eligible = count_records(connection, space.source)
-    return Coverage(records, eligible, 0, 0, 0, eligible)
 
 
 def _measure(texts: list[str], recipe: Recipe) -> _Sample:

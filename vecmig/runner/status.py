@@ -16,7 +16,7 @@ from vecmig.store.catalog import Source, inspect_source
 from vecmig.store.changes import Outbox, outbox
 from vecmig.store.connect import Connection
 from vecmig.store.index import IndexState, index_state
-from vecmig.store.layout import is_attached
+from vecmig.store.layout import coverage_of, is_attached
 from vecmig.store.ledger import Ledger, RevisionRow, Route, TagRow
 from vecmig.store.vectors import Coverage, Space, count_records, count_vectors, measure_coverage
 from vecmig.tags import Gate
@@ -170,8 +170,7 @@ def _disagreement(connection: Connection, ledger: Ledger, source: Source) -> Vec
 def _tag(project: Project, connection: Connection, source: Source, row: TagRow) -> TagStatus:
     space = project.workspace.space(source, row.tag)
     if not is_attached(connection, space):
-        records, eligible = count_records(connection, source)
-        return TagStatus(row.tag, "gone", row.dims, 0, 0, Coverage(records, eligible, 0, 0, 0, eligible), IndexState())
+        return TagStatus(row.tag, "gone", row.dims, 0, 0, coverage_of(connection, space), IndexState())
     vectors, with_vectors = count_vectors(connection, space)
     return TagStatus(
         tag=row.tag,

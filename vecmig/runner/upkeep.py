@@ -10,7 +10,7 @@ from vecmig.backfill import backfill as run_backfill
 from vecmig.config import Config
 from vecmig.errors import UsageError
 from vecmig.events import Listener, StepDone, StepStarted, ignore
-from vecmig.gate import Report, ask_canary, measure
+from vecmig.gate import Report
 from vecmig.migration.database import DatabaseMigration, Stopped
 from vecmig.runner.project import Project, declaration
 from vecmig.runner.walk import by_collection
@@ -136,30 +136,15 @@ def _judge(project: Project, name: str, row: RevisionRow, *, ask: bool) -> Repor
     workspace = project.workspace
     with workspace.database.session() as connection:
         source = inspect_source(connection, project.collections.collection(name))
-        space = workspace.space(source, row.new_tag)
-        require_partition(connection, space)
-        old = workspace.space(source, row.old_tag) if row.old_tag else None
-        canary = workspace.ledger(connection).tag(name, row.new_tag).canary
-        similarity: float | None = None
-        error = "" if canary else "no canary was kept yet: vecmig backfill"
-        if ask and canary:
-            embedder = workspace.embedder(
-                row.new_tag, workspace.recipe(workspace.ledger(connection), name, row.new_tag)
-            )
-            similarity, error = ask_canary(embedder, canary)
-            embedder.close()
-        gate = project.scripts[row.id].gate or Gate()
-        followed = not workspace.ledger(connection).differs(source)
-        return measure(connection, gate, space, old, canary=similarity, canary_error=error, followed=followed)
+        require_partition(connection, workspace.space(source, row.new_tag))
+    gate = project.scripts[row.id].gate or Gate()
+    return workspace.judge(gate, source, row.new_tag, row.old_tag, ask=ask)
 
 
 def _sync_tag(project: Project, name: str, tag: str, maintained: Sequence[str]) -> Result:
     workspace = project.workspace
     project.listener(StepStarted("sync", "", name, tag))
-    with workspace.database.session() as connection:
-        recipe = workspace.recipe(workspace.ledger(connection), name, tag)
-    embedder = workspace.embedder(tag, recipe)
-    try:
+    with workspace.embedder(name, tag) as embedder:
         with workspace.database.session() as connection:
             source = inspect_source(connection, project.collections.collection(name))
         workspace.follow(source)
@@ -171,8 +156,6 @@ def _sync_tag(project: Project, name: str, tag: str, maintained: Sequence[str]) 
         spaces = [workspace.space(source, other) for other in maintained]
         space = workspace.space(source, tag)
         result = run_backfill(workspace.database, space, embedder, maintained=spaces, listener=project.listener)
-    finally:
-        embedder.close()
     if state in ("live", "standby"):
         with workspace.database.session() as connection:
             vectors, _ = count_vectors(connection, space)

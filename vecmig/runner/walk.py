@@ -13,7 +13,7 @@ from vecmig.migration.database import UNTIL, DatabaseMigration, Stopped
 from vecmig.runner.plan import check_applied, check_upgrade, collections_of
 from vecmig.runner.project import Project, declaration
 from vecmig.script import Script, Step
-from vecmig.store.ledger import RevisionRow, check_recipe
+from vecmig.store.ledger import RevisionRow, check_recipes
 from vecmig.store.locks import runner_locks
 from vecmig.store.schema import ensure
 
@@ -114,9 +114,7 @@ def verify(config: Config) -> None:
 def _check_recipes(project: Project) -> None:
     """Refuse to go on when the recipe of any recorded tag was changed, whether the run would use it or not."""
     with project.database.session() as connection:
-        ledger = project.workspace.ledger(connection)
-        for tag, recipe in project.collections.recipes.items():
-            check_recipe(ledger, tag, recipe)
+        check_recipes(project.workspace.ledger(connection), project.collections.recipes)
 
 
 def _forward(project: Project, steps: tuple[Script, ...], until: str | None) -> tuple[Walked, ...]:

@@ -10,7 +10,7 @@ from vecmig.errors import DatabaseError
 from vecmig.store.catalog import Source
 from vecmig.store.connect import Connection
 from vecmig.store.statements import statement
-from vecmig.store.vectors import Space
+from vecmig.store.vectors import Coverage, Space, count_records, measure_coverage
 from vecmig.tags import NORM_TOLERANCE, Tag
 
 #: The constraint with which the database itself vouches for every vector of a partition.
@@ -146,6 +146,14 @@ def is_attached(connection: Connection, space: Space) -> bool:
     return bool(row and row[0])
 
 
+def coverage_of(connection: Connection, space: Space) -> Coverage:
+    """Measure a tag, or count its source where the tag has no partition and so nothing is covered."""
+    if is_attached(connection, space):
+        return measure_coverage(connection, space)
+    records, eligible = count_records(connection, space.source)
+    return Coverage(records, eligible, fresh=0, stale=0, rejected=0, unaccounted=eligible)
+
+
 def require_partition(connection: Connection, space: Space) -> None:
     """Refuse to go on without the partition of a tag."""
     if not is_attached(connection, space):
@@ -181,11 +189,7 @@ def _mirror_row_security(connection: Connection, source: Source) -> None:
     """Hide a vector from whoever may not see its record, where the source has row-level security."""
     if not source.row_security:
         return
-    vectors = sql.Identifier(f"{source.collection.name}_vectors")
-    match = sql.SQL(" AND ").join(
-        sql.SQL("s.{name} = {vectors}.{name}").format(name=sql.Identifier(column.name), vectors=vectors)
-        for column in source.key
-    )
+    match = source.match_source("s", f"{source.collection.name}_vectors")
     parts = {"vectors": source.vectors, "source": source.relation, "match_source": match}
     if not _has(connection, "vectors", "row_security", source.vectors):
         connection.execute(statement("vectors", "enable_row_security", **parts))

@@ -409,11 +409,17 @@ def _fixed(source: Source) -> dict[str, Any]:
 
 def check_recipe(ledger: Ledger, tag: str, recipe: Recipe) -> None:
     """Refuse a recipe that differs from the one recorded under the same tag."""
+    check_recipes(ledger, {tag: recipe})
+
+
+def check_recipes(ledger: Ledger, recipes: Mapping[str, Recipe]) -> None:
+    """Refuse recipes, by tag, of which one differs from that recorded under the same tag."""
     for recorded in ledger.all_tags():
-        if recorded.tag == tag and recorded.fingerprint != recipe.fingerprint:
+        recipe = recipes.get(recorded.tag)
+        if recipe is not None and recorded.fingerprint != recipe.fingerprint:
             differences = "; ".join(recipe.differences(recorded.recipe)) or "its fingerprint"
             raise RecipeError(
-                f"The recipe of {tag} changed since its vectors were made: {differences}.",
+                f"The recipe of {recorded.tag} changed since its vectors were made: {differences}.",
                 state="Nothing was changed.",
                 hint="A tag has one recipe for ever. Take the change back in collections.yaml, or make a new tag "
                 "(for example with a new version after the @) and: vecmig revision",

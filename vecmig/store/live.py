@@ -154,16 +154,13 @@ def _result_columns(source: Source) -> Iterator[sql.Composed]:
 
 
 def _parts(source: Source, space: Space | None) -> dict[str, sql.Composable]:
-    match = sql.SQL(" AND ").join(
-        sql.SQL("s.{name} = e.{name}").format(name=sql.Identifier(column.name)) for column in source.key
-    )
     return {
         "live": source.live,
         "vectors": source.vectors,
         "source": source.relation,
         "keys": source.key_list(),
         "condition": raw(source.collection.where) if source.collection.where else sql.SQL("true"),
-        "match": match,
+        "match": source.match_source("s", "e"),
         "tag": sql.Literal(_NO_TAG if space is None else space.tag),
         "name": sql.Literal(source.collection.name),
     }
