@@ -12,6 +12,7 @@ VecmigError                 1    failed
 ├── DatabaseUnreachable     6
 ├── DatabaseError           1    the database refused a statement
 ├── EmbedderError           7    the provider failed; a later run resumes
+│   ├── BudgetSpent              the next request would pass the budget
 │   ├── TransientEmbedderError   worth another try
 │   ├── TerminalEmbedderError    no try will help: key, quota, unknown model
 │   └── PoisonInputError         this batch holds an input the provider refuses
@@ -93,14 +94,34 @@ class EmbedderError(VecmigError):
     """The embedder failed; what was written stays, and the next run goes on from there."""
 
     exit_code = 7
+    #: Whether the provider surely charges nothing for the request: it was refused, or never sent.
+    unbilled: bool = False
+
+
+class BudgetSpent(EmbedderError):
+    """The next request would pass what this may cost."""
 
 
 class TransientEmbedderError(EmbedderError):
     """The provider is busy or unreachable for now: back off and try again."""
 
-    def __init__(self, message: str, *, retry_after: float | None = None, state: str = "", hint: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        attempts: int | None = None,
+        may_be_input: bool = False,
+        state: str = "",
+        hint: str = "",
+    ) -> None:
         super().__init__(message, state=state, hint=hint)
+        #: Seconds that the provider asks to wait.
         self.retry_after = retry_after
+        #: After so many failures in a row no further one will help; None where waiting always may.
+        self.attempts = attempts
+        #: Whether one of the texts may be the reason: some servers answer an input that they cannot take with a 500.
+        self.may_be_input = may_be_input
 
 
 class TerminalEmbedderError(EmbedderError):

@@ -10,6 +10,7 @@ import argparse
 import base64
 import hashlib
 import json
+import random
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +45,7 @@ STATUSES = {
 MODES = (
     *STATUSES,
     *("insufficient_quota", "html", "truncated", "disconnect", "no_data", "short", "reordered", "unnumbered"),
-    *("nan", "zero", "wrong_dims", "quarter", "garbage", "scaled", "hang", "poison"),
+    *("misnumbered", "nan", "zero", "wrong_dims", "quarter", "garbage", "scaled", "hang", "poison", "none"),
 )
 
 
@@ -56,10 +58,15 @@ class Fault:
     every: int = 1
     skip: int = 0
     times: int | None = None
+    #: Only this share of them, drawn at random from a seed.
+    share: float | None = None
     #: Value of the Retry-After header.
     retry_after: str | None = None
-    #: poison, nan and zero: only for inputs that contain it.
+    #: Headers of the answer; with mode none, of a good one.
+    headers: dict[str, str] = field(default_factory=dict)
+    #: poison, nan and zero, and any mode where ``marked``: only for inputs that contain it.
     marker: str = "POISON"
+    marked: bool = False
     #: hang: for so many seconds.
     seconds: float = 3600.0
     #: Message, code and parameter of an error answer, where not the usual ones.
@@ -68,13 +75,16 @@ class Fault:
     param: str | None = None
     seen: int = 0
     hit: int = 0
+    random: random.Random = field(default_factory=lambda: random.Random(20))
 
     def strikes(self, inputs: list[str]) -> bool:
         """Tell whether this request fails, and count it."""
-        if self.mode in ("poison", "nan", "zero") and not any(self.marker in text for text in inputs):
+        marked = self.marked or self.mode in ("poison", "nan", "zero")
+        if marked and not any(self.marker in text for text in inputs):
             return False
         self.seen += 1
         due = self.seen > self.skip and (self.seen - self.skip) % self.every == 0
+        due = due and (self.share is None or self.random.random() < self.share)
         if not due or (self.times is not None and self.hit >= self.times):
             return False
         self.hit += 1
@@ -89,6 +99,8 @@ class State:
     latency: float
     key: str | None
     max_batch: int
+    #: Characters that make one token.
+    token: int = 4
     faults: list[Fault] = field(default_factory=list)
     journal: list[dict[str, Any]] = field(default_factory=list)
     in_flight: int = 0
@@ -153,6 +165,7 @@ class Handler(BaseHTTPRequestHandler):
             "encoding_format": body.get("encoding_format"),
             "authorization": self.headers.get("Authorization"),
             "at": time.time(),
+            "tokens": 0,
             "status": None,
             "fault": None,
         }
@@ -184,7 +197,7 @@ class Handler(BaseHTTPRequestHandler):
             self._send(200, self._answer(body, inputs), entry)
 
     def _fail(self, fault: Fault, body: dict[str, Any], inputs: list[str], entry: dict[str, Any]) -> None:
-        headers = {} if fault.retry_after is None else {"Retry-After": fault.retry_after}
+        headers = fault.headers | ({} if fault.retry_after is None else {"Retry-After": fault.retry_after})
         if fault.mode in STATUSES:
             message = fault.message or f"Refused with {fault.mode}."
             self._refuse(fault.mode, message, entry, code=fault.code, param=fault.param, headers=headers)
@@ -196,6 +209,8 @@ class Handler(BaseHTTPRequestHandler):
         elif fault.mode == "hang":
             time.sleep(fault.seconds)
             self._send(200, self._answer(body, inputs), entry)
+        elif fault.mode == "none":
+            self._send(200, self._answer(body, inputs), entry, headers=headers)
         elif fault.mode == "html":
             self._raw(200, b"<!doctype html><html><body>Welcome</body></html>", "text/html", entry)
         else:
@@ -214,6 +229,8 @@ class Handler(BaseHTTPRequestHandler):
             self._send(200, answer | {"data": data[:-1]}, entry)
         elif fault.mode == "reordered":
             self._send(200, answer | {"data": data[::-1]}, entry)
+        elif fault.mode == "misnumbered":
+            self._send(200, answer | {"data": [row | {"index": row["index"] + 1} for row in data[::-1]]}, entry)
         elif fault.mode == "unnumbered":
             self._send(200, answer | {"data": [{"embedding": row["embedding"]} for row in data]}, entry)
         else:
@@ -230,7 +247,7 @@ class Handler(BaseHTTPRequestHandler):
             }
             for index, text in enumerate(inputs)
         ]
-        tokens = sum(len(text) // 4 + 1 for text in inputs)
+        tokens = sum(len(text) // self.state.token + 1 for text in inputs)
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         return {"object": "list", "model": body.get("model"), "data": data, "usage": usage}
 
@@ -248,8 +265,15 @@ class Handler(BaseHTTPRequestHandler):
         body = json.dumps({"error": error}).encode()
         self._raw(int(status), body, "application/json", entry, headers=headers)
 
-    def _send(self, status: int, body: Mapping[str, Any], entry: dict[str, Any] | None = None) -> None:
-        self._raw(status, json.dumps(body).encode(), "application/json", entry)
+    def _send(
+        self,
+        status: int,
+        body: Mapping[str, Any],
+        entry: dict[str, Any] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self._raw(status, json.dumps(body).encode(), "application/json", entry, headers=headers)
 
     def _raw(
         self,
@@ -263,6 +287,8 @@ class Handler(BaseHTTPRequestHandler):
     ) -> None:
         if entry is not None:
             entry["status"] = status
+            if status == 200:
+                entry["tokens"] = sum(len(text) // self.state.token + 1 for text in entry["inputs"])
         self.send_response(status)
         for name, value in ({"Content-Type": kind} | dict(headers or {})).items():
             self.send_header(name, value)
@@ -303,8 +329,10 @@ class Server(ThreadingHTTPServer):
 class Provider:
     """The server in a process of its own; use it with ``with``."""
 
-    def __init__(self, *, dims: int = 64, latency: float = 0.0, key: str | None = None, max_batch: int = 2048) -> None:
-        options = {"--dims": dims, "--latency": latency, "--max-batch": max_batch}
+    def __init__(
+        self, *, dims: int = 64, latency: float = 0.0, key: str | None = None, max_batch: int = 2048, token: int = 4
+    ) -> None:
+        options = {"--dims": dims, "--latency": latency, "--max-batch": max_batch, "--token": token}
         self._command = [sys.executable, str(Path(__file__)), "--guard"]
         self._command += [f"{name}={value}" for name, value in options.items()]
         self._command += [] if key is None else [f"--key={key}"]
@@ -318,8 +346,9 @@ class Provider:
         return f"{self.root}/v1"
 
     def start(self) -> Self:
-        """Start it and wait until it listens."""
-        self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        """Start it, after ``stop`` where it was before, and wait until it listens."""
+        command = self._command + ([f"--port={urlsplit(self.root).port}"] if self.root else [])
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         self.root = self._process.stdout.readline().strip().removesuffix("/v1")
         assert self.root, "the provider did not start"
@@ -364,6 +393,10 @@ class Provider:
         """Return every text that was embedded, so paid for; one that stands twice was paid for twice."""
         return [text for request in self.requests() if request["status"] == 200 for text in request["inputs"]]
 
+    def tokens(self) -> int:
+        """Return how many tokens it has charged for."""
+        return sum(request["tokens"] for request in self.requests())
+
     def forget(self) -> None:
         """Empty the journal."""
         self._call("DELETE", "/journal")
@@ -384,9 +417,10 @@ def main() -> None:
     parser.add_argument("--latency", type=float, default=0.0, help="seconds before each answer")
     parser.add_argument("--key", help="refuse every other key")
     parser.add_argument("--max-batch", type=int, default=2048)
+    parser.add_argument("--token", type=int, default=4, help="characters that make one token")
     parser.add_argument("--guard", action="store_true", help="end when stdin does, so with the parent")
     options = parser.parse_args()
-    Handler.state = State(options.dims, options.latency, options.key, options.max_batch)
+    Handler.state = State(options.dims, options.latency, options.key, options.max_batch, options.token)
     server = Server(("127.0.0.1", options.port), Handler)
     print(f"http://127.0.0.1:{server.server_port}/v1", flush=True)  # noqa: T201  # what the caller waits for
     if options.guard:

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from vecmig.backfill.embed import embed
 from vecmig.backfill.work import Job, batches, new_job
-from vecmig.embedders import BaseEmbedder, Kind, document_tokens, embed_all, estimated_tokens, pack
+from vecmig.embedders import BaseEmbedder, Kind, Reply, document_tokens, embed_all, estimated_tokens, pack
 from vecmig.store.vectors import PendingRecord
 from vecmig.tags import Recipe, Tag
 
@@ -28,9 +27,9 @@ class Counting(BaseEmbedder):
         super().__init__(str(TAG), Recipe.from_mapping(TAG, data | fields))
         self.calls: list[list[str]] = []
 
-    def _request(self, texts: list[str], kind: Kind) -> NDArray[Any]:
+    def _request(self, texts: list[str], kind: Kind) -> Reply:
         self.calls.append(texts)
-        return np.array([[len(text), 1] for text in texts], dtype=np.float32)
+        return Reply(np.array([[len(text), 1] for text in texts], dtype=np.float32))
 
 
 def _job(embedder: BaseEmbedder, *chunks: str) -> Job:

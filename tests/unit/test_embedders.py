@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from vecmig.embedders import BaseEmbedder, Kind, Retry, cut_to_limit, open_embedder, over_limit, row_problems
+from vecmig.embedders import BaseEmbedder, Kind, Reply, Retry, cut_to_limit, open_embedder, over_limit, row_problems
 from vecmig.errors import (
     PoisonInputError,
     RecipeError,
@@ -41,9 +41,9 @@ class Fixed(BaseEmbedder):
         self.answer = answer
         self.asked: list[tuple[list[str], Kind]] = []
 
-    def _request(self, texts: list[str], kind: Kind) -> NDArray[Any]:
+    def _request(self, texts: list[str], kind: Kind) -> Reply:
         self.asked.append((texts, kind))
-        return np.array(self.answer, dtype=np.float64)
+        return Reply(np.array(self.answer, dtype=np.float64))
 
     def count_tokens(self, text: str) -> int:
         return len(text)
@@ -196,7 +196,7 @@ class Failing(Fixed):
         self.retry = retry
         self.failures = [error] * times
 
-    def _request(self, texts: list[str], kind: Kind) -> NDArray[Any]:
+    def _request(self, texts: list[str], kind: Kind) -> Reply:
         if self.failures:
             self.asked.append((texts, kind))
             raise self.failures.pop()
@@ -231,6 +231,31 @@ def test_retry_after_is_a_lower_bound_and_a_long_one_ends_the_run() -> None:
     error = refusal(TransientEmbedderError, embedder.embed_documents, ["a"])
     assert error.message == "Busy. It failed once and asks to wait 3600 s."
     assert waits == [7.5]
+
+
+def test_a_backfill_waits_without_end_as_long_as_it_is_asked_to() -> None:
+    waits: list[float] = []
+    retry = Retry(attempts=None, most=60, sleep=waits.append)
+    assert Failing(500, TransientEmbedderError("Busy."), retry).embed_documents(["a"]).shape == (1, 2)
+    assert len(waits) == 500
+    assert max(waits) <= 60
+    assert sum(waits[100:]) / 400 > 20, "not a request a second at a server that is down"
+    waits.clear()
+    Failing(1, TransientEmbedderError("Busy.", retry_after=3600), retry).embed_documents(["a"])
+    assert waits == [3600]
+
+
+def test_failures_that_waiting_does_not_cure_are_counted_apart() -> None:
+    senseless = TransientEmbedderError("Senseless.", attempts=3, hint="Look")
+    busy = TransientEmbedderError("Busy.")
+    embedder = Failing(0, busy, Retry(attempts=None, sleep=lambda _: None))
+    # the last one comes first
+    embedder.failures = [senseless, senseless, *[busy] * 20, senseless, senseless, *[busy] * 10]
+    assert embedder.embed_documents(["a"]).shape == (1, 2)
+    embedder.failures = [senseless] * 9
+    error = refusal(TerminalEmbedderError, embedder.embed_documents, ["a"])
+    assert (error.message, error.hint) == ("Senseless.", "Look")
+    assert len(embedder.failures) == 6
 
 
 @pytest.mark.parametrize("kind", [TerminalEmbedderError, PoisonInputError])

@@ -15,7 +15,7 @@ import openai
 import pytest
 
 from support.provider import Provider, vector
-from vecmig.embedders import Embedder, Retry, cut_to_limit, open_embedder, over_limit, row_problems
+from vecmig.embedders import Embedder, Limiter, Retry, cut_to_limit, open_embedder, over_limit, row_problems
 from vecmig.embedders.openai_errors import classified, retry_after
 from vecmig.errors import (
     EmbedderError,
@@ -47,12 +47,26 @@ def provider(server: Provider) -> Provider:
     return server
 
 
+_OPENED: list[Embedder] = []
+
+
+@pytest.fixture(autouse=True)
+def _closing() -> Iterator[None]:
+    """Close what a test has opened: a socket that is left to the garbage collector is a warning somewhere else."""
+    yield
+    while _OPENED:
+        _OPENED.pop().close()
+
+
 def opened(
-    provider: Provider, tag: Tag = TAG, *, environ: dict[str, str] = ENVIRON, attempts: int = 2, **fields: Any
+    provider: Provider, tag: Tag = TAG, *, environ: dict[str, str] = ENVIRON, attempts: int | None = 2, **fields: Any
 ) -> Embedder:
     retry = fields.pop("retry", None) or Retry(attempts=attempts, sleep=lambda _: None)
+    limiter = fields.pop("limiter", None)
     data = {"provider": "openai", "dims": tag.dims, "base_url": provider.url} | fields
-    return open_embedder(str(tag), Recipe.from_mapping(tag, data), environ=environ, retry=retry)
+    recipe = Recipe.from_mapping(tag, data)
+    _OPENED.append(open_embedder(str(tag), recipe, environ=environ, retry=retry, limiter=limiter))
+    return _OPENED[-1]
 
 
 def failure(embedder: Embedder, *texts: str) -> EmbedderError:
@@ -106,7 +120,8 @@ def test_dimensions_are_sent_where_the_model_has_them(provider: Provider) -> Non
          "Check model, dims and base_url in the recipe"),
         ("no_data", {}, TerminalEmbedderError, "gave an answer without embeddings: the model is not an embedding model",
          "Check base_url and model in the recipe"),
-        ("short", {}, TerminalEmbedderError, "gave 1 embeddings for 2 texts, or did not number them from 0",
+        ("short", {}, TransientEmbedderError,
+         "gave 1 embeddings for 2 texts, or did not number them from 0. It failed 2 times in a row",
          "Lower max_batch in the recipe if the server takes fewer inputs"),
         ("garbage", {}, TerminalEmbedderError, "gave an embedding that is neither numbers nor base64",
          "Try encoding_format: float in the recipe"),
@@ -147,16 +162,30 @@ def test_the_order_of_an_answer(provider: Provider, mode: str, encoding: str) ->
     np.testing.assert_allclose(vectors, [vector(text, 64) for text in "abc"], atol=1e-7)
 
 
+@pytest.mark.parametrize(
+    "numbers", ["[1e400]", f"[{10**400}]", '["1.0"]', '[{"a": 1}]', "[[1.0]]", "1.0", "null", '"////"']
+)
+def test_embeddings_of_anything_but_numbers(numbers: str) -> None:
+    from vecmig.embedders.openai import _Answer
+
+    body = f'{{"data": [{{"index": 0, "embedding": {numbers}}}]}}'
+    answer = _Answer(Recipe("openai", "m", 1), "The server", "", body.encode())
+    if numbers in ("[1e400]", '["1.0"]'):
+        assert answer.vectors(1).shape == (1, 1), "the row is judged later"
+        return
+    with pytest.raises(TerminalEmbedderError):
+        answer.vectors(1)
+
+
 def test_numbers_that_stand_twice(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
     from vecmig.embedders.openai import _Answer
 
-    reader = _Answer(Recipe("openai", "m", 1), "The server", "")
     for numbers in ([0, 0], [1, 2], ["0", "1"], [None, None], [True, False], [-1, 0]):
         body = ", ".join(f'{{"index": {number!r}, "embedding": [1.0]}}' for number in numbers)
         text = f'{{"data": [{body}]}}'.replace("'", '"').replace("None", "null")
         text = text.replace("True", "true").replace("False", "false")
-        with pytest.raises(TerminalEmbedderError) as caught:
-            reader.vectors(text.encode(), 2)
+        with pytest.raises(TransientEmbedderError) as caught:
+            _Answer(Recipe("openai", "m", 1), "The server", "", text.encode()).vectors(2)
         assert caught.value.message == ("The server gave 2 embeddings for 2 texts, or did not number them from 0.")
 
 
@@ -174,9 +203,8 @@ def test_one_bad_row_spoils_no_other(provider: Provider, mode: str, problem: str
 def test_null_among_the_numbers_is_a_bad_row(provider: Provider) -> None:
     from vecmig.embedders.openai import _Answer
 
-    vectors = _Answer(Recipe("openai", "m", 2), "The server", "").vectors(
-        b'{"data": [{"index": 0, "embedding": [null, 1]}, {"index": 1, "embedding": [1, 0]}]}', 2
-    )
+    body = b'{"data": [{"index": 0, "embedding": [null, 1]}, {"index": 1, "embedding": [1, 0]}]}'
+    vectors = _Answer(Recipe("openai", "m", 2), "The server", "", body).vectors(2)
     assert row_problems(vectors) == {0: "the vector holds NaN or infinity"}
 
 
@@ -272,6 +300,157 @@ def test_a_server_that_is_not_there(provider: Provider) -> None:
     error = failure(embedder)
     assert type(error) is TransientEmbedderError
     assert error.message == f"The provider at {gone.url} cannot be reached: ConnectError. It failed 2 times in a row."
+
+
+# whose fault it is
+
+
+@pytest.mark.parametrize("mode", ["short", "misnumbered"])
+def test_an_answer_that_makes_no_sense_three_times_is_what_the_server_does(provider: Provider, mode: str) -> None:
+    embedder = opened(provider, attempts=None)
+    with provider.failing(mode):
+        error = failure(embedder)
+    assert type(error) is TerminalEmbedderError
+    assert error.message.endswith(" embeddings for 2 texts, or did not number them from 0.")
+    assert len(provider.requests()) == 3
+    with provider.failing(mode, times=2):
+        np.testing.assert_allclose(embedder.embed_documents(["a"]), [vector("a", 64)], atol=1e-7)
+
+
+def test_only_senseless_answers_in_a_row_are_counted(provider: Provider) -> None:
+    """After an hour of outage one web page, or one answer cut short, does not end the run."""
+    embedder = opened(provider, attempts=None)
+    provider.faults(
+        {"mode": "503", "times": 8},
+        {"mode": "html", "times": 1},
+        {"mode": "429", "times": 2},
+        {"mode": "short", "times": 2},
+    )
+    assert embedder.embed_documents(["a", "b"]).shape == (2, 64)
+    assert [request["fault"] for request in provider.requests()] == [
+        *["503"] * 8, "html", *["429"] * 2, *["short"] * 2, None
+    ]  # fmt: skip
+
+
+def test_an_input_that_the_server_answers_with_a_500_is_found(provider: Provider) -> None:
+    """Ollama does so for a text whose vector would be NaN. Another text tells that the server is well."""
+    embedder = opened(provider, attempts=None)
+    with provider.failing("500", marked=True):
+        error = failure(embedder, "POISON")
+        assert embedder.embed_documents(["a"]).shape == (1, 64)
+    assert type(error) is PoisonInputError
+    assert error.message == f"The provider at {provider.url} failed (HTTP 500): Refused with 500."
+    sent = ["".join(request["inputs"]) for request in provider.requests()]
+    assert sent == ["POISON"] * 4 + ["POISON", "vecmig"] * 5 + ["POISON", "a"]
+
+
+@pytest.mark.parametrize("times", range(1, 25))
+def test_an_outage_that_ends_at_any_moment_is_no_input_s_fault(provider: Provider, times: int) -> None:
+    embedder = opened(provider, attempts=None)
+    with provider.failing("500", times=times):
+        assert embedder.embed_documents(["a"]).shape == (1, 64)
+
+
+def test_a_server_that_fails_every_other_time_is_no_input_s_fault(provider: Provider) -> None:
+    embedder = opened(provider, attempts=None)
+    with provider.failing("503", share=0.6):
+        for number in range(150):
+            embedder.embed_documents([str(number)])
+    assert sorted(text for text in provider.paid() if text != "vecmig") == sorted(str(number) for number in range(150))
+
+
+def test_an_outage_of_any_length_is_waited_for(provider: Provider) -> None:
+    embedder = opened(provider, attempts=None)
+    with provider.failing("502", times=60):
+        assert embedder.embed_documents(["a"]).shape == (1, 64)
+
+
+# what it costs
+
+
+class Purse:
+    """Counts like a budget."""
+
+    def __init__(self) -> None:
+        self.reserved = 0
+
+    def reserve(self, tokens: int) -> None:
+        """Enter a request."""
+        self.reserved += tokens
+
+    def settle(self, reserved: int, taken: int) -> None:
+        """Correct it."""
+        self.reserved += taken - reserved
+
+
+TEXTS = ["some words", "and some more"]
+
+
+def test_what_is_entered_is_what_the_provider_counts(provider: Provider) -> None:
+    purse = Purse()
+    embedder = opened(provider, attempts=None, limiter=Limiter(4, spend=purse))
+    for mode in ("429", "500", "503"):
+        with provider.failing(mode, times=3):
+            embedder.embed_documents(TEXTS)
+    assert purse.reserved == provider.tokens() > 0
+
+
+@pytest.mark.parametrize("mode", ["400", "401", "404", "429", "503", "poison"])
+def test_a_refused_request_costs_nothing(provider: Provider, mode: str) -> None:
+    purse = Purse()
+    embedder = opened(provider, limiter=Limiter(4, spend=purse))
+    with provider.failing(mode, marker="words"):
+        failure(embedder, *TEXTS)
+    assert purse.reserved == provider.tokens()
+
+
+@pytest.mark.parametrize("mode", ["hang", "disconnect", "truncated", "short", "wrong_dims", "garbage"])
+def test_a_request_that_may_have_been_charged_for_counts(provider: Provider, mode: str) -> None:
+    purse = Purse()
+    embedder = opened(provider, limiter=Limiter(4, spend=purse), timeout=0.2)
+    with provider.failing(mode, seconds=1):
+        failure(embedder, *TEXTS)
+    assert purse.reserved >= provider.tokens()
+
+
+def test_an_hour_without_a_network_costs_nothing() -> None:
+    purse = Purse()
+    with Provider() as gone:
+        embedder = opened(gone, attempts=50, limiter=Limiter(4, spend=purse))
+    failure(embedder)
+    assert purse.reserved == 0
+
+
+@pytest.mark.parametrize(
+    "usage", ["{}", '{"total_tokens": 0}', '{"total_tokens": -3}', '{"total_tokens": 1e99}', "[1]"]
+)
+def test_a_server_that_does_not_count_tokens_is_not_free(usage: str) -> None:
+    from vecmig.embedders.openai import _Answer
+
+    body = f'{{"data": [{{"index": 0, "embedding": [1.0]}}], "usage": {usage}}}'
+    assert _Answer(Recipe("openai", "m", 1), "The server", "", body.encode()).tokens is None
+
+
+def test_the_headers_of_an_answer_hold_the_next_request_back(provider: Provider) -> None:
+    limiter = Limiter(4)
+    embedder = opened(provider, limiter=limiter)
+    left = {
+        "x-ratelimit-limit-requests": "1",
+        "x-ratelimit-remaining-requests": "0",
+        "x-ratelimit-reset-requests": "1h",
+    }
+    with provider.failing("none", headers=left):
+        embedder.embed_documents(["a"])
+    wait, reason = limiter._why_wait(limiter_batch(), 1)
+    assert wait > 0
+    assert reason == "the provider's rate limit is used up"
+
+
+def limiter_batch() -> Any:
+    """Give a batch that has no slot yet."""
+    from vecmig.embedders.limiter import _Batch
+
+    return _Batch()
 
 
 # keys and addresses
@@ -452,6 +631,7 @@ def test_reading_retry_after_as_a_date() -> None:
         ({"message": "Busy", "code": 400, "type": ["x"], "param": {}}, ": Busy"),
         ({"error": [[]]}, ""),
         ({"message": "x" * 1000}, ": " + "x" * 300),
+        ({"message": "half a \ud83d and\0 NUL"}, ": half a ? and NUL"),
     ],
 )
 def test_the_reason_is_found_in_the_body(body: object, reason: str) -> None:

@@ -9,24 +9,31 @@ from vecmig.embedders.base import (
     BaseEmbedder,
     Embedder,
     Kind,
+    Reply,
     Retry,
     cut_to_limit,
     estimated_tokens,
     over_limit,
     row_problems,
 )
-from vecmig.embedders.batches import document_tokens, embed_all, pack
+from vecmig.embedders.batches import document_tokens, embed_all, embed_questions, pack
+from vecmig.embedders.limiter import Abandoned, Limiter, Spend
 from vecmig.errors import RecipeError
 from vecmig.tags import PROVIDERS, Recipe
 
 __all__ = [
+    "Abandoned",
     "BaseEmbedder",
     "Embedder",
     "Kind",
+    "Limiter",
+    "Reply",
     "Retry",
+    "Spend",
     "cut_to_limit",
     "document_tokens",
     "embed_all",
+    "embed_questions",
     "estimated_tokens",
     "open_embedder",
     "over_limit",
@@ -36,7 +43,12 @@ __all__ = [
 
 
 def open_embedder(
-    tag: str, recipe: Recipe, *, environ: Mapping[str, str] = os.environ, retry: Retry | None = None
+    tag: str,
+    recipe: Recipe,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    retry: Retry | None = None,
+    limiter: Limiter | None = None,
 ) -> Embedder:
     """Open the embedder of a tag; its provider is imported only now.
 
@@ -45,6 +57,7 @@ def open_embedder(
         recipe: What makes its vectors.
         environ: Where keys, and variables in ``base_url``, are looked up.
         retry: How failures are tried again; else six attempts.
+        limiter: What lets requests through; else nothing holds them.
 
     Raises:
         RecipeError: the provider is not installed, or cannot do what the recipe says.
@@ -53,17 +66,17 @@ def open_embedder(
     if recipe.provider == "openai":
         from vecmig.embedders.openai import OpenAIEmbedder
 
-        return OpenAIEmbedder(tag, recipe, environ=environ, retry=retry)
+        return OpenAIEmbedder(tag, recipe, environ=environ, retry=retry, limiter=limiter)
     if recipe.provider == "wordllama":
         from vecmig.embedders.wordllama import WordllamaEmbedder
 
-        return WordllamaEmbedder(tag, recipe, retry=retry)
+        return WordllamaEmbedder(tag, recipe, retry=retry, limiter=limiter)
     if recipe.provider == "python":
         from vecmig.embedders.callable import CallableEmbedder
 
-        return CallableEmbedder(tag, recipe, retry=retry)
+        return CallableEmbedder(tag, recipe, retry=retry, limiter=limiter)
     if recipe.provider == "sentence-transformers":
         from vecmig.embedders.sentence_transformers import SentenceTransformersEmbedder
 
-        return SentenceTransformersEmbedder(tag, recipe, retry=retry)
+        return SentenceTransformersEmbedder(tag, recipe, retry=retry, limiter=limiter)
     raise RecipeError(f"{recipe.provider!r} is not a provider; there are {', '.join(PROVIDERS)}.")

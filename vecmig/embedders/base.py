@@ -6,14 +6,22 @@ import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol, cast
 
 import numpy as np
 import tenacity
 from numpy.typing import NDArray
 
-from vecmig.errors import PoisonInputError, RecipeError, TerminalEmbedderError, TransientEmbedderError, UsageError
+from vecmig.embedders.limiter import Limiter
+from vecmig.errors import (
+    EmbedderError,
+    PoisonInputError,
+    RecipeError,
+    TerminalEmbedderError,
+    TransientEmbedderError,
+    UsageError,
+)
 from vecmig.tags import NORM_TOLERANCE, Recipe
 
 Kind = Literal["document", "query"]
@@ -21,13 +29,32 @@ Vectors = NDArray[np.float32]
 
 #: Below this length float32 has lost digits of the squares.
 _SMALLEST_NORM: Final = 1e-15
+#: After so many failures in a row that may be a text's doing, another text tells whether they are: so many times in
+#: turn, because a provider that fails now and then, or is just coming back, would have every text rejected.
+_DOUBT_AFTER: Final = 5
+_TURNS: Final = 5
+_HARMLESS: Final = "vecmig"
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a provider answered."""
+
+    #: Of shape (n, dims), as it came.
+    vectors: NDArray[Any]
+    #: Tokens that the provider charges for; None where it does not say.
+    tokens: int | None = None
+    #: The answer's headers, which may tell how much of a rate limit is left.
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Embedder(Protocol):
     """Turns texts into the vectors of one tag."""
 
     recipe: Recipe
+    #: Lets the requests through.
+    limiter: Limiter
     #: Most texts, and most tokens, in one call; None for no limit.
     max_batch: int
     max_batch_tokens: int | None
@@ -51,11 +78,12 @@ class Embedder(Protocol):
 class Retry:
     """How a provider that is busy is tried again: waits of random length that grow, or what Retry-After asks for."""
 
-    attempts: int = 6
+    #: None for no end: a backfill can wait for a provider, a person at a prompt cannot.
+    attempts: int | None = 6
     #: Upper bound of the first wait, doubled each time, and of every wait; in seconds.
     first: float = 0.5
     most: float = 30.0
-    #: A longer Retry-After, in seconds, ends the run instead of holding it.
+    #: Where the attempts have an end, a longer Retry-After, in seconds, is one too.
     longest_retry_after: float = 120.0
     sleep: Callable[[float], None] = time.sleep
     #: Told of each failure that is tried again, and of the seconds until then.
@@ -66,7 +94,20 @@ class Retry:
 
         Raises:
             TransientEmbedderError: the last failure, with the number of attempts in its message.
+            TerminalEmbedderError: it failed so often in a row in a way that waiting does not cure.
         """
+        hopeless = 0
+
+        def attempt() -> Vectors:
+            nonlocal hopeless
+            try:
+                return work()
+            except TransientEmbedderError as error:
+                hopeless = 0 if error.attempts is None else hopeless + 1
+                if error.attempts is not None and hopeless >= error.attempts:
+                    raise TerminalEmbedderError(error.message, state=error.state, hint=error.hint) from error
+                raise
+
         attempts = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(TransientEmbedderError),
             wait=self._wait,
@@ -75,15 +116,17 @@ class Retry:
             before_sleep=self._before_sleep,
             retry_error_callback=_give_up,
         )
-        return attempts(work)
+        return attempts(attempt)
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
         random = tenacity.wait_random_exponential(multiplier=self.first, max=self.most)(state)
         return max(random, _failure(state).retry_after or 0.0)
 
     def _stop(self, state: tenacity.RetryCallState) -> bool:
-        too_long = (_failure(state).retry_after or 0.0) > self.longest_retry_after
-        return too_long or state.attempt_number >= self.attempts
+        error = _failure(state)
+        if self.attempts is None:
+            return False
+        return state.attempt_number >= self.attempts or (error.retry_after or 0.0) > self.longest_retry_after
 
     def _before_sleep(self, state: tenacity.RetryCallState) -> None:
         self.notify(_failure(state), state.upcoming_sleep)
@@ -112,16 +155,17 @@ class BaseEmbedder(ABC):
     #: The provider's own limit, which ``max_batch`` of the recipe replaces.
     default_max_batch: int = 256
 
-    def __init__(self, tag: str, recipe: Recipe, *, retry: Retry | None = None) -> None:
+    def __init__(self, tag: str, recipe: Recipe, *, retry: Retry | None = None, limiter: Limiter | None = None) -> None:
         self.tag = tag
         self.recipe = recipe
         self.retry = retry or Retry()
+        self.limiter = limiter or Limiter()
         self.max_batch = recipe.service.max_batch or self.default_max_batch
         self.max_batch_tokens = recipe.service.max_batch_tokens
         self.max_input_tokens: int | None = None
 
     @abstractmethod
-    def _request(self, texts: list[str], kind: Kind) -> NDArray[Any]:
+    def _request(self, texts: list[str], kind: Kind) -> Reply:
         """Embed texts that are ready to send: prompts applied, none blank."""
 
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
@@ -157,7 +201,45 @@ class BaseEmbedder(ABC):
             raise ValueError(f"{len(texts)} texts in one call; {self.tag} takes at most {self.max_batch}")
         if not texts:
             return np.empty((0, self.recipe.dims), dtype=np.float32)
-        return self.retry.run(lambda: verified(self.recipe, self._request(texts, kind), len(texts)))
+        failures = 0
+
+        def attempt() -> Vectors:
+            nonlocal failures
+            try:
+                return self._attempt(texts, kind)
+            except TransientEmbedderError as error:
+                failures = failures + 1 if error.may_be_input else 0
+                if not failures or failures % _DOUBT_AFTER:
+                    raise
+                return self._doubted(texts, kind, error)
+
+        return self.retry.run(attempt)
+
+    def _attempt(self, texts: list[str], kind: Kind) -> Vectors:
+        with self.limiter.request(lambda: sum(map(estimated_tokens, texts))) as ticket:
+            reply = self._request(texts, kind)
+            ticket.taken, ticket.headers = reply.tokens, reply.headers
+            return verified(self.recipe, reply.vectors, len(texts))
+
+    def _doubted(self, texts: list[str], kind: Kind, error: TransientEmbedderError) -> Vectors:
+        """Find out whether it is the texts: the provider takes another one and fails for these, again and again."""
+        for _ in range(_TURNS):
+            if not self._takes_another():
+                raise error
+            try:
+                return self._attempt(texts, kind)
+            except TransientEmbedderError as again:
+                if not again.may_be_input:
+                    raise
+        raise PoisonInputError(error.message) from error
+
+    def _takes_another(self) -> bool:
+        """Whether the provider is well: it takes a text that has nothing wrong with it."""
+        try:
+            self._attempt([_HARMLESS], "document")
+        except EmbedderError:
+            return False
+        return True
 
     def count_tokens(self, text: str) -> int:
         """Estimate the tokens of a text, rather above than below."""
@@ -174,7 +256,7 @@ def with_prompt(prompt: str, text: str) -> str:
 
 def estimated_tokens(text: str) -> int:
     """Estimate tokens at three bytes each: above the four of English prose, and about right for other scripts."""
-    return -(-len(text.encode("utf-8", "surrogatepass")) // 3)
+    return -(-(len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))) // 3)
 
 
 def over_limit(embedder: Embedder, text: str) -> int | None:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmig.embedders.base import BaseEmbedder, Kind, Retry
+from vecmig.embedders.base import BaseEmbedder, Kind, Reply, Retry
+from vecmig.embedders.limiter import Limiter
 from vecmig.errors import RecipeError, TerminalEmbedderError, VecmigError
 from vecmig.tags import Recipe
 
@@ -24,14 +25,14 @@ class CallableEmbedder(BaseEmbedder):
     have a text rejected; every other exception ends the run.
     """
 
-    def __init__(self, tag: str, recipe: Recipe, *, retry: Retry | None = None) -> None:
-        super().__init__(tag, recipe, retry=retry)
+    def __init__(self, tag: str, recipe: Recipe, *, retry: Retry | None = None, limiter: Limiter | None = None) -> None:
+        super().__init__(tag, recipe, retry=retry, limiter=limiter)
         assert recipe.callable is not None
         self._name = recipe.callable
         self._function = _find(recipe.callable)
         self._call = _convention(self._function)
 
-    def _request(self, texts: list[str], kind: Kind) -> NDArray[Any]:
+    def _request(self, texts: list[str], kind: Kind) -> Reply:
         try:
             answer = self._call(self._function, texts, kind)
         except VecmigError:
@@ -40,7 +41,7 @@ class CallableEmbedder(BaseEmbedder):
             raise TerminalEmbedderError(
                 f"The callable {self._name} raised {type(error).__name__}: {error}.", hint=f"Correct {self._name}"
             ) from error
-        return self._as_array(answer)
+        return Reply(self._as_array(answer))
 
     def _as_array(self, answer: object) -> NDArray[Any]:
         try:

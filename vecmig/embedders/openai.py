@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 from urllib.parse import urlsplit
 
 import numpy as np
 import openai
+import pybase64
 from numpy.typing import NDArray
 from semantic_text_splitter import TextSplitter
 
-from vecmig.embedders.base import BaseEmbedder, Kind, Retry, estimated_tokens, expanded, wrong_dims
+from vecmig.embedders.base import BaseEmbedder, Kind, Reply, Retry, Vectors, estimated_tokens, expanded, wrong_dims
+from vecmig.embedders.limiter import Limiter
 from vecmig.embedders.openai_errors import classified, without_key
 from vecmig.errors import PoisonInputError, RecipeError, TerminalEmbedderError, TransientEmbedderError
 from vecmig.tags import Recipe
@@ -26,6 +27,12 @@ MAX_BATCH: Final = 2048
 MAX_BATCH_TOKENS: Final = 300_000
 MAX_INPUT_TOKENS: Final = 8192
 _MODELS: Final = re.compile(r"text-embedding-(3-small|3-large|ada-002)")
+#: An answer that makes no sense may be a proxy's hiccup; the same again and again is what the server does.
+_MALFORMED_ATTEMPTS: Final = 3
+#: A web page is a proxy's while the server behind it restarts, or a wrong address for ever.
+_HTML_ATTEMPTS: Final = 6
+#: No request has as many tokens as this, whatever an answer says.
+_MOST_TOKENS: Final = 2**40
 #: Beyond this many times the limit, the beginning of a text tells whether the whole is over it.
 _TELLING: Final = 8
 
@@ -33,12 +40,20 @@ _TELLING: Final = 8
 class OpenAIEmbedder(BaseEmbedder):
     """One model on one server. The SDK's own retrying is off: ``Retry`` has it."""
 
-    def __init__(self, tag: str, recipe: Recipe, *, environ: Mapping[str, str], retry: Retry | None = None) -> None:
+    def __init__(
+        self,
+        tag: str,
+        recipe: Recipe,
+        *,
+        environ: Mapping[str, str],
+        retry: Retry | None = None,
+        limiter: Limiter | None = None,
+    ) -> None:
         url = _base_url(recipe, environ)
         self._at_openai = urlsplit(url).hostname == "api.openai.com"
         # Other servers take fewer inputs, and some of them refuse a batch instead of saying how many.
         self.default_max_batch = MAX_BATCH if self._at_openai else 128
-        super().__init__(tag, recipe, retry=retry)
+        super().__init__(tag, recipe, retry=retry, limiter=limiter)
         self._known_model = _MODELS.fullmatch(recipe.model) is not None
         if self._known_model:
             self.max_batch_tokens = self.max_batch_tokens or MAX_BATCH_TOKENS
@@ -65,21 +80,21 @@ class OpenAIEmbedder(BaseEmbedder):
             raise TerminalEmbedderError(f"The variable {name} holds characters that cannot be in a key.")
         return key
 
-    def _request(self, texts: list[str], kind: Kind) -> NDArray[Any]:  # noqa: ARG002  # the prompts tell them apart
+    def _attempt(self, texts: list[str], kind: Kind) -> Vectors:
         try:
-            answer = self._post(texts)
+            vectors = super()._attempt(texts, kind)
         except PoisonInputError as error:
             self._blame_input(error)
             raise
         self._accepted = True
-        return answer
+        return vectors
 
     def _blame_input(self, error: PoisonInputError) -> None:
         """Make sure that it is the input: a server that refuses everything must not cost a request for each record."""
         if self._accepted:
             return
         try:
-            self._post(["vecmig"])
+            super()._attempt(["vecmig"], "document")
         except PoisonInputError:
             raise TerminalEmbedderError(
                 error.message.replace("refuses an input", "refuses every input"),
@@ -87,15 +102,17 @@ class OpenAIEmbedder(BaseEmbedder):
             ) from error
         self._accepted = True
 
-    def _post(self, texts: list[str]) -> NDArray[Any]:
+    def _request(self, texts: list[str], kind: Kind) -> Reply:  # noqa: ARG002  # the prompts tell them apart
         dimensions = self.recipe.dims if self.recipe.model.startswith("text-embedding-3") else openai.omit
         try:
             # The raw answer: the SDK's model of it costs a Python object for each number.
             response = self._client.embeddings.with_raw_response.create(
-                input=texts,
+                input="",
                 model=self.recipe.model,
                 dimensions=dimensions,
                 encoding_format=self._format,
+                # As they are: the SDK would look at each text on its way, which costs more than sending them.
+                extra_body={"input": texts},
                 # A server without keys is sent none, rather than an invented one.
                 extra_headers=None if self._key else {"Authorization": openai.omit},
             )
@@ -103,7 +120,8 @@ class OpenAIEmbedder(BaseEmbedder):
             raise classified(
                 error, service=self._service, key=self._key, key_env=self.recipe.service.api_key_env
             ) from error
-        return _Answer(self.recipe, self._service, self._key).vectors(response.content, len(texts))
+        answer = _Answer(self.recipe, self._service, self._key, response.content)
+        return Reply(answer.vectors(len(texts)), answer.tokens, response.headers)
 
     def count_tokens(self, text: str) -> int:
         """Estimate the tokens of a text, but so that the estimate is over the input limit only if the text is."""
@@ -146,23 +164,32 @@ def _is_over(text: str, model: str, limit: int) -> bool:
     return len(splitter.chunks(text)) > 1
 
 
-def _is_place(index: object) -> bool:
-    return isinstance(index, int) and not isinstance(index, bool)
+def _is_whole(number: object) -> TypeGuard[int]:
+    return isinstance(number, int) and not isinstance(number, bool) and number >= 0
 
 
 class _Answer:
     """Reads the body of an answer and believes none of it."""
 
-    def __init__(self, recipe: Recipe, service: str, key: str) -> None:
+    def __init__(self, recipe: Recipe, service: str, key: str, body: bytes) -> None:
         self._recipe = recipe
         self._service = service
         self._key = key
+        self._answer = self._json(body)
 
-    def vectors(self, body: bytes, count: int) -> NDArray[Any]:
-        rows = self._rows(self._json(body), count)
+    @property
+    def tokens(self) -> int | None:
+        """The tokens that the server charges for, where it says so."""
+        usage = self._answer.get("usage") if isinstance(self._answer, Mapping) else None
+        total = usage.get("total_tokens") if isinstance(usage, Mapping) else None
+        # servers that do not count say 0
+        return total if _is_whole(total) and 0 < total < _MOST_TOKENS else None
+
+    def vectors(self, count: int) -> NDArray[Any]:
+        rows = self._rows(count)
         try:
             vectors = [self._vector(row["embedding"]) for row in rows]
-        except (KeyError, TypeError, ValueError, binascii.Error) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, binascii.Error) as error:
             raise TerminalEmbedderError(
                 f"{self._service} gave an embedding that is neither numbers nor base64.",
                 hint="Try encoding_format: float in the recipe",
@@ -177,10 +204,13 @@ class _Answer:
             html = body.lstrip()[:1] == b"<"
             what = "answered with a web page instead of JSON" if html else "answered with JSON that breaks off"
             raise TransientEmbedderError(
-                f"{self._service} {what}.", hint="Check base_url: many servers want /v1 at its end" if html else ""
+                f"{self._service} {what}.",
+                attempts=_HTML_ATTEMPTS if html else None,
+                hint="Check base_url: many servers want /v1 at its end" if html else "",
             ) from error
 
-    def _rows(self, answer: Any, count: int) -> list[Mapping[str, Any]]:
+    def _rows(self, count: int) -> list[Mapping[str, Any]]:
+        answer = self._answer
         rows = answer.get("data") if isinstance(answer, Mapping) else None
         if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
             raise TerminalEmbedderError(
@@ -188,11 +218,12 @@ class _Answer:
                 hint="Check base_url and model in the recipe",
             )
         by_place = {
-            row.get("index", place): row for place, row in enumerate(rows) if _is_place(row.get("index", place))
+            row.get("index", place): row for place, row in enumerate(rows) if _is_whole(row.get("index", place))
         }
         if len(rows) != count or by_place.keys() != set(range(count)):
-            raise TerminalEmbedderError(
+            raise TransientEmbedderError(
                 f"{self._service} gave {len(rows)} embeddings for {count} texts, or did not number them from 0.",
+                attempts=_MALFORMED_ATTEMPTS,
                 hint="Lower max_batch in the recipe if the server takes fewer inputs",
             )
         return [by_place[place] for place in range(count)]
@@ -204,7 +235,7 @@ class _Answer:
 
     def _vector(self, embedding: Any) -> NDArray[Any]:
         if isinstance(embedding, str):
-            return np.frombuffer(base64.b64decode(embedding, validate=True), dtype="<f4")
+            return np.frombuffer(pybase64.b64decode(embedding, validate=True), dtype="<f4")
         vector = np.array(embedding, dtype=np.float64)
         if vector.ndim != 1:
             raise ValueError(vector.shape)

@@ -16,6 +16,8 @@ from vecmig.errors import EmbedderError, PoisonInputError, TerminalEmbedderError
 _NO_MONEY: Final = frozenset(
     {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "access_terminated"}
 )
+#: Classes of httpx2's errors (the SDK's own choice of a library) before a request has left.
+_UNSENT: Final = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol"})
 _BUSY: Final = frozenset({408, 409, 425, 429})
 _REFUSED_INPUT: Final = frozenset({400, 413, 422})
 #: Parameters that are the recipe's doing, and codes that blame it; an input is not at fault.
@@ -35,13 +37,26 @@ def classified(error: openai.OpenAIError, *, service: str, key: str, key_env: st
         key_env: The variable that holds it.
     """
     if isinstance(error, openai.APITimeoutError):
-        return TransientEmbedderError(f"{service} did not answer in time.", hint="Raise timeout: in the recipe")
+        return _unsent_or(
+            error, TransientEmbedderError(f"{service} did not answer in time.", hint="Raise timeout: in the recipe")
+        )
     if isinstance(error, openai.APIStatusError):
-        return _Status(error, service, key, key_env).classified()
+        found = _Status(error, service, key, key_env).classified()
+        found.unbilled = True
+        return found
     if isinstance(error, openai.APIConnectionError):
         cause = type(error.__cause__ or error).__name__
-        return TransientEmbedderError(f"{service} cannot be reached: {cause}.", hint="Check base_url and the network")
+        return _unsent_or(
+            error,
+            TransientEmbedderError(f"{service} cannot be reached: {cause}.", hint="Check base_url and the network"),
+        )
     return TerminalEmbedderError(f"{service}: {type(error).__name__}: {without_key(str(error), key)}")
+
+
+def _unsent_or(error: openai.APIConnectionError, found: EmbedderError) -> EmbedderError:
+    """Note whether the request was surely never sent; otherwise the provider may charge for it."""
+    found.unbilled = type(error.__cause__).__name__ in _UNSENT
+    return found
 
 
 def without_key(text: str, key: str) -> str:
@@ -68,7 +83,11 @@ class _Status:
             )
         if status in _BUSY or status >= 500:
             what = "failed" if status >= 500 else "is busy"
-            return TransientEmbedderError(self._says(what), retry_after=retry_after(self._error.response.headers))
+            return TransientEmbedderError(
+                self._says(what),
+                retry_after=retry_after(self._error.response.headers),
+                may_be_input=status >= 500,
+            )
         if status in _REFUSED_INPUT and not self._blames_recipe():
             return PoisonInputError(self._says("refuses an input"))
         return TerminalEmbedderError(self._says(self._refusal(status)), hint=self._hint(status))
@@ -106,6 +125,8 @@ def _reason(body: Any) -> str:
         else:
             body = next((body[name] for name in ("message", "error", "detail", "msg") if body.get(name)), "")
     text = " ".join(body.split()) if isinstance(body, str) else ""
+    # Half a character, where a server has cut what it quotes, and NUL cannot be stored.
+    text = text.encode("utf-8", "replace").decode().replace("\0", "")
     # A proxy's page of HTML explains nothing.
     return "" if text.startswith("<") else text[:_LONGEST_REASON]
 

@@ -6,9 +6,9 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from vecmig.embedders.base import BaseEmbedder, Kind, Retry
+from vecmig.embedders.base import BaseEmbedder, Kind, Reply, Retry
+from vecmig.embedders.limiter import Limiter
 from vecmig.errors import RecipeError, TerminalEmbedderError
 from vecmig.tags import Recipe
 
@@ -16,14 +16,14 @@ from vecmig.tags import Recipe
 class SentenceTransformersEmbedder(BaseEmbedder):
     """Runs the model; the recipe's prompts are applied here, not by the model's own configuration."""
 
-    def __init__(self, tag: str, recipe: Recipe, *, retry: Retry | None = None) -> None:
-        super().__init__(tag, recipe, retry=retry)
+    def __init__(self, tag: str, recipe: Recipe, *, retry: Retry | None = None, limiter: Limiter | None = None) -> None:
+        super().__init__(tag, recipe, retry=retry, limiter=limiter)
         self._model = _load(recipe.model)
         # A fast tokenizer raises "Already borrowed" when two threads use it with different settings.
         self._lock = Lock()
         self.max_input_tokens = getattr(self._model, "max_seq_length", None)
 
-    def _request(self, texts: list[str], kind: Kind) -> NDArray[Any]:  # noqa: ARG002  # the prompts tell them apart
+    def _request(self, texts: list[str], kind: Kind) -> Reply:  # noqa: ARG002  # the prompts tell them apart
         try:
             # prompt="" keeps the model from adding one of its own.
             with self._lock:
@@ -32,7 +32,7 @@ class SentenceTransformersEmbedder(BaseEmbedder):
             raise TerminalEmbedderError(
                 f"The model {self.recipe.model} raised {type(error).__name__}: {error}."
             ) from error
-        return np.asarray(answer)
+        return Reply(np.asarray(answer))
 
     def count_tokens(self, text: str) -> int:
         """Count the tokens of a text, those that the model adds around it included."""

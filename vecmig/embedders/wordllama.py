@@ -11,7 +11,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmig.embedders.base import BaseEmbedder, Kind, Retry
+from vecmig.embedders.base import BaseEmbedder, Kind, Reply, Retry
+from vecmig.embedders.limiter import Limiter
 from vecmig.errors import RecipeError
 from vecmig.tags import Recipe
 
@@ -27,8 +28,8 @@ class WordllamaEmbedder(BaseEmbedder):
 
     default_max_batch = 1024
 
-    def __init__(self, tag: str, recipe: Recipe, *, retry: Retry | None = None) -> None:
-        super().__init__(tag, recipe, retry=retry)
+    def __init__(self, tag: str, recipe: Recipe, *, retry: Retry | None = None, limiter: Limiter | None = None) -> None:
+        super().__init__(tag, recipe, retry=retry, limiter=limiter)
         if recipe.model not in MODELS:
             raise RecipeError(f"The provider wordllama has no model {recipe.model!r}; it has wordllama.")
         if recipe.dims not in DIMS:
@@ -40,9 +41,9 @@ class WordllamaEmbedder(BaseEmbedder):
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
 
-    def _request(self, texts: list[str], kind: Kind) -> NDArray[np.float32]:  # noqa: ARG002  # both alike here
+    def _request(self, texts: list[str], kind: Kind) -> Reply:  # noqa: ARG002  # both alike here
         encoded = self._tokenizer.encode_batch(texts, add_special_tokens=False)
-        return np.array([self._mean(np.array(one.ids, dtype=np.intp)) for one in encoded], dtype=np.float32)
+        return Reply(np.array([self._mean(np.array(one.ids, dtype=np.intp)) for one in encoded], dtype=np.float32))
 
     def _mean(self, ids: NDArray[np.intp]) -> NDArray[np.float32]:
         # The tokenizer knows a few tokens that the weights do not; wordllama too reads them as the last one.

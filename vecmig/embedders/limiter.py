@@ -1,0 +1,397 @@
+"""Say when the next request to a provider may go, and learn from its answers how many at once it bears."""
+
+from __future__ import annotations
+
+import math
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from vecmig.errors import EmbedderError, TransientEmbedderError
+
+#: Seconds that the headers of one answer may keep requests back.
+_LONGEST_HOLD: Final = 60.0
+#: Seconds between two looks at what a thread waits for, in case nobody wakes it.
+_LOOK: Final = 1.0
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
+_NUMBER: Final = re.compile(r"\d+(\.\d+)?")
+_UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+
+
+class Abandoned(Exception):
+    """The run is being ended: whoever waits for its turn gets none."""
+
+
+class Spend(Protocol):
+    """Keeps count of what requests cost."""
+
+    def reserve(self, tokens: int) -> None:
+        """Enter a request before it is sent; raises EmbedderError where it would pass the budget."""
+
+    def settle(self, reserved: int, taken: int) -> None:
+        """Correct it by what the answer says."""
+
+
+@dataclass(slots=True)
+class _Sent:
+    """What was sent at a moment; ``amount`` is corrected as long as it counts."""
+
+    at: float
+    amount: int
+    counts: bool = True
+
+
+@dataclass(slots=True)
+class Ticket:
+    """One request that was let through; whoever sends it writes down what the answer tells."""
+
+    #: What was let through, the estimate that it is made of, and where it counts.
+    tokens: int
+    estimate: int
+    sent: _Sent
+    #: Tokens that the provider counted; None where it does not say.
+    taken: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """The slot of one thread: it is kept from the first answer until what was paid for is written."""
+
+    holds: bool = False
+    paid: bool = False
+
+
+class Limiter:
+    """Lets requests through: so many in flight, so many and so many tokens a minute, none while something holds them.
+
+    The number in flight follows what the provider bears, as DCTCP's window does (RFC 8257): after each round of
+    answers it grows by one, and shrinks by half the share of them that were refused. So a provider that is
+    overloaded is relieved at once, and one that refuses a fifth of all requests for reasons of its own is not starved.
+    A request that is refused waits by itself; it holds up no other.
+
+    Any thread may call any method.
+    """
+
+    def __init__(
+        self,
+        concurrency: int | None = None,
+        *,
+        requests_per_minute: int | None = None,
+        tokens_per_minute: int | None = None,
+        spend: Spend | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._changed = threading.Condition()
+        self._mine = threading.local()
+        self._clock = clock
+        self._spend = spend
+        self._requests = _Minute(requests_per_minute)
+        self._tokens = _Minute(tokens_per_minute)
+        self._most: float = concurrency or math.inf
+        self._window: float = self._most
+        self._taken = 0
+        self._answers = self._refusals = 0
+        self._not_before = 0.0
+        self._max_rate: float | None = None
+        self._paced_until = 0.0
+        self._holds: dict[str, str] = {}
+        self._kept_back: str | None = None
+        self._trouble: str | None = None
+        self._asleep = 0
+        #: The most tokens that the provider counted for each that was estimated.
+        self._scale = 1.0
+        self._closed = False
+
+    # What the run wants ------------------------------------------------------------------------------------------
+
+    @property
+    def concurrency(self) -> int:
+        """Requests that may be in flight now; 0 where nothing limits them."""
+        return 0 if math.isinf(self._window) else max(1, int(self._window))
+
+    @property
+    def most(self) -> int:
+        """The most requests in flight that were asked for; 0 where nothing limits them."""
+        return 0 if math.isinf(self._most) else int(self._most)
+
+    @property
+    def tokens_per_minute(self) -> int | None:
+        """The most tokens a minute; a request must not have more."""
+        return self._tokens.limit
+
+    @property
+    def reason(self) -> str | None:
+        """Why requests are kept back, other than that enough are in flight; None where they are not."""
+        with self._changed:
+            return next(iter(self._holds.values()), self._kept_back)
+
+    @property
+    def trouble(self) -> str | None:
+        """How the last request failed, if none was answered since."""
+        return self._trouble
+
+    @property
+    def asleep(self) -> int:
+        """How many threads ``sleep``, most of them until the next try of what was refused."""
+        return self._asleep
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing is let through any more."""
+        return self._closed
+
+    def tune(self, concurrency: int, max_rate: float | None = None) -> None:
+        """Set the most requests in flight, and the most records a second that ``pace`` lets through."""
+        with self._changed:
+            if concurrency != self._most:
+                unhindered = self._window >= self._most
+                self._window = concurrency if unhindered else min(self._window, concurrency)
+                self._most = concurrency
+            if max_rate != self._max_rate:
+                self._max_rate, self._paced_until = max_rate, 0.0
+            self._changed.notify_all()
+
+    def hold(self, name: str, reason: str | None) -> None:
+        """Keep all requests back for a reason; None lets them go on, as far as ``name`` is concerned."""
+        with self._changed:
+            if reason is None:
+                self._holds.pop(name, None)
+            else:
+                self._holds[name] = reason
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Let nothing through any more; what is in flight, or was paid for in part, comes to its end."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def pace(self, records: int) -> None:
+        """Wait until so many more records do not pass the most records a second."""
+        with self._changed:
+            while self._max_rate is not None and (wait := self._paced_until - self._clock()) > 0:
+                self._wait(wait, None)
+            if self._max_rate is not None:
+                self._paced_until = self._clock() + records / self._max_rate
+
+    def second(self, most: int) -> int:
+        """Give how many of ``most`` records may go in one second; at least one."""
+        rate = self._max_rate
+        return most if rate is None else max(1, min(most, int(rate)))
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, unless the run is ended.
+
+        Raises:
+            Abandoned: it is.
+        """
+        until = self._clock() + seconds
+        with self._changed:
+            self._asleep += 1
+            try:
+                while (wait := until - self._clock()) > 0:
+                    self._wait(wait, None)
+            finally:
+                self._asleep -= 1
+
+    # What requests do --------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Keep this thread's slot from its first answer to the end of the block, in which that answer is written.
+
+        So what was paid for and is not yet written is never more than the requests that may be in flight.
+        """
+        self._mine.batch = batch = _Batch()
+        try:
+            yield
+        finally:
+            self._mine.batch = None
+            if batch.holds:
+                self._give_back()
+
+    @contextmanager
+    def request(self, tokens: Callable[[], int]) -> Iterator[Ticket]:
+        """Wait for the turn of one request; the block sends it.
+
+        Args:
+            tokens: estimates them; called only where a limit or a budget needs to know.
+
+        Raises:
+            Abandoned: the run is ended.
+            EmbedderError: the budget would be passed.
+        """
+        estimate = tokens() if self._spend is not None or self._tokens.limit is not None else 0
+        counted = math.ceil(estimate * self._scale)
+        batch: _Batch = getattr(self._mine, "batch", None) or _Batch()
+        inside = getattr(self._mine, "batch", None) is not None
+        ticket = Ticket(counted, estimate, self._enter(batch, counted))
+        try:
+            if self._spend is not None:
+                self._spend.reserve(counted)
+            yield ticket
+        except BaseException as error:
+            self._failed(batch, ticket, error)
+            raise
+        self._answered(batch, ticket, inside=inside)
+
+    def _enter(self, batch: _Batch, tokens: int) -> _Sent:
+        with self._changed:
+            while True:
+                if self._closed and not batch.paid:
+                    raise Abandoned
+                wait, reason = self._why_wait(batch, tokens)
+                if wait <= 0:
+                    break
+                self._wait(wait, reason)
+            self._kept_back = None
+            if not batch.holds:
+                batch.holds = True
+                self._taken += 1
+            self._requests.add(1, self._clock())
+            return self._tokens.add(tokens, self._clock())
+
+    def _why_wait(self, batch: _Batch, tokens: int) -> tuple[float, str | None]:
+        """Give the seconds until the next look, 0 to go on, and why requests are kept back."""
+        now = self._clock()
+        if self._holds:
+            return _LOOK, None
+        if not batch.holds and self._taken >= max(1, int(min(self._window, self._taken + 1))):
+            return _LOOK, None
+        if self._not_before > now:
+            return self._not_before - now, "the provider's rate limit is used up"
+        if (wait := self._requests.wait(1, now)) > 0:
+            return wait, f"at most {self._requests.limit} requests a minute"
+        if (wait := self._tokens.wait(tokens, now)) > 0:
+            return wait, f"at most {self._tokens.limit} tokens a minute"
+        return 0.0, None
+
+    def _wait(self, seconds: float, reason: str | None) -> None:
+        if self._closed:
+            raise Abandoned
+        self._kept_back = reason or self._kept_back
+        self._changed.wait(min(seconds, _LOOK))
+        if self._closed:
+            raise Abandoned
+
+    def _failed(self, batch: _Batch, ticket: Ticket, error: BaseException) -> None:
+        """A request came to nothing; its slot is free unless its batch was already paid for in part."""
+        if self._spend is not None and isinstance(error, EmbedderError) and error.unbilled:
+            self._spend.settle(ticket.tokens, 0)
+        with self._changed:
+            if isinstance(error, TransientEmbedderError):
+                self._trouble = error.message.removesuffix(".")
+                self._learn(refused=True)
+            if batch.holds and not batch.paid:
+                batch.holds = False
+                self._taken -= 1
+            self._changed.notify_all()
+
+    def _answered(self, batch: _Batch, ticket: Ticket, *, inside: bool) -> None:
+        if self._spend is not None and ticket.taken is not None:
+            self._spend.settle(ticket.tokens, ticket.taken)
+        with self._changed:
+            self._trouble = None
+            self._learn(refused=False)
+            if ticket.taken is not None and ticket.estimate:
+                self._scale = max(self._scale, ticket.taken / ticket.estimate)
+                self._tokens.correct(ticket.sent, ticket.taken)
+                self._changed.notify_all()
+            # the next request will be about as large as this one
+            wait = min(wait_by_headers(ticket.headers, ticket.taken or ticket.tokens), _LONGEST_HOLD)
+            if wait > 0:
+                self._not_before = max(self._not_before, self._clock() + wait)
+            batch.paid = True
+        if not inside:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        with self._changed:
+            self._taken -= 1
+            self._changed.notify_all()
+
+    def _learn(self, *, refused: bool) -> None:
+        if math.isinf(self._most):
+            return
+        self._answers += 1
+        self._refusals += refused
+        if self._answers < int(self._window):
+            return
+        share = self._refusals / self._answers
+        grown = 0.0 if share == 1 else 1.0
+        self._window = min(max(self._window * (1 - share / 2) + grown, 1.0), self._most)
+        self._answers = self._refusals = 0
+
+
+class _Minute:
+    """At most so much within any minute."""
+
+    def __init__(self, limit: int | None) -> None:
+        self.limit = limit
+        self._sent: deque[_Sent] = deque()
+        self._sum = 0
+
+    def add(self, amount: int, now: float) -> _Sent:
+        sent = _Sent(now, amount, counts=self.limit is not None)
+        if sent.counts:
+            self._sent.append(sent)
+            self._sum += amount
+        return sent
+
+    def correct(self, sent: _Sent, amount: int) -> None:
+        if sent.counts:
+            self._sum += amount - sent.amount
+            sent.amount = amount
+
+    def wait(self, amount: int, now: float) -> float:
+        """Give the seconds until ``amount`` more fits; one that is above the limit by itself goes alone."""
+        if self.limit is None:
+            return 0.0
+        while self._sent and self._sent[0].at <= now - 60:
+            gone = self._sent.popleft()
+            gone.counts = False
+            self._sum -= gone.amount
+        left, room = self._sum, self.limit - min(amount, self.limit)
+        for sent in self._sent:
+            if left <= room:
+                break
+            left -= sent.amount
+            if left <= room:
+                return sent.at + 60 - now
+        return 0.0
+
+
+def wait_by_headers(headers: Mapping[str, str], tokens: int) -> float:
+    """Give the seconds until a request like this one fits again, by OpenAI's ``x-ratelimit-…`` headers.
+
+    ``reset`` tells when a limit is whole again, and it fills evenly until then.
+
+    Source: https://platform.openai.com/docs/guides/rate-limits, "Rate limits in headers".
+    """
+    return max(_refill(headers, "requests", 1), _refill(headers, "tokens", max(tokens, 1)))
+
+
+def _refill(headers: Mapping[str, str], what: str, needed: int) -> float:
+    limit, left = (_whole(headers.get(f"x-ratelimit-{name}-{what}")) for name in ("limit", "remaining"))
+    if left is None or left >= needed:
+        return 0.0
+    whole = _seconds(headers.get(f"x-ratelimit-reset-{what}", ""))
+    gone = (limit or 0) - left
+    return whole * min(1.0, (needed - left) / gone) if gone > 0 else whole
+
+
+def _whole(text: str | None) -> int | None:
+    return int(text) if text is not None and text.strip().isdecimal() else None
+
+
+def _seconds(text: str) -> float:
+    """Read a duration such as 6m0s, 1.5s or 12ms, or a number of seconds; one that is none of these is 0."""
+    if _NUMBER.fullmatch(text.strip()):
+        return float(text)
+    return sum(float(number) * _UNITS[unit] for number, unit in _DURATION.findall(text))
