@@ -11,7 +11,7 @@ import pytest
 
 from support.postgres import Connect, Postgres
 from vecmig.errors import DatabaseError
-from vecmig.store.connect import Database
+from vecmig.store.connect import Database, _Session
 
 
 @pytest.mark.parametrize("turn", [1, 2])
@@ -43,14 +43,14 @@ def test_a_server_of_its_own_stops_and_starts(own_postgres: Postgres) -> None:
 
 def test_a_session_that_cannot_be_prepared_is_closed(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[psycopg.Connection[Any]] = []
-    connect = psycopg.connect
+    connect = _Session.connect
 
     def kept(*args: Any, **options: Any) -> psycopg.Connection[Any]:
         opened.append(connect(*args, **options))
         return opened[-1]
 
-    monkeypatch.setattr(psycopg, "connect", kept)
-    monkeypatch.setattr("vecmig.store.connect._SESSION", "SET no_such_setting = '1'")
+    monkeypatch.setattr(_Session, "connect", kept)
+    monkeypatch.setattr("vecmig.store.connect._SETTINGS", {"no_such_setting": "1"})
     with pytest.raises(DatabaseError, match="no_such_setting"):
         Database(database_url).connect()
     assert [connection.closed for connection in opened] == [True]

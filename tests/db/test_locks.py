@@ -1,15 +1,19 @@
-"""Who stands in the way is the session that PostgreSQL waits for, and no other."""
+"""Who stands in the way is named and no other; a run keeps its lock, or gets it back, or says who has it."""
 
 from __future__ import annotations
+
+import re
+from contextlib import suppress
+from typing import Any
 
 import psycopg
 import pytest
 
 from support.lab import Lab
-from support.postgres import Connect
-from vecmig.errors import DatabaseError
-from vecmig.store.connect import Connection
-from vecmig.store.locks import with_lock_retries
+from support.postgres import Connect, Postgres
+from vecmig.errors import DatabaseError, DatabaseUnreachable, LockHeld
+from vecmig.store.connect import Connection, Database, translated
+from vecmig.store.locks import runner_at_work, runner_locks, with_lock_retries
 
 
 def _wait(lab: Lab, statement: str) -> str:
@@ -44,12 +48,179 @@ def test_the_holder_of_a_row_is_named(lab: Lab, connect: Connect) -> None:
 
 def test_a_change_that_needs_no_wait_opens_one_session(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
-    connect = psycopg.connect
+    connect = Database.connect
 
-    def counted(*args: object, **options: object) -> object:
+    def counted(database: Database, **options: bool) -> Connection:
         opened.append("one")
-        return connect(*args, **options)  # type: ignore[arg-type]  # passed through
+        return connect(database, **options)
 
-    monkeypatch.setattr(psycopg, "connect", counted)
+    monkeypatch.setattr(Database, "connect", counted)
     assert with_lock_retries(lab.database, lambda connection: 7, wait=1, on_wait=opened.append) == 7
     assert opened == ["one"]
+
+
+# A connection ------------------------------------------------------------------------------------------------------
+
+
+def test_a_connection_is_made_ready_in_one_round_trip_and_a_readers_in_none(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[Any] = []
+    execute = psycopg.Cursor.execute
+
+    def counted(cursor: psycopg.Cursor[Any], *args: Any, **options: Any) -> Any:
+        sent.append(args[0])
+        return execute(cursor, *args, **options)
+
+    monkeypatch.setattr(psycopg.Cursor, "execute", counted)
+    lab.database.connect().close()
+    assert len(sent) == 1
+    Database(lab.url, sees_all=False).connect().close()
+    assert len(sent) == 1
+
+
+def test_a_connection_says_to_its_end_what_it_broke_of(lab: Lab) -> None:
+    words = "cannot be reached: terminating connection due to administrator command"
+    connection = lab.database.connect()
+    lab.sql(f"SELECT pg_terminate_backend({connection.info.backend_pid}, 5000)")
+    for _ in range(3):
+        with pytest.raises(DatabaseUnreachable, match=words), translated(lab.url):
+            connection.execute("SELECT 1")
+        with pytest.raises(DatabaseUnreachable, match=words), translated(lab.url), connection.transaction():
+            pass
+
+
+def test_an_error_in_a_transaction_whose_connection_breaks_is_not_replaced(lab: Lab) -> None:
+    connection = lab.database.connect()
+
+    def work() -> None:
+        _end(lab, connection.info.backend_pid)
+        with suppress(psycopg.OperationalError):
+            connection.execute("SELECT 1")
+        raise KeyError
+
+    with pytest.raises(KeyError), connection.transaction():
+        work()
+
+
+# The lock of a run -------------------------------------------------------------------------------------------------
+
+
+def _holders(lab: Lab) -> list[int]:
+    rows = lab.sql("SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND database = %s::oid", _oid(lab))
+    return [row[0] for row in rows]
+
+
+def _oid(lab: Lab) -> int:
+    return int(lab.sql("SELECT oid FROM pg_database WHERE datname = current_database()")[0][0])
+
+
+def _end(lab: Lab, *pids: int) -> None:
+    for pid in pids:
+        assert lab.sql("SELECT pg_terminate_backend(%s, 5000)", pid) == [(True,)]
+
+
+def test_a_lock_that_is_held_is_left_alone(lab: Lab) -> None:
+    with runner_locks(lab.database, ["documents", "others", "documents"], what="upgrade") as locks:
+        before = _holders(lab)
+        assert len(before) == 2
+        locks.ensure()
+        assert _holders(lab) == before
+    assert _holders(lab) == []
+
+
+def test_a_lock_whose_connection_broke_is_taken_again(lab: Lab) -> None:
+    with runner_locks(lab.database, ["documents", "others"], what="upgrade") as locks:
+        before = set(_holders(lab))
+        _end(lab, *before)
+        assert _holders(lab) == []
+        locks.ensure()
+        assert len(_holders(lab)) == 2
+        assert not before & set(_holders(lab))
+    assert _holders(lab) == []
+
+
+def test_a_lock_that_somebody_else_took_meanwhile_is_not_taken_again(lab: Lab) -> None:
+    with runner_locks(lab.database, ["documents"], what="upgrade") as locks:
+        _end(lab, *_holders(lab))
+        with runner_locks(lab.database, ["documents"], what="downgrade") as others:
+            theirs = _holders(lab)
+            for _ in range(2):
+                with pytest.raises(
+                    LockHeld, match="Another runner works on collection documents: vecmig downg"
+                ) as held:
+                    locks.ensure()
+                assert held.value.state == (
+                    "The connection that held this run's lock broke, and they have it now; what was committed stays."
+                )
+            others.ensure()
+            assert _holders(lab) == theirs
+        locks.ensure()
+        assert _holders(lab) != theirs
+
+
+def test_a_run_takes_its_lock_back_from_its_own_session_that_the_server_thinks_alive(lab: Lab) -> None:
+    with runner_locks(lab.database, ["documents"], what="upgrade") as locks:
+        lost, ghosts = locks._connection, _holders(lab)
+        locks._connection = None  # as if the network had swallowed it: the server has not heard of its end
+        locks.ensure()
+        assert len(_holders(lab)) == 1
+        assert _holders(lab) != ghosts
+        assert lost is not None
+        with pytest.raises(psycopg.OperationalError):
+            lost.execute("SELECT 1")
+
+
+def test_a_session_that_now_serves_somebody_else_is_not_ended(lab: Lab, connect: Connect) -> None:
+    """A pooler gives a session on, with its number and its start."""
+    with runner_locks(lab.database, ["documents"], what="upgrade") as locks:
+        lost = locks._connection
+        assert lost is not None
+        lost.execute("SET application_name = 'shop'")
+        locks._connection = None
+        with pytest.raises(LockHeld, match=r"collection documents: shop \(pid"):
+            locks.ensure()
+        assert lost.execute("SELECT 1").fetchone() == (1,)
+        lost.close()
+
+
+def test_while_the_server_is_down_there_is_no_lock(own_postgres: Postgres) -> None:
+    url = own_postgres.url(own_postgres.create_database())
+    with runner_locks(Database(url), ["documents"], what="upgrade") as locks:
+        own_postgres.stop()
+        for _ in range(2):
+            with pytest.raises(DatabaseUnreachable):
+                locks.ensure()
+        own_postgres.start()
+        locks.ensure()
+        with psycopg.connect(url) as connection:
+            assert runner_at_work(connection, "vecmig", "documents") is not None
+
+
+def test_a_sync_goes_beside_a_run_and_not_beside_a_sync(lab: Lab, connection: Connection) -> None:
+    with runner_locks(lab.database, ["documents"], what="upgrade"):
+        assert runner_at_work(connection, "vecmig", "documents", "sync") is None
+        with runner_locks(lab.database, ["documents"], what="sync", kind="sync"):
+            with (
+                pytest.raises(LockHeld, match="Another sync is at work on collection documents: vecmig sync "),
+                runner_locks(lab.database, ["documents"], what="sync", kind="sync"),
+            ):
+                pass
+            with runner_locks(lab.database, ["others"], what="sync", kind="sync"):
+                pass
+            at_work = runner_at_work(connection, "vecmig", "documents")
+            assert at_work is not None
+            assert at_work.startswith("vecmig upgrade ")
+    assert runner_at_work(connection, "vecmig", "documents") is None
+
+
+def test_a_role_that_may_not_see_the_holder_is_told_what_it_may_know(lab: Lab, connection: Connection) -> None:
+    connection.execute("CREATE ROLE nosy LOGIN")
+    try:
+        with runner_locks(lab.database, ["documents"], what="upgrade"):
+            url = lab.url.replace("//postgres@", "//nosy@")
+            with pytest.raises(LockHeld) as held, runner_locks(Database(url), ["documents"], what="upgrade"):
+                pass
+            assert re.search(r": vecmig upgrade .* \(pid \d+, user postgres\)\.$", held.value.message)
+    finally:
+        connection.execute("DROP ROLE nosy")

@@ -3,37 +3,80 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import psycopg
 from psycopg import errors as pg
 from psycopg import sql
+from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from vecmig.config import redact
 from vecmig.errors import ConfigError, DatabaseError, DatabaseUnreachable, UsageError
 from vecmig.store.embedded import start_embedded
-from vecmig.store.statements import with_plain_percent
+from vecmig.store.pooler import moved, refusal, sharing
+from vecmig.store.statements import statement, with_plain_percent
 
 Connection = psycopg.Connection[tuple[Any, ...]]
+_T = TypeVar("_T")
 
 _EMBEDDED: Final = "embedded:"
 _OLDEST_SERVER: Final = 150_000
 #: How values become text is pinned, because keys travel as text and hashes are taken of it.
-_SESSION: Final = (
-    "SET TimeZone = 'UTC'; SET extra_float_digits = 1; SET DateStyle = 'ISO, MDY'; SET IntervalStyle = 'postgres'; "
-    "SET bytea_output = 'hex'; SET client_min_messages = warning"
-)
+_SETTINGS: Final = {
+    "TimeZone": "UTC",
+    "extra_float_digits": "1",
+    "DateStyle": "ISO, MDY",
+    "IntervalStyle": "postgres",
+    "bytea_output": "hex",
+    "client_min_messages": "warning",
+}
 #: A query fails where a policy would hide rows from vecmig: a hidden row would otherwise count as covered.
 #: A role's limits are meant for its application: a runner's lock is idle for hours, and an index build may take them.
-_SEE_ALL: Final = "SET row_security = off; SET statement_timeout = 0; SET idle_session_timeout = 0"
+_OWN: Final = {"row_security": "off", "statement_timeout": "0", "idle_session_timeout": "0"}
 #: A URL with a second @ before its path, or with one in its path.
 _MISREAD: Final = re.compile(r"[^:]*://(?:[^/?]*@[^/?]*@|[^@/?]*:[^@/?]*/[^?]*@)")
+#: A server that is gone without a word is given up after two minutes; the system's own patience is up to two hours.
+_PATIENCE: Final = {
+    "connect_timeout": "10",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "9",
+    "tcp_user_timeout": "90000",
+}
 _RESUME: Final = "Nothing that was committed is lost. When the database is back, run the same command again."
+
+
+class Outdated(DatabaseError):
+    """A table or column that a statement was made for has gone since."""
+
+
+class _Session(psycopg.Connection[tuple[Any, ...]]):
+    """Says to its end what it broke of: the driver says so once, and from then on that the connection is closed."""
+
+    _end: psycopg.OperationalError | None = None
+
+    def wait(self, gen: PQGen[_T], *args: Any, **options: Any) -> _T:
+        try:
+            return super().wait(gen, *args, **options)
+        except psycopg.OperationalError as error:
+            if self._end is None:
+                self._end = error if self.closed else None
+                raise
+            raise self._ended(self._end) from None
+
+    def _check_connection_ok(self) -> None:
+        if self._end is not None:
+            raise self._ended(self._end)
+        super()._check_connection_ok()
+
+    @staticmethod
+    def _ended(end: psycopg.OperationalError) -> psycopg.OperationalError:
+        return type(end)(*end.args)
 
 
 class _Cursor(psycopg.Cursor[tuple[Any, ...]]):
@@ -52,13 +95,31 @@ class Database:
     url: str = field(repr=False)
     schema: str = "vecmig"
     application_name: str = "vecmig"
-    #: Whether row-level security may not hide rows from this connection: a query that it would filter fails instead.
+    #: Whether vecmig works here, in a session of its own where row-level security may hide no rows: a query that it
+    #: would filter fails instead. Otherwise an application reads, maybe through a pooler: nothing is set for a session.
     sees_all: bool = True
+    #: Host and port of poolers that were found to keep a session for each client.
+    _whole: set[tuple[str, int]] = field(default_factory=set, init=False, repr=False, compare=False)
 
     @property
     def safe_url(self) -> str:
         """The URL as it may be shown: without its password."""
         return self.url if self.url.startswith(_EMBEDDED) else redact(self.url)
+
+    @property
+    def url_on_this_host(self) -> str:
+        """The URL for other processes; the embedded database is started for them, and reached on this host only."""
+        embedded = self.url.startswith(_EMBEDDED)
+        return start_embedded(Path(self.url.removeprefix(_EMBEDDED))) if embedded else self.url
+
+    @property
+    def conninfo(self) -> str:
+        """What a driver or a pool connects by; it holds the password.
+
+        Raises:
+            ConfigError: the URL cannot be read.
+        """
+        return _conninfo(self.url)
 
     def connect(self, *, autocommit: bool = True) -> Connection:
         """Open a connection of its own.
@@ -66,11 +127,21 @@ class Database:
         Raises:
             DatabaseUnreachable: there is no answer, or the server refuses this user.
             ConfigError: the URL cannot be read.
-            DatabaseError: the server is too old, or refuses vecmig's settings.
+            DatabaseError: the server is too old, or refuses vecmig's settings, or a pooler would share the session.
         """
-        conninfo = _conninfo(self.url)
+        connection = self._open(_conninfo(self.url))
         try:
-            connection = psycopg.connect(
+            with translated(self.safe_url):
+                self._prepare(connection)
+                connection.autocommit = autocommit
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _open(self, conninfo: str) -> Connection:
+        try:
+            return _Session.connect(
                 conninfo,
                 autocommit=True,
                 application_name=self.application_name,
@@ -79,22 +150,31 @@ class Database:
             )
         except psycopg.OperationalError as error:
             raise _unreachable(error, self.safe_url) from None
-        try:
-            self._prepare(connection)
-            connection.autocommit = autocommit
-        except BaseException:
-            connection.close()
-            raise
-        return connection
 
     def _prepare(self, connection: Connection) -> None:
         if connection.info.server_version < _OLDEST_SERVER:
             version = connection.info.server_version // 10_000
             raise DatabaseError(f"PostgreSQL {version} is too old.", hint="vecmig needs PostgreSQL 15 or newer.")
-        with translated(self.safe_url):
-            connection.execute(_SESSION)
-            if self.sees_all:
-                connection.execute(_SEE_ALL)
+        if self.sees_all:
+            # a pooler invents the number of the process that it names to its client
+            process = _settle(connection, connection.info.backend_pid)
+            if process != connection.info.backend_pid:
+                self._settle_behind_pooler(connection, process)
+
+    def _settle_behind_pooler(self, connection: Connection, process: int) -> None:
+        """Give the session its settings if a pooler keeps it for this client; refuse before anything is set if not."""
+        place = (connection.info.host, connection.info.port)
+        if place not in self._whole:
+            # not by the name alone: it may stand for several poolers
+            address = {"hostaddr": connection.info.hostaddr} if connection.info.hostaddr else {}
+            same = make_conninfo(_conninfo(self.url), host=place[0], port=place[1], **address)
+            found = sharing(connection, process, lambda: self._open(same))
+            if found is not None:
+                raise refusal(found)
+            self._whole.add(place)
+        now = _settle(connection, process)
+        if now != process:
+            raise refusal(moved(process, now))
 
     @contextmanager
     def session(self) -> Iterator[Connection]:
@@ -112,6 +192,30 @@ class Database:
         """Give a connection inside one transaction, committed when the block ends without an error."""
         with self.session() as connection, connection.transaction():
             yield connection
+
+
+def _settle(connection: Connection, process: int) -> int:
+    """Give a session its settings, if this process of the server answers; give the one that does."""
+    parts = {"process": sql.Literal(process), "settings": _set_each(_SETTINGS | _OWN, local=False)}
+    row = connection.execute(statement("connect", "settle", **parts)).fetchone()
+    assert row is not None, "it gives one row"
+    return int(row[0])
+
+
+def transaction_settings(more: Mapping[str, str]) -> sql.Composed:
+    """Give the statement that gives the open transaction vecmig's settings and some more.
+
+    They end with it, so any session may be behind it.
+    """
+    settings = _set_each(_SETTINGS | dict(more), local=True)
+    return statement("connect", "settle_transaction", settings=settings)
+
+
+def _set_each(settings: Mapping[str, str], *, local: bool) -> sql.Composed:
+    one = sql.SQL("pg_catalog.set_config({}, {}, {})")
+    return sql.SQL(", ").join(
+        one.format(sql.Literal(name), sql.Literal(value), sql.Literal(local)) for name, value in settings.items()
+    )
 
 
 def _plain(url: str) -> str:
@@ -135,8 +239,7 @@ def _conninfo(url: str) -> str:
             f"database_url is not a PostgreSQL URL: {redact(url)}",
             hint="Write postgresql://user:password@host/database, or embedded:.vecmig/pgdata",
         ) from None
-    known.setdefault("connect_timeout", "10")
-    return make_conninfo("", **known)
+    return make_conninfo("", **_PATIENCE | known)
 
 
 @contextmanager
@@ -164,8 +267,19 @@ def _translate(error: psycopg.Error, where: str) -> Exception:
             state="What was committed stays; the statement that failed left nothing behind.",
             hint="Free some space, then run the same command again: it goes on where it stopped.",
         )
+    if isinstance(error, pg.ProtocolViolation):
+        return DatabaseError(
+            f"A pooler in front of the database refuses: {message}.",
+            hint="Connect to the server itself, or to a pool in session mode that gives vecmig ten connections.",
+        )
+    # read-only: after a failover this is the old primary, or a standby that is about to be the new one
     lost = isinstance(
-        error, pg.AdminShutdown | pg.CrashShutdown | pg.CannotConnectNow | pg.IdleInTransactionSessionTimeout
+        error,
+        pg.AdminShutdown
+        | pg.CrashShutdown
+        | pg.CannotConnectNow
+        | pg.IdleInTransactionSessionTimeout
+        | pg.ReadOnlySqlTransaction,
     )
     if lost or (isinstance(error, psycopg.OperationalError) and error.sqlstate is None):
         return _unreachable(error, where)

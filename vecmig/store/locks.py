@@ -9,46 +9,134 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from datetime import datetime
+from typing import Final, Literal, TypeVar
 
 import psycopg
 from psycopg import errors as pg
-from psycopg import sql
 
 from vecmig.errors import DatabaseError, LockHeld, VecmigError
-from vecmig.store.connect import Connection, Database
+from vecmig.store.connect import Connection, Database, translated
 from vecmig.store.statements import statement
 
 T = TypeVar("T")
+#: Which of two locks of a collection: of the runs that move it, one at a time, or of its syncs, one at a time.
+Kind = Literal["runner", "sync"]
 #: Longest that vecmig waits for a lock in one go; an application queued behind it waits no longer.
 LOCK_TIMEOUT_MS: Final = 500
+#: The same where nobody queues behind; autovacuum steps aside after deadlock_timeout, by default 1 s.
+_OUTSIDE_TIMEOUT_MS: Final = 2_000
 _LONGEST_PAUSE: Final = 5.0
 #: Between two looks at who is in the way; a wait lasts several.
 _LOOK_SECONDS: Final = 0.1
 
 
+@dataclass(frozen=True, slots=True)
+class _SessionId:
+    """One session of the server; its pid alone may come back."""
+
+    #: The application's name, as the server has cleaned it.
+    name: str
+    pid: int
+    since: datetime
+
+
+class RunnerLocks:
+    """The locks of a run, on a connection of their own; a thread may ask for them while others work."""
+
+    def __init__(self, database: Database, collections: Sequence[str], *, what: str, kind: Kind) -> None:
+        """Take none yet."""
+        self._database = database
+        self._collections = sorted(set(collections))
+        self._name = f"vecmig {what} {platform.node()} {os.getpid()}"[:63]
+        self._kind = kind
+        self._connection: Connection | None = None
+        self._session: _SessionId | None = None
+        self._turn = threading.Lock()
+
+    def ensure(self) -> None:
+        """Make sure that the locks are held, in one round trip; take them again if their connection broke.
+
+        Between the break and now somebody else may have had them, and come to an end.
+
+        Raises:
+            LockHeld: somebody else holds one now.
+            DatabaseUnreachable: there is no answer; the locks are not held until this returns.
+        """
+        with self._turn, translated(self._database.safe_url):
+            if self._connection is not None and self._held(self._connection):
+                return
+            self.release()
+            self._take()
+
+    def release(self) -> None:
+        """Let go of the locks, and of the connection."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(psycopg.Error):
+                # a server process takes a moment to end after its client: until then the next command would find them
+                # taken
+                connection.execute("SELECT pg_catalog.pg_advisory_unlock_all()")
+            connection.close()
+
+    def _take(self) -> None:
+        connection = self._connection = self._database.connect()
+        row = connection.execute(statement("locks", "begin"), {"name": self._name}).fetchone()
+        assert row is not None, "a session sees itself"
+        lost, self._session = self._session, _SessionId(*row)
+        for collection in self._collections:
+            key = _lock_key(self._database.schema, collection, self._kind)
+            if not (_try_lock(connection, key) or (lost and self._take_over(connection, key, lost))):
+                raise self._refusal(connection, collection, key, again=lost is not None)
+
+    def _take_over(self, connection: Connection, key: int, lost: _SessionId) -> bool:
+        """Take a lock that this run's own broken connection holds: the server may not know yet that it broke."""
+        values = {"key": key, "pid": lost.pid, "since": lost.since, "name": lost.name}
+        ended = connection.execute(statement("locks", "end_session"), values).fetchone()
+        return bool(ended and ended[0]) and _try_lock(connection, key)
+
+    def _held(self, connection: Connection) -> bool:
+        with suppress(psycopg.OperationalError):
+            held = {row[0] for row in connection.execute(statement("locks", "held"))}
+            return held.issuperset(_lock_key(self._database.schema, name, self._kind) for name in self._collections)
+        return False
+
+    def _refusal(self, connection: Connection, collection: str, key: int, *, again: bool) -> LockHeld:
+        who = _holder(connection, key) or "somebody who has just let it go"
+        other = "runner works on" if self._kind == "runner" else "sync is at work on"
+        lost = "The connection that held this run's lock broke, and they have it now; what was committed stays."
+        return LockHeld(
+            f"Another {other} collection {collection}: {who}.",
+            state=lost if again else "Nothing was changed.",
+            hint="Wait for it to end; watch it with: vecmig status --watch",
+        )
+
+
 @contextmanager
-def runner_locks(database: Database, collections: Sequence[str], *, what: str) -> Iterator[None]:
-    """Hold the runner's lock of each collection, on a connection of its own, for as long as the block runs.
+def runner_locks(
+    database: Database, collections: Sequence[str], *, what: str, kind: Kind = "runner"
+) -> Iterator[RunnerLocks]:
+    """Hold the lock of each collection, on a connection of its own, for as long as the block runs.
+
+    A run that moves phases, tags or reads takes ``runner``; a sync takes ``sync``, which goes beside it.
 
     Raises:
         LockHeld: somebody else holds one; the message says who.
     """
-    with ExitStack() as stack:
-        connection = stack.enter_context(database.session())
-        stack.callback(_release, connection)
-        connection.execute(
-            "SELECT pg_catalog.set_config('application_name', %s, false)",
-            [f"vecmig {what} {platform.node()} {os.getpid()}"[:63]],
-        )
-        for collection in sorted(set(collections)):
-            key = _lock_key(database.schema, collection)
-            row = connection.execute(statement("locks", "try_lock"), {"key": key}).fetchone()
-            if not (row and row[0]):
-                raise _held(connection, collection, key)
-        yield
+    locks = RunnerLocks(database, collections, what=what, kind=kind)
+    with translated(database.safe_url):
+        try:
+            locks.ensure()
+            yield locks
+        finally:
+            locks.release()
+
+
+def runner_at_work(connection: Connection, schema: str, collection: str, kind: Kind = "runner") -> str | None:
+    """Say who holds the lock of a collection now; None if nobody does. One round trip; takes no lock."""
+    return _holder(connection, _lock_key(schema, collection, kind))
 
 
 def with_lock_retries(
@@ -57,6 +145,7 @@ def with_lock_retries(
     *,
     wait: float,
     on_wait: Callable[[str], None],
+    in_transaction: bool = True,
 ) -> T:
     """Run ``change`` in one short transaction, and again while a lock it needs is taken.
 
@@ -67,17 +156,19 @@ def with_lock_retries(
         change: what to do, on a connection inside the transaction.
         wait: seconds after which to give up.
         on_wait: told who is in the way, each time.
+        in_transaction: False for a statement that PostgreSQL takes outside only. It works in steps of its own and makes
+            nobody queue, so each try waits longer: long enough for autovacuum to step aside.
     """
     deadline = time.monotonic() + wait
     pause = 0.05
     while True:
+        seen = _Seen()
         with (
             database.session() as connection,
-            _watched(database, connection) as seen,
             suppress(pg.LockNotAvailable, pg.DeadlockDetected),
-            connection.transaction(),
+            connection.transaction() if in_transaction else nullcontext(),
+            _watched(database, _limit_waiting(connection, in_transaction=in_transaction), seen),
         ):
-            connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT_MS)))
             return change(connection)
         blocker = seen.blockers or "a transaction that has just ended"
         on_wait(blocker)
@@ -91,30 +182,35 @@ def with_lock_retries(
         pause = min(pause * 2, _LONGEST_PAUSE)
 
 
-def _release(connection: Connection) -> None:
-    # a server process takes a moment to end after its client: until then the next command would find the lock taken
-    with suppress(psycopg.Error):
-        connection.execute("SELECT pg_catalog.pg_advisory_unlock_all()")
+def _limit_waiting(connection: Connection, *, in_transaction: bool) -> int:
+    """Let the open transaction, or the session, wait so long for a lock; give the process that it runs in."""
+    milliseconds = LOCK_TIMEOUT_MS if in_transaction else _OUTSIDE_TIMEOUT_MS
+    values = {"milliseconds": str(milliseconds), "local": in_transaction}
+    row = connection.execute(statement("locks", "limit"), values).fetchone()
+    assert row is not None, "it gives one row"
+    return int(row[0])
 
 
-def _lock_key(schema: str, collection: str) -> int:
-    digest = hashlib.sha256(f"vecmig\0{schema}\0{collection}".encode()).digest()
+def _try_lock(connection: Connection, key: int) -> bool:
+    row = connection.execute(statement("locks", "try_lock"), {"key": key}).fetchone()
+    return bool(row and row[0])
+
+
+def _lock_key(schema: str, collection: str, kind: Kind) -> int:
+    name = f"vecmig\0{schema}\0{collection}" + ("" if kind == "runner" else f"\0{kind}")
+    digest = hashlib.sha256(name.encode()).digest()
     # pg_locks shows a bigint key in two unsigned halves; staying below 2**63 spares the sign when they are joined
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def _held(connection: Connection, collection: str, key: int) -> LockHeld:
+def _holder(connection: Connection, key: int) -> str | None:
     row = connection.execute(statement("locks", "holder"), {"key": key}).fetchone()
-    who = "somebody who has just let it go"
-    if row is not None:
-        pid, user, application, address, since = row
-        place = address or "a local socket"
-        who = f"{application or 'a client'} (pid {pid}, user {user}, from {place}, since {since:%F %T})"
-    return LockHeld(
-        f"Another runner works on collection {collection}: {who}.",
-        state="Nothing was changed.",
-        hint="Wait for it to end; watch it with: vecmig status --watch",
-    )
+    if row is None:
+        return None
+    pid, user, application, address, since = row
+    # address and start are not shown to a role that may not see the session of another
+    place = since and f"from {address or 'a local socket'}, since {since:%F %T}"
+    return f"{application or 'a client'} ({', '.join(_known(f'pid {pid}', user and f'user {user}', place))})"
 
 
 def _known(*words: str | None) -> list[str]:
@@ -130,14 +226,14 @@ class _Seen:
 
 
 @contextmanager
-def _watched(database: Database, connection: Connection) -> Iterator[_Seen]:
-    """Find out from a second session who keeps a connection waiting: afterwards nobody can tell."""
-    seen, done = _Seen(), threading.Event()
-    arguments = (database, connection.info.backend_pid, seen, done)
+def _watched(database: Database, pid: int, seen: _Seen) -> Iterator[None]:
+    """Find out from a second session who keeps a process waiting: afterwards nobody can tell."""
+    done = threading.Event()
+    arguments = (database, pid, seen, done)
     thread = threading.Thread(target=_watch, args=arguments, name="vecmig locks", daemon=True)
     thread.start()
     try:
-        yield seen
+        yield
     finally:
         done.set()
         thread.join(_LOOK_SECONDS)
@@ -149,10 +245,14 @@ def _watch(database: Database, pid: int, seen: _Seen, done: threading.Event) -> 
         return
     with suppress(VecmigError), database.session() as connection:
         while not done.is_set():
-            rows = connection.execute(statement("locks", "blockers"), {"pid": pid}).fetchall()
-            if rows:
-                seen.blockers = "; ".join(_blocker(*row) for row in rows)
+            seen.blockers = blockers(connection, pid) or seen.blockers
             done.wait(_LOOK_SECONDS)
+
+
+def blockers(connection: Connection, pid: int) -> str:
+    """Name the sessions for which another one waits right now; empty when it waits for none."""
+    rows = connection.execute(statement("locks", "blockers"), {"pid": pid}).fetchall()
+    return "; ".join(_blocker(*row) for row in rows)
 
 
 def _blocker(pid: int, user: str | None, application: str | None, state: str | None, age: str | None) -> str:

@@ -1,7 +1,31 @@
 -- Locks: one runner per collection, and who stands in the way.
 
+-- begin --
+-- who this session is, for the day that its client has lost it: a number of a process alone may come back
+SELECT pg_catalog.set_config('application_name', %(name)s, false), a.pid, a.backend_start
+FROM pg_catalog.pg_stat_activity a
+WHERE a.pid = pg_catalog.pg_backend_pid()
+
 -- try_lock --
 SELECT pg_catalog.pg_try_advisory_lock(%(key)s)
+
+-- held --
+SELECT (l.classid::bigint << 32 | l.objid::bigint)
+FROM pg_catalog.pg_locks l
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+  AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+  AND l.pid = pg_catalog.pg_backend_pid()
+
+-- end_session --
+-- A pooler may have given the process to an application meanwhile: only while it holds the lock is it the run's own.
+-- Waits up to 5 s until it is gone, and its locks with it.
+SELECT pg_catalog.pg_terminate_backend(a.pid, 5000)
+FROM pg_catalog.pg_locks l
+JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+  AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+  AND (l.classid::bigint << 32 | l.objid::bigint) = %(key)s
+  AND a.pid = %(pid)s AND a.backend_start = %(since)s AND a.application_name = %(name)s
 
 -- holder --
 SELECT a.pid, a.usename, a.application_name, a.client_addr::text, a.backend_start
@@ -10,6 +34,10 @@ JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
 WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
   AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
   AND (l.classid::bigint << 32 | l.objid::bigint) = %(key)s
+
+-- limit --
+-- the process is asked for here, because the driver knows of another one behind a pooler
+SELECT pg_catalog.pg_backend_pid(), pg_catalog.set_config('lock_timeout', %(milliseconds)s, %(local)s)
 
 -- blockers --
 -- pg_blocking_pids holds up the lock manager for a moment, so it is asked only about a session that does wait
