@@ -10,6 +10,8 @@ from psycopg import errors as pg
 
 from support.embedding import Model, vector
 from support.lab import LARGE, SMALL, TINY, Lab
+from vecmig.errors import DatabaseError
+from vecmig.store.layout import create_vectors_table
 
 HASH = "'d41d8cd98f00b204e9800998ecf8427e'"
 LIST = str(vector("x", 64).tolist())
@@ -110,3 +112,41 @@ def test_the_constraint_is_known_wherever_the_extension_is(lab: Lab, connection:
     assert lab.checks()["vectors"]
     connection.execute(f"ALTER DATABASE {connection.info.dbname} SET search_path = 'the extensions', public")
     assert lab.checks()["vectors"]
+
+
+# Whose table it is ---------------------------------------------------------------------------------------------------
+
+COMMENT = "SELECT obj_description('documents_vectors'::regclass)"
+
+
+def test_a_table_of_another_ledger_is_refused(lab: Lab, connection: psycopg.Connection[Any]) -> None:
+    """Two ledgers over one table would each retire and sweep what the other one knows nothing of."""
+    lab.upgrade("r1", until="expand")
+    comment = 'vecmig (ledger in schema "vecmig"): the vectors of documents, one partition per tag'
+    assert connection.execute(COMMENT).fetchall() == [(comment,)]
+    with lab.opened(SMALL) as (session, space):
+        for schema in ("other", 'odd "schema'):
+            with pytest.raises(DatabaseError) as refused:
+                create_vectors_table(session, space.source, schema)
+            assert "belong to the ledger in schema vecmig; this project's is in" in refused.value.message
+            assert refused.value.state == "Nothing was changed."
+            assert "Set schema = vecmig in vecmig.ini" in str(refused.value.hint)
+        create_vectors_table(session, space.source, "vecmig")
+        session.execute("COMMENT ON TABLE documents_vectors IS NULL")
+        create_vectors_table(session, space.source, 'odd "schema')
+        create_vectors_table(session, space.source, 'odd "schema')
+        with pytest.raises(DatabaseError, match='belong to the ledger in schema odd "schema;'):
+            create_vectors_table(session, space.source, "vecmig")
+
+
+def test_a_comment_of_an_earlier_version_is_rewritten_and_a_teams_own_is_kept(
+    lab: Lab, connection: psycopg.Connection[Any]
+) -> None:
+    lab.upgrade("r1", until="expand")
+    new = connection.execute(COMMENT).fetchall()
+    old = "vecmig: the vectors of documents, one partition per tag"
+    for before, after in ((old, new), ("our vectors", [("our vectors",)])):
+        connection.execute(f"COMMENT ON TABLE documents_vectors IS '{before}'")
+        with lab.opened(SMALL) as (session, space):
+            create_vectors_table(session, space.source, "vecmig")
+        assert connection.execute(COMMENT).fetchall() == after

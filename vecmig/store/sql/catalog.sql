@@ -14,7 +14,8 @@ WHERE c.oid = pg_catalog.to_regclass(%(name)s)
 
 -- columns --
 -- with the schema of the operator that its type's own index order calls equal; enums and arrays have it in pg_catalog;
--- and whether to_jsonb takes its values apart, as it does with arrays, composites, and what has a cast to json
+-- whether its values have a binary form; whether its collation is not the default one; and whether to_jsonb takes its
+-- values apart, as it does with arrays, composites, and what has a cast to json
 SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), coalesce(
     (SELECT n.nspname
      FROM pg_catalog.pg_opclass c
@@ -25,6 +26,8 @@ SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), coalesce(
      JOIN pg_catalog.pg_namespace n ON n.oid = p.oprnamespace
      WHERE c.opcdefault AND c.opcintype = CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END),
     'pg_catalog'),
+    t.typsend <> 0 AND t.typreceive <> 0,
+    a.attcollation NOT IN (0, 'pg_catalog."default"'::regcollation),
     t.typcategory IN ('A', 'C')
     OR CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END IN ('json'::regtype, 'jsonb'::regtype)
     OR EXISTS (SELECT FROM pg_catalog.pg_cast WHERE castsource = t.oid AND casttarget = 'json'::regtype)

@@ -64,14 +64,39 @@ ORDER BY c.key
 LIMIT %(size)s
 FOR UPDATE SKIP LOCKED
 
+-- hold_relations --
+-- an application that truncates the source locks it, then the vectors, then the outbox: whoever locks rows of the outbox
+-- goes the same way
+SELECT FROM {relations} LIMIT 0
+
+-- maintained --
+SELECT live, standby, candidate FROM {schema}.route WHERE collection = %(collection)s
+
+-- sweep_emptied --
+-- past what an application holds, which is taken the next time
+DELETE FROM {space} v
+WHERE v.ctid = ANY (ARRAY(
+    SELECT v.ctid
+    FROM {schema}.change c
+    JOIN {rows} s ON {changed_key} AND s.belongs AND NOT coalesce({eligible}, false)
+    JOIN {space} v ON {match}
+    WHERE c.collection = %(collection)s AND c.key = ANY (%(keys)s::jsonb[])
+    FOR UPDATE OF v SKIP LOCKED))
+
 -- forget_settled --
 -- runs after lock_batch, so that its snapshot sees every edit whose outbox row it may delete
 DELETE FROM {schema}.change c
-WHERE c.collection = %(collection)s AND c.key = ANY (%(keys)s::jsonb[])
-  AND NOT EXISTS (SELECT FROM {records} s WHERE {changed_key} AND s.txt ~ '\S' AND ({unfinished}))
+WHERE c.collection = %(collection)s AND c.key = ANY (%(keys)s::jsonb[]) AND NOT {unsettled}
+
+-- unsettled --
+EXISTS (SELECT FROM {rows} s
+        WHERE {changed_key} AND s.belongs AND CASE WHEN {eligible} THEN ({unfinished}) ELSE ({emptied}) END)
+
+-- emptied --
+EXISTS (SELECT FROM {space} v WHERE {match})
 
 -- unfinished --
-(NOT EXISTS (SELECT FROM {space} v WHERE {match} AND v.chunk = 0 AND v.source_hash = md5(s.txt)::uuid)
+(NOT EXISTS (SELECT FROM {whole} v WHERE {match} AND v.source_hash = md5(s.txt)::uuid)
  AND NOT EXISTS (SELECT FROM {schema}.rejected r WHERE r.collection = c.collection AND r.tag = {tag}
                    AND {rejected_key} AND r.source_hash = md5(s.txt)::uuid))
 
@@ -88,5 +113,36 @@ WHERE c.collection = %(collection)s
   AND latest.xid::text::bigint - ((latest.xid::text::bigint - c.xmin::text::bigint) & 4294967295)
       >= pg_catalog.pg_snapshot_xmin(%(since)s::pg_snapshot)::text::bigint
 
--- lag --
+-- outbox --
 SELECT count(*), min(changed_at) FROM {schema}.change WHERE collection = %(collection)s
+
+-- lag --
+SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(c.changed_at)), 0)::float
+FROM {schema}.change c
+WHERE c.collection = %(collection)s AND {unsettled}
+
+-- look --
+-- one row for each collection that was asked for and has a route; what changed since a snapshot as in count_since
+SELECT r.collection, r.live, r.standby, r.candidate, r.version,
+       d.text_expression, d.where_expression, d.change_tracking,
+       EXISTS (SELECT FROM {schema}.revision v
+               WHERE v.collection = r.collection AND v.new_tag = r.candidate
+                 AND v.withdrawn_at IS NULL AND v.phase <> 'expanded'),
+       EXISTS (SELECT FROM {schema}.change c
+               WHERE c.collection = r.collection
+                 AND (asked.since IS NULL
+                      OR latest.xid::text::bigint
+                             - ((latest.xid::text::bigint - c.xmin::text::bigint) & 4294967295)
+                         >= pg_catalog.pg_snapshot_xmin(asked.since::pg_snapshot)::text::bigint)),
+       pg_catalog.pg_current_snapshot()::text
+FROM unnest(%(collections)s::text[], %(since)s::text[]) AS asked (collection, since)
+JOIN {schema}.route r ON r.collection = asked.collection
+JOIN {schema}.collection d ON d.name = r.collection
+CROSS JOIN pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()) AS latest (xid)
+
+-- free --
+-- the places in the list of the records that nobody holds now in a way that would keep their vectors from being written
+SELECT c.at
+FROM unnest(%(keys)s::jsonb[]) WITH ORDINALITY AS c (key, at)
+CROSS JOIN LATERAL (SELECT FROM {records} s WHERE {changed_key} LIMIT 1 FOR KEY SHARE SKIP LOCKED) s
+ORDER BY c.at

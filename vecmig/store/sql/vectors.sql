@@ -6,15 +6,42 @@ CREATE TABLE IF NOT EXISTS {vectors} (
     tag         text NOT NULL CHECK (tag <> ''),
     {key_columns},
     chunk       int NOT NULL DEFAULT 0 CHECK (chunk >= 0),
+    chunks      int NOT NULL DEFAULT 1,
     embedding   {type} NOT NULL,
     source_hash uuid NOT NULL,
     chunk_text  text,
     embedded_at timestamptz NOT NULL DEFAULT now(),
+    -- role and application of whoever inserts past vecmig, which leaves it empty
+    written_by  text[] DEFAULT {writer},
     PRIMARY KEY (tag, {keys}, chunk)
 ) PARTITION BY LIST (tag)
 
 -- comment_table --
 COMMENT ON TABLE {vectors} IS {comment}
+
+-- comment --
+SELECT pg_catalog.obj_description(pg_catalog.to_regclass(%(name)s), 'pg_class')
+
+-- has_chunks --
+SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute a
+               WHERE a.attrelid = pg_catalog.to_regclass(%(name)s) AND a.attname = 'chunks' AND NOT a.attisdropped)
+
+-- add_chunks --
+-- the rows that are there count as records of one chunk, as they did: nothing is embedded again for it
+ALTER TABLE {vectors} ADD COLUMN IF NOT EXISTS chunks int NOT NULL DEFAULT 1
+
+-- has_writers --
+SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute a
+               WHERE a.attrelid = pg_catalog.to_regclass(%(name)s) AND a.attname = 'written_by' AND NOT a.attisdropped)
+
+-- add_writers --
+-- in two steps: of the rows that are there nobody knows it
+ALTER TABLE {vectors} ADD COLUMN IF NOT EXISTS written_by text[];
+ALTER TABLE {vectors} ALTER COLUMN written_by SET DEFAULT {writer}
+
+-- writer --
+CASE WHEN pg_catalog.current_setting('application_name') <> 'vecmig'
+     THEN ARRAY[session_user::text, pg_catalog.current_setting('application_name')] END
 
 -- row_security --
 SELECT relrowsecurity FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass(%(name)s)
@@ -33,6 +60,9 @@ ALTER TABLE {partition}
     ALTER COLUMN tag SET DEFAULT {tag},
     ADD CONSTRAINT {constraint} CHECK ({condition}),
     ADD CONSTRAINT {tag_constraint} CHECK (tag = {tag})
+
+-- restore_constraint --
+ALTER TABLE {partition} DROP CONSTRAINT IF EXISTS {constraint}, ADD CONSTRAINT {constraint} CHECK ({condition})
 
 -- attach_partition --
 ALTER TABLE {vectors} ATTACH PARTITION {partition} FOR VALUES IN ({tag})
@@ -63,113 +93,58 @@ FROM pg_catalog.pg_class c,
 WHERE c.oid = pg_catalog.to_regclass(%(source)s) AND a.privilege_type = 'SELECT'
   AND (a.grantee = 0 OR pg_catalog.pg_get_userbyid(a.grantee) <> current_user)
 
--- page --
-WITH page AS MATERIALIZED (
-    SELECT s.*, md5(s.txt)::uuid AS hash
-    FROM {records} s
-    WHERE {after}
-    ORDER BY {keys}
-    LIMIT %(size)s
-),
-judged AS (
-    SELECT p.*, p.txt ~ '\S'
-        AND NOT EXISTS (SELECT FROM {space} v WHERE {match} AND v.chunk = 0 AND v.source_hash = p.hash)
-        AND NOT EXISTS (
-            SELECT FROM {schema}.rejected r
-            WHERE r.collection = %(collection)s AND r.tag = %(tag)s AND {rejected_key} AND r.source_hash = p.hash)
-        AS pending
-    FROM page p
-)
-SELECT pending, hash::text, CASE WHEN pending THEN txt END, {keys_text}
-FROM judged p
-ORDER BY {p_keys}
+-- whole --
+(SELECT v.* FROM {space} v WHERE v.chunk = 0 {condition})
 
--- write --
-WITH record AS MATERIALIZED (
-    SELECT {casts}, i.hash::uuid AS hash, i.last_chunk, i.at
-    FROM unnest({key_arrays}, %(hash)s::text[], %(last_chunk)s::int[])
-        WITH ORDINALITY AS i({keys}, hash, last_chunk, at)
-),
-guarded AS MATERIALIZED (
-    -- the text must still be the one that was embedded, and the record must stay until this commits; LIMIT keeps the
-    -- planner to one look by index a record, where it would rather read the whole source for each batch
-    SELECT {r_keys}, r.hash, r.last_chunk, r.at
-    FROM record r
-    CROSS JOIN LATERAL (
-        SELECT FROM {records} s WHERE {same_record} AND md5(s.txt)::uuid = r.hash LIMIT 1 {lock}
-    ) s
-),
-surplus AS (
-    DELETE FROM {space} v
-    WHERE v.ctid = ANY (ARRAY(
-        SELECT o.ctid
-        FROM guarded g
-        CROSS JOIN LATERAL (SELECT o.ctid FROM {space} o WHERE {match_surplus} AND o.chunk > g.last_chunk OFFSET 0) o))
-),
-written AS (
-    INSERT INTO {space} AS v (tag, {key_names}, chunk, embedding, source_hash, chunk_text)
-    SELECT %(tag)s, {g_keys}, i.chunk, i.embedding, g.hash, i.chunk_text
-    -- unnest in the select list streams; in FROM it would keep a copy of all vectors
-    FROM (SELECT unnest(%(at)s::int[]) AS at,
-                 unnest(%(chunk)s::int[]) AS chunk,
-                 unnest(%(chunk_text)s::text[]) AS chunk_text,
-                 unnest(%(embedding)s::{type}[]) AS embedding) i
-    JOIN guarded g ON g.at = i.at
-    ON CONFLICT (tag, {key_names}, chunk) DO UPDATE
-    SET embedding = excluded.embedding,
-        source_hash = excluded.source_hash,
-        chunk_text = excluded.chunk_text,
-        embedded_at = now()
-    WHERE v.source_hash <> excluded.source_hash
-)
-SELECT count(*) FROM guarded
-
--- reject --
-INSERT INTO {schema}.rejected AS r (collection, tag, key, source_hash, reason)
-SELECT %(collection)s, %(tag)s, {key_json}, i.hash::uuid, i.reason
-FROM (SELECT {casts}, i.hash, i.reason
-      FROM unnest({key_arrays}, %(hash)s::text[], %(reason)s::text[]) AS i({keys}, hash, reason)) i
-ON CONFLICT (collection, key, tag) DO UPDATE
-SET source_hash = excluded.source_hash, reason = excluded.reason, at = now()
+-- all_chunks --
+AND (v.chunks = 1 OR v.chunks = (
+    SELECT count(*)
+    FROM {space} c
+    WHERE c.tag = v.tag AND {same_record} AND c.chunk < v.chunks AND c.source_hash = v.source_hash))
 
 -- coverage --
 SELECT count(*) AS records,
        count(*) FILTER (WHERE s.eligible) AS eligible,
        count(*) FILTER (WHERE s.eligible AND v.source_hash = s.hash) AS fresh,
-       count(*) FILTER (WHERE s.eligible AND v.source_hash IS DISTINCT FROM s.hash AND r.key IS NOT NULL) AS rejected,
+       count(*) FILTER (WHERE s.eligible AND (v.source_hash = s.hash) IS NOT TRUE AND r.key IS NOT NULL) AS rejected,
        count(*) FILTER (WHERE s.eligible AND v.source_hash <> s.hash AND r.key IS NULL) AS stale,
-       count(*) FILTER (WHERE s.eligible AND v.source_hash IS DISTINCT FROM s.hash
+       count(*) FILTER (WHERE s.eligible AND (v.source_hash = s.hash) IS NOT TRUE
                           AND r.key IS NULL AND c.key IS NULL) AS unaccounted
--- OFFSET 0 keeps the planner from hashing a text once for every place that names its hash
-FROM (SELECT {keys}, s.txt ~ '\S' AS eligible, md5(s.txt)::uuid AS hash FROM {records} s OFFSET 0) s
-LEFT JOIN {space} v ON {match} AND v.chunk = 0
+-- OFFSET 0 keeps the planner from hashing a text once for every place that names its hash; before the first vector
+-- there is nothing to compare it with
+FROM (SELECT {keys}, {eligible} AS eligible,
+             CASE WHEN (SELECT EXISTS (SELECT FROM {space})
+                            OR EXISTS (SELECT FROM {schema}.rejected r
+                                       WHERE r.collection = %(collection)s AND r.tag = %(tag)s))
+                  THEN md5(s.txt)::uuid END AS hash
+      FROM {records} s OFFSET 0) s
+LEFT JOIN {whole} v ON {match}
 LEFT JOIN {schema}.rejected r
     ON r.collection = %(collection)s AND r.tag = %(tag)s AND {rejected_key} AND r.source_hash = s.hash
 LEFT JOIN {schema}.change c ON c.collection = %(collection)s AND {changed_key}
 
 -- count_records --
-SELECT count(*), count(*) FILTER (WHERE s.txt ~ '\S') FROM {records} s
-
--- sample_texts --
-SELECT s.txt FROM {records} s WHERE s.txt ~ '\S' ORDER BY md5(concat_ws(' ', {keys})) LIMIT %(size)s
+SELECT count(*), count(*) FILTER (WHERE {eligible}) FROM {records} s
 
 -- count_vectors --
 SELECT count(*), count(*) FILTER (WHERE v.chunk = 0) FROM {space} v
+
+-- count_idle --
+-- per chunk 0 but for the first figure, so that a record of many chunks counts once
+SELECT count(*) FILTER (WHERE s.k0 IS NULL),
+       count(*) FILTER (WHERE s.belongs AND v.chunk = 0 AND NOT coalesce({eligible}, false)),
+       count(*) FILTER (WHERE s.belongs AND v.chunk = 0)
+FROM {space} v
+LEFT JOIN {rows} s ON {match}
 
 -- sweep_gone --
 DELETE FROM {space} v
 WHERE NOT EXISTS (SELECT FROM {source} s WHERE {same_source})
 
--- count_emptied --
-SELECT count(*) FILTER (WHERE NOT coalesce(s.txt ~ '\S', false)), count(*)
-FROM {rows} s
-JOIN {space} v ON {match} AND v.chunk = 0
-WHERE s.belongs
-
 -- sweep_emptied --
 DELETE FROM {space} v
 USING {rows} s
-WHERE {match} AND s.belongs AND NOT coalesce(s.txt ~ '\S', false)
+WHERE {match} AND s.belongs AND NOT coalesce({eligible}, false)
   AND (%(all)s OR EXISTS (
       SELECT FROM {schema}.change c WHERE c.collection = %(collection)s AND {changed_key}))
 

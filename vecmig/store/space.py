@@ -1,0 +1,85 @@
+"""Where the vectors of a tag lie, and how a record is named."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import sql
+
+from vecmig.store.catalog import Source
+from vecmig.store.statements import statement
+from vecmig.tags import Tag
+
+#: A record's key: the values of its key columns, each as PostgreSQL writes it as text.
+Key = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Where the vectors of one tag of one collection lie. All reading and writing of vectors goes through it."""
+
+    source: Source
+    schema: str
+    tag: str
+
+    @property
+    def relation(self) -> sql.Identifier:
+        """The relation that holds this tag's vectors and no others."""
+        return self.source.partition(self.tag)
+
+    @property
+    def dims(self) -> int:
+        """Dimensions of the vectors, as the tag says."""
+        return Tag.parse(self.tag).dims
+
+    @property
+    def chunks(self) -> bool:
+        """Whether a record may have several vectors under this tag."""
+        return Tag.parse(self.tag).chunk is not None
+
+    @property
+    def whole(self) -> sql.Composed:
+        """A sub-select of the records that have all their vectors: the key columns, and ``source_hash`` of the text.
+
+        Without chunks that is chunk 0. A row whose ``chunks`` is 1 counts alone also under a tag that chunks: it may be
+        older than that column.
+        """
+        condition: sql.Composable = sql.SQL("")
+        if self.chunks:
+            names = [sql.Identifier(column.name) for column in self.source.key]
+            same = sql.SQL(" AND ").join(sql.SQL("c.{} = v.{}").format(name, name) for name in names)
+            condition = statement("vectors", "all_chunks", space=self.relation, same_record=same)
+        return statement("vectors", "whole", space=self.relation, condition=condition)
+
+    def match(self, aliased: str, named: str) -> sql.Composed:
+        """A join condition between records and this tag's vectors.
+
+        It names the tag, which leads the primary key: before PostgreSQL 18 an index serves only by its first column.
+        """
+        tag = sql.SQL("{}.tag = {}").format(sql.Identifier(named), sql.Literal(self.tag))
+        return sql.SQL("{} AND {}").format(tag, self.source.match(aliased, named))
+
+    def statement(self, name: str, /, **parts: sql.Composable) -> sql.Composed:
+        """Give a statement of ``vectors.sql`` with all that follows from the collection filled in."""
+        return self.statement_of("vectors", name, whole=self.whole, **parts)
+
+    def statement_of(self, file: str, name: str, /, **parts: sql.Composable) -> sql.Composed:
+        """Give a statement of another file in the same way."""
+        source = self.source
+        common: dict[str, sql.Composable] = {
+            "schema": sql.Identifier(self.schema),
+            "space": self.relation,
+            "records": source.records,
+            "keys": source.alias_list(),
+            "eligible": source.eligible("s"),
+            "match": self.match("s", "v"),
+            "rejected_key": source.match_json("s", "r"),
+            "changed_key": source.match_json("s", "c"),
+        }
+        return statement(file, name, **(common | parts))
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The parameters that name this space in vecmig's tables."""
+        return {"collection": self.source.collection.name, "tag": self.tag}

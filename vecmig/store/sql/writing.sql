@@ -1,0 +1,62 @@
+-- What writes vectors, and records that cannot have any.
+-- {records} is a sub-select over the source with columns k0, k1, … and txt; {space} is the relation of one tag.
+
+-- guard --
+WITH record AS MATERIALIZED (
+    SELECT {casts}, i.hash::uuid AS hash, i.at::int AS at
+    FROM unnest({key_arrays}, %(hash)s::text[]) WITH ORDINALITY AS i({keys}, hash, at)
+),
+-- nearly always there is nothing yet between the first and the last key of a batch
+present AS MATERIALIZED (
+    SELECT EXISTS (
+        SELECT
+        FROM (SELECT {keys} FROM record ORDER BY {keys} LIMIT 1) f,
+             (SELECT {keys} FROM record ORDER BY {keys_descending} LIMIT 1) l,
+             LATERAL (SELECT FROM {space} v
+                      WHERE v.tag = %(tag)s AND ({key_names}) >= ({f_keys}) AND ({key_names}) <= ({l_keys})
+                      LIMIT 1) v) AS found
+)
+SELECT r.at, (SELECT found FROM present), {sent_keys}
+FROM record r
+-- the text must still be the one that was embedded, and the record must stay until this commits; LIMIT keeps the planner
+-- to one look by index a record, where it would rather read the whole source for each batch
+CROSS JOIN LATERAL (SELECT FROM {records} s WHERE {same_record} AND md5(s.txt)::uuid = r.hash LIMIT 1 {lock}) s
+
+-- replace --
+-- runs after guard, in its transaction: gives the records that are fresh already, deletes what is there of the others
+WITH record AS MATERIALIZED (
+    SELECT {casts}, i.hash::uuid AS hash, i.at::int AS at
+    FROM unnest({key_arrays}, %(hash)s::text[]) WITH ORDINALITY AS i({keys}, hash, at)
+    WHERE i.at = ANY (%(guarded)s::int[])
+),
+fresh AS MATERIALIZED (
+    SELECT r.at
+    FROM record r
+    WHERE EXISTS (SELECT FROM {whole} v WHERE {match_record} AND v.source_hash = r.hash OFFSET 0)
+),
+replaced AS (
+    DELETE FROM {space} v
+    WHERE v.ctid = ANY (ARRAY(
+        SELECT o.ctid
+        FROM record r
+        CROSS JOIN LATERAL (SELECT v.ctid FROM {space} v WHERE {match_record} OFFSET 0) o
+        WHERE r.at NOT IN (SELECT f.at FROM fresh f)))
+)
+SELECT at FROM fresh
+
+-- copy --
+COPY {target} ({columns}) FROM STDIN WITH (FORMAT binary)
+
+-- stage --
+CREATE TEMPORARY TABLE vecmig_incoming ON COMMIT DROP AS SELECT {columns} FROM {space} v LIMIT 0
+
+-- unstage --
+INSERT INTO {space} ({columns}) SELECT {casts} FROM pg_temp.vecmig_incoming v
+
+-- reject --
+INSERT INTO {schema}.rejected AS r (collection, tag, key, source_hash, reason)
+SELECT %(collection)s, %(tag)s, {key_json}, i.hash::uuid, i.reason
+FROM (SELECT {casts}, i.hash, i.reason
+      FROM unnest({key_arrays}, %(hash)s::text[], %(reason)s::text[]) AS i({keys}, hash, reason)) i
+ON CONFLICT (collection, key, tag) DO UPDATE
+SET source_hash = excluded.source_hash, reason = excluded.reason, at = now()
