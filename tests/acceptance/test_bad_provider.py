@@ -1,17 +1,19 @@
-"""Providers that refuse, lie, hang or are gone: exit code 7, what was paid for is kept, and the next run goes on."""
+"""Providers that refuse, lie, hang or are gone: waited for, or exit code 7 with what was paid for kept."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from functools import partial
 
+import numpy as np
 import pytest
 
 from support.cli import Vecmig, describe, documents_collection, make_documents, script, tag
 from support.project import Project
-from support.provider import Provider
-from vecmig.embedders import Retry
+from support.provider import Provider, vector
+from vecmig.embedders import Limiter, Retry
 from vecmig.migration import workspace
 
 TAG = tag("fake", 8)
@@ -29,7 +31,9 @@ def keyed() -> Iterator[Provider]:
 
 @pytest.fixture
 def ready(project: Project, keyed: Provider, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """A project in which ``vecmig upgrade`` would succeed; retries wait for nothing."""
+    """A project in which ``vecmig upgrade`` would succeed; retries wait for a moment only."""
+    sleep = Limiter.sleep
+    monkeypatch.setattr(Limiter, "sleep", lambda limiter, seconds: sleep(limiter, min(seconds, 0.001)))
     monkeypatch.setattr(workspace, "Retry", partial(Retry, sleep=lambda _seconds: None))
     monkeypatch.setenv("MY_KEY", KEY)
     make_documents(project, COUNT)
@@ -127,61 +131,134 @@ def test_the_quota_ends_halfway(ready: Project, vecmig: Vecmig, keyed: Provider)
     )
     assert ready.sql("SELECT count(*) FROM documents_vectors") == [(30,)]
     keyed.faults()
-    vecmig("upgrade")
+    vecmig("upgrade", "--until", "index")
     paid = [text for text in keyed.paid() if text.startswith("title")]
     assert len(paid) == len(set(paid)) == COUNT - 10
     no_key_anywhere(ready)
 
 
-@pytest.mark.parametrize(
-    ("mode", "said"),
-    [
-        ("500", "failed (HTTP 500): Refused with 500. It failed 6 times in a row."),
-        ("429", "is busy (HTTP 429): Refused with 429. It failed 6 times in a row."),
-        ("html", "answered with a web page instead of JSON. It failed 6 times in a row."),
-        ("truncated", "answered with JSON that breaks off. It failed 6 times in a row."),
-        ("garbage", "gave an embedding that is neither numbers nor base64."),
-        ("404", "does not know the model or the address (HTTP 404): Refused with 404."),
-    ],
-)
-def test_answers_that_are_of_no_use(ready: Project, vecmig: Vecmig, keyed: Provider, mode: str, said: str) -> None:
-    hints = {
-        "html": "Check base_url: many servers want /v1 at its end",
-        "garbage": "Try encoding_format: float in the recipe",
-        "404": "Check base_url and model in the recipe",
-    }
+def in_the_middle(project: Project, vecmig: Vecmig) -> None:
+    """Have ten records embedded before anything goes wrong."""
     vecmig("upgrade", "--until", "expand")
     vecmig("backfill", "--limit", "10")
+    assert project.sql("SELECT count(*) FROM documents_vectors") == [(10,)]
+
+
+@pytest.mark.parametrize(
+    ("mode", "said", "hint"),
+    [
+        ("401", "refuses the key (HTTP 401): Refused with 401.", "Check the variable MY_KEY"),
+        ("403", "does not let this key in (HTTP 403): Refused with 403.", "Check the variable MY_KEY"),
+        ("404", "does not know the model or the address (HTTP 404): Refused with 404.",
+         "Check base_url and model in the recipe"),
+        ("html", "answered with a web page instead of JSON.", "Check base_url: many servers want /v1 at its end"),
+        ("garbage", "gave an embedding that is neither numbers nor base64.",
+         "Try encoding_format: float in the recipe"),
+        ("short", "gave 9 embeddings for 10 texts, or did not number them from 0.",
+         "Lower max_batch in the recipe if the server takes fewer inputs"),
+        ("misnumbered", "gave 10 embeddings for 10 texts, or did not number them from 0.",
+         "Lower max_batch in the recipe if the server takes fewer inputs"),
+    ],
+)  # fmt: skip
+def test_what_no_waiting_cures_ends_the_run(
+    *, ready: Project, vecmig: Vecmig, keyed: Provider, mode: str, said: str, hint: str
+) -> None:
+    in_the_middle(ready, vecmig)
+    keyed.forget()
     with keyed.failing(mode, skip=2):
         fails(
             ready,
             vecmig,
             f"The provider at {keyed.url} {said}",
             "10 records were embedded by this run, and stay.",
-            *filter(None, [hints.get(mode)]),
+            hint,
         )
+    tries = {"html": 6, "short": 3, "misnumbered": 3}.get(mode, 1)
+    assert 2 + tries <= len(keyed.requests()) <= 2 + 2 * tries, "no record was tried one by one"
     assert ready.sql("SELECT count(*) FROM documents_vectors") == [(20,)]
+    keyed.forget()
+    vecmig("upgrade", "--until", "index")
+    paid = [text for text in keyed.paid() if text.startswith("title")]
+    assert len(paid) == len(set(paid)) == COUNT - 20
+
+
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [
+        ("429", "is busy (HTTP 429): Refused with 429"),
+        ("500", "failed (HTTP 500): Refused with 500"),
+        ("503", "failed (HTTP 503): Refused with 503"),
+        ("truncated", "answered with JSON that breaks off"),
+        ("disconnect", "cannot be reached: RemoteProtocolError"),
+        ("hang", "did not answer in time"),
+    ],
+)
+def test_what_waiting_cures_is_waited_for_without_end(
+    ready: Project, vecmig: Vecmig, keyed: Provider, mode: str, said: str
+) -> None:
+    recipe(ready, keyed, timeout=0.5 if mode == "hang" else 60)
+    in_the_middle(ready, vecmig)
+    # more often than six times, and once from the very first request on
+    times = 8 if mode == "hang" else 40
+    for skip in (3, 0):
+        keyed.faults({"mode": mode, "times": times, "skip": skip, "seconds": 1})
+        done = vecmig("upgrade", "--until", "backfill")
+        waits = [line for line in done.stderr.splitlines() if line.startswith("  waiting: ")]
+        assert waits[0].startswith(f"  waiting: The provider at {keyed.url} {said}, next try in ")
+        assert ready.sql("SELECT count(*) FROM documents_vectors") == [(COUNT,)]
+        assert ready.sql("SELECT count(*) FROM vecmig.rejected") == [(0,)]
+        ready.sql("UPDATE documents SET body = body || ' again'")
+    keyed.faults()
     vecmig("upgrade")
 
 
-def test_a_long_retry_after_ends_the_run(ready: Project, vecmig: Vecmig, keyed: Provider) -> None:
+@pytest.mark.parametrize("share", [0.3, 0.7])
+def test_an_outage_rejects_no_record(ready: Project, vecmig: Vecmig, keyed: Provider, share: float) -> None:
+    """Not even where every request holds one record only, so that nothing tells a bad one from a bad hour."""
+    recipe(ready, keyed, max_batch=1, concurrency=4)
+    with keyed.failing("500", share=share):
+        assert vecmig("upgrade").stdout == "aaaa  live  revision aaaa\n"
+    assert ready.sql("SELECT count(*) FROM vecmig.rejected") == [(0,)]
+
+
+def test_whoever_asks_something_does_not_wait_without_end(ready: Project, vecmig: Vecmig, keyed: Provider) -> None:
+    vecmig("upgrade")
+    keyed.forget()
+    with keyed.failing("503"):
+        asked = vecmig("search", "documents", "subject", code=7)
+    busy = f"The provider at {keyed.url} failed (HTTP 503): Refused with 503."
+    assert asked.stderr.splitlines()[-1] == f"{busy} It failed 6 times in a row."
     with keyed.failing("429", retry_after="3600"):
-        fails(
-            ready,
-            vecmig,
-            f"The provider at {keyed.url} is busy (HTTP 429): Refused with 429. "
-            "It failed once and asks to wait 3600 s.",
-        )
-
-
-def test_the_server_is_down(ready: Project, vecmig: Vecmig, keyed: Provider) -> None:
-    keyed.stop()
-    fails(
-        ready,
-        vecmig,
-        f"The provider at {keyed.url} cannot be reached: ConnectError. It failed 6 times in a row.",
-        "Check base_url and the network",
+        asked = vecmig("search", "documents", "subject", code=7)
+    assert asked.stderr.splitlines()[-1] == (
+        f"The provider at {keyed.url} is busy (HTTP 429): Refused with 429. It failed once and asks to wait 3600 s."
     )
+
+
+def test_the_gate_does_not_wait_without_end(ready: Project, vecmig: Vecmig, keyed: Provider) -> None:
+    vecmig("upgrade", "--until", "index")
+    for mode, times in {"503": "6 times in a row", "404": ""}.items():
+        with keyed.failing(mode):
+            assert times in vecmig("gate", code=3).stdout
+    keyed.stop()
+    assert "cannot be reached: ConnectError. It failed 6 times in a row." in vecmig("gate", code=3).stdout
+
+
+def test_a_provider_that_comes_back_is_gone_on_with(ready: Project, keyed: Provider) -> None:
+    """The whole provider is away, and nobody has to start anything again."""
+    keyed.stop()
+    with ready.start("upgrade") as process:
+        assert process.stderr is not None
+        try:
+            told = next(line for line in process.stderr if line.startswith("  waiting: "))
+            assert told.startswith(
+                f"  waiting: The provider at {keyed.url} cannot be reached: ConnectError, next try in "
+            )
+            keyed.start()
+            assert process.wait(120) == 0
+        finally:
+            process.kill()
+    assert ready.sql("SELECT count(*) FROM documents_vectors") == [(COUNT,)]
 
 
 def test_waiting_is_told(ready: Project, vecmig: Vecmig, keyed: Provider) -> None:
@@ -194,22 +271,54 @@ def test_waiting_is_told(ready: Project, vecmig: Vecmig, keyed: Provider) -> Non
     )
 
 
-def test_a_server_that_hangs(ready: Project, vecmig: Vecmig, keyed: Provider) -> None:
-    recipe(ready, keyed, timeout=0.2)
-    with keyed.failing("hang", skip=1):
-        fails(
-            ready,
-            vecmig,
-            f"The provider at {keyed.url} did not answer in time. It failed 6 times in a row.",
-            "0 records were embedded by this run, and stay.",
-            "Raise timeout: in the recipe",
-        )
+def test_answers_in_another_order_are_put_in_order(ready: Project, vecmig: Vecmig, keyed: Provider) -> None:
+    with keyed.failing("reordered"):
+        vecmig("upgrade")
+    rows = ready.sql(
+        "SELECT title || ' ' || body, v.embedding::text FROM documents_vectors v JOIN documents USING (id)"
+    )
+    assert len(rows) == COUNT
+    for text, embedding in rows:
+        assert np.allclose(np.fromstring(embedding[1:-1], sep=","), vector(text, 8), atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["poison", "500"])
+def test_one_bad_record_among_thousands_costs_a_few_requests(
+    ready: Project, vecmig: Vecmig, keyed: Provider, mode: str
+) -> None:
+    batch, count = 128, 2_000
+    ready.sql(
+        "INSERT INTO documents SELECT i, 'title ' || i, 'body ' || i FROM generate_series(%s::int, %s::int) AS i",
+        COUNT + 1,
+        count,
+    )
+    ready.sql("UPDATE documents SET body = 'POISON' WHERE id = 1234")
+    recipe(ready, keyed, max_batch=batch, concurrency=4)
+    keyed.faults({"mode": mode, "marked": True})
+    vecmig("upgrade", "--until", "backfill")
+    assert ready.sql("SELECT count(*) FROM documents_vectors") == [(count - 1,)]
+    canary, halvings = 1, math.ceil(math.log2(batch))
+    # a server that refuses says so at once; one that falls over is asked ten times, and another text in between
+    tries, good = (1, 0) if mode == "poison" else (10, 5)
+    most = canary + math.ceil(count / batch) + halvings + (halvings + 1) * (tries + good)
+    assert len(keyed.requests()) <= most
+    paid = [text for text in keyed.paid() if text.startswith("title")]
+    assert len(paid) == len(set(paid)) == count - 1, "no other record was paid for twice"
+    listed = vecmig("rejected")
+    assert "1234" in listed.stdout
+    assert f"(HTTP {'400' if mode == 'poison' else '500'}): " in listed.stdout
+    keyed.faults()
+    vecmig("rejected", "--retry")
+    assert vecmig("upgrade").stdout == "aaaa  live  revision aaaa\n"
+    assert ready.sql("SELECT count(*) FROM documents_vectors") == [(count,)]
+    assert ready.sql("SELECT count(*) FROM vecmig.rejected") == [(0,)]
 
 
 @pytest.mark.parametrize(
     ("mode", "reason"),
     [
         ("poison", "refuses an input (HTTP 400): The input contains an invalid token."),
+        ("500", "failed (HTTP 500): Refused with 500."),
         ("nan", "the vector holds NaN or infinity"),
         ("zero", "the vector has zero norm"),
     ],
@@ -218,7 +327,7 @@ def test_one_record_that_cannot_be_embedded(
     ready: Project, vecmig: Vecmig, keyed: Provider, mode: str, reason: str
 ) -> None:
     ready.sql("UPDATE documents SET body = 'POISON' WHERE id = 33")
-    keyed.faults({"mode": mode})
+    keyed.faults({"mode": mode, "marked": True})
     result = vecmig("upgrade", code=3)
     (warning,) = [line for line in result.stderr.splitlines() if line.startswith("  warning: ")]
     assert warning.startswith("  warning: Record 33 is rejected: ")

@@ -5,6 +5,11 @@ read ahead by one thread, cut into chunks, embedded by several requests at once,
 batch. There is no cursor to keep: what is pending is what has no fresh vector, so running again is resuming.
 """
 
+from vecmig.backfill.budget import Purse
+from vecmig.backfill.cluster import Needs
 from vecmig.backfill.engine import Result, backfill
+from vecmig.backfill.fleet import Fleet
+from vecmig.backfill.patient import Account, patient_embedder
+from vecmig.backfill.terms import Terms
 
-__all__ = ["Result", "backfill"]
+__all__ = ["Account", "Fleet", "Needs", "Purse", "Result", "Terms", "backfill", "patient_embedder"]

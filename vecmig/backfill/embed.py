@@ -20,6 +20,11 @@ class Answer:
     rejected: list[tuple[PendingRecord, str]]
     tokens: int
 
+    @property
+    def chunks(self) -> int:
+        """Vectors to write."""
+        return sum(len(record.vectors) for record in self.embedded)
+
 
 def embed(embedder: Embedder, batch: Sequence[Job], storage: Storage) -> Answer:
     """Embed one batch for a storage type.
@@ -61,7 +66,8 @@ def _embed_into(answer: Answer, embedder: Embedder, batch: Sequence[Job], storag
     if not batch:
         return
     try:
-        vectors = embed_all(embedder, [chunk for job in batch for chunk in job.chunks])
+        chunks = [chunk for job in batch for chunk in job.chunks]
+        vectors = embed_all(embedder, chunks, sum(job.tokens for job in batch))
     except PoisonInputError as error:
         if len(batch) == 1:
             answer.rejected.append((batch[0].record, error.message))

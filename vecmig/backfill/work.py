@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 
 from vecmig.chunking import chunker
 from vecmig.embedders import Embedder, document_tokens, pack
-from vecmig.store.connect import Database
-from vecmig.store.vectors import Key, PendingRecord, Space, read_page
+from vecmig.store.connect import Connection
+from vecmig.store.lasting import Lasting
+from vecmig.store.vectors import Key, Page, PendingRecord, Space, read_page
 
 _PAGE: Final = 2_000
+#: Bytes that the vectors of all requests in flight may take; each is held some four times over on its way.
+_IN_FLIGHT_BYTES: Final = 48 * 2**20
+_COPIES: Final = 4
+_SMALLEST_BATCH: Final = 16
+
+#: Gives the next run of records in key order, behind a key.
+ReadPage = Callable[[Connection, Key | None, int], Page]
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """A record on its way, cut into chunks."""
 
     record: PendingRecord
@@ -31,25 +37,44 @@ def new_job(embedder: Embedder, record: PendingRecord, chunks: Iterable[str]) ->
     return Job(record, cut, sum(document_tokens(embedder, chunk) for chunk in cut))
 
 
-def jobs(database: Database, space: Space, embedder: Embedder, limit: int | None = None) -> Generator[Job]:
-    """Yield the pending records of a space in key order, at most ``limit``, on a connection of their own."""
+def whole_source(space: Space, *, after: Key | None = None, upto: Key | None = None) -> ReadPage:
+    """Read the records of a space in key order: those behind ``after``, up to ``upto``."""
+
+    def read(connection: Connection, last: Key | None, size: int) -> Page:
+        return read_page(connection, space, last or after, size, upto)
+
+    return read
+
+
+def jobs(session: Lasting, read: ReadPage, embedder: Embedder, limit: int | None = None) -> Generator[Job]:
+    """Yield the pending records that ``read`` finds, in its order, at most ``limit``; nobody else uses the session."""
     recipe = embedder.recipe
     cut = chunker(recipe.chunk, provider=recipe.provider, model=recipe.model)
-    for record in islice(_pending(database, space), limit):
+    for record in islice(_pending(session, read), limit):
         yield new_job(embedder, record, cut(record.text))
 
 
-def _pending(database: Database, space: Space) -> Iterator[PendingRecord]:
+def _pending(session: Lasting, read: ReadPage) -> Iterator[PendingRecord]:
     after: Key | None = None
-    with database.session() as connection:
-        while True:
-            page = read_page(connection, space, after, _PAGE)
-            yield from page.pending
-            if page.size < _PAGE:
-                return
-            after = page.last
+    while True:
+        page = session.run(lambda connection, last=after: read(connection, last, _PAGE))  # type: ignore[misc]
+        yield from page.pending
+        if page.last is None:
+            return
+        after = page.last
 
 
-def batches(jobs: Iterable[Job], embedder: Embedder) -> Generator[list[Job]]:
-    """Pack whole records, up to the embedder's limits; a record above them makes a batch of its own."""
-    return pack(jobs, lambda job: (len(job.chunks), job.tokens), embedder)
+def batch_size(embedder: Embedder, concurrency: int) -> int:
+    """Give how many texts to send at once: what the recipe says, or as many as keep memory flat.
+
+    A provider's own limit may be thousands of texts, whose vectors would then be held for every request in flight.
+    """
+    if embedder.recipe.service.max_batch is not None:
+        return embedder.max_batch
+    fits = _IN_FLIGHT_BYTES // (concurrency * _COPIES * 4 * embedder.recipe.dims)
+    return min(embedder.max_batch, max(fits, _SMALLEST_BATCH))
+
+
+def batches(jobs: Iterable[Job], embedder: Embedder, most: Callable[[], int] | None = None) -> Generator[list[Job]]:
+    """Pack whole records, up to the embedder's limits and ``most`` texts; a record above them makes its own batch."""
+    return pack(jobs, lambda job: (len(job.chunks), job.tokens), embedder, most)

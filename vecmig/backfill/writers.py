@@ -1,35 +1,58 @@
-"""The connections that write what was embedded: a few, so that the database's own work is done side by side."""
+"""Write what was embedded: a few connections, and one statement for all answers that wait when one of them is free."""
 
 from __future__ import annotations
 
+import threading
+from collections import deque
+from collections.abc import Callable
 from contextlib import ExitStack
-from queue import Queue
+from dataclasses import dataclass
 from typing import Final, Self
 
 from vecmig.backfill.embed import Answer
 from vecmig.config import Storage
-from vecmig.store.connect import Connection, Database
+from vecmig.store.connect import Connection
+from vecmig.store.lasting import Lasting
 from vecmig.store.vectors import Space, prepare_to_write, reject_records, write_records
 
 #: With two, one statement is laid out and sent while the server works on the other.
 COUNT: Final = 2
+#: Most bytes of vectors in one statement: it is held several times over while it is sent.
+_STATEMENT_BYTES: Final = 6 * 2**20
+_STATEMENT_RECORDS: Final = 2_000
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """An answer that waits to be written, and what became of it."""
+
+    answer: Answer
+    done: bool = False
+    written: int = 0
+    failure: BaseException | None = None
 
 
 class Writers:
-    """A context with COUNT open connections; any thread may write, each connection serves one at a time."""
+    """A context with COUNT open connections; any thread may write, each connection serves one at a time.
 
-    def __init__(self, database: Database, space: Space) -> None:
-        self._database = database
+    Whoever finds a connection free writes for all who wait, so that small answers do not cost a statement each.
+    """
+
+    def __init__(self, space: Space, open_session: Callable[[Callable[[Connection], None]], Lasting]) -> None:
         self._space = space
-        self._free: Queue[Connection] = Queue()
+        #: Records in one statement.
+        self._room = max(1, min(_STATEMENT_RECORDS, _STATEMENT_BYTES // (4 * space.dims)))
+        self._open_session = open_session
+        self._free: list[Lasting] = []
+        self._waiting: deque[_Waiting] = deque()
+        self._turn = threading.Condition()
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as opening:
             for _ in range(COUNT):
-                connection = opening.enter_context(self._database.session())
-                prepare_to_write(connection, self._space.source)
-                self._free.put(connection)
+                session = self._open_session(prepare_to_write)
+                self._free.append(opening.enter_context(session))
             self._open = opening.pop_all()
         return self
 
@@ -42,12 +65,64 @@ class Writers:
         return self._space.source.collection.storage
 
     def write(self, answer: Answer) -> int:
-        """Write one batch, rejected records included; give how many records got their vectors."""
-        connection = self._free.get()
+        """Write one batch, rejected records included; return when it is committed.
+
+        Returns:
+            How many records got their vectors. Where several answers are written at once, the sum over all of them is
+            right, and the share of each is not told apart.
+        """
+        mine = _Waiting(answer)
+        with self._turn:
+            self._waiting.append(mine)
+            while not mine.done:
+                if self._may_lead():
+                    self._lead()
+                else:
+                    self._turn.wait()
+        if mine.failure is not None:
+            raise mine.failure
+        return mine.written
+
+    def _may_lead(self) -> bool:
+        """Whether to write now: where one connection writes already, only for enough to make a statement worth it."""
+        if not self._waiting or not self._free:
+            return False
+        return len(self._free) == COUNT or sum(one.answer.chunks for one in self._waiting) >= self._room // 2
+
+    def _lead(self) -> None:
+        """Write for those who wait, with the turn let go meanwhile."""
+        session, group = self._free.pop(), self._take()
+        self._turn.release()
         try:
-            written = write_records(connection, self._space, answer.embedded) if answer.embedded else 0
-            if answer.rejected:
-                reject_records(connection, self._space, answer.rejected)
+            self._write(session, group)
         finally:
-            self._free.put(connection)
-        return written
+            self._turn.acquire()
+            for one in group:
+                one.done = True
+            self._free.append(session)
+            self._turn.notify_all()
+
+    def _take(self) -> list[_Waiting]:
+        """Take the answers that waited longest, as many as make one statement; at least one."""
+        taken: list[_Waiting] = []
+        records = 0
+        while self._waiting and (not taken or records + self._waiting[0].answer.chunks <= self._room):
+            taken.append(self._waiting.popleft())
+            records += taken[-1].answer.chunks
+        return taken
+
+    def _write(self, session: Lasting, group: list[_Waiting]) -> None:
+        embedded = [record for one in group for record in one.answer.embedded]
+        rejected = [record for one in group for record in one.answer.rejected]
+
+        def work(connection: Connection) -> int:
+            written = write_records(connection, self._space, embedded) if embedded else 0
+            if rejected:
+                reject_records(connection, self._space, rejected)
+            return written
+
+        try:
+            group[0].written = session.run(work)
+        except BaseException as error:  # noqa: BLE001  # handed to each of those who wait for it
+            for one in group:
+                one.failure = error

@@ -1,0 +1,157 @@
+"""Count what requests cost in the ledger, and let none through that would pass the budget."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from types import TracebackType
+from typing import Final, Self
+
+from vecmig.embedders import Abandoned
+from vecmig.errors import BudgetSpent, VecmigError
+from vecmig.store.connect import Connection
+from vecmig.store.control import What
+from vecmig.store.lasting import Lasting
+from vecmig.store.spend import correct, reserve, spent
+
+_MILLION: Final = 1_000_000
+
+
+class Purse:
+    """What one run may cost in all, whatever it works on. Any thread may take from it."""
+
+    def __init__(self, usd: float) -> None:
+        self._usd = usd
+        self._spent = 0.0
+        self._turn = threading.Lock()
+
+    def take(self, usd: float) -> None:
+        """Take the cost of a request before it is sent.
+
+        Raises:
+            BudgetSpent: it is not there.
+        """
+        with self._turn:
+            if self._spent + usd > self._usd:
+                raise BudgetSpent(
+                    f"This run may cost ${self._usd:,.4f}: it has cost ${self._spent:,.4f}, and the next request may "
+                    f"cost ${usd:,.4f}.",
+                    hint="To go on, run it again, with a higher --max-cost if need be.",
+                )
+            self._spent += usd
+
+    def correct(self, usd: float) -> None:
+        """Add what a request cost beyond what was taken; negative where it was less."""
+        with self._turn:
+            self._spent += usd
+
+
+class Budget:
+    """A context that is the ``Spend`` of a limiter.
+
+    A request's estimate is entered before it is sent, in one statement that refuses to pass the budget, so the
+    processes of a fleet share one budget, and what a killed run had in flight counts as spent. An answer corrects it.
+    """
+
+    def __init__(
+        self,
+        session: Lasting,
+        schema: str,
+        *,
+        revision: str,
+        what: What,
+        price: float,
+        budget: float | None,
+        purse: Purse | None = None,
+    ) -> None:
+        """Begin to count.
+
+        Args:
+            session: a session of its own.
+            schema: where vecmig's tables are.
+            revision: whose cost it is.
+            what: what is being done.
+            price: USD per million tokens.
+            budget: USD that the revision may cost in all by what is being done; None for no limit.
+            purse: what the run may cost, beside that; None for no limit.
+        """
+        self._session = session
+        self._schema = schema
+        self._revision = revision
+        self._what = what
+        self._price = price
+        self._budget = budget
+        self._purse = purse
+        #: psycopg's connections are shared by no two statements, and Lasting by no two threads.
+        self._turn = threading.Lock()
+        self._owed = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # what cannot be entered any more is no reason to hide how the run ended
+        with self._turn, suppress(VecmigError, Abandoned):
+            self._pay_off()
+        self._session.__exit__(kind, error, trace)
+
+    @property
+    def usd(self) -> float:
+        """What the revision has cost so far."""
+        with self._turn:
+            self._pay_off()
+            found = self._session.run(lambda connection: spent(connection, self._schema))
+        return sum(one.usd for one in found if (one.revision, one.what) == (self._revision, self._what))
+
+    def reserve(self, tokens: int) -> None:
+        """Enter a request before it is sent.
+
+        Raises:
+            BudgetSpent: it would pass the budget.
+        """
+        usd = self._usd(tokens)
+        if self._purse is not None:
+            self._purse.take(usd)
+        with self._turn:
+            self._pay_off()
+            total = self._session.run(
+                lambda connection: reserve(
+                    connection, self._schema, self._revision, self._what, tokens=tokens, usd=usd, budget=self._budget
+                )
+            )
+        if total is None:
+            if self._purse is not None:
+                self._purse.correct(-usd)
+            raise self._refused(usd)
+
+    def settle(self, reserved: int, taken: int) -> None:
+        """Correct a request by what its answer says; written with the next one."""
+        if self._purse is not None:
+            self._purse.correct(self._usd(taken - reserved))
+        with self._turn:
+            self._owed += taken - reserved
+
+    def _pay_off(self) -> None:
+        owed, self._owed = self._owed, 0
+
+        def enter(connection: Connection) -> None:
+            nonlocal owed
+            # once it may have been entered, only what makes the sum larger is entered again
+            now, owed = owed, max(owed, 0)
+            if now:
+                correct(connection, self._schema, self._revision, self._what, tokens=now, usd=self._usd(now))
+
+        if owed:
+            self._session.run(enter)
+
+    def _usd(self, tokens: int) -> float:
+        return tokens * self._price / _MILLION
+
+    def _refused(self, usd: float) -> BudgetSpent:
+        return BudgetSpent(
+            f"The budget of ${self._budget:,.4f} for revision {self._revision} is spent: ${self.usd:,.4f} so far, and "
+            f"the next request may cost ${usd:,.4f}.",
+            hint="To go on, raise budget_usd in the recipe or give --max-cost, and run the same command again.",
+        )

@@ -1,0 +1,192 @@
+"""Keep a tag complete for as long as it is wanted: embed what the outbox tells, in a thread of its own."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Final
+
+from vecmig.backfill.engine import clear
+from vecmig.backfill.filler import Filler
+from vecmig.backfill.tally import Figures
+from vecmig.backfill.work import whole_source
+from vecmig.embedders import Abandoned, Limiter
+from vecmig.errors import Interrupted
+from vecmig.events import Listener
+from vecmig.store.changes import free
+from vecmig.store.connect import Connection
+from vecmig.store.vectors import Key, Page, Space, measure_coverage, read_changed
+
+#: What a keeper without work waits for, in the words of ``vecmig status``.
+_IDLE: Final = "all changes are embedded"
+#: Seconds between two looks at whether anything ended the run from outside.
+_TICK: Final = 1.0
+#: After a look at the outbox for nothing, a keeper rests so many times as long as that took, at most so many seconds.
+_REST: Final = 4.0
+_LONGEST_REST: Final = 10.0
+#: Seconds until records that were paid for and could not be written are tried again: first, doubled, and at most.
+_FIRST_RETRY: Final = 1.0
+_LONGEST_RETRY: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one pass of a keeper did."""
+
+    keeper: Keeper
+    done: Figures
+    #: Whether it went over the whole source, not only over the outbox.
+    whole: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A keeper came to its end, and why, unless it was told to stop."""
+
+    keeper: Keeper
+    failure: BaseException | None
+
+
+#: Gives an open filler; told of its limiter before the first request.
+OpenFiller = Callable[[Callable[[Limiter], None]], AbstractContextManager[Filler]]
+
+
+class Keeper:
+    """Keeps one tag complete: goes over the whole source when it begins, then over the outbox when it is woken.
+
+    Its thread holds the filler, so the model stays loaded and the connections stay open. What it does is told to
+    ``tell``, from that thread.
+    """
+
+    def __init__(
+        self, space: Space, open_filler: OpenFiller, tell: Callable[[Round | Ended], None], listener: Listener
+    ) -> None:
+        self.space = space
+        self._open_filler = open_filler
+        self._tell = tell
+        self._listener = listener
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name=f"vecmig-keep-{space.tag}", daemon=True)
+        #: What to do next: None for nothing, False for the outbox, True for the whole source.
+        self._wanted: bool | None = True
+        self._busy = True
+        self._stopping = False
+        self._limiter: Limiter | None = None
+        #: Of the pass that goes on: records that were left out because they are held, and seconds spent on looking.
+        self._held = 0
+        self._looking = 0.0
+        self._rest_until = 0.0
+        self._again_at: float | None = None
+        self._retry_after = _FIRST_RETRY
+
+    def start(self) -> None:
+        """Begin, with a pass over the whole source."""
+        self._thread.start()
+
+    def wake(self, *, whole: bool = False) -> None:
+        """Ask for another pass, after the one that may be going on."""
+        with self._changed:
+            self._wanted = bool(self._wanted) or whole
+            self._busy = True
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Ask it to finish what is in flight, and to end."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        if self._limiter is not None:
+            self._limiter.close()
+
+    def join(self) -> None:
+        """Wait for its end."""
+        self._thread.join()
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is a pass to come to its end."""
+        return self._busy
+
+    # In its thread -----------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        failure: BaseException | None = None
+        try:
+            with self._open_filler(self._limited_by) as filler:
+                self._expect(filler)
+                while (whole := self._next()) is not None:
+                    self._pass(filler, whole=whole)
+        except BaseException as error:  # noqa: BLE001  # handed to whoever listens
+            failure = error
+        self._busy = False
+        self._tell(Ended(self, None if self._stopping or isinstance(failure, Abandoned | Interrupted) else failure))
+
+    def _limited_by(self, limiter: Limiter) -> None:
+        self._limiter = limiter
+        if self._stopping:
+            limiter.close()
+
+    def _expect(self, filler: Filler) -> None:
+        with filler.session() as session:
+            filler.tally.expect(session.run(lambda connection: measure_coverage(connection, self.space)), None)
+
+    def _next(self) -> bool | None:
+        """Wait for something to do, and take it; None at the end. A limiter that was closed is the end too."""
+        with self._changed:
+            while not self._stopping and not (self._limiter and self._limiter.closed):
+                now = time.monotonic()
+                if self._again_at is not None and self._again_at <= now:
+                    self._wanted = bool(self._wanted)
+                if self._wanted is not None and self._rest_until <= now:
+                    wanted, self._wanted, self._again_at = self._wanted, None, None
+                    return wanted
+                self._changed.wait(_TICK if self._wanted is None else min(_TICK, self._rest_until - now))
+        return None
+
+    def _pass(self, filler: Filler, *, whole: bool) -> None:
+        began, tally = time.monotonic(), filler.tally
+        tally.again()
+        self._held, self._looking = 0, 0.0
+        before = tally.figures
+        try:
+            filler.one_pass(whole_source(self.space) if whole else self._outbox)
+        except BaseException:
+            self._tell(Round(self, tally.figures.since(before), False, time.monotonic() - began))
+            raise
+        if whole:
+            with filler.session() as session:
+                session.run(lambda connection: clear(connection, self.space, self._listener))
+        done = tally.figures.since(before)
+        seconds = time.monotonic() - began
+        self._plan(done)
+        tally.rest(_IDLE)
+        with self._changed:
+            self._busy = self._wanted is not None
+        self._tell(Round(self, done, whole, seconds))
+
+    def _plan(self, done: Figures) -> None:
+        """Say when to look again at what could not be written, and how long to rest after a look that was for nothing.
+
+        Records that an application held were not paid for: they are looked at again in the next round. Those that
+        were, and had changed or were held when they were to be written, are tried again ever more rarely.
+        """
+        idle = not (done.written or done.rejected)
+        self._rest_until = time.monotonic() + (min(_REST * self._looking, _LONGEST_REST) if idle else 0.0)
+        if done.refused:
+            self._again_at = time.monotonic() + self._retry_after
+            self._retry_after = min(self._retry_after * 2, _LONGEST_RETRY)
+        else:
+            self._retry_after = _FIRST_RETRY
+            self._again_at = time.monotonic() + _FIRST_RETRY if self._held else None
+
+    def _outbox(self, connection: Connection, after: Key | None, size: int) -> Page:
+        began = time.monotonic()
+        page = read_changed(connection, self.space, after, size)
+        pending = tuple(free(connection, self.space, page.pending))
+        self._looking += time.monotonic() - began
+        self._held += len(page.pending) - len(pending)
+        return replace(page, pending=pending)

@@ -1,0 +1,112 @@
+"""Open the embedder that fills a tag: within its recipe's limits and budget, and with endless patience."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+
+from vecmig.backfill.budget import Budget, Purse
+from vecmig.embedders import Embedder, Limiter, Retry, open_embedder
+from vecmig.store.connect import Database
+from vecmig.store.control import What
+from vecmig.store.lasting import Lasting
+from vecmig.tags import Recipe
+
+#: Told why work stands still, and how many seconds until the next try.
+OnWait = Callable[[str, float], None]
+#: Longest wait, in seconds, between two tries of a provider.
+_LONGEST_WAIT = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whose cost it is, and how much it may be."""
+
+    revision: str
+    what: What
+    #: US dollars that the revision may cost in all by what is being done; None for no limit.
+    budget: float | None = None
+    #: What the run may cost in all; None for no limit.
+    purse: Purse | None = None
+
+
+@contextmanager
+def patient_embedder(
+    database: Database,
+    tag: str,
+    recipe: Recipe,
+    *,
+    account: Account | None,
+    reconnect_wait: float,
+    on_wait: OnWait,
+    environ: Mapping[str, str] = os.environ,
+) -> Iterator[Embedder]:
+    """Open an embedder that waits for its provider as long as it takes.
+
+    Args:
+        database: where the cost is counted.
+        tag: the tag, for messages.
+        recipe: what makes its vectors.
+        account: where the cost goes; None where nothing has a price.
+        reconnect_wait: seconds for which a lost database is waited for.
+        on_wait: told of what is waited for.
+        environ: where keys are looked up.
+    """
+    service = recipe.service
+    with ExitStack() as stack:
+        spend = None
+        if account is not None:
+            spend = stack.enter_context(
+                Budget(
+                    # the limiter, which asks the budget, ends its waiting too when the run ends
+                    Lasting(
+                        database,
+                        wait=reconnect_wait,
+                        on_wait=on_wait,
+                        sleep=lambda seconds: limiter.sleep(seconds),  # noqa: PLW0108  # it is made below
+                    ),
+                    database.schema,
+                    revision=account.revision,
+                    what=account.what,
+                    price=service.price_per_million_tokens,
+                    budget=account.budget,
+                    purse=account.purse,
+                )
+            )
+        limiter = Limiter(
+            service.concurrency,
+            requests_per_minute=service.requests_per_minute,
+            tokens_per_minute=service.tokens_per_minute,
+            spend=spend,
+        )
+        retry = Retry(
+            attempts=None,
+            most=_LONGEST_WAIT,
+            sleep=limiter.sleep,
+            notify=lambda error, again: on_wait(error.message, again),
+        )
+        embedder = open_embedder(tag, recipe, environ=environ, retry=retry, limiter=limiter)
+        stack.callback(embedder.close)
+        yield embedder
+
+
+def share(amount: int, workers: int) -> int:
+    """Give one worker's share of what all of them may do together; at least 1."""
+    return max(1, amount // workers)
+
+
+def shared(recipe: Recipe, workers: int) -> Recipe:
+    """Give the recipe of one worker: what it makes is the same, and it takes its share of what the service bears."""
+    service = recipe.service
+    requests, tokens = service.requests_per_minute, service.tokens_per_minute
+    return replace(
+        recipe,
+        service=replace(
+            service,
+            concurrency=share(service.concurrency, workers),
+            requests_per_minute=None if requests is None else share(requests, workers),
+            tokens_per_minute=None if tokens is None else share(tokens, workers),
+        ),
+    )

@@ -1,0 +1,124 @@
+"""Take batches through the embedder into the database, several at once, each in a thread of its own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+from vecmig.backfill.embed import embed
+from vecmig.backfill.work import Job
+from vecmig.backfill.writers import Writers
+from vecmig.embedders import Abandoned, Embedder
+from vecmig.store.vectors import PendingRecord
+
+#: Seconds between two looks at how many batches may be on their way.
+_TICK: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """A batch that was embedded, and written as far as its records had not changed meanwhile."""
+
+    embedded: int
+    written: int
+    rejected: Sequence[tuple[PendingRecord, str]]
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """The batches on their way to the provider and into the database."""
+
+    embedder: Embedder
+    writers: Writers
+    #: Told of every batch that landed, by the thread that runs the pipeline.
+    landed: Callable[[Landed], None]
+    futures: set[Future[Landed]] = field(default_factory=set)
+    #: Records of batches that were embedded and could not be written.
+    lost: list[int] = field(default_factory=list)
+    #: What ended batches, other than that the run was being ended.
+    failures: list[BaseException] = field(default_factory=list)
+
+    def run(self, batches: Iterable[list[Job]], at_hand: Callable[[], int]) -> None:
+        """Take all batches through.
+
+        Args:
+            batches: what to embed.
+            at_hand: gives how many batches may be on their way; more than may be in flight, so that one which has to
+                wait for its next try does not leave the provider idle.
+        """
+        for batch in batches:
+            for part in self._parts(batch):
+                self.embedder.limiter.pace(len(part))
+                self._send(part)
+                self.land(at_most=lambda: at_hand() - 1)
+        self.land(at_most=lambda: 0)
+
+    def _parts(self, batch: list[Job]) -> Iterable[list[Job]]:
+        """Cut a batch that was packed before an operator asked for fewer records a second."""
+        size = self.embedder.limiter.second(len(batch))
+        return (batch[start : start + size] for start in range(0, len(batch), size))
+
+    def _send(self, batch: list[Job]) -> None:
+        """Embed and write a batch in a thread of its own, which does not hold the process when a provider hangs."""
+        future: Future[Landed] = Future()
+        future.set_running_or_notify_cancel()
+
+        def work() -> None:
+            try:
+                future.set_result(self._take_through(batch))
+            except BaseException as error:  # noqa: BLE001  # handed to whoever waits for the batch
+                self._fail(future, error)
+
+        self.futures.add(future)
+        try:
+            threading.Thread(target=work, name="vecmig-embed", daemon=True).start()
+        except RuntimeError:
+            # no more threads are to be had; nothing would ever land here
+            self.futures.discard(future)
+            raise
+
+    def _fail(self, future: Future[Landed], error: BaseException) -> None:
+        """Let no other batch begin: the first failure ends the run, and a request more is one too many."""
+        if not isinstance(error, Abandoned):
+            self.failures.append(error)
+        self.embedder.limiter.close()
+        future.set_exception(error)
+
+    def _take_through(self, batch: list[Job]) -> Landed:
+        with self.embedder.limiter.batch():
+            answer = embed(self.embedder, batch, self.writers.storage)
+            try:
+                written = self.writers.write(answer)
+            except BaseException:
+                self.lost.append(len(answer.embedded))
+                raise
+        return Landed(len(answer.embedded), written, answer.rejected, answer.tokens)
+
+    def land(self, *, at_most: Callable[[], int]) -> None:
+        """Wait until no more than ``at_most`` batches are on their way; it is asked again and again."""
+        while len(self.futures) > at_most():
+            done, _ = wait(self.futures, timeout=_TICK, return_when=FIRST_COMPLETED)
+            for future in done:
+                self.futures.discard(future)
+                self._settle(future)
+
+    def _settle(self, future: Future[Landed]) -> None:
+        try:
+            self.landed(future.result())
+        except Abandoned:
+            raise (self.failures or [Abandoned()])[0] from None
+
+    def rescue(self) -> None:
+        """Let what is in flight come to its end, whatever that is: it is paid for. What only waits is left."""
+        self.embedder.limiter.close()
+        while self.futures:
+            done, _ = wait(self.futures, return_when=FIRST_COMPLETED)
+            for future in done:
+                self.futures.discard(future)
+                with suppress(Exception, Abandoned):
+                    self.landed(future.result())

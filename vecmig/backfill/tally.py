@@ -1,0 +1,145 @@
+"""Count what a run does, and tell of it."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import astuple, dataclass, field
+from typing import Final
+
+from vecmig.backfill.pipeline import Landed
+from vecmig.errors import Interrupted
+from vecmig.events import Listener, Progress, Waiting, Warned
+from vecmig.store.control import Run, What
+from vecmig.store.vectors import Coverage, Space
+
+#: Seconds between two reports of progress.
+_REPORT_EVERY: Final = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What was done up to a moment."""
+
+    written: int = 0
+    rejected: int = 0
+    refused: int = 0
+    tokens: int = 0
+
+    def since(self, before: Figures) -> Figures:
+        """Give what was done since an earlier moment."""
+        mine, theirs = astuple(self), astuple(before)
+        return Figures(*(now - then for now, then in zip(mine, theirs, strict=True)))
+
+    @property
+    def is_progress(self) -> bool:
+        """Whether something was done."""
+        return any(count > 0 for count in astuple(self))
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a run has done so far; counted by the thread that began it, read by any."""
+
+    space: Space
+    what: What
+    listener: Listener
+    #: Records to do in this run, and how the tag stood when it began.
+    total: int = 0
+    fresh: int = 0
+    eligible: int = 0
+    started: float = field(default_factory=time.monotonic)
+    written: int = 0
+    #: Of these, the ones written before ``started``.
+    before: int = 0
+    rejected: int = 0
+    #: Records that changed, went or were held between reading and writing: in this pass, and in the one before.
+    refused: int = 0
+    refused_before: float = math.inf
+    tokens: int = 0
+    reported: float = 0.0
+    #: Why the database was waited for, until something is written again.
+    waits_for: str | None = None
+
+    def expect(self, before: Coverage, limit: int | None) -> None:
+        """Set what there is to do."""
+        pending = before.eligible - before.fresh - before.rejected
+        self.total = pending if limit is None else min(pending, limit)
+        self.fresh, self.eligible = before.fresh, before.eligible
+
+    def again(self) -> None:
+        """Begin another pass of a run without end: the counts go on, the rate begins anew."""
+        self.started, self.before, self.refused, self.waits_for = time.monotonic(), self.written, 0, None
+
+    def rest(self, reason: str) -> None:
+        """Enter that there is nothing to do for now, and what is waited for."""
+        self.total, self.waits_for = self.handled, reason
+
+    @property
+    def figures(self) -> Figures:
+        """What was done so far."""
+        return Figures(self.written, self.rejected, self.refused, self.tokens)
+
+    @property
+    def handled(self) -> int:
+        """Records written or rejected."""
+        return self.written + self.rejected
+
+    @property
+    def rate(self) -> float:
+        """Records written a second, over the whole run, or the pass that it began last."""
+        return (self.written - self.before) / max(time.monotonic() - self.started, 1e-9)
+
+    def add(self, landed: Landed) -> None:
+        """Count a batch."""
+        for record, reason in landed.rejected[:3]:
+            self.listener(Warned(f"Record {', '.join(record.key)} is rejected: {reason}"))
+        refused = landed.embedded - landed.written
+        self.count(Figures(landed.written, len(landed.rejected), refused, landed.tokens))
+
+    def count(self, done: Figures) -> None:
+        """Count what was done."""
+        self.written += done.written
+        self.rejected += done.rejected
+        self.refused += done.refused
+        self.tokens += done.tokens
+        self.waits_for = None
+        if time.monotonic() - self.reported >= _REPORT_EVERY:
+            self.report()
+
+    def report(self) -> None:
+        """Tell how far the run is."""
+        self.reported = time.monotonic()
+        coverage = min(1.0, (self.fresh + self.written) / self.eligible) if self.eligible else 1.0
+        collection, tag = self.space.source.collection.name, self.space.tag
+        self.listener(Progress(collection, tag, self.written, self.total, self.rejected, self.rate, coverage))
+
+    def wait(self, reason: str, seconds: float | None = None) -> None:
+        """Tell why the database is waited for; from any thread."""
+        self.waits_for = reason.removesuffix(".")
+        self.listener(Waiting(self.waits_for, seconds))
+
+    @property
+    def kept(self) -> str:
+        """What a run that failed leaves behind."""
+        return f"{self.written} records were embedded by this run, and stay."
+
+    def interrupted(self, state: str = "") -> Interrupted:
+        """Say that the run was ended by a signal; ``state`` where not all that was in flight came to its end."""
+        state = state or "What was in flight was finished and written; nothing is paid for twice."
+        hint = "To go on, run the same command again."
+        return Interrupted(f"Interrupted after {self.written} records.", state=state, hint=hint)
+
+    def standing(self) -> Run:
+        """Give the run as it stands, for operators elsewhere."""
+        return Run(
+            self.space.source.collection.name,
+            self.space.tag,
+            self.what,
+            "running" if self.waits_for is None else "waiting",
+            self.waits_for,
+            self.written,
+            self.total,
+            self.rejected,
+            self.rate,
+        )
