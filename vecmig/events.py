@@ -52,6 +52,26 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexProgress:
+    """How far the index build of one tag is, by PostgreSQL's own account."""
+
+    collection: str
+    tag: str
+    #: What PostgreSQL is at, in its words: loading tuples, validation scanning table, ….
+    phase: str
+    #: Vectors while they are loaded, else pages of 8 kB; both 0 where PostgreSQL does not count.
+    done: int
+    total: int
+    #: Seconds left in this phase at the pace of the last seconds; None before there is one.
+    eta: float | None = None
+
+    @property
+    def share(self) -> float:
+        """Done of total, from 0 to 1."""
+        return self.done / self.total if self.total else 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting:
     """Work stands still for a moment, and why. The only event that may come from any thread."""
 
@@ -67,7 +87,14 @@ class Warned:
     message: str
 
 
-Event = StepStarted | StepDone | Progress | Waiting | Warned
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Something the operator may want to know, that asks for nothing."""
+
+    message: str
+
+
+Event = StepStarted | StepDone | Progress | IndexProgress | Waiting | Warned | Noted
 Listener = Callable[[Event], None]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 import time
 from contextlib import AbstractContextManager
@@ -11,13 +12,15 @@ from typing import TYPE_CHECKING, Final, Self
 
 from vecmig.cli import render
 from vecmig.errors import Interrupted
-from vecmig.events import Event, Progress, StepDone, StepStarted, Waiting, Warned
+from vecmig.events import Event, IndexProgress, Noted, Progress, StepDone, StepStarted, Waiting, Warned
 
 if TYPE_CHECKING:
     from rich.status import Status
 
 #: Seconds between two progress lines where there is no terminal.
 _PLAIN_EVERY: Final = 5.0
+#: How long a transaction is open: it does not make a reason another one.
+_AGE: Final = re.compile(r"(\d+ days? )?\d+:\d\d:\d\d")
 
 
 class Narrator(AbstractContextManager["Narrator"]):
@@ -26,6 +29,7 @@ class Narrator(AbstractContextManager["Narrator"]):
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
         self._moving: Status | None = None
+        self._shown = False
         self._last = time.monotonic()
         self._revision = ""
         self._waiting = ""
@@ -50,6 +54,8 @@ class Narrator(AbstractContextManager["Narrator"]):
                 self._say(f"  warning: {event.message}", style="yellow")
             case _ if self._quiet:
                 return
+            case Noted():
+                self._say(f"  {event.message}")
             case StepStarted():
                 self._start(event)
             case StepDone():
@@ -57,6 +63,8 @@ class Narrator(AbstractContextManager["Narrator"]):
                 self._say(f"  {event.step:<10}{event.summary} ({seconds(event.seconds)})")
             case Progress():
                 self._move(progress_text(event))
+            case IndexProgress():
+                self._move(index_text(event))
             case Waiting():
                 self._wait(event)
 
@@ -67,11 +75,11 @@ class Narrator(AbstractContextManager["Narrator"]):
         self._last = time.monotonic()
         if self._moving is not None:
             self._moving.update(f"{event.step} {event.subject}")
-            self._moving.start()
+            self._go()
 
     def _move(self, text: str) -> None:
         if self._moving is not None:
-            self._moving.update(text)
+            self._show(text, self._moving)
         elif time.monotonic() - self._last >= _PLAIN_EVERY:
             self._last = time.monotonic()
             self._say(f"  {text}")
@@ -80,17 +88,32 @@ class Narrator(AbstractContextManager["Narrator"]):
         again = f", next try in {event.seconds:.0f} s" if event.seconds is not None else ""
         text = f"waiting: {event.reason}{again}"
         if self._moving is not None:
-            self._moving.update(text)
-        elif event.reason != self._waiting or time.monotonic() - self._last >= _PLAIN_EVERY:
-            self._waiting, self._last = event.reason, time.monotonic()
+            self._show(text, self._moving)
+        elif _AGE.sub("", event.reason) != self._waiting or time.monotonic() - self._last >= _PLAIN_EVERY:
+            self._waiting, self._last = _AGE.sub("", event.reason), time.monotonic()
             self._say(f"  {text}")
 
+    def _show(self, text: str, moving: Status) -> None:
+        # beside what moves; a longer line would be cut off
+        moving.update("\n".join(render.broken(text, moving.console.width - 3)))
+
     def _say(self, text: str, *, style: str | None = None) -> None:
+        # what moves would stand before it on its line
+        shown = self._shown
+        self._stop()
         render.note(text, style=style)
+        if shown:
+            self._go()
+
+    def _go(self) -> None:
+        if self._moving is not None:
+            self._moving.start()
+            self._shown = True
 
     def _stop(self) -> None:
         if self._moving is not None:
             self._moving.stop()
+            self._shown = False
 
 
 def progress_text(event: Progress) -> str:
@@ -101,6 +124,18 @@ def progress_text(event: Progress) -> str:
     parts.append(f"coverage {percent(event.coverage)}")
     if event.rejected:
         parts.append(f"{event.rejected:,} rejected")
+    return ", ".join(parts)
+
+
+def index_text(event: IndexProgress) -> str:
+    """Put the progress of an index build into words: what PostgreSQL is at, how much of it, time left."""
+    text = f"index {event.phase}"
+    if not event.total:
+        return text
+    unit = "" if event.phase == "loading tuples" else " pages"
+    parts = [f"{text}: {event.done:,} of {event.total:,}{unit} ({percent(event.share)})"]
+    if event.eta is not None and event.done < event.total:
+        parts.append(f"{seconds(event.eta)} left")
     return ", ".join(parts)
 
 

@@ -1,9 +1,7 @@
-"""The HNSW index of one tag: built after the load, without blocking writes, and rebuilt when a build was cut short."""
+"""The HNSW index of one tag: what the catalogue says of it, what it takes, and the statement that creates it."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,15 +12,19 @@ from vecmig.store.live import nearest
 from vecmig.store.statements import statement
 from vecmig.store.vectors import Space
 
-#: Bytes that HNSW's graph needs a node beside the vector itself: neighbours and page overhead at m = 16.
-_NODE_OVERHEAD: Final = 400
+#: Bytes of a node of HNSW's graph in memory beside its vector, and for each of its m: pgvector 0.8.5 took 334 to 3,400
+#: bytes at m = 4 to 100, whatever the dims.
+_NODE_BYTES: Final = 200
+_NODE_BYTES_PER_M: Final = 32
+#: What a parallel build keeps for other things.
+_SHARED_MB: Final = 4
+#: The count of the vectors is some time old when the build gets to them.
+_GROWTH: Final = 1.1
 _SMALLEST_MEMORY_MB: Final = 64
 #: pgvector's element and neighbour tuples, and what an 8 kB page holds of them.
 _ELEMENT_OVERHEAD: Final = 76
 _NEIGHBOUR_BYTES: Final = 6
 _PAGE_BYTES: Final = 8_100
-#: Seconds between two looks at another's build.
-_TICK: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,38 +66,26 @@ def index_state(connection: Connection, space: Space) -> IndexState:
     return IndexState(True, *row) if row else IndexState()
 
 
-def build_index(
-    connection: Connection, space: Space, *, rows: int, memory_mb: int, on_wait: Callable[[str], None]
-) -> None:
-    """Build the index CONCURRENTLY (so outside any transaction), unless a valid one is there.
-
-    A build that was killed leaves an index that is kept up on each write and used by no query: it is dropped first.
-
-    Args:
-        rows: how many vectors to expect, to size maintenance_work_mem by.
-        memory_mb: the most that may be used.
-        on_wait: told why nothing happens, once a second.
-    """
-    _await_other_build(connection, space, on_wait)
-    state = index_state(connection, space)
-    if state.usable:
-        return
-    name = index_name(space)
-    if state.exists:
-        connection.execute(statement("index", "drop", index=name))
-    memory = min(memory_mb, wanted_memory_mb(space, rows))
-    connection.execute(sql.SQL("SET maintenance_work_mem = {}").format(sql.Literal(f"{memory}MB")))
-    connection.execute(create_statement(space))
-    connection.execute(sql.SQL("RESET maintenance_work_mem"))
-    connection.execute(statement("index", "analyze", space=space.relation))
-
-
 def wanted_memory_mb(space: Space, rows: int) -> int:
     """Give the maintenance_work_mem that holds the graph of ``rows`` vectors while it is built.
 
     With less, pgvector goes on building on disk, many times slower.
     """
-    return max(_SMALLEST_MEMORY_MB, int(rows * (_vector_bytes(space) + _NODE_OVERHEAD) * 1.2) // 2**20)
+    return max(_SMALLEST_MEMORY_MB, int(rows * _node_bytes(space) * _GROWTH) // 2**20 + 1 + _SHARED_MB)
+
+
+def vectors_in(memory_mb: int, space: Space) -> int:
+    """Give the number of vectors whose graph fits into that much memory, about."""
+    return memory_mb * 2**20 // _node_bytes(space)
+
+
+def table_bytes(space: Space, rows: int) -> int:
+    """Give the size of ``rows`` vectors, wherever PostgreSQL puts them."""
+    return rows * _vector_bytes(space)
+
+
+def _node_bytes(space: Space) -> int:
+    return _vector_bytes(space) + _NODE_BYTES + _NODE_BYTES_PER_M * space.source.collection.hnsw.m
 
 
 def estimated_bytes(space: Space, rows: int) -> int:
@@ -108,14 +98,6 @@ def estimated_bytes(space: Space, rows: int) -> int:
 
 def _vector_bytes(space: Space) -> int:
     return 8 + space.dims * (4 if space.source.collection.storage == "vector" else 2)
-
-
-def _await_other_build(connection: Connection, space: Space, on_wait: Callable[[str], None]) -> None:
-    """Let a build come to its end: PostgreSQL goes on with that of a run that was killed, and dropping it deadlocks."""
-    values = {"partition": space.relation.as_string(connection)}
-    while row := connection.execute(statement("index", "being_built"), values).fetchone():
-        on_wait(f"an earlier run's build of the index still goes on (pid {row[0]})")
-        time.sleep(_TICK)
 
 
 def create_statement(space: Space) -> sql.Composed:

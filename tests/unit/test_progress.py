@@ -1,0 +1,88 @@
+"""What a run tells fits its line, says how much is left, and is not repeated where nothing moves."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from vecmig.cli.progress import Narrator, index_text
+from vecmig.events import IndexProgress, StepDone, StepStarted, Waiting, Warned
+
+STARTED = StepStarted("index", "aaaa", "documents", "a@1/dim-3")
+
+
+def index(phase: str, done: int = 0, total: int = 0, eta: float | None = None) -> IndexProgress:
+    return IndexProgress("documents", "a@1/dim-3", phase, done, total, eta)
+
+
+@pytest.mark.parametrize(
+    ("event", "text"),
+    [
+        (
+            index("loading tuples", 12_000, 50_000, 65.0),
+            "index loading tuples: 12,000 of 50,000 (24.00 %), 1 min 5 s left",
+        ),
+        (index("loading tuples", 49_999, 50_000), "index loading tuples: 49,999 of 50,000 (99.99 %)"),
+        (index("loading tuples", 7, 7, 0.0), "index loading tuples: 7 of 7 (100 %)"),
+        (
+            index("validation, scanning table", 3, 40, 0.5),
+            "index validation, scanning table: 3 of 40 pages (7.50 %), 500 ms left",
+        ),
+        (index("validation, sorting tuples"), "index validation, sorting tuples"),
+    ],
+)
+def test_how_far_an_index_is(event: IndexProgress, text: str) -> None:
+    assert index_text(event) == text
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What time it is."""
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_without_a_terminal_a_line_is_told_every_5_seconds(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Narrator() as tell:
+        tell(STARTED)
+        for done in range(11):
+            tell(index("loading tuples", done, 20))
+            clock[0] += 1
+        tell(StepDone("index", "aaaa", "documents", "20 vectors", 11.0))
+    assert capsys.readouterr().err.splitlines() == [
+        "aaaa  documents",
+        "  index loading tuples: 5 of 20 (25.00 %)",
+        "  index loading tuples: 10 of 20 (50.00 %)",
+        "  index     20 vectors (11.0 s)",
+    ]
+
+
+def test_a_blocker_that_grows_older_is_the_same_and_another_is_told_at_once(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Narrator() as tell:
+        tell(STARTED)
+        for pid, age in (
+            (7, "00:00:01"),
+            (7, "00:00:02"),
+            (8, "23:59:59"),
+            (8, "1 day 00:00:00"),
+            (8, "2 days 01:00:00"),
+        ):
+            tell(Waiting(f"the index waits for old snapshots: pid {pid} (web, transaction open for {age})"))
+            clock[0] += 1
+    assert capsys.readouterr().err.splitlines()[1:] == [
+        "  waiting: the index waits for old snapshots: pid 7 (web, transaction open for 00:00:01)",
+        "  waiting: the index waits for old snapshots: pid 8 (web, transaction open for 23:59:59)",
+    ]
+
+
+def test_a_quiet_run_tells_warnings_only(capsys: pytest.CaptureFixture[str]) -> None:
+    with Narrator(quiet=True) as tell:
+        for event in (STARTED, index("loading tuples", 1, 2), Waiting("it is night"), Warned("it is late")):
+            tell(event)
+    assert capsys.readouterr().err == "  warning: it is late\n"
