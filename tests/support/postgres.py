@@ -128,6 +128,36 @@ def _configured(postgres: Postgres) -> Postgres:
 
 
 @contextmanager
+def running_replica(postgres: Postgres, name: str) -> Iterator[str]:
+    """Start a streaming replica of a server, under an application name (about 1 s); give its URL."""
+    home = Path(tempfile.mkdtemp(prefix="vecmig-pg-"))
+    home.chmod(0o755)
+    data = home / "data"
+    data.mkdir(mode=0o700)
+    if postgres.system_user is not None:
+        shutil.chown(data, postgres.system_user)
+    primary = f"host={postgres.server.get_postmaster_info().socket_dir} user=postgres application_name={name}"
+    with _watchdog(home):
+        try:
+            _run(postgres, "pg_basebackup", "-D", data, "-d", primary, "-X", "stream", "-c", "fast", "-R")
+            # the primary's socket lies among its data, and its lock file was copied
+            (data / ".s.PGSQL.5432.lock").unlink()
+            _run(postgres, "pg_ctl", "-D", data, "-w", "-l", data / "log", "-o", f'-h "" -k {data}', "start")
+            try:
+                yield f"postgresql://postgres@/postgres?host={quote(str(data))}"
+            finally:
+                _run(postgres, "pg_ctl", "-D", data, "-w", "-m", "immediate", "stop")
+        finally:
+            shutil.rmtree(home, ignore_errors=True)
+
+
+def _run(postgres: Postgres, program: str, *args: str | Path) -> None:
+    command = [str(postgres.server.bin_path / program), *map(str, args)]
+    quiet = subprocess.DEVNULL  # the server that pg_ctl starts would keep a pipe open
+    subprocess.run(command, check=True, timeout=60, user=postgres.system_user, cwd="/", stdin=quiet, stdout=quiet)
+
+
+@contextmanager
 def _watchdog(home: Path) -> Iterator[None]:
     """Stop the server and remove its directory even when the run is killed and cannot do it by itself.
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vecmig.cli import render
 from vecmig.cli.context import options, revision_argument
+from vecmig.cli.control import dollars
 from vecmig.cli.progress import seconds
 
 if TYPE_CHECKING:
@@ -29,20 +30,35 @@ def plan(
     rate: Annotated[
         float | None, typer.Option(min=0.001, metavar="N", help="Records per second to expect of the embedder.")
     ] = None,
+    max_cost: Annotated[
+        float | None, typer.Option("--max-cost", metavar="USD", help="What it may cost, in place of budget_usd.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Estimate what an upgrade will take: records, tokens, cost, time, disk, memory, locks. Nothing is run."""
     from vecmig import runner
 
-    estimates = runner.estimate(options(ctx).config(), revision, rate=rate)
+    estimates = runner.estimate(options(ctx).config(), revision, rate=rate, max_cost=max_cost)
     if as_json:
-        render.as_json([asdict(found) | {"seconds": found.seconds} for found in estimates])
+        render.as_json([_as_json(found) for found in estimates])
         return
     if not estimates:
         render.line("Nothing to do: the database is there already.")
     for found in estimates:
         render.line(f"{found.revision}  {found.message}", style="bold")
         render.columns(list(_rows(found)))
+        if found.over_budget:
+            render.note(
+                f"warning: {found.revision} may cost more than its budget; it would stop there, and go on once that is "
+                "raised.",
+                style="yellow",
+            )
+
+
+def _as_json(found: Estimate) -> dict[str, Any]:
+    from vecmig.runner.estimate import ROLLBACK
+
+    return asdict(found) | {"seconds": found.seconds, "over_budget": found.over_budget, "rollback": ROLLBACK}
 
 
 def _rows(found: Estimate) -> Iterator[tuple[str, str]]:
@@ -51,7 +67,13 @@ def _rows(found: Estimate) -> Iterator[tuple[str, str]]:
     yield "  records", f"{found.pending:,} to embed of {found.eligible:,} with a text ({found.records:,} in all)"
     yield "  chunks", f"about {found.chunks:,}"
     yield "  tokens", f"at most about {found.tokens:,}"
-    yield "  cost", f"at most about ${found.cost_usd:,.2f}" if found.priced else "no price_per_million_tokens is given"
+    yield "  requests", f"about {found.requests:,}"
+    yield (
+        "  cost",
+        f"at most about {dollars(found.cost_usd)}" if found.priced else "no price_per_million_tokens is given",
+    )
+    if found.spent_usd or found.budget_usd is not None:
+        yield "  budget", _budget(found)
     yield "  time", _time(found)
     yield "  disk", f"about {_size(found.vector_bytes)} of vectors and {_size(found.index_bytes)} of index"
     yield "  memory", _memory(found)
@@ -60,17 +82,32 @@ def _rows(found: Estimate) -> Iterator[tuple[str, str]]:
         yield "" if at else "  locks", lock
 
 
+def _budget(found: Estimate) -> str:
+    spent = f"{dollars(found.spent_usd)} is spent"
+    if found.budget_usd is None:
+        return f"none; {spent}"
+    if not found.priced:
+        return "cannot be kept without price_per_million_tokens: it would be refused"
+    return f"{dollars(found.budget_usd)}, of which {spent}"
+
+
 def _time(found: Estimate) -> str:
-    if found.seconds is None:
-        return (
-            "not known yet; give --rate, or measure: vecmig upgrade --until expand, then vecmig backfill --limit 1000"
-        )
-    return f"about {seconds(found.seconds)} at {found.rate:,.0f} records/s, and the index build"
+    limit = f"at least {seconds(found.limited_seconds)} because of {found.limited_by}"
+    if found.seconds is None or found.rate is None:
+        measure = "give --rate, or measure: vecmig upgrade --until expand, then vecmig backfill --limit 1000"
+        return f"{limit if found.limited_by else 'not known yet'}; {measure}"
+    alone = f"about {seconds(found.pending / found.rate)} at {found.rate:,.0f} records/s"
+    slower = found.limited_by and found.seconds == found.limited_seconds
+    return f"{f'{limit}; the provider alone {alone}' if slower else alone}, and the index build"
 
 
 def _rollback(found: Estimate) -> str:
-    again = f"; embedding all anew would cost about ${found.way_back_cost_usd:,.2f}" if found.way_back_cost_usd else ""
-    return f"a flip, milliseconds{again}"
+    from vecmig.runner.estimate import ROLLBACK
+
+    again = (
+        f"; embedding all anew would cost about {dollars(found.way_back_cost_usd)}" if found.way_back_cost_usd else ""
+    )
+    return f"{ROLLBACK}{again}"
 
 
 def _memory(found: Estimate) -> str:

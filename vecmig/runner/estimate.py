@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from vecmig.chunking import chunker
 from vecmig.config import Config
@@ -13,15 +15,23 @@ from vecmig.runner.project import Project
 from vecmig.script import Script
 from vecmig.store.catalog import Source, inspect_source
 from vecmig.store.connect import Connection
+from vecmig.store.control import Control, read_control, runs
 from vecmig.store.index import estimated_bytes, wanted_memory_mb
 from vecmig.store.layout import coverage_of
+from vecmig.store.ledger import Ledger
 from vecmig.store.locks import LOCK_TIMEOUT_MS
-from vecmig.store.vectors import estimated_vector_bytes, sample_texts
+from vecmig.store.spend import spent
+from vecmig.store.vectors import Space, count_records, estimated_vector_bytes, sample_texts
 from vecmig.tags import Recipe
 
 #: Records whose texts are cut and counted; the rest is taken to be like them.
 _SAMPLE: Final = 1_000
 _MILLION: Final = 1_000_000
+#: Texts that a request is taken to carry where the recipe does not say: fewer at servers other than OpenAI's.
+_USUAL_BATCH: Final = 256
+_USUAL_BATCH_ELSEWHERE: Final = 128
+#: What a rollback takes, however much there is.
+ROLLBACK: Final = "flip: < 1 s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +52,19 @@ class Estimate:
     chunks: int
     #: Rather above than below: three bytes are taken for one token.
     tokens: int
+    #: Requests that it will take, more or less.
+    requests: int
     cost_usd: float
     #: Whether the recipe says what a token costs.
     priced: bool
-    #: Records per second: given, or measured by the last backfill of this tag; None where there is neither.
+    #: What embedding for this revision has cost so far, and may cost in all; None for no limit.
+    spent_usd: float
+    budget_usd: float | None
+    #: Records per second: given, or measured by this tag's backfill at work or its last one; None where there is none.
     rate: float | None
+    #: The seconds that it takes at least because of the limits that are set, and the name of the one that matters.
+    limited_seconds: float
+    limited_by: str | None
     vector_bytes: int
     index_bytes: int
     #: maintenance_work_mem that holds the whole index while it is built, and the most that may be used.
@@ -59,8 +77,13 @@ class Estimate:
 
     @property
     def seconds(self) -> float | None:
-        """How long the backfill takes at this rate; None where it is not known."""
-        return self.pending / self.rate if self.rate else None
+        """How long the backfill takes at this rate and within its limits; None where the rate is not known."""
+        return max(self.pending / self.rate, self.limited_seconds) if self.rate else None
+
+    @property
+    def over_budget(self) -> bool:
+        """Whether the budget would stop it, by this estimate."""
+        return self.priced and self.budget_usd is not None and self.spent_usd + self.cost_usd > self.budget_usd
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +94,18 @@ class _Sample:
     tokens: float
 
 
-def estimate(config: Config, target: str = "head", *, rate: float | None = None) -> tuple[Estimate, ...]:
+def estimate(
+    config: Config, target: str = "head", *, rate: float | None = None, max_cost: float | None = None
+) -> tuple[Estimate, ...]:
     """Estimate every revision that ``upgrade target`` would take forward. Nothing is written or sent.
 
     Args:
         config: the project.
         target: a revision, in Alembic's grammar.
-        rate: records per second to expect of the embedder; without it, what the last backfill of the tag measured.
+        rate: records per second to expect of the embedder; without it, what the tag's backfill measured.
+        max_cost: US dollars that a revision may cost, in place of the recipe's ``budget_usd``.
     """
-    project = Project(config)
+    project = Project(config, max_cost=max_cost)
     rows = project.revisions()
     check_applied(project.scripts.scripts, rows)
     steps = project.scripts.upgrade_path(target, project.current(rows))
@@ -103,9 +129,11 @@ def _estimate(
     pending = coverage.stale + coverage.missing
     texts = sample_texts(connection, source, _SAMPLE)
     sample = _measure(texts, recipe)
-    total, left = round(sample.chunks * coverage.eligible), round(sample.chunks * pending)
+    total, chunks = round(sample.chunks * coverage.eligible), round(sample.chunks * pending)
     tokens = round(sample.tokens * pending)
-    old = project.collections.recipes.get(script.old_tag) if script.old_tag else None
+    requests = _requests(recipe, chunks, tokens)
+    control = read_control(connection, project.database.schema, script.collection)
+    old = _old_recipe(project, connection, script)
     return Estimate(
         revision=script.id,
         message=script.message,
@@ -116,11 +144,11 @@ def _estimate(
         records=coverage.records,
         eligible=coverage.eligible,
         pending=pending,
-        chunks=left,
+        chunks=chunks,
         tokens=tokens,
-        cost_usd=_cost(recipe, tokens),
-        priced=recipe.service.price_per_million_tokens > 0,
-        rate=rate or project.workspace.ledger(connection).last_rate(script.collection, script.new_tag),
+        requests=requests,
+        **_money(project, connection, script, recipe, tokens),
+        **_speed(project, connection, script, rate, _limits(recipe, control, pending, requests, tokens)),
         vector_bytes=estimated_vector_bytes(space, total),
         index_bytes=estimated_bytes(space, total),
         index_memory_mb=wanted_memory_mb(space, total),
@@ -130,12 +158,101 @@ def _estimate(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Redone:
+    """What embedding all records under a tag once more would take."""
+
+    tokens: int
+    usd: float
+    #: Whether the recipe says what a token costs.
+    priced: bool
+    #: By the rate of the tag's last backfill; None where there was none.
+    seconds: float | None
+
+
+def redone(connection: Connection, ledger: Ledger, space: Space) -> Redone:
+    """Estimate what embedding all records under a recorded tag once more would take; nothing is written or sent."""
+    name = space.source.collection.name
+    recipe = ledger.tag(name, space.tag).recipe
+    _, eligible = count_records(connection, space.source)
+    tokens = round(_measure(sample_texts(connection, space.source, _SAMPLE), recipe).tokens * eligible)
+    rate = ledger.last_rate(name, space.tag)
+    priced = recipe.service.price_per_million_tokens > 0
+    return Redone(tokens, _cost(recipe, tokens), priced, eligible / rate if rate else None)
+
+
+def _money(project: Project, connection: Connection, script: Script, recipe: Recipe, tokens: int) -> dict[str, Any]:
+    spend = spent(connection, project.database.schema)
+    return {
+        "cost_usd": _cost(recipe, tokens),
+        "priced": recipe.service.price_per_million_tokens > 0,
+        "spent_usd": sum(one.usd for one in spend if (one.revision, one.what) == (script.id, "backfill")),
+        "budget_usd": project.max_cost if project.max_cost is not None else recipe.service.budget_usd,
+    }
+
+
+def _speed(
+    project: Project, connection: Connection, script: Script, rate: float | None, limits: Mapping[str, float]
+) -> dict[str, Any]:
+    assert script.collection is not None and script.new_tag is not None, "the caller chose it so"  # noqa: PT018
+    seconds, name = slowest(limits)
+    measured = rate or _measured_rate(project, connection, script.collection, script.new_tag)
+    return {"rate": measured, "limited_seconds": seconds, "limited_by": name}
+
+
 def _measure(texts: list[str], recipe: Recipe) -> _Sample:
     if not texts:
         return _Sample(0.0, 0.0)
     cut = chunker(recipe.chunk, provider=recipe.provider, model=recipe.model)
     chunks = [recipe.document_prompt.replace("{text}", chunk) for text in texts for chunk in cut(text)]
     return _Sample(len(chunks) / len(texts), sum(map(estimated_tokens, chunks)) / len(texts))
+
+
+def _measured_rate(project: Project, connection: Connection, collection: str, tag: str) -> float | None:
+    """Give the records a second of the run at work, or else of the last one that came to its end."""
+    for run in runs(connection, project.database.schema):
+        if (run.collection, run.tag, run.state) == (collection, tag, "running") and run.rate > 0:
+            return run.rate
+    return project.workspace.ledger(connection).last_rate(collection, tag)
+
+
+def _old_recipe(project: Project, connection: Connection, script: Script) -> Recipe | None:
+    """Give the recipe of the old tag: as configured, or as recorded where it is not configured any more."""
+    if script.old_tag is None or script.collection is None:
+        return None
+    recorded = project.workspace.ledger(connection).tags(script.collection).get(script.old_tag)
+    return project.collections.recipes.get(script.old_tag) or (recorded.recipe if recorded else None)
+
+
+def _requests(recipe: Recipe, chunks: int, tokens: int) -> int:
+    service = recipe.service
+    texts = service.max_batch or (_USUAL_BATCH_ELSEWHERE if service.base_url else _USUAL_BATCH)
+    by_tokens = math.ceil(tokens / service.max_batch_tokens) if service.max_batch_tokens else 0
+    return max(math.ceil(chunks / texts), by_tokens)
+
+
+def _limits(recipe: Recipe, control: Control, records: int, requests: int, tokens: int) -> dict[str, float]:
+    """Give the seconds that each limit makes the backfill take at least, by its name."""
+    service = recipe.service
+    found = {}
+    if service.requests_per_minute is not None:
+        found["requests_per_minute"] = minutes(requests, service.requests_per_minute)
+    if service.tokens_per_minute is not None:
+        found["tokens_per_minute"] = minutes(tokens, service.tokens_per_minute)
+    if control.max_rate is not None:
+        found["max-rate"] = records / control.max_rate
+    return found
+
+
+def minutes(amount: int, limit: int) -> float:
+    """Give the seconds that ``amount`` takes at ``limit`` a minute; the first minute's share goes at once."""
+    return max(amount / limit - 1, 0.0) * 60
+
+
+def slowest(limits: Mapping[str, float]) -> tuple[float, str | None]:
+    """Give the limit that matters: its seconds and its name; 0 and None where none does."""
+    name = max(limits, key=limits.__getitem__, default=None)
+    return (limits[name], name) if name is not None and limits[name] > 0 else (0.0, None)
 
 
 def _cost(recipe: Recipe, tokens: int) -> float:

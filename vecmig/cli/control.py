@@ -1,0 +1,186 @@
+"""The commands that speak to runs at work, through the database: pause, resume, tune."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from vecmig.cli import render
+from vecmig.cli.context import options
+from vecmig.errors import UsageError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from vecmig.runner import Controlled
+    from vecmig.store.control import Control, Run
+
+_COLLECTIONS = typer.Argument(metavar="[COLLECTION]...", help="Which collections; all by default.", show_default=False)
+#: By their names on the command line: the names that the library has for them, and what takes them back.
+_SETTINGS: Final = {"concurrency": "concurrency", "max-rate": "max_rate"}
+_TAKES_BACK: Final = ("default", "none")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (pause, resume, tune):
+        app.command()(command)
+
+
+def pause(
+    ctx: typer.Context,
+    collection: Annotated[list[str] | None, _COLLECTIONS] = None,
+    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why, for everybody who looks.")] = None,
+) -> None:
+    """Let running backfills stand still, and later ones too, until vecmig resume; works from any host."""
+    from vecmig import runner
+
+    for name, found in runner.pause(options(ctx).config(), collection or [], reason=reason).items():
+        render.line(f"{name}: {'paused' if found.changed else 'already paused'} {paused_text(found.control)}")
+        _show_runs(found, "It stands still within 2 s; what is in flight is finished and written.")
+
+
+def resume(ctx: typer.Context, collection: Annotated[list[str] | None, _COLLECTIONS] = None) -> None:
+    """Let paused backfills go on; works from any host."""
+    from vecmig import runner
+
+    for name, found in runner.resume(options(ctx).config(), collection or []).items():
+        render.line(f"{name}: goes on" if found.changed else f"{name}: was not paused")
+        _show_runs(found, "It goes on within 2 s." if found.changed else "")
+
+
+def tune(
+    ctx: typer.Context,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[COLLECTION]... [SETTING=VALUE]...",
+            help="Settings: concurrency=4 (requests in flight), max-rate=500 (records a second); "
+            "concurrency=default and max-rate=none take one back.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Set how fast running backfills go, and later ones too; without a setting, show what is set."""
+    from vecmig import runner
+
+    collections = [word for word in words or [] if "=" not in word]
+    settings = settings_of([word for word in words or [] if "=" in word])
+    config = options(ctx).config()
+    found = runner.tune(config, settings, collections) if settings else runner.controlled(config, collections)
+    for name, one in found.items():
+        render.line(f"{name}: {', '.join(tuned_words(one.control))}")
+        _show_runs(one, "It follows within 2 s." if settings else "")
+
+
+def settings_of(words: Sequence[str]) -> dict[str, float | None]:
+    """Read words such as ``concurrency=4`` and ``max-rate=none``.
+
+    Raises:
+        UsageError: a setting is not known, its value is none that it can have, or it is named twice.
+    """
+    from vecmig.config import nearest
+
+    settings: dict[str, float | None] = {}
+    for word in words:
+        written, _, value = word.partition("=")
+        name = written.replace("_", "-")
+        if name not in _SETTINGS:
+            close = nearest(name, _SETTINGS)
+            raise UsageError(
+                f"There is no setting {written!r}{f'; did you mean {close}?' if close else '.'}",
+                hint=f"The settings are {' and '.join(_SETTINGS)}, as in: vecmig tune concurrency=4 max-rate=500",
+            )
+        if _SETTINGS[name] in settings:
+            raise UsageError(f"{name} is set twice.")
+        settings[_SETTINGS[name]] = _value(name, value)
+    return settings
+
+
+def _value(name: str, text: str) -> float | None:
+    if text in _TAKES_BACK:
+        return None
+    if name == "concurrency":
+        if re.fullmatch(r"0*[1-9][0-9]{0,4}", text):
+            return int(text)
+        raise UsageError(f"concurrency={text}: a whole number from 1 to 99999 is needed, or default.")
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise UsageError(f"max-rate={text}: a number of records a second above 0 is needed, or none.")
+    return value
+
+
+def _show_runs(found: Controlled, effect: str) -> None:
+    """Print who is at work on a collection, and that a setting waits for the next run if nobody is."""
+    for run in found.runs:
+        render.line(f"  {run_text(run)}")
+    if not found.runs:
+        kept = "; the next run finds this" if not found.control.says_nothing else ""
+        render.line(f"  nobody is at work on it now{kept}")
+    elif effect:
+        render.line(f"  {effect}")
+
+
+# Words that status shares -------------------------------------------------------------------------------------------
+
+
+def paused_text(control: Control) -> str:
+    """Say by whom and since when a collection is paused, and why."""
+    why = f": {control.reason}" if control.reason else ""
+    return f"by {control.paused_by} since {_time(control.paused_at)}{why}"
+
+
+def tuned_words(control: Control, *, only_set: bool = False) -> list[str]:
+    """Name the settings, or only those that are set."""
+    words = []
+    if control.concurrency is not None or not only_set:
+        words.append(f"concurrency {control.concurrency or 'as the recipe says'}")
+    if control.max_rate is not None or not only_set:
+        words.append("max-rate " + (f"{control.max_rate:g} records/s" if control.max_rate is not None else "none"))
+    return words
+
+
+def run_text(run: Run) -> str:
+    """Describe a run at work in one line: what, where, how far, how fast, and why it stands still if it does."""
+    return f"{run.what} of {run.tag} by {run.host} pid {run.pid}: {', '.join(_figures(run))}"
+
+
+def _figures(run: Run) -> Iterator[str]:
+    # by whom and why it is paused stands with the collection
+    yield f"{run.state} ({run.reason})" if run.reason and run.state != "paused" else run.state
+    yield f"{run.done:,} of {run.total:,}"
+    if run.rejected:
+        yield f"{run.rejected:,} rejected"
+    yield f"{run.rate:,.0f}/s"
+    if run.concurrency:
+        yield f"up to {run.concurrency} {'request' if run.concurrency == 1 else 'requests'} in flight"
+
+
+def control_json(control: Control) -> dict[str, Any] | None:
+    """Give what operators have set as the documented JSON; None where nothing is set."""
+    if control.says_nothing:
+        return None
+    fields = ("paused", "reason", "paused_at", "paused_by", "concurrency", "max_rate")
+    return {name: getattr(control, name) for name in fields}
+
+
+def run_json(run: Run) -> dict[str, Any]:
+    """Give a run as the documented JSON."""
+    fields = ("what", "tag", "host", "pid", "state", "reason", "done", "total", "rejected", "rate", "concurrency")
+    return {name: getattr(run, name) for name in (*fields, "started_at", "seen_at")}
+
+
+def dollars(amount: float) -> str:
+    """Write an amount of money; a small one to a hundredth of a cent."""
+    return f"${amount:,.4f}" if 0 < amount < 0.1 else f"${amount:,.2f}"
+
+
+def _time(at: datetime | None) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC" if at else "now"
