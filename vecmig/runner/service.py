@@ -1,0 +1,393 @@
+"""The sync that goes on until it is told to stop: it follows the outbox, the routes, and whatever becomes of them."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from queue import Empty, SimpleQueue
+from typing import Final
+
+from vecmig.backfill.catch_up import Ended, Keeper, Round
+from vecmig.backfill.filler import Filler
+from vecmig.config import Config
+from vecmig.embedders import Limiter
+from vecmig.errors import ConfigError, DatabaseError, DatabaseUnreachable, Interrupted
+from vecmig.events import Event, Listener, Noted, StepDone, Waiting, ignore
+from vecmig.migration.workspace import Workspace
+from vecmig.runner.project import Project
+from vecmig.runner.sync import account, build_indexes, gone, left_to_runner, prepare, project_for, record
+from vecmig.store.catalog import Source, inspect_source
+from vecmig.store.changes import Lag, Look, forget_settled, lag, look
+from vecmig.store.connect import Connection
+from vecmig.store.lasting import Lasting
+from vecmig.store.layout import require_partition
+from vecmig.store.locks import runner_at_work, runner_locks
+from vecmig.store.schema import ensure, installed_version
+from vecmig.store.vectors import Space
+
+#: Seconds between two passes over a source that nothing tells the changes of, at least; and so many times as long as
+#: the last one took.
+_SCAN_EVERY: Final = 60.0
+_SCAN_REST: Final = 20.0
+#: Longest wait, in seconds, for a database that cannot be reached.
+_LONGEST_PAUSE: Final = 5.0
+#: So many times as long as the outbox took to be cleared until it is cleared again.
+_FORGET_REST: Final = 10.0
+#: Seconds after which it is told what was done, where the work has no end.
+_TELL_EVERY: Final = 5.0
+
+
+def watch_sync(
+    config: Config,
+    collections: Sequence[str] = (),
+    *,
+    every: float = 1.0,
+    full_every: float = 3600.0,
+    max_cost: float | None = None,
+    listener: Listener = ignore,
+) -> dict[tuple[str, str], int]:
+    """Keep every tag complete until KeyboardInterrupt, which ends it in order: what is in flight is finished.
+
+    Args:
+        config: the project.
+        collections: which ones; empty for all in collections.yaml, those included that get their first tag later.
+        every: seconds between two looks at the outbox.
+        full_every: seconds between two passes over the whole source; 0 for one at the beginning only.
+        max_cost: US dollars that this run may cost, all tags together.
+        listener: told of what happens, from this thread; only Waiting may come from another one.
+
+    Returns:
+        How many records were embedded, by collection and tag.
+
+    Raises:
+        LockHeld: another sync is at work, or took over.
+        EmbedderError: the provider will refuse every further request, or the cost is reached.
+        ConfigError: collections.yaml is not what the database has.
+        DatabaseUnreachable: at the beginning; later it is waited for.
+        Interrupted: by a second KeyboardInterrupt, before all that was in flight came to its end.
+    """
+    project = project_for(config, listener, max_cost)
+    names = [project.collections.collection(name).name for name in collections or project.collections.collections]
+    with project.database.session() as connection:
+        installed = installed_version(connection, project.database.schema)
+    if installed:
+        ensure(project.database)
+    with runner_locks(project.database, names, what="sync --watch", kind="sync") as locks:
+        return Service(project.holding(locks), names, every=every, full_every=full_every).run()
+
+
+@dataclass(slots=True)
+class _Collection:
+    """What the service keeps of one collection."""
+
+    name: str
+    source: Source | None = None
+    keepers: dict[str, Keeper] = field(default_factory=dict)
+    #: From when on changes are news.
+    since: str | None = None
+    #: Times of the clock: of the next pass over the whole source, and before which the outbox is not cleared again.
+    full_at: float = 0.0
+    forget_at: float = 0.0
+    #: Whether a keeper did something since the outbox was cleared last.
+    to_forget: bool = False
+    #: What was embedded, by tag, and rejected since it was told last; and when that began.
+    done: dict[str, int] = field(default_factory=dict)
+    rejected: int = 0
+    began: float = 0.0
+    #: The tags of which it was told that they are kept complete.
+    told: set[str] = field(default_factory=set)
+    #: The tags that are left to somebody else, as it was told.
+    left: dict[str, Noted] = field(default_factory=dict)
+
+
+class Service:
+    """Looks at the routes and the outbox, has a keeper for each tag, and clears the outbox of what they have done."""
+
+    def __init__(self, project: Project, names: Sequence[str], *, every: float, full_every: float) -> None:
+        """Begin nothing yet."""
+        self._inbox: SimpleQueue[Event | Round | Ended] = SimpleQueue()
+        self._project = project
+        self._every = every
+        self._full_every = full_every or math.inf
+        self._collections = {name: _Collection(name) for name in names}
+        self._leaving: list[Keeper] = []
+        self._session = Lasting(project.database, wait=math.inf, on_wait=project.workspace.wait)
+        self._pause = 0.0
+        self._written: dict[tuple[str, str], int] = {}
+
+    @property
+    def _workspace(self) -> Workspace:
+        return self._project.workspace
+
+    def run(self) -> dict[tuple[str, str], int]:
+        """Go on until KeyboardInterrupt."""
+        try:
+            with self._session:
+                while True:
+                    self._patiently()
+        except KeyboardInterrupt:
+            self._tell(Noted("what is in flight is being finished"))
+            self._stop()
+        except BaseException:
+            self._stop()
+            raise
+        return self._written
+
+    # What one round does -----------------------------------------------------------------------------------------
+
+    def _patiently(self) -> None:
+        """Do one round; a database that is gone is waited for as long as it takes."""
+        try:
+            self._round()
+            self._listen(self._every)
+            self._pause = 0.0
+        except DatabaseUnreachable as error:
+            self._pause = min(max(2 * self._pause, self._every), _LONGEST_PAUSE)
+            self._workspace.wait(error.message, self._pause)
+            time.sleep(self._pause)
+
+    def _round(self) -> None:
+        self._project.still_alone()
+        for name, found in self._look().items():
+            self._follow(self._collections[name], found)
+
+    def _look(self) -> dict[str, Look]:
+        since = {one.name: one.since for one in self._collections.values()}
+        return self._session.run(lambda connection: look(connection, self._project.database.schema, since))
+
+    def _follow(self, mine: _Collection, found: Look) -> None:
+        """Have a keeper for each tag that is to be kept, and wake those for which there is something to do."""
+        now = time.monotonic()
+        wanted = self._wanted(mine, found)
+        for tag in set(mine.keepers) - set(wanted):
+            self._let_go(mine, tag)
+            if tag not in mine.left:
+                self._tell(Noted(f"{mine.name}: {tag} needs to be complete no more"))
+        if not wanted:
+            return
+        source = mine.source
+        if source is None:
+            source = mine.source = self._prepare(mine, found)
+        _require_same(source, found)
+        if now >= mine.full_at and mine.full_at:
+            self._prepare(mine, found)
+            self._wake(mine, whole=True)
+        elif found.changed:
+            self._wake(mine)
+        if now >= mine.full_at:
+            mine.full_at = time.monotonic() + (self._full_every if source.tracked else max(_SCAN_EVERY, self._every))
+        mine.since = found.at
+        for tag in wanted:
+            if tag not in mine.keepers:
+                self._take_up(mine, source, tag)
+        with self._tolerating(mine):
+            self._forget(mine, source)
+
+    @contextmanager
+    def _tolerating(self, mine: _Collection) -> Iterator[None]:
+        """Pass over a tag whose vectors went away since the last look; the next one tells of it."""
+        try:
+            yield
+        except DatabaseError:
+            if set(mine.keepers) <= set(self._maintained(mine.name)):
+                raise
+
+    def _wanted(self, mine: _Collection, found: Look) -> list[str]:
+        """Give the tags to keep: the candidate only if its backfill is done, and no runner is at work on it."""
+        candidate = found.route.candidate
+        left: Noted | None = None
+        if candidate is not None and not found.filled:
+            left = Noted(f"{candidate} is left to its backfill, until that is complete")
+        elif candidate is not None:
+            schema = self._project.database.schema
+            runner = self._session.run(lambda connection: runner_at_work(connection, schema, mine.name))
+            left = left_to_runner(candidate, runner) if runner else None
+        if left is not None and candidate is not None and candidate not in mine.left:
+            self._tell(left)
+        mine.left = {candidate: left} if left is not None and candidate is not None else {}
+        return [tag for tag in found.route.maintained if tag not in mine.left]
+
+    def _prepare(self, mine: _Collection, found: Look) -> Source:
+        """Make good what somebody dropped; what collections.yaml says otherwise than the database is not for a service.
+
+        It may be as old as the service, and would take the changes of a newer one back.
+        """
+        workspace = self._workspace
+        with workspace.database.session() as connection:
+            source = inspect_source(connection, workspace.collections.collection(mine.name))
+        _require_same(source, found)
+        prepare(workspace, source)
+        build_indexes(self._project, source, (found.route.live, found.route.standby))
+        if not source.tracked and mine.source is None:
+            self._tell(
+                Noted(f"nothing tells of the changes of {mine.name}: its whole source is read every {_SCAN_EVERY:g} s")
+            )
+        return source
+
+    def _wake(self, mine: _Collection, *, whole: bool = False) -> None:
+        mine.began = mine.began or time.monotonic()
+        for keeper in mine.keepers.values():
+            keeper.wake(whole=whole)
+
+    def _take_up(self, mine: _Collection, source: Source, tag: str) -> None:
+        space = self._workspace.space(source, tag)
+        keeper = Keeper(space, lambda limited_by: self._filler(space, limited_by), self._inbox.put, self._inbox.put)
+        mine.keepers[tag] = keeper
+        mine.began = mine.began or time.monotonic()
+        keeper.start()
+        if tag not in mine.told:
+            mine.told.add(tag)
+            self._tell(Noted(f"{mine.name}: {tag} is kept complete"))
+
+    def _let_go(self, mine: _Collection, tag: str) -> None:
+        keeper = mine.keepers.pop(tag)
+        mine.told.discard(tag)
+        keeper.stop()
+        self._leaving.append(keeper)
+
+    @contextmanager
+    def _filler(self, space: Space, limited_by: Callable[[Limiter], None]) -> Iterator[Filler]:
+        """Open what a keeper fills its tag with; in the keeper's thread."""
+        workspace = replace(self._workspace, listener=self._inbox.put)
+        name = space.source.collection.name
+        with workspace.database.session() as connection:
+            require_partition(connection, space)
+            revision, what = account(workspace.ledger(connection), name, space.tag)
+        terms = replace(workspace.terms("sync"), reconnect_wait=math.inf)
+        with workspace.worker(name, space.tag, what=what, revision=revision) as embedder:
+            limited_by(embedder.limiter)
+            with Filler(workspace.database, space, embedder, terms, self._inbox.put) as filler:
+                with workspace.database.session() as connection:
+                    workspace.maintain(workspace.ledger(connection), embedder, name, space.tag)
+                yield filler
+
+    # What the keepers tell ---------------------------------------------------------------------------------------
+
+    def _listen(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            try:
+                self._hear(self._inbox.get(timeout=left))
+            except Empty:
+                return
+
+    def _hear(self, news: Event | Round | Ended) -> None:
+        match news:
+            case Round():
+                self._add(news)
+            case Ended():
+                self._ended(news)
+            case _:
+                self._project.listener(news)
+
+    def _tell(self, event: Event) -> None:
+        self._project.listener(event)
+
+    def _add(self, news: Round) -> None:
+        space = news.keeper.space
+        name, tag = space.source.collection.name, space.tag
+        mine, done = self._collections[name], news.done
+        mine.to_forget = True
+        self._written[name, tag] = self._written.get((name, tag), 0) + done.written
+        mine.done[tag] = mine.done.get(tag, 0) + done.written
+        mine.rejected += done.rejected
+        if not space.source.tracked:
+            mine.full_at = max(mine.full_at, time.monotonic() + _SCAN_REST * news.seconds)
+        if news.whole and (done.written or done.rejected):
+            record(self._workspace, name, tag, done.written, done.rejected)
+
+    def _ended(self, news: Ended) -> None:
+        keeper = news.keeper
+        name, tag = keeper.space.source.collection.name, keeper.space.tag
+        if keeper in self._leaving:
+            self._leaving.remove(keeper)
+        mine = self._collections[name]
+        if mine.keepers.get(tag) is keeper:
+            del mine.keepers[tag]
+        failure = news.failure
+        if failure is None:
+            return
+        if isinstance(failure, DatabaseUnreachable):
+            self._tell(Waiting(failure.message.removesuffix(".")))
+        elif isinstance(failure, DatabaseError) and tag not in self._maintained(name):
+            self._tell(gone(name, tag))
+        else:
+            raise failure
+
+    def _maintained(self, name: str) -> tuple[str, ...]:
+        found = self._look().get(name)
+        return found.route.maintained if found else ()
+
+    # What is behind ----------------------------------------------------------------------------------------------
+
+    def _forget(self, mine: _Collection, source: Source) -> None:
+        """Clear the outbox of what the keepers have done, and tell of it."""
+        began = time.monotonic()
+        if not mine.to_forget or began < mine.forget_at:
+            return
+        schema = self._project.database.schema
+        self._session.run(lambda connection: forget_settled(connection, source, schema))
+        mine.forget_at = time.monotonic() + _FORGET_REST * (time.monotonic() - began)
+        mine.to_forget = False
+        if any(keeper.busy for keeper in mine.keepers.values()) and began - mine.began < _TELL_EVERY:
+            return
+        if any(mine.done.values()) or mine.rejected:
+            self._tell(StepDone("sync", "", mine.name, self._summary(mine, source), time.monotonic() - mine.began))
+        mine.done, mine.rejected, mine.began = {}, 0, 0.0
+
+    def _summary(self, mine: _Collection, source: Source) -> str:
+        spaces = [self._workspace.space(source, tag) for tag in mine.keepers]
+
+        def measure(connection: Connection) -> Lag:
+            return lag(connection, spaces)
+
+        behind = self._session.run(measure)
+        parts = [f"{count} embedded under {tag}" for tag, count in mine.done.items() if count]
+        if mine.rejected:
+            parts.append(f"{mine.rejected} rejected")
+        return f"{mine.name}: {', '.join(parts)}; {_waits(behind)}"
+
+    # The end -----------------------------------------------------------------------------------------------------
+
+    def _stop(self) -> None:
+        """Let the keepers finish what is in flight.
+
+        Raises:
+            Interrupted: by KeyboardInterrupt meanwhile.
+        """
+        keepers = [*self._leaving, *(keeper for one in self._collections.values() for keeper in one.keepers.values())]
+        try:
+            for keeper in keepers:
+                keeper.stop()
+            for keeper in keepers:
+                keeper.join()
+        except KeyboardInterrupt:
+            state = "What was written stays; requests in flight were left, and are sent again next time."
+            raise Interrupted("Interrupted.", state=state, hint="To go on, run the same command again.") from None
+        while not self._inbox.empty():
+            news = self._inbox.get()
+            if isinstance(news, Round):
+                space, done = news.keeper.space, news.done
+                place = space.source.collection.name, space.tag
+                self._written[place] = self._written.get(place, 0) + done.written
+
+
+def _waits(behind: Lag) -> str:
+    if not behind.records:
+        return "no change waits"
+    many = f"{behind.records} changes wait, the oldest" if behind.records > 1 else "1 change waits,"
+    return f"{many} for {behind.seconds:.0f} s"
+
+
+def _require_same(source: Source, found: Look) -> None:
+    """Refuse to go on by a collections.yaml that is not the one that the database was brought to."""
+    now = source.collection
+    if (now.text, now.where, now.change_tracking) != found.recorded:
+        raise ConfigError(
+            f"text, where or change_tracking of {now.name} is not what the database was brought to.",
+            state="Nothing was changed.",
+            hint="Start it again with the newest collections.yaml; if this is the newest, run once: vecmig sync",
+        )
