@@ -77,11 +77,22 @@ class Route:
     standby: str | None = None
     candidate: str | None = None
     version: int = 0
+    #: The tag that a share of the searches also asks in the background; and whether those questions are kept in words.
+    shadow_tag: str | None = None
+    shadow_share: float = 0.0
+    keep_queries: bool = False
+    #: The share of the searches that the candidate serves.
+    ramp_share: float = 0.0
 
     @property
     def maintained(self) -> tuple[str, ...]:
-        """The tags that must stay complete: live, standby, candidate."""
-        return tuple(tag for tag in (self.live, self.standby, self.candidate) if tag is not None)
+        """The tags that must stay complete: live, standby, candidate; a revision may lead back to the standby."""
+        return tuple(dict.fromkeys(tag for tag in (self.live, self.standby, self.candidate) if tag is not None))
+
+    @property
+    def shadow(self) -> str | None:
+        """The tag to ask too, as long as it is kept complete and is not the one that answers anyway."""
+        return self.shadow_tag if self.shadow_tag in (self.standby, self.candidate) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +144,11 @@ class Ledger:
         """All revisions ever started, by id."""
         return {row[0]: RevisionRow(*row) for row in self._read("revisions")}
 
+    def revision_of(self, collection: str, tag: str) -> str:
+        """The revision that led to a tag last; empty where none did."""
+        rows = [row for row in self.revisions().values() if (row.collection, row.new_tag) == (collection, tag)]
+        return max(rows, key=lambda row: row.started_at).id if rows else ""
+
     def rejected(self, collection: str | None = None) -> list[Rejected]:
         """The records that cannot be embedded as they are, of one collection or of all."""
         return [Rejected(*row) for row in self._read("rejected", collection=collection)]
@@ -144,6 +160,16 @@ class Ledger:
     def route(self, collection: str) -> Route:
         """The route of one collection; an empty one where nothing was ever expanded."""
         return self.routes().get(collection) or Route(collection)
+
+    def held_route(self, collection: str) -> Route:
+        """The route of one collection, which nobody moves until the transaction ends."""
+        rows = self._read("held_route", collection=collection)
+        return Route(*rows[0]) if rows else Route(collection)
+
+    def stamp(self, collection: str) -> str:
+        """A digest of all that a reader builds on: route, collection, tags; empty for an unknown collection."""
+        rows = self._read("stamp", collection=collection)
+        return str(rows[0][0]) if rows else ""
 
     def collection(self, name: str) -> Collection:
         """One collection as it was recorded last.
@@ -322,8 +348,12 @@ class Ledger:
 
     def forget_tag(self, collection: str, tag: str) -> None:
         """Remove a tag that never was live and whose vectors were discarded."""
-        self._write("forget_rejected", collection=collection, tag=tag)
+        self.forget_rejected(collection, tag)
         self._write_one("forget_tag", collection=collection, tag=tag)
+
+    def forget_rejected(self, collection: str, tag: str) -> None:
+        """Forget which records were rejected under a tag whose vectors go."""
+        self._write("forget_rejected", collection=collection, tag=tag)
 
     def set_canary(self, collection: str, tag: str, canary: Mapping[str, Any]) -> None:
         """Keep a tag's canary vectors, unless it has some already."""
@@ -331,7 +361,23 @@ class Ledger:
 
     def set_candidate(self, collection: str, candidate: str | None) -> None:
         """Say which tag is on its way to become live."""
+        before = self.route(collection)
         self._write_one("set_candidate", collection=collection, candidate=candidate)
+        if before.ramp_share or before.shadow_tag:
+            self._write("announce_route", channel=self.channel, collection=collection)
+
+    def set_reads(
+        self, collection: str, *, shadow_tag: str | None, shadow_share: float, keep_queries: bool, ramp_share: float
+    ) -> None:
+        """Say which searches another tag is asked too, and which it serves; announce it."""
+        shadow = {"shadow_tag": shadow_tag, "shadow_share": shadow_share, "keep_queries": keep_queries}
+        self._write_one("set_reads", collection=collection, ramp_share=ramp_share, **shadow)
+        self._write("announce_route", channel=self.channel, collection=collection)
+
+    def announce(self, collection: str) -> None:
+        """Have readers look again: what they read has changed, though not the tag."""
+        self._write("renew_route", collection=collection)
+        self._write("announce_route", channel=self.channel, collection=collection)
 
     def move_route(self, collection: str, *, before: str | None, live: str | None, standby: str | None) -> int:
         """Move a collection's reads from one tag to another and announce it; return the route's new version.

@@ -34,10 +34,24 @@ def publish(connection: Connection, source: Source, space: Space | None) -> None
         mirror_view_grants(connection, source)
 
 
-def nearest(space: Space, *, query: sql.Composable, k: sql.Composable) -> sql.Composed:
+def nearest(
+    space: Space,
+    *,
+    query: sql.Composable,
+    k: sql.Composable,
+    where: sql.Composable | None = None,
+    exact: bool = False,
+) -> sql.Composed:
     """The search itself: the k chunks nearest to a query vector, as (key…, chunk, distance).
 
     One statement serves the search function, the reader, and the question to the planner whether it uses the index.
+
+    Args:
+        space: the tag to search.
+        query: the vector.
+        k: how many.
+        where: one more condition on the source's columns.
+        exact: order by an expression that no index has.
     """
     source = space.source
     collection, pgvector = source.collection, source.pgvector
@@ -51,6 +65,8 @@ def nearest(space: Space, *, query: sql.Composable, k: sql.Composable) -> sql.Co
         index_type=index_type,
         query=query,
         k=k,
+        where=sql.SQL("") if where is None else sql.SQL(" AND {}").format(where),
+        order=sql.SQL(" + 0") if exact else sql.SQL(""),
         **_parts(source, space),
     )
 

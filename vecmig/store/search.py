@@ -1,17 +1,29 @@
-"""The search over one tag, as the reader runs it."""
+"""The search over one tag, as the readers run it: put together once, so that asking costs little more than the SQL."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+import psycopg
 from numpy.typing import NDArray
-from psycopg import sql
+from psycopg import BaseConnection, sql
+from psycopg.adapt import AdaptersMap, Dumper
+from psycopg.pq import Format
 
-from vecmig.store.connect import Connection
+from vecmig.errors import UsageError
+from vecmig.store.connect import Connection, transaction_settings
 from vecmig.store.live import nearest
-from vecmig.store.vectors import Space
+from vecmig.store.space import Space
+from vecmig.store.statements import finished
+
+#: The values of a condition's placeholders: in their order, or by their names.
+Parameters = Sequence[Any] | Mapping[str, Any]
+
+_PLACEHOLDER: Final = re.compile(r"%(?:(%)|(s)|\((\w+)\)s|)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +43,70 @@ class Hit:
     record: dict[str, Any]
 
 
-def search_space(connection: Connection, space: Space, vector: NDArray[np.float32], k: int) -> list[Hit]:
-    """Give the k chunks nearest to a query vector of shape (dims,) among the vectors of one tag, nearest first."""
+@dataclass(frozen=True, slots=True)
+class Search:
+    """One search as it is sent, but for the question."""
+
+    space: Space
+    k: int
+    #: Gives the open transaction what the search needs; it ends with it.
+    settings: str
+    query: str
+    #: The names of the condition's placeholders, in their order.
+    names: tuple[str, ...] = ()
+    #: Whether one plan serves every question: what a condition leaves over depends on its values.
+    steady: bool = True
+    #: Whether vectors are halfvecs.
+    half: bool = False
+
+    def values(self, vector: NDArray[np.float32], params: Parameters = ()) -> dict[str, Any]:
+        """Give the parameters of ``query``.
+
+        Raises:
+            UsageError: the condition's placeholders and ``params`` do not fit together.
+        """
+        if isinstance(params, Mapping):
+            wanted = {name.removeprefix("w_"): name for name in self.names}
+            if missing := wanted.keys() - params.keys():
+                raise UsageError(f"params lacks {', '.join(sorted(missing))}, which where= asks for.")
+            own = {inner: params[name] for name, inner in wanted.items()}
+        else:
+            if len(self.names) != len(params):
+                raise UsageError(f"where= has {len(self.names)} placeholders, and params {len(params)} values.")
+            own = dict(zip(self.names, params, strict=True))
+        return own | {"query": QueryVector(vector, self.half)}
+
+    def hits(self, rows: Iterable[tuple[Any, ...]]) -> list[Hit]:
+        """Read the rows that ``query`` gives."""
+        keys, tag = len(self.space.source.key), self.space.tag
+        return [Hit(tuple(row[:keys]), tag, row[keys], *row[keys + 1 :]) for row in rows]
+
+
+def new_search(
+    space: Space, k: int, *, where: str | None = None, exact: bool = False, ef_search: int | None = None
+) -> Search:
+    """Put a search together.
+
+    Args:
+        space: the tag to search.
+        k: how many chunks to give.
+        where: a condition over the source's columns, with psycopg's placeholders; %% is a percent sign.
+        exact: read every vector, and use no index.
+        ef_search: how many candidates HNSW keeps; None for the database's setting.
+
+    Raises:
+        UsageError: k or ef_search is out of range, or ``where`` has a percent sign that is neither.
+    """
+    if k < 1:
+        raise UsageError(f"k is {k}; at least 1 is needed.")
+    if ef_search is not None and not 1 <= ef_search <= 1000:
+        raise UsageError(f"ef_search is {ef_search}; pgvector takes 1 to 1000.")
+    condition, names = (None, ()) if where is None else _condition(where)
     source = space.source
     query = space.statement_of(
         "search",
         "search",
-        nearest=nearest(space, query=sql.Placeholder("query"), k=sql.Placeholder("k")),
+        nearest=nearest(space, query=sql.SQL("%(query)s"), k=sql.Literal(k), where=condition, exact=exact),
         n_keys=source.alias_list("n"),
         same_record=sql.SQL(" AND ").join(
             sql.SQL("r.{alias} = n.{alias}").format(alias=alias) for alias in source.aliases
@@ -48,10 +117,112 @@ def search_space(connection: Connection, space: Space, vector: NDArray[np.float3
         tag_literal=sql.Literal(space.tag),
         source=source.relation,
     )
-    values = {"query": "[" + ",".join(map(repr, vector.tolist())) + "]", "k": k}
-    with connection.transaction():
-        if source.pgvector.iterative_scan:
-            connection.execute("SET LOCAL hnsw.iterative_scan = strict_order")
-        rows = connection.execute(query, values).fetchall()
-    keys = len(source.key)
-    return [Hit(tuple(row[:keys]), space.tag, row[keys], *row[keys + 1 :]) for row in rows]
+    half = source.collection.storage == "halfvec"
+    settings = transaction_settings(_settings(space, exact=exact, ef_search=ef_search))
+    return Search(space, k, settings.as_string(), finished(query), names, where is None, half)
+
+
+def search_space(
+    connection: Connection,
+    space: Space,
+    vector: NDArray[np.float32],
+    k: int,
+    *,
+    where: str | None = None,
+    params: Parameters = (),
+    exact: bool = False,
+    ef_search: int | None = None,
+) -> list[Hit]:
+    """Give the k chunks nearest to a query vector of shape (dims,) among the vectors of one tag, nearest first."""
+    search = new_search(space, k, where=where, exact=exact, ef_search=ef_search)
+    values = search.values(vector, params)
+    send_vectors(connection.adapters)
+    return search.hits(fetch(connection, search, values))
+
+
+def fetch(connection: psycopg.Connection[Any], search: Search, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """Run a search in a transaction of its own, in one round trip; the connection knows how to send vectors.
+
+    What a pipeline sends at once is one transaction to the server, without BEGIN and COMMIT. Whether statements are
+    prepared is for the connection to say: it saves half of a short search.
+    """
+    with connection.pipeline():
+        connection.execute(search.settings, prepare=True)
+        cursor = connection.execute(search.query, values, prepare=search.steady)
+    return cursor.fetchall()
+
+
+def _settings(space: Space, *, exact: bool, ef_search: int | None) -> dict[str, str]:
+    settings: dict[str, str] = {}
+    if not exact and space.source.pgvector.iterative_scan:
+        settings |= {"hnsw.iterative_scan": "strict_order"}
+    if ef_search is not None:
+        settings["hnsw.ef_search"] = str(ef_search)
+    return settings
+
+
+def _condition(where: str) -> tuple[sql.Composable, tuple[str, ...]]:
+    """Read a team's condition with psycopg's placeholders; each becomes one of ours."""
+    names: list[str] = []
+
+    def placeholder(match: re.Match[str]) -> str:
+        percent, positional, name = match.groups()
+        if percent:
+            return "%%"
+        if not positional and not name:
+            raise UsageError(
+                f"where= has a % that is no placeholder: {where}", hint="Write %% for a percent sign, %s for a value"
+            )
+        names.append(f"w_{name}" if name else f"w_{len(names)}")
+        return f"%({names[-1]})s"
+
+    text = _PLACEHOLDER.sub(placeholder, where)
+    if len({name.removeprefix("w_").isdecimal() for name in names}) > 1:
+        raise UsageError(f"where= has placeholders with and without names: {where}")
+    # the line break ends a trailing comment
+    return sql.SQL("({}\n)").format(_Sql(text)), tuple(dict.fromkeys(names))
+
+
+class _Sql(sql.SQL):
+    """A team's own SQL with our placeholders in it; braces in it mean nothing."""
+
+
+# Query vectors -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class QueryVector:
+    """A query vector of shape (dims,), sent as pgvector has it in binary: text takes longer to write than the search.
+
+    Its type is left for the statement to say, because each database has a number of its own for it.
+    """
+
+    numbers: NDArray[np.float32]
+    #: Whether it is a halfvec.
+    half: bool = False
+
+
+class _QueryVectorDumper(Dumper):
+    format = Format.BINARY
+
+    def dump(self, obj: QueryVector) -> bytes:
+        # of each number 4 or 2 bytes, after their count and two bytes that mean nothing yet
+        return obj.numbers.size.to_bytes(2) + b"\0\0" + obj.numbers.astype(">f2" if obj.half else ">f4").tobytes()
+
+
+def send_vectors(adapters: AdaptersMap) -> None:
+    """Let a connection send query vectors."""
+    adapters.register_dumper(QueryVector, _QueryVectorDumper)
+
+
+#: Asked of a connection for ``allow_preparing``.
+WHOSE_SESSION: Final = "SELECT pg_catalog.pg_backend_pid()"
+
+
+def allow_preparing(connection: BaseConnection[Any], pid: int) -> None:
+    """Let a connection prepare statements if the process that answers it is its own.
+
+    A pooler invents the number that it names to its client, and may hand each transaction to another session, where a
+    prepared statement is not known.
+    """
+    connection.prepare_threshold = 1 if pid == connection.info.backend_pid else None

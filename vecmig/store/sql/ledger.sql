@@ -48,7 +48,8 @@ ON CONFLICT (id) DO UPDATE
 SET collection = excluded.collection,
     old_tag = excluded.old_tag,
     new_tag = excluded.new_tag,
-    phase = 'live',
+    -- the vectors of its old tag do not come back
+    phase = CASE WHEN revision.phase = 'retired' AND revision.old_tag = excluded.old_tag THEN 'retired' ELSE 'live' END,
     withdrawn_at = NULL,
     live_at = coalesce(revision.live_at, now()),
     checksum = excluded.checksum,
@@ -86,7 +87,32 @@ FROM {schema}.collection
 INSERT INTO {schema}.route (collection) VALUES (%(collection)s) ON CONFLICT DO NOTHING
 
 -- routes --
-SELECT collection, live, standby, candidate, version FROM {schema}.route
+-- by way of jsonb, because a reader may come before the upgrade that adds the last columns
+SELECT r.collection, r.live, r.standby, r.candidate, r.version,
+       j.route ->> 'shadow_tag',
+       r.shadow_share::float8,
+       coalesce((j.route ->> 'keep_queries')::boolean, false),
+       coalesce((j.route ->> 'ramp_share')::float8, 0)
+FROM {schema}.route r, LATERAL to_jsonb(r) AS j(route)
+
+-- held_route --
+-- a real by way of its text, as routes has it
+SELECT collection, live, standby, candidate, version, shadow_tag, shadow_share::float8, keep_queries,
+       ramp_share::text::float8
+FROM {schema}.route
+WHERE collection = %(collection)s
+FOR UPDATE
+
+-- stamp --
+-- a digest of all that a reader builds on
+SELECT pg_catalog.md5(pg_catalog.concat_ws(' ', pg_catalog.to_jsonb(r), pg_catalog.to_jsonb(c), (
+    SELECT pg_catalog.string_agg(
+        pg_catalog.concat_ws(' ', t.tag, t.dims, t.recipe, t.fingerprint, t.state, t.created_at), ' ' ORDER BY t.tag)
+    FROM {schema}.tag t
+    WHERE t.collection = r.collection)))
+FROM {schema}.route r
+JOIN {schema}.collection c ON c.name = r.collection
+WHERE r.collection = %(collection)s
 
 -- was_live --
 SELECT EXISTS (SELECT FROM {schema}.tag
@@ -97,7 +123,26 @@ SELECT EXISTS (SELECT FROM {schema}.tag
                WHERE collection = %(collection)s AND tag = %(tag)s AND kind = 'cutover')
 
 -- set_candidate --
-UPDATE {schema}.route SET candidate = %(candidate)s WHERE collection = %(collection)s
+-- another candidate serves nobody, and is compared with nothing, before somebody says so
+UPDATE {schema}.route
+SET candidate = %(candidate)s,
+    ramp_share = CASE WHEN candidate = %(candidate)s::text THEN ramp_share ELSE 0 END,
+    shadow_tag = CASE WHEN candidate = %(candidate)s::text OR shadow_tag IS DISTINCT FROM candidate THEN shadow_tag END,
+    version = version + (ramp_share > 0 OR shadow_tag IS NOT NULL)::int
+WHERE collection = %(collection)s
+
+-- set_reads --
+UPDATE {schema}.route
+SET shadow_tag = %(shadow_tag)s,
+    shadow_share = %(shadow_share)s,
+    keep_queries = %(keep_queries)s,
+    ramp_share = %(ramp_share)s,
+    version = version + 1
+WHERE collection = %(collection)s
+
+-- renew_route --
+-- where no tag was ever live, nothing was read either
+UPDATE {schema}.route SET version = version + 1 WHERE collection = %(collection)s AND version > 0
 
 -- rejected --
 SELECT collection, tag, key, reason, at
@@ -112,8 +157,18 @@ DELETE FROM {schema}.rejected WHERE %(collection)s::text IS NULL OR collection =
 DELETE FROM {schema}.rejected WHERE collection = %(collection)s AND tag = %(tag)s
 
 -- move_route --
+-- A ramp ends with the switch. A comparison goes on with the parts exchanged, if the tag that was live is kept complete.
 UPDATE {schema}.route
-SET live = %(live)s, standby = %(standby)s, candidate = NULL, version = version + 1, changed_at = now()
+SET live = %(live)s,
+    standby = %(standby)s,
+    candidate = NULL,
+    ramp_share = 0,
+    shadow_tag = CASE
+        WHEN shadow_tag = %(live)s::text AND live = %(standby)s::text THEN live
+        WHEN shadow_tag = %(standby)s::text THEN shadow_tag
+    END,
+    version = version + 1,
+    changed_at = now()
 WHERE collection = %(collection)s AND live IS NOT DISTINCT FROM %(before)s
 RETURNING version
 

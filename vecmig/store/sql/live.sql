@@ -63,7 +63,7 @@ END
 -- nearest --
 SELECT {s_keys}, e.chunk, ({embedding} {operator} {query}::{index_type})::double precision
 FROM {vectors} e
-JOIN (SELECT {keys} FROM {source} WHERE {condition}) s ON {match}
+JOIN (SELECT {keys} FROM {source} WHERE {condition}{where}) s ON {match}
 WHERE e.tag = {tag}
-ORDER BY {embedding} {operator} {query}::{index_type}
+ORDER BY ({embedding} {operator} {query}::{index_type}){order}
 LIMIT {k}

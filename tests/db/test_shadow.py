@@ -1,0 +1,338 @@
+"""Shadow reads and the ramp: a second tag is asked in the background, or serves a share, and nobody feels it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+
+from support import embedding
+from support.lab import LARGE, SMALL, Lab
+from vecmig import runner
+from vecmig.errors import UsageError
+from vecmig.reader import Reader
+from vecmig.reader.shadow import MOST_WAITING
+from vecmig.runner import Reads
+
+PATIENCE = 60
+CHAIN = (SMALL, LARGE)
+
+
+def eventually(condition: Callable[[], Any]) -> None:
+    """Wait for something that another thread does."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.005)
+
+
+def question(number: int) -> str:
+    """Give the very text of a record."""
+    return f"title {number}\n\nbody {number}"
+
+
+def kept(lab: Lab) -> int:
+    """Count the shadow reads that were kept."""
+    return int(lab.sql("SELECT count(*) FROM vecmig.shadow")[0][0])
+
+
+@contextmanager
+def hanging(model: embedding.Model, dims: int) -> Iterator[threading.Event]:
+    """Let the questions of one tag hang until the block ends; the event says that one does."""
+    let_go, hangs = threading.Event(), threading.Event()
+
+    def hang(texts: list[str], vectors: Any) -> Any:
+        if vectors.shape[1] == dims:
+            hangs.set()
+            let_go.wait(PATIENCE)
+        return vectors
+
+    model.after = hang
+    try:
+        yield hangs
+    finally:
+        let_go.set()
+        model.after = lambda texts, vectors: vectors
+
+
+@pytest.fixture
+def ready(lab: Lab) -> Lab:
+    """A project on SMALL whose next tag, LARGE, waits for its cutover."""
+    lab.upgrade("r1")
+    lab.upgrade(until="index")
+    return lab
+
+
+# Shadow reads -------------------------------------------------------------------------------------------------------
+
+
+def test_the_other_tag_is_asked_too_and_what_differs_is_kept(ready: Lab) -> None:
+    runner.route(ready.config, "documents", Reads(shadow=LARGE, share=1.0))
+    with ready.reader() as reader:
+        for number in range(1, 11):
+            assert reader.search("documents", question(number), 5)[0].tag == SMALL
+        # who names a tag or brings a vector is not asked again
+        reader.search("documents", question(1), 5, tag=SMALL)
+        reader.search_vector("documents", embedding.vector("x", 64), tag=SMALL)
+        eventually(lambda: kept(ready) == 10)
+        assert reader.shadow_lost == 0
+    rows = ready.sql(
+        "SELECT live_tag, other_tag, k, overlap, rbo, top_changed, live_ms > 0, other_ms > 0, error, query "
+        "FROM vecmig.shadow"
+    )
+    assert len(rows) == 10
+    for live, other, k, overlap, rbo, top_changed, live_ms, other_ms, error, query in rows:
+        # each record is its own nearest neighbour under both tags; what comes behind it is noise
+        assert (live, other, k, top_changed, live_ms, other_ms, error, query) == (
+            SMALL, LARGE, 5, False, True, True, None, None,
+        )  # fmt: skip
+        assert 0.2 <= overlap <= 1
+        assert 0 < rbo <= 1
+
+
+def test_a_share_is_asked(ready: Lab) -> None:
+    runner.route(ready.config, "documents", Reads(shadow=LARGE, share=0.2))
+    with ready.reader() as reader:
+        for _ in range(300):
+            reader.search("documents", question(1), 1)
+    # drawn 300 times with a share of 0.2: beyond these once in a hundred million
+    assert 25 <= kept(ready) + reader.shadow_lost <= 105
+
+
+def test_questions_are_kept_in_words_only_when_asked(ready: Lab) -> None:
+    for wanted, expected in ((None, None), (True, question(3)), (False, None)):
+        runner.route(ready.config, "documents", Reads(shadow=LARGE, share=1.0, keep_queries=wanted))
+        ready.sql("TRUNCATE vecmig.shadow")
+        with ready.reader() as reader:
+            reader.search("documents", question(3), 3)
+            eventually(lambda: kept(ready))
+        assert ready.sql("SELECT query, length(query_hash) FROM vecmig.shadow") == [(expected, 32)]
+
+
+def test_filters_hold_for_the_other_tag(ready: Lab) -> None:
+    runner.route(ready.config, "documents", Reads(shadow=LARGE, share=1.0))
+    with ready.reader() as reader:
+        reader.search("documents", question(1), 10, where="id IN (%s, %s)", params=[4, 9])
+        eventually(lambda: kept(ready))
+    assert ready.sql("SELECT overlap FROM vecmig.shadow") == [(1.0,)]
+
+
+def test_a_provider_that_hangs_is_felt_by_nobody(ready: Lab, model: embedding.Model) -> None:
+    runner.route(ready.config, "documents", Reads(shadow=LARGE, share=1.0))
+    with ready.reader() as reader:
+        reader.search("documents", question(1), 1, tag=LARGE)
+        with hanging(model, 256) as hangs:
+            answered = 0
+            for _ in range(MOST_WAITING + 30):
+                # the LRU has the live tag's vector, and the other's provider hangs: every answer comes all the same
+                answered += len(reader.search("documents", question(2), 1))
+                assert hangs.wait(PATIENCE)
+            assert answered == MOST_WAITING + 30
+            assert reader.shadow_lost == 29
+            began = time.monotonic()
+            reader.close()
+            # close() gives what waits a moment, not as long as the provider hangs
+            assert time.monotonic() - began < PATIENCE / 2
+            assert reader.shadow_lost == 29 + MOST_WAITING
+        eventually(lambda: "vecmig-shadow" not in [thread.name for thread in threading.enumerate()])
+
+
+def test_a_provider_that_takes_long_to_open_holds_up_no_answer(ready: Lab, model: embedding.Model) -> None:
+    runner.route(ready.config, "documents", Reads(shadow=LARGE, share=1.0))
+    with ready.reader() as reader:
+        with hanging(model, 256) as hangs:
+            reader.search("documents", question(1), 1)
+            assert hangs.wait(PATIENCE)
+            # a question that was never asked, by the live tag's own embedder
+            assert reader.search("documents", question(2), 1)[0].key == (2,)
+        eventually(lambda: kept(ready) == 2)
+
+
+def test_a_provider_that_fails_is_counted_and_named(ready: Lab, model: embedding.Model) -> None:
+    runner.route(ready.config, "documents", Reads(shadow=LARGE, share=1.0, keep_queries=True))
+
+    def fail(texts: list[str], vectors: Any) -> Any:
+        return vectors if vectors.shape[1] == 64 else np.full_like(vectors, np.nan)
+
+    model.after = fail
+    with ready.reader() as reader:
+        assert reader.search("documents", question(1), 1)[0].key == (1,)
+        eventually(lambda: kept(ready))
+    rows = ready.sql("SELECT overlap, rbo, top_changed, other_ms, error FROM vecmig.shadow")
+    assert [row[:4] for row in rows] == [(None, None, None, None)]
+    assert rows[0][4].endswith("Error")
+    (found,) = runner.compare(ready.config, "documents")
+    assert (found.questions, found.overlap, sum(found.pair.errors.values())) == (0, None, 1)
+
+
+def test_a_role_that_may_not_keep_them_stops_asking(ready: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    role = f"shadowless_{os.getpid()}"
+    ready.sql(f"CREATE ROLE {role} LOGIN")
+    try:
+        ready.sql(f"GRANT SELECT ON documents, documents_vectors TO {role}; GRANT USAGE ON SCHEMA vecmig TO {role}")
+        ready.sql(f"GRANT SELECT ON vecmig.schema_version, vecmig.collection, vecmig.tag, vecmig.route TO {role}")
+        runner.route(ready.config, "documents", Reads(shadow=LARGE, share=1.0))
+        with caplog.at_level(logging.WARNING, "vecmig.reader"), _as(ready, role) as reader:
+            assert reader.search("documents", question(1), 1)[0].key == (1,)
+            eventually(lambda: reader.shadow_lost == 1)
+            for number in range(2, 6):
+                assert reader.search("documents", question(number), 1)[0].key == (number,)
+            assert reader.shadow_lost == 5
+            messages = [record.message for record in caplog.records if record.name == "vecmig.reader"]
+            assert len(messages) == 1
+            assert "permission denied for table shadow" in messages[0]
+            # granted, it goes on as soon as the route is set anew
+            ready.sql(f"GRANT INSERT ON vecmig.shadow TO {role}")
+            runner.route(ready.config, "documents", Reads(share=0.99999))
+            eventually(lambda: reader.search("documents", question(7), 1) and kept(ready))
+    finally:
+        ready.sql(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+def _as(lab: Lab, role: str) -> Reader:
+    return lab.reader(lab.url.replace("postgres@", f"{role}@"))
+
+
+def test_the_comparison_goes_on_after_the_cutover_with_the_parts_exchanged(ready: Lab) -> None:
+    runner.route(ready.config, "documents", Reads(shadow=LARGE, share=0.5, ramp=10, keep_queries=True))
+    ready.upgrade()
+    now = runner.route(ready.config, "documents")
+    assert (now.live, now.shadow, now.shadow_share, now.keep_queries, now.ramp_share) == (LARGE, SMALL, 0.5, True, 0)
+    ready.downgrade()
+    back = runner.route(ready.config, "documents")
+    assert (back.live, back.shadow, back.ramp_share) == (SMALL, None, 0)
+
+
+def test_a_revision_that_is_taken_back_takes_shadow_and_ramp_along(ready: Lab) -> None:
+    with ready.reader() as reader:
+        reader.search("documents", question(1), 1)
+        runner.route(ready.config, "documents", Reads(shadow=LARGE, ramp=100))
+        eventually(lambda: reader.search("documents", question(1), 1)[0].tag == LARGE)
+        ready.downgrade(discard=True)
+        # never an empty answer, though the candidate's vectors are gone
+        assert reader.search("documents", question(1), 1)[0].tag == SMALL
+        now = runner.route(ready.config, "documents")
+        assert (now.candidate, now.shadow, now.ramp_share) == (None, None, 0)
+        ready.upgrade(until="index")
+        assert runner.route(ready.config, "documents").ramp_share == 0
+
+
+# The ramp -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_share_of_the_callers_is_served_by_the_candidate_and_keeps_it(ready: Lab) -> None:
+    runner.route(ready.config, "documents", Reads(ramp=30))
+    callers = [f"user {number}" for number in range(120)]
+    with ready.reader() as reader, ready.reader() as another:
+
+        def served(by: Reader) -> dict[str, str]:
+            return {caller: by.search("documents", question(1), 1, caller=caller)[0].tag for caller in callers}
+
+        first = served(reader)
+        assert served(reader) == first == served(another)
+        # drawn 120 times with a share of 0.3
+        assert 15 <= Counter(first.values())[LARGE] <= 60
+        assert reader.live_tag("documents") == SMALL
+        runner.route(ready.config, "documents", Reads(ramp=60))
+        eventually(lambda: Counter(served(reader).values())[LARGE] > Counter(first.values())[LARGE])
+        # who had the candidate keeps it while the ramp goes up
+        assert {caller for caller, tag in first.items() if tag == LARGE} <= {
+            caller for caller, tag in served(reader).items() if tag == LARGE
+        }
+        runner.route(ready.config, "documents", Reads(ramp=0))
+        eventually(lambda: set(served(reader).values()) == {SMALL})
+
+
+def test_without_a_caller_each_search_is_drawn(ready: Lab) -> None:
+    runner.route(ready.config, "documents", Reads(ramp=50))
+    with ready.reader() as reader:
+        tags = Counter(reader.search("documents", question(1), 1)[0].tag for _ in range(100))
+    assert 20 <= tags[LARGE] <= 80
+
+
+# What is refused ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reads", "problem"),
+    [
+        (Reads(shadow=SMALL), "is the live tag of documents"),
+        (Reads(shadow="toy@9/dim-4/chunk-none/norm-l2"), "is not kept complete in documents"),
+        (Reads(shadow="latest"), "is not a tag"),
+        (Reads(shadow=LARGE, share=0.0), "--share 0 is not a share above 0"),
+        (Reads(shadow=LARGE, share=1.5), "--share 1.5 is not a share above 0"),
+        (Reads(share=0.5), "No other tag is asked too"),
+        (Reads(keep_queries=True), "No other tag is asked too"),
+        (Reads(ramp=101), "--ramp 101 is not a percentage"),
+        (Reads(ramp=-1), "--ramp -1 is not a percentage"),
+        (Reads(ramp=float("nan")), "--ramp nan is not a percentage"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_changes_nothing(ready: Lab, reads: Reads, problem: str) -> None:
+    before = runner.route(ready.config, "documents")
+    events = ready.sql("SELECT count(*) FROM vecmig.event")
+    with pytest.raises(UsageError, match=problem):
+        runner.route(ready.config, "documents", reads)
+    assert runner.route(ready.config, "documents") == before
+    assert ready.sql("SELECT count(*) FROM vecmig.event") == events
+
+
+def test_a_candidate_that_is_not_ready_serves_nobody(lab: Lab) -> None:
+    with pytest.raises(UsageError, match="Nothing of documents is searched yet"):
+        runner.route(lab.config, "documents", Reads(ramp=10))
+    lab.upgrade("r1")
+    with pytest.raises(UsageError, match="No revision is in progress in documents"):
+        runner.route(lab.config, "documents", Reads(ramp=10))
+    lab.upgrade(until="backfill")
+    with pytest.raises(UsageError, match="has no index"):
+        runner.route(lab.config, "documents", Reads(ramp=10))
+    with pytest.raises(UsageError, match="has no index"):
+        runner.route(lab.config, "documents", Reads(shadow=LARGE))
+    lab.upgrade(until="index")
+    lab.sql("INSERT INTO documents VALUES (21, 'title 21', 'body 21')")
+    with pytest.raises(UsageError, match=r"covers 95.23 % of the records .* revision r2 asks for 99.50 %"):
+        runner.route(lab.config, "documents", Reads(ramp=10))
+    lab.backfill()
+    assert runner.route(lab.config, "documents", Reads(ramp=10)).ramp_share == pytest.approx(0.1)
+
+
+def test_each_change_bumps_the_version_and_leaves_an_event(ready: Lab) -> None:
+    before = runner.route(ready.config, "documents")
+    after = runner.route(ready.config, "documents", Reads(shadow=LARGE, ramp=5))
+    assert after.version == before.version + 1
+    assert after.shadow_share == pytest.approx(0.05)
+    ((kind, tag, data),) = ready.sql("SELECT kind, tag, data FROM vecmig.event ORDER BY id DESC LIMIT 1")
+    assert (kind, tag) == ("route", LARGE)
+    assert data == {"shadow_tag": LARGE, "shadow_share": 0.05, "keep_queries": False, "ramp_share": 0.05}
+    off = runner.route(ready.config, "documents", Reads(no_shadow=True, ramp=0))
+    assert (off.shadow, off.shadow_share, off.ramp_share) == (None, 0, 0)
+
+
+def test_the_comparison_tells_averages_intervals_and_the_worst_questions(ready: Lab) -> None:
+    runner.route(ready.config, "documents", Reads(shadow=LARGE, share=1.0, keep_queries=True))
+    with ready.reader() as reader:
+        for number in [*range(1, 11), 1, 1, 1]:
+            reader.search("documents", question(number), 5)
+        eventually(lambda: kept(ready) == 13)
+    (found,) = runner.compare(ready.config, "documents", worst=3)
+    assert (found.pair.live_tag, found.pair.other_tag, found.pair.samples, found.questions, found.k) == (
+        SMALL, LARGE, 13, 10, 5,
+    )  # fmt: skip
+    assert found.overlap is not None
+    assert found.rbo is not None
+    assert found.top_changed is not None
+    assert found.overlap.low <= found.overlap.value <= found.overlap.high
+    assert found.rbo.low <= found.rbo.value <= found.rbo.high
+    assert (found.top_changed.value, found.top_changed.low) == (0, 0)
+    assert found.top_changed.high == pytest.approx(0.2775, abs=1e-3)
+    assert [one.rbo for one in found.worst] == sorted(one.rbo for one in found.worst)
+    assert len(found.worst) == 3
+    assert all(one.text is not None and one.text.startswith("title") for one in found.worst)

@@ -1,0 +1,181 @@
+"""The commands about which tag answers which searches: route, compare."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from vecmig.cli import render
+from vecmig.cli.context import options
+from vecmig.errors import UsageError
+
+if TYPE_CHECKING:
+    from vecmig.runner import Comparison
+    from vecmig.runner.routes import Interval
+    from vecmig.store.ledger import Route
+    from vecmig.store.shadows import Question
+
+_JSON = typer.Option("--json", help="Print one JSON document.")
+#: Below so many questions an interval is too narrow to rely on.
+_FEW: Final = 30
+_MOST_LETTERS: Final = 44
+#: What no comparison of two tags can show.
+_CAUTION: Final = (
+    "Overlap measures difference, not quality: how far the two tags answer alike,",
+    "not which answers better. For that run: vecmig eval",
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (route, compare):
+        app.command()(command)
+
+
+def route(  # noqa: PLR0917  # typer's parameters
+    ctx: typer.Context,
+    collection: Annotated[str, typer.Argument(show_default=False)],
+    shadow: Annotated[
+        str | None, typer.Option(metavar="TAG", help="Ask this tag too, in the background, and keep how it differs.")
+    ] = None,
+    share: Annotated[
+        float | None, typer.Option(metavar="SHARE", help="For which share of the searches; 0.05 unless said.")
+    ] = None,
+    no_shadow: Annotated[bool, typer.Option("--no-shadow", help="Ask no other tag any more.")] = False,
+    ramp: Annotated[
+        float | None, typer.Option(metavar="PERCENT", help="Let the candidate serve so much of the traffic; 0 ends it.")
+    ] = None,
+    keep_queries: Annotated[
+        bool | None,
+        typer.Option("--keep-queries/--no-keep-queries", help="Keep the text of shadowed questions, too."),
+    ] = None,
+    as_json: Annotated[bool, _JSON] = False,
+) -> None:
+    """Show which tag answers searches through readers, or ask another one too, or ramp the candidate up."""
+    from vecmig import runner
+
+    if no_shadow and (shadow is not None or share is not None or keep_queries is not None):
+        raise UsageError("--no-shadow ends what --shadow, --share and --keep-queries are about.")
+    reads = runner.Reads(shadow, share, no_shadow, ramp, keep_queries)
+    found = runner.route(options(ctx).config(), collection, reads)
+    if as_json:
+        render.as_json(_route_json(found))
+        return
+    render.columns(list(_route_rows(found)))
+    if found.ramp_share == 1:
+        render.note(
+            "This is no cutover: the live tag, the live view and the search function stay as they are, "
+            "and so does the gate. For the cutover run: vecmig upgrade"
+        )
+
+
+def compare(
+    ctx: typer.Context,
+    collection: Annotated[str, typer.Argument(show_default=False)],
+    worst: Annotated[int, typer.Option(min=0, metavar="N", help="How many questions to list, the worst first.")] = 5,
+    as_json: Annotated[bool, _JSON] = False,
+) -> None:
+    """Show how much the answers of two tags to the same searches differ, as shadow reads have found."""
+    from vecmig import runner
+
+    found = runner.compare(options(ctx).config(), collection, worst=worst)
+    if as_json:
+        render.as_json([_comparison_json(one) for one in found])
+        return
+    for number, one in enumerate(found):
+        if number:
+            render.line()
+        _show_comparison(one)
+    if found:
+        render.line()
+        for text in _CAUTION:
+            render.line(text)
+    else:
+        render.line(f"No search of {collection} was asked of two tags yet.")
+        render.line(f"Begin: vecmig route {collection} --shadow TAG")
+
+
+# The route ---------------------------------------------------------------------------------------------------------
+
+
+def _route_rows(found: Route) -> Iterator[tuple[str, str]]:
+    yield found.collection, f"version {found.version}"
+    yield "  live", found.live or "none"
+    if found.standby:
+        yield "  standby", found.standby
+    if found.candidate:
+        yield "  candidate", found.candidate
+    if found.candidate and found.ramp_share:
+        yield "  ramp", f"{found.ramp_share * 100:g} % of the searches through readers are served by the candidate"
+    if found.shadow:
+        kept = "kept in words" if found.keep_queries else "not kept in words"
+        yield "  shadow", f"{found.shadow_share * 100:g} % of them also ask {found.shadow}; questions are {kept}"
+
+
+def _route_json(found: Route) -> dict[str, Any]:
+    names = ("collection", "live", "standby", "candidate", "version", "keep_queries")
+    shares = {name: round(getattr(found, name), 6) for name in ("shadow_share", "ramp_share")}
+    return {name: getattr(found, name) for name in names} | {"shadow_tag": found.shadow} | shares
+
+
+# The comparison ----------------------------------------------------------------------------------------------------
+
+
+def _show_comparison(found: Comparison) -> None:
+    pair = found.pair
+    render.line(f"live   {pair.live_tag}", style="bold")
+    render.line(f"other  {pair.other_tag}", style="bold")
+    asked = f"{pair.samples:,} searches of {found.questions:,} questions"
+    render.line(f"{asked}, {pair.first_at:%Y-%m-%d %H:%M} to {pair.last_at:%Y-%m-%d %H:%M} UTC")
+    render.line()
+    places = f"@{found.k}" if found.k else "@k"
+    rows = [
+        (f"overlap{places}", *_interval(found.overlap)),
+        ("rank-biased overlap", *_interval(found.rbo)),
+        ("another first answer", *_interval(found.top_changed)),
+    ]
+    render.columns(rows, heads=("", "mean", "95 % interval"), right=[1])
+    if found.questions < _FEW:
+        render.line(f"Fewer than {_FEW} questions: these intervals are too narrow to rely on.")
+    render.line()
+    latencies = [("live", *_latency(pair.live_ms), "-"), ("other", *_latency(pair.other_ms), _errors(pair.errors))]
+    render.columns(latencies, heads=("", "p50", "p95", "no answer"), right=[1, 2])
+    if found.worst:
+        render.line()
+        listed = [(f"{one.overlap:.2f}", f"{one.rbo:.3f}", _first(one), _name(one)) for one in found.worst]
+        render.columns(listed, heads=("overlap", "RBO", "first", "question"), right=[0, 1])
+
+
+def _interval(found: Interval | None) -> tuple[str, str]:
+    if found is None:
+        return "-", "-"
+    return f"{found.value * 100:.1f} %", f"{found.low * 100:.1f} to {found.high * 100:.1f} %"
+
+
+def _latency(found: tuple[float, float] | None) -> tuple[str, str]:
+    return ("-", "-") if found is None else (f"{found[0]:.1f} ms", f"{found[1]:.1f} ms")
+
+
+def _errors(found: dict[str, int]) -> str:
+    return ", ".join(f"{name} ({count:,})" for name, count in found.items()) or "0"
+
+
+def _first(question: Question) -> str:
+    return "changed" if question.top_changed else "same"
+
+
+def _name(question: Question) -> str:
+    """Name a question: by its text where that is kept, cut to a line, else by its hash."""
+    if question.text is None:
+        return question.hash
+    text = " ".join(question.text.split())
+    return text if len(text) <= _MOST_LETTERS else f"{text[: _MOST_LETTERS - 1]}…"
+
+
+def _comparison_json(found: Comparison) -> dict[str, Any]:
+    data = asdict(found)
+    pair: dict[str, Any] = data.pop("pair")
+    return pair | data

@@ -1,0 +1,207 @@
+"""What a reader knows of a collection, and how it hears that reads have moved to another tag."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from vecmig.errors import DatabaseUnreachable, VecmigError
+from vecmig.store.catalog import Source, inspect_source
+from vecmig.store.connect import Connection, Database, Outdated, translated
+from vecmig.store.ledger import Ledger, Route, TagRow
+from vecmig.store.notify import Bell, announced, listen
+from vecmig.store.search import Search
+
+#: Seconds between two looks at the routes where no announcement can come.
+POLL_SECONDS: Final = 1.0
+#: The same where one can: a connection may be dead without a word.
+HEARTBEAT_SECONDS: Final = 5.0
+_MOST_SEARCHES: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """One collection as the database has it."""
+
+    source: Source
+    schema: str
+    route: Route
+    tags: Mapping[str, TagRow]
+    #: Differs as soon as the ledger says anything else about the collection.
+    stamp: str
+    read_at: float
+    _searches: dict[Any, Search] = field(default_factory=dict, repr=False, compare=False)
+
+    def search(self, key: Any, make: Callable[[], Search]) -> Search:
+        """Give a search that was put together before, or make it."""
+        found = self._searches.get(key)
+        if found is None:
+            if len(self._searches) >= _MOST_SEARCHES:
+                self._searches.clear()
+            found = self._searches[key] = make()
+        return found
+
+
+class Routes:
+    """What is known of each collection, kept by a thread that listens for the moment when reads move.
+
+    Where nobody can listen (behind a pooler, on a hot standby), the thread looks again every POLL_SECONDS; while it has
+    no connection, whoever asks looks by himself when what is known is older than twice that. Any thread may ask.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._known: dict[str, Known] = {}
+        #: The collections that were ever asked for: an announcement may come while one is looked up for the first time.
+        self._wanted: dict[str, None] = {}
+        self._turn = threading.Lock()
+        self._closed: bool = False
+        #: Until when the thread vouches for what is known.
+        self._vouched_until = 0.0
+        self._thread: threading.Thread | None = None
+        self._bell: Bell | None = None
+        #: How the routes are kept now: "listening", "polling", or "" while the thread has no connection.
+        self.kept_by = ""
+
+    def get(self, collection: str) -> Known | None:
+        """Give what is known and not too old; None where it has to be looked up."""
+        known = self._known.get(collection)
+        if known is None or time.monotonic() < max(self._vouched_until, known.read_at + 2 * POLL_SECONDS):
+            return known
+        return None
+
+    def load(self, collection: str, *, anew: bool = False) -> Known:
+        """Look a collection up; what is known of it stays where the ledger is as it was, unless asked for ``anew``.
+
+        Raises:
+            DatabaseError: the database does not know it, or does not answer and never did.
+        """
+        self._wanted[collection] = None
+        self._attend()
+        before = self._known.get(collection)
+        try:
+            with self._database.session() as connection:
+                return self._look(connection, collection, anew=anew)
+        except DatabaseUnreachable:
+            # the searches have connections of their own; without any, they will say so
+            if before is None or anew:
+                raise
+            return self._keep(replace(before, read_at=time.monotonic()))
+        finally:
+            if collection not in self._known:
+                self._wanted.pop(collection, None)
+
+    def close(self, *, wait: bool = True) -> None:
+        """End the listening."""
+        self._closed = True
+        with self._turn:
+            thread, bell = self._thread, self._bell
+        if bell is not None:
+            with suppress(OSError):
+                bell.ring()
+        if thread is not None and wait:
+            thread.join()
+
+    def _look(self, connection: Connection, collection: str, *, anew: bool = False) -> Known:
+        with translated(self._database.safe_url), connection.transaction():
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            ledger = Ledger(connection, self._database.schema)
+            stamp = ledger.stamp(collection)
+            before = None if anew else self._known.get(collection)
+            if before is not None and stamp == before.stamp:
+                return self._keep(replace(before, read_at=time.monotonic()))
+            source = inspect_source(connection, ledger.collection(collection))
+            route, tags = ledger.route(collection), ledger.tags(collection)
+        if anew:
+            self._known.pop(collection, None)
+        return self._keep(Known(source, ledger.schema, route, tags, stamp, time.monotonic()))
+
+    def _keep(self, known: Known) -> Known:
+        with self._turn:
+            present = self._known.get(known.route.collection)
+            # whoever read the route first may come last
+            if present is not None and present.route.version > known.route.version:
+                return present
+            self._known[known.route.collection] = known
+        return known
+
+    # The thread ----------------------------------------------------------------------------------------------------
+
+    def _attend(self) -> None:
+        with self._turn:
+            if self._closed or (self._thread is not None and self._thread.is_alive()):
+                return
+            self._bell = Bell()
+            self._thread = threading.Thread(target=self._hear, args=[self._bell], name="vecmig-routes", daemon=True)
+            self._thread.start()
+
+    def _hear(self, bell: Bell) -> None:
+        while not self._closed:
+            with suppress(VecmigError), self._database.session() as connection:
+                self._hear_on(connection, bell)
+            self._vouched_until, self.kept_by = 0.0, ""
+            if not self._closed:
+                bell.wait(POLL_SECONDS)
+        with self._turn:
+            bell.close()
+            self._bell = None
+
+    def _hear_on(self, connection: Connection, bell: Bell) -> None:
+        """Look at the routes whenever one was announced, and every now and then."""
+        hears = listen(connection, Ledger(connection, self._database.schema).channel)
+        pause = HEARTBEAT_SECONDS if hears else POLL_SECONDS
+        while not self._closed:
+            # also the first time: what was announced before this one listened was not heard
+            for collection in tuple(self._wanted):
+                self._refresh(connection, collection)
+            self._vouched_until, self.kept_by = time.monotonic() + 2 * pause, "listening" if hears else "polling"
+            self._rest(bell, pause, connection if hears else None)
+
+    def _rest(self, bell: Bell, pause: float, connection: Connection | None) -> None:
+        """Wait for an announcement, at most so many seconds."""
+        again = time.monotonic() + pause
+        while not self._closed and (left := again - time.monotonic()) > 0:
+            if connection is not None and announced(connection):
+                return
+            bell.wait(left, connection)
+
+    def _refresh(self, connection: Connection, collection: str) -> None:
+        try:
+            self._look(connection, collection)
+        except DatabaseUnreachable:
+            raise
+        except VecmigError:
+            # a search that goes by what was known will say what is wrong
+            return
+
+
+def row_of(known: Known, tag: str) -> TagRow:
+    """Give the tag of a collection, as it is recorded.
+
+    Raises:
+        Outdated: there is none of that name, or its vectors were retired.
+    """
+    row = known.tags.get(tag)
+    if row is None:
+        raise Outdated(
+            f"Collection {known.route.collection} has no tag {tag}.",
+            hint=f"Its tags are: {', '.join(known.tags) or 'none yet; run: vecmig upgrade head'}",
+        )
+    if row.state == "retired":
+        raise Outdated(f"The vectors of {tag} were retired.", hint="Look at: vecmig status")
+    return row
+
+
+def live_of(known: Known) -> str:
+    """Give the live tag of a collection.
+
+    Raises:
+        Outdated: none is live.
+    """
+    if known.route.live is None:
+        raise Outdated(f"No tag of {known.route.collection} is live.", hint="Run: vecmig upgrade head")
+    return known.route.live
