@@ -1,0 +1,289 @@
+"""The command that runs suites against tags, and makes a suite where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from string import ascii_uppercase
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from vecmig.cli import render
+from vecmig.cli.context import add_command, options
+from vecmig.cli.progress import Narrator, percent
+from vecmig.errors import UsageError
+
+if TYPE_CHECKING:
+    from vecmig.evaluation import Difference
+    from vecmig.runner import Evaluated, Made
+    from vecmig.store.evals import EvalRun, Score, Scores
+
+_SHOWN_KEYS: Final = 5
+#: Queries of a suite that is made.
+_SIZE: Final = 200
+_SIGNIFICANT: Final = 0.05
+_NUMBERS: Final = range(1, 9)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    add_command(app, _eval)
+
+
+def _eval(  # noqa: PLR0917  # typer's parameters
+    ctx: typer.Context,
+    suite: Annotated[
+        list[str] | None, typer.Argument(metavar="[SUITE]...", help="By name; all in evals/ by default.")
+    ] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(metavar="TAG", help="A tag; repeat it. Default: standby, live and candidate.")
+    ] = None,
+    make: Annotated[
+        str | None, typer.Option(metavar="KIND", help="Write a suite without labels instead: known-item.")
+    ] = None,
+    collection: Annotated[str | None, typer.Option(help="With --make: which one.")] = None,
+    size: Annotated[int | None, typer.Option(min=1, metavar="N", help="With --make: queries; default 200.")] = None,
+    title: Annotated[
+        str | None, typer.Option(metavar="SQL", help="With --make: a record's title; default its first sentence.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --make: where to; default evals/known-item.yaml.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Run suites of questions against tags, score what is found, and compare old and new; the scores are kept."""
+    from vecmig import runner
+
+    found = options(ctx)
+    if make is not None:
+        if suite or tag:
+            raise UsageError("--make writes a suite; it runs none.", hint="Then run: vecmig eval")
+        made = runner.make_suite(
+            found.config(), make, collection=collection, size=size or _SIZE, title=title, output=output
+        )
+        _show_made(made, as_json=as_json)
+        return
+    given = {"--collection": collection, "--size": size, "--title": title, "--output": output}
+    if alone := [name for name, value in given.items() if value is not None]:
+        raise UsageError(f"{', '.join(alone)} belongs to --make.", hint="Write: vecmig eval --make known-item")
+    with Narrator(quiet=found.quiet or as_json) as tell:
+        evaluated = runner.evaluate(found.config(), suite or [], tags=tag or [], listener=tell)
+    if as_json:
+        render.as_json({"suites": [_json(one) for one in evaluated]})
+        return
+    for at, one in enumerate(evaluated):
+        if at:
+            render.line()
+        show_evaluated(one)
+
+
+def _show_made(made: Made, *, as_json: bool) -> None:
+    from vecmig.config import shown
+    from vecmig.evaluation import CAN_SHOW, CANNOT_SHOW
+
+    suite = made.suite
+    if as_json:
+        names = ("name", "path", "collection", "k", "fingerprint")
+        render.as_json({name: getattr(suite, name) for name in names} | {"queries": len(suite.queries)})
+        return
+    render.line(f"{shown(suite.path)}: {len(suite.queries):,} queries to {suite.collection}")
+    if len(suite.queries) < made.wanted:
+        render.note(f"{made.wanted:,} were asked for; no other record has a title that it alone has.")
+    render.note(CAN_SHOW)
+    render.note(CANNOT_SHOW)
+
+
+# For people --------------------------------------------------------------------------------------------------------
+
+
+def show_evaluated(found: Evaluated) -> None:
+    """Print what a suite came to: each score beside the coverage it was taken at, then what differs."""
+    suite = found.suite
+    count = "1 query" if len(suite.queries) == 1 else f"{len(suite.queries):,} queries"
+    head = f"{suite.name}: {count} to {suite.collection}, k {suite.k}, suite {suite.fingerprint[:8]}"
+    render.line(head, style="bold")
+    names = dict(zip((run.id for run in found.runs), ascii_uppercase, strict=False))
+    for run in found.runs:
+        place = _place(found, run)
+        records = f"{run.eligible:,} records"
+        render.line(f"  {names[run.id]}  {run.tag}")
+        render.line(f"     {place}coverage {percent(run.coverage)} of {records}")
+    _warn_unknown(found)
+    render.line()
+    _show_scores(found.runs, names)
+    _show_differences(found, names)
+    _show_slices(found, names)
+    _show_distances(found.runs, names)
+
+
+def _place(found: Evaluated, run: EvalRun) -> str:
+    places = {found.route.live: "live, ", found.route.standby: "standby, ", found.route.candidate: "candidate, "}
+    return places.get(run.tag, "")
+
+
+def _warn_unknown(found: Evaluated) -> None:
+    if found.unknown:
+        first = "; ".join(", ".join(key) for key in found.unknown[:_SHOWN_KEYS])
+        more = ", …" if len(found.unknown) > _SHOWN_KEYS else ""
+        count = len(found.unknown)
+        what = "relevant record does not exist and counts" if count == 1 else "relevant records do not exist and count"
+        render.line(f"  {count:,} {what} as not found:", style="yellow")
+        render.line(f"     {first}{more}")
+
+
+def _show_scores(runs: Sequence[EvalRun], names: dict[Any, str]) -> None:
+    heads = ("", *(f"{names[run.id]} at {percent(run.coverage)}" for run in runs))
+    rows = []
+    for metric in runs[0].scores:
+        rows.append((f"  {metric}", *(_score(run.scores[metric]["search"]) for run in runs)))
+        rows.append(("    exact", *(_score(run.scores[metric]["exact"]) for run in runs)))
+    rows.append(("  index recall", *(_index_recall(run) for run in runs)))
+    render.columns(rows, heads=heads)
+    render.line("  mean [95 % bootstrap interval]; exact: without the index, what the model")
+    render.line("  can do; index recall: the share of the exact answers that search has found")
+    if runs[0].queries < _few():
+        render.line(f"  fewer than {_few()} queries: too few to rely on the intervals", style="yellow")
+
+
+def _few() -> int:
+    from vecmig.evaluation import FEW_QUERIES
+
+    return FEW_QUERIES
+
+
+def _score(score: Score) -> str:
+    return f"{score.mean:.3f} [{score.low:.3f}, {score.high:.3f}]"
+
+
+def _index_recall(run: EvalRun) -> str:
+    if run.index_recall is None:
+        return "no answers"
+    return _score(run.index_recall) if run.index_used else "no index used"
+
+
+def _show_differences(found: Evaluated, names: dict[Any, str]) -> None:
+    for old, new, all_of_them in found.differences():
+        own = [one for one in all_of_them if one.slice is None]
+        render.line()
+        pair = f"{names[old.id]} → {names[new.id]}"
+        render.line(f"  {pair}, at {percent(old.coverage)} and {percent(new.coverage)}", style="bold")
+        rows = [
+            (f"  {one.metric}", f"{one.mean:+.3f}", f"[{one.low:+.3f}, {one.high:+.3f}]", _p(one), _words(one))
+            for one in own
+        ]
+        render.columns(rows)
+    if found.pairs:
+        render.line("  mean difference as production searches [95 % paired bootstrap interval], p of")
+        render.line("  a paired randomisation test, not corrected for looking at several metrics")
+
+
+def _p(found: Difference) -> str:
+    return "p <0.001" if found.p < 0.001 else f"p {found.p:.3f}"
+
+
+def _words(found: Difference) -> str:
+    """Say no more than a difference shows."""
+    if found.few:
+        return "too few queries"
+    if found.p >= _SIGNIFICANT:
+        return "no difference shown"
+    return "higher here" if found.mean > 0 else "lower here"
+
+
+def _show_slices(found: Evaluated, names: dict[Any, str]) -> None:
+    groups = sorted(found.runs[0].slices)
+    if not groups:
+        return
+    metric = next(iter(found.runs[0].scores))
+    shifts = [
+        {one.slice: one for one in all_of_them if one.metric == metric} for _, _, all_of_them in found.differences()
+    ]
+    pairs = [f"{names[old.id]} → {names[new.id]}" for old, new in found.pairs]
+    render.line()
+    heads = [f"  {metric} of slice", "queries", *(f"{names[run.id]} at {percent(run.coverage)}" for run in found.runs)]
+    rows = []
+    for group in groups:
+        queries = found.runs[0].slices[group].queries
+        row = [f"  {group}", f"{queries:,}", *(f"{_mean(run.slices[group].scores, metric)}" for run in found.runs)]
+        row += [f"{shift[group].mean:+.3f}" for shift in shifts]
+        rows.append((*row, f"too small: below {_few()}" if queries < _few() else ""))
+    render.columns(rows, heads=(*heads, *pairs, ""), right=_NUMBERS[: len(heads) + len(pairs) - 1])
+
+
+def _mean(scores: Scores, metric: str) -> str:
+    return f"{scores[metric]['search'].mean:.3f}"
+
+
+def _show_distances(runs: Sequence[EvalRun], names: dict[Any, str]) -> None:
+    quantiles = next((one for run in runs for one in run.distances.values() if one), None)
+    if quantiles is None:
+        return
+    render.line()
+    heads = ("  distance of", *(f"{float(name):.0%}".replace("%", " %") for name in quantiles))
+    rows = [row for run in runs for row in _distance_rows(run, names[run.id])]
+    render.columns(rows, heads=heads, right=_NUMBERS[: len(quantiles)])
+    render.line("  A threshold on similarity or distance does not carry over from one tag to")
+    render.line("  another: set it anew for each.")
+
+
+def _distance_rows(run: EvalRun, name: str) -> Iterator[tuple[str, ...]]:
+    for which, what in (("nearest", "the nearest record"), ("last", f"record {run.k}, or the last")):
+        if run.distances[which]:
+            yield f"  {name}: {what}", *(f"{value:.3f}" for value in run.distances[which].values())
+
+
+# As JSON -----------------------------------------------------------------------------------------------------------
+
+
+def _json(found: Evaluated) -> dict[str, Any]:
+    suite = found.suite
+    return {
+        "suite": suite.name,
+        "path": suite.path,
+        "collection": suite.collection,
+        "suite_fingerprint": suite.fingerprint,
+        "k": suite.k,
+        "queries": len(suite.queries),
+        "unknown_keys": [list(key) for key in found.unknown],
+        "tags": [_run_json(run) | {"place": _place(found, run).rstrip(", ") or None} for run in found.runs],
+        "differences": [
+            {"old_tag": old.tag, "new_tag": new.tag, "old_coverage": old.coverage, "new_coverage": new.coverage}
+            | {"metrics": [asdict(one) | {"few": one.few} for one in own]}
+            for old, new, own in found.differences()
+        ],
+    }
+
+
+def _run_json(run: EvalRun) -> dict[str, Any]:
+    names = ("tag", "id", "at", "coverage", "eligible", "records", "index_used")
+    return {name: getattr(run, name) for name in names} | {
+        "index_recall": asdict(run.index_recall) if run.index_recall else None,
+        "scores": _scores_json(run.scores),
+        "slices": {
+            name: {"queries": one.queries, "few": one.queries < _few(), "scores": _scores_json(one.scores)}
+            for name, one in run.slices.items()
+        },
+        "distances": run.distances,
+    }
+
+
+def _scores_json(scores: Scores) -> dict[str, Any]:
+    return {metric: {kind: asdict(score) for kind, score in kinds.items()} for metric, kinds in scores.items()}
+
+
+# What status shows -------------------------------------------------------------------------------------------------
+
+
+def eval_json(run: EvalRun) -> dict[str, Any]:
+    """Give the last run of a suite as the documented JSON of status."""
+    names = ("suite", "at", "coverage", "eligible", "suite_fingerprint")
+    means = {metric: kinds["search"].mean for metric, kinds in run.scores.items()}
+    return {name: getattr(run, name) for name in names} | {"scores": means}
+
+
+def eval_text(run: EvalRun) -> str:
+    """Give the first metric of a run with its coverage in a few words."""
+    metric = next(iter(run.scores))
+    return f"{run.suite} {metric} {run.scores[metric]['search'].mean:.2f} at {percent(run.coverage)}"

@@ -1,0 +1,311 @@
+"""Run suites against tags and keep what they score, and make a suite where there is none."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vecmig.config import (
+    DEFAULT_K,
+    Config,
+    Suite,
+    WrittenKey,
+    load_suite,
+    shown,
+    suite_path,
+    suite_paths,
+    suites_folder,
+)
+from vecmig.config.sql_text import fragment_problem
+from vecmig.embedders import Embedder, embed_questions, row_problems
+from vecmig.errors import ConfigError, DatabaseError, TerminalEmbedderError, UsageError
+from vecmig.evaluation import Difference, Outcome, comparable, differences, known_item_text, run_suite
+from vecmig.events import Listener, StepDone, StepStarted, ignore
+from vecmig.runner.project import Project
+from vecmig.store import evals
+from vecmig.store.catalog import Source, inspect_source
+from vecmig.store.connect import Connection
+from vecmig.store.evals import EvalRun
+from vecmig.store.layout import is_attached
+from vecmig.store.ledger import Ledger, Route
+from vecmig.store.schema import ensure, installed_version
+from vecmig.store.vectors import count_vectors
+from vecmig.tags import Tag
+
+#: Kinds of suites that can be made.
+KINDS: Final = ("known-item",)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """One suite, run against one or more tags of its collection."""
+
+    suite: Suite
+    route: Route
+    #: In the order in which tags follow each other: standby, live, candidate; or as they were asked for.
+    runs: tuple[EvalRun, ...]
+    #: Keys of relevant records that the source does not have; they count as not found.
+    unknown: tuple[WrittenKey, ...]
+
+    @property
+    def pairs(self) -> tuple[tuple[EvalRun, EvalRun], ...]:
+        """Each tag and the one that follows it."""
+        return tuple((old, new) for old, new in zip(self.runs, self.runs[1:], strict=False) if comparable(old, new))
+
+    def differences(self) -> list[tuple[EvalRun, EvalRun, list[Difference]]]:
+        """Compare each tag with the one that follows it."""
+        return [(old, new, differences(old, new)) for old, new in self.pairs]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A suite that was written."""
+
+    suite: Suite
+    #: How many queries were asked for; the suite has fewer where fewer records have a title of their own.
+    wanted: int
+
+
+def evaluate(
+    config: Config, suites: Sequence[str] = (), *, tags: Sequence[str] = (), listener: Listener = ignore
+) -> list[Evaluated]:
+    """Run suites against tags, as production searches and again exactly; each run is kept with its coverage.
+
+    Args:
+        config: the project.
+        suites: which ones, by name; empty for all in ``evals/``.
+        tags: which tags; empty for all of each collection that are kept complete and have vectors: standby, live,
+            candidate.
+        listener: told of what happens.
+
+    Raises:
+        UsageError: there is no such suite, or no tag to run it against.
+        ConfigError: a suite cannot be used as it stands; nothing was run.
+        EmbedderError: the queries could not be embedded.
+    """
+    project = Project(config, listener)
+    loaded = [load_suite(path) for path in _paths(config, suites)]
+    for suite in loaded:
+        _check_collection(project, suite)
+    _prepare(project)
+    chosen = _chosen(project, loaded, tags)
+    done = {suite.path: run for suite, run in _run_all(project, chosen)}
+    _require_kept(project, [run.id for one in done.values() for run in one.runs])
+    return [done[suite.path] for suite in loaded if suite.path in done]
+
+
+def _paths(config: Config, names: Sequence[str]) -> list[Path]:
+    paths = [suite_path(config, name) for name in names] or suite_paths(config)
+    if not paths:
+        raise UsageError(
+            f"There are no suites in {shown(suites_folder(config))}.",
+            hint="Write one, or run: vecmig eval --make known-item",
+        )
+    return list(dict.fromkeys(paths))
+
+
+def _check_collection(project: Project, suite: Suite) -> None:
+    known = project.collections.collections
+    if suite.collection not in known:
+        raise ConfigError(
+            f"{shown(suite.path)}: {shown(project.collections.path)} has no collection {suite.collection!r}; it has: "
+            f"{', '.join(known) or 'none'}."
+        )
+
+
+def _prepare(project: Project) -> None:
+    with project.database.session() as connection:
+        if installed_version(connection, project.database.schema) == 0:
+            raise UsageError(
+                f"There is nothing to search: vecmig was never used in the database at {project.database.safe_url}.",
+                hint="Run: vecmig upgrade",
+            )
+    ensure(project.database)
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """The suites of one collection, and the tags that they are run against."""
+
+    source: Source
+    route: Route
+    suites: tuple[Suite, ...]
+    tags: tuple[str, ...]
+
+
+def _chosen(project: Project, suites: Sequence[Suite], tags: Sequence[str]) -> list[_Chosen]:
+    wanted = tuple(dict.fromkeys(str(Tag.parse(tag)) for tag in tags))
+    chosen = []
+    with project.database.session() as connection:
+        ledger = project.workspace.ledger(connection)
+        names = list(dict.fromkeys(suite.collection for suite in suites))
+        for tag in wanted:
+            _require_known(ledger, names, tag)
+        for name in names:
+            source = inspect_source(connection, project.collections.collection(name))
+            found = _tags(project, connection, ledger, source, wanted)
+            own = tuple(suite for suite in suites if suite.collection == name)
+            if found:
+                chosen.append(_Chosen(source, ledger.route(name), own, found))
+    return chosen
+
+
+def _require_known(ledger: Ledger, collections: Sequence[str], tag: str) -> None:
+    """Refuse a tag that no collection of the suites has."""
+    if not any(tag in ledger.tags(name) for name in collections):
+        ledger.tag(collections[0], tag)
+
+
+def _tags(
+    project: Project, connection: Connection, ledger: Ledger, source: Source, wanted: Sequence[str]
+) -> tuple[str, ...]:
+    """Give the tags of a collection to ask.
+
+    Raises:
+        UsageError: one that is wanted, or each that there is, has no vectors.
+    """
+    name = source.collection.name
+    known, route = ledger.tags(name), ledger.route(name)
+    kept = (route.standby, route.live, route.candidate)
+    asked = [tag for tag in wanted if tag in known] if wanted else [tag for tag in kept if tag is not None]
+    for tag in asked:
+        if known[tag].state == "retired":
+            raise UsageError(f"{tag} of {name} is retired: its vectors are gone.", hint="Look at: vecmig status")
+    found = []
+    for tag in asked:
+        space = project.workspace.space(source, tag)
+        if is_attached(connection, space) and count_vectors(connection, space)[0]:
+            found.append(tag)
+        elif wanted:
+            raise UsageError(f"{tag} of {name} has no vectors yet.", hint="Run: vecmig backfill")
+    if not found and not wanted:
+        raise UsageError(f"No tag of {name} has vectors yet.", hint="Run: vecmig upgrade")
+    return tuple(found)
+
+
+def _run_all(project: Project, chosen: Sequence[_Chosen]) -> Iterator[tuple[Suite, Evaluated]]:
+    for one in chosen:
+        outcomes: dict[Path, list[Outcome]] = {suite.path: [] for suite in one.suites}
+        for tag in one.tags:
+            with project.workspace.embedder(one.source.collection.name, tag) as embedder:
+                for suite in one.suites:
+                    outcomes[suite.path].append(_run(project, one.source, suite, tag, embedder))
+        for suite in one.suites:
+            own = outcomes[suite.path]
+            yield suite, Evaluated(suite, one.route, tuple(each.run for each in own), own[-1].unknown)
+
+
+def _run(project: Project, source: Source, suite: Suite, tag: str, embedder: Embedder) -> Outcome:
+    """Run one suite against one tag and keep what it scores."""
+    started = time.monotonic()
+    project.listener(StepStarted("eval", "", suite.collection, f"{suite.name} against {tag}"))
+    # before any transaction is open
+    vectors = _embedded(suite, tag, embedder)
+    with project.database.session() as connection:
+        host = project.workspace.actor.host
+        outcome = run_suite(connection, project.workspace.space(source, tag), suite, vectors, host=host)
+        run = evals.record(connection, project.database.schema, outcome.run)
+    seconds = time.monotonic() - started
+    summary = f"{suite.name} against {tag}: {run.queries:,} queries"
+    project.listener(StepDone("eval", "", suite.collection, summary, seconds))
+    return Outcome(run, outcome.unknown)
+
+
+def _embedded(suite: Suite, tag: str, embedder: Embedder) -> NDArray[np.float32]:
+    vectors = embed_questions(embedder, [query.text for query in suite.queries])
+    for row, problem in row_problems(vectors).items():
+        raise TerminalEmbedderError(
+            f"The query {suite.queries[row].text!r} of {suite.name} cannot be embedded under {tag}: {problem}.",
+            state="Nothing was kept of this run.",
+        )
+    return vectors
+
+
+def _require_kept(project: Project, ids: Sequence[UUID]) -> None:
+    """Look on a fresh connection whether the runs are kept."""
+    with project.database.session() as connection:
+        if evals.kept(connection, project.database.schema, ids) != len(ids):
+            raise DatabaseError("The scores were written, but the database does not have them.")
+
+
+# Make a suite ------------------------------------------------------------------------------------------------------
+
+
+def make_suite(
+    config: Config,
+    kind: str,
+    *,
+    collection: str | None = None,
+    size: int = 200,
+    title: str | None = None,
+    output: Path | None = None,
+) -> Made:
+    """Write a suite without labels: the title of a record must find the record. The same one each time.
+
+    Args:
+        config: the project.
+        kind: ``known-item``.
+        collection: which one; needed where there are several.
+        size: how many queries, at most.
+        title: a SQL expression over the source's columns; else the first sentence of a record's text.
+        output: where to; else ``evals/known-item.yaml``.
+
+    Raises:
+        UsageError: there is no such kind, the file is there already, or no record has a title of its own.
+        ConfigError: the collection or the title cannot be used.
+    """
+    if kind not in KINDS:
+        raise UsageError(f"--make {kind!r} is no kind of suite.", hint=f"It is: {', '.join(KINDS)}")
+    if title is not None and (what := fragment_problem(title)):
+        raise UsageError(f"--title {title!r} {what}.")
+    path = output or suites_folder(config) / f"{kind}.yaml"
+    _refuse_taken(path)
+    project = Project(config)
+    name = _only_collection(project, collection)
+    with project.database.session() as connection:
+        source = inspect_source(connection, project.collections.collection(name))
+        items = evals.known_items(connection, source, title, size)
+    if not items:
+        raise UsageError(
+            f"No record of {name} has a title of its own.", hint="Say what its title is: --title 'a SQL expression'"
+        )
+    what = "the first sentence of a record" if title is None else f"the title of a record ({title})"
+    text = known_item_text(name, DEFAULT_K, items, " ".join(what.split()))
+    _write(path, text)
+    return Made(load_suite(path), size)
+
+
+def _refuse_taken(path: Path) -> None:
+    if path.suffix != ".yaml":
+        raise UsageError(f"{shown(path)} is no place for a suite: its name must end with .yaml.")
+    if path.exists():
+        raise UsageError(
+            f"{shown(path)} is there already.", state="Nothing was written.", hint="Name another file: --output FILE"
+        )
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise UsageError(f"{shown(path)} cannot be written: {error.strerror}.") from None
+
+
+def _only_collection(project: Project, name: str | None) -> str:
+    known = list(project.collections.collections)
+    if name is not None:
+        return project.collections.collection(name).name
+    if len(known) != 1:
+        raise UsageError(
+            f"There are {len(known)} collections: {', '.join(known) or 'none'}.", hint="Say which: --collection NAME"
+        )
+    return known[0]

@@ -1,0 +1,63 @@
+-- The runs of suites against tags, and what they need to know of the records.
+-- {records} is a sub-select over the source with columns k0, k1, … and txt.
+
+-- record --
+INSERT INTO {schema}.eval
+    (id, collection, tag, suite, suite_fingerprint, k, queries, coverage, eligible, records, scores, per_query, distances,
+     host, version)
+VALUES
+    (%(id)s, %(collection)s, %(tag)s, %(suite)s, %(suite_fingerprint)s, %(k)s, %(queries)s, %(coverage)s, %(eligible)s,
+     %(records)s, %(scores)s, %(per_query)s, %(distances)s, %(host)s, %(version)s)
+RETURNING at, role
+
+-- runs --
+SELECT {columns}
+FROM {schema}.eval e
+WHERE e.collection = %(collection)s AND e.tag = %(tag)s
+  AND (%(suite)s::text IS NULL OR e.suite = %(suite)s)
+ORDER BY e.at, e.id
+
+-- latest --
+SELECT {columns}
+FROM {schema}.eval e
+WHERE e.collection = %(collection)s AND e.tag = %(tag)s AND e.suite = %(suite)s
+ORDER BY e.at DESC, e.id DESC
+LIMIT 1
+
+-- latest_of_each --
+-- without the values of each query, which may be many
+SELECT DISTINCT ON (e.collection, e.tag, e.suite) {columns}
+FROM {schema}.eval e
+WHERE e.collection = %(collection)s
+ORDER BY e.collection, e.tag, e.suite, e.at DESC, e.id DESC
+
+-- of_ids --
+SELECT {columns} FROM {schema}.eval e WHERE e.id = ANY (%(ids)s)
+
+-- kept --
+SELECT count(*) FROM {schema}.eval WHERE id = ANY (%(ids)s)
+
+-- keys --
+-- as the source has them, so that they equal what a search gives; the last column tells whether the source has them
+SELECT a.n, {found_keys}, s.found IS TRUE
+FROM unnest(%(n)s::int[], {texts}) AS a(n, {names})
+LEFT JOIN LATERAL (SELECT true AS found, {keys} FROM {records} s WHERE {same_record} LIMIT 1) s ON true
+ORDER BY a.n
+
+-- known_items --
+-- a title that several records have finds none of them in particular
+WITH titled AS (
+    SELECT {keys}, btrim(regexp_replace(s.title, '\s+', ' ', 'g')) AS title FROM {titled} s WHERE {eligible}
+), single AS (
+    SELECT t.*, count(*) OVER (PARTITION BY t.title) AS bearers FROM titled t WHERE t.title <> ''
+)
+SELECT t.title, {keys_text}
+FROM single t
+WHERE t.bearers = 1
+ORDER BY md5(concat_ws(' ', {alias_keys}))
+LIMIT %(size)s
+
+-- first_sentence --
+-- of the first line that is not blank
+left(coalesce(substring(substring(txt FROM '\S[^\n\r]*') FROM '^.+?[.!?。](?=\s|$)'), substring(txt FROM '\S[^\n\r]*')),
+     {longest})
