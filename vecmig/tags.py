@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final, Literal, Self
 
@@ -147,6 +147,16 @@ class Service:
     concurrency: int = 8
     #: Seconds until a request counts as failed.
     timeout: float = 60.0
+    #: Most requests, and most tokens, in a minute; None for no limit.
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    #: Most that one revision may cost, in US dollars; None for no limit.
+    budget_usd: float | None = None
+    #: The Ray cluster of ``--engine ray``; None for RAY_ADDRESS, or a new cluster on this host.
+    ray_address: str | None = None
+    #: What one worker takes of it.
+    num_cpus: float = 1.0
+    num_gpus: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +233,8 @@ def recipe_problems(tag: Tag, data: Mapping[str, Any]) -> Iterator[Problem]:
         yield "", 'the python provider needs callable: "package.module:function"'
     if provider != "python" and data.get("callable"):
         yield "callable", "only the python provider has one"
+    if data.get("budget_usd") is not None and not data.get("price_per_million_tokens"):
+        yield "budget_usd", "price_per_million_tokens must say what tokens cost, or nobody can tell when it is spent"
     yield from _disagreements(tag, data)
 
 
@@ -280,9 +292,14 @@ def _amount(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
+def _amount_above_0(value: Any) -> bool:
+    """a number above 0"""
+    return _amount(value) and value > 0
+
+
 def _seconds(value: Any) -> bool:
     """a number of seconds above 0"""
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+    return _amount_above_0(value)
 
 
 def _environment_name(value: Any) -> bool:
@@ -330,7 +347,50 @@ _FIELDS: Final[dict[str, Any]] = {
     "max_batch_tokens": _count,
     "concurrency": _count,
     "timeout": _seconds,
+    "requests_per_minute": _count,
+    "tokens_per_minute": _count,
+    "budget_usd": _amount_above_0,
+    "ray_address": _text,
+    "num_cpus": _amount_above_0,
+    "num_gpus": _amount,
 }
+
+
+def _share(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+def _require(owner: object, name: str, needed: str, *, holds: bool) -> None:
+    if not holds:
+        value = getattr(owner, name)
+        raise RecipeError(f"{type(owner).__name__}({name}={value!r}): {needed}")
+
+
+@dataclass(frozen=True, slots=True)
+class NoWorse:
+    """The new tag must be shown to be no worse than the old one, by a suite of ``evals/`` and one of its metrics."""
+
+    suite: str
+    #: As ``vecmig eval`` names it, such as nDCG@10.
+    metric: str
+    #: By how much the mean may be lower and still count as no worse.
+    tolerance: float = 0.02
+
+    def __post_init__(self) -> None:
+        for name in ("suite", "metric"):
+            value = getattr(self, name)
+            _require(self, name, "a name is needed.", holds=isinstance(value, str) and bool(value.strip()))
+        _require(self, "tolerance", "a number from 0 to 1 is needed, such as 0.02.", holds=_share(self.tolerance))
+
+
+@dataclass(frozen=True, slots=True)
+class MinSamples:
+    """So many searches of the application must have been answered by both tags: ``vecmig route --shadow``."""
+
+    count: int
+
+    def __post_init__(self) -> None:
+        _require(self, "count", "a whole number from 1 is needed, such as 500.", holds=_count(self.count))
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,9 +401,34 @@ class Gate:
     coverage: float = 0.995
     #: Largest share of the eligible records that may lack one because they changed lately.
     freshness_budget: float = 0.005
+    #: What evals must have shown.
+    evals: Sequence[NoWorse] = ()
+    #: How many searches both tags must have answered.
+    shadow: MinSamples | None = None
 
     def __post_init__(self) -> None:
         for name in ("coverage", "freshness_budget"):
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1:
-                raise RecipeError(f"Gate({name}={value!r}): a share from 0 to 1 is needed, such as 0.995.")
+            needed = "a share from 0 to 1 is needed, such as 0.995."
+            _require(self, name, needed, holds=_share(getattr(self, name)))
+        evals: Any = self.evals
+        listed = isinstance(evals, list | tuple) and all(isinstance(one, NoWorse) for one in evals)
+        _require(self, "evals", 'a list is needed, such as [NoWorse("suite", "nDCG@10")].', holds=listed)
+        shadow: Any = self.shadow
+        fits = shadow is None or isinstance(shadow, MinSamples)
+        _require(self, "shadow", "MinSamples(…) is needed, such as MinSamples(500).", holds=fits)
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What a new tag must have earned before the vectors of the old one may be retired."""
+
+    #: Days for which it served all reads.
+    days: float = 21
+    #: Runs of evals on so many different days, none of them showing it to be worse.
+    eval_days: int = 3
+
+    def __post_init__(self) -> None:
+        real = _amount(self.days)
+        _require(self, "days", "a number of days from 0 is needed, such as 21.", holds=real)
+        whole = self.eval_days == 0 or _count(self.eval_days)
+        _require(self, "eval_days", "a whole number from 0 is needed, such as 3.", holds=whole)

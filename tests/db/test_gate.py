@@ -39,6 +39,11 @@ def _delete(connection: Connection, tag: str, condition: str = "true") -> None:
     connection.execute(f"DELETE FROM documents_vectors WHERE tag = %s AND {condition}", [tag])
 
 
+def _written(connection: Connection) -> list[Any]:
+    """Tell when each vector was written; the gate embeds a sample again, and writes nothing."""
+    return connection.execute("SELECT tag, id, chunk, embedded_at FROM documents_vectors ORDER BY 1, 2, 3").fetchall()
+
+
 def _reject_half(model: Model, share: int) -> None:
     def after(texts: list[str], vectors: Vectors) -> Vectors:
         for row, text in enumerate(texts):
@@ -107,10 +112,13 @@ def test_what_the_remedy_for_lost_triggers_says_works(ready: Lab, connection: Co
     connection.execute("ALTER TABLE documents DISABLE TRIGGER vecmig_documents_track")
     connection.execute("DROP TRIGGER vecmig_documents_track_truncate ON documents")
     assert _failed(ready)["accounted"].remedy == "Run: vecmig sync (it installs them again)"
+    asked = model.total()
     ready.sync()
+    assert model.total() == asked
     assert _failed(ready) == {}
+    written = _written(connection)
     assert ready.upgrade() == ["live"]
-    assert model.total() == 40
+    assert _written(connection) == written
 
 
 def test_an_index_that_is_gone(ready: Lab, connection: Connection) -> None:
@@ -177,17 +185,19 @@ def test_a_constraint_that_is_gone(ready: Lab, connection: Connection) -> None:
 
 
 def test_other_weights_behind_the_same_name(ready: Lab, model: Model, connection: Connection) -> None:
+    asked = model.total()
     model.weights = "new"
     failed = _failed(ready)
-    assert set(failed) == {"canary"}
+    assert set(failed) == {"canary", "sample"}
     assert "other vectors" in failed["canary"].detail
+    assert (failed["sample"].passed, failed["sample"].remedy) == (None, "See to the canary first.")
     with pytest.raises((GateRefused, TerminalEmbedderError)):
         ready.upgrade()
     connection.execute("UPDATE documents SET body = 'x' WHERE id = 1")
     with pytest.raises(TerminalEmbedderError, match="not the one that made its vectors") as refused:
         ready.backfill()
     assert refused.value.state == "Nothing was embedded."
-    assert model.total() == 40
+    assert model.total() == asked
     model.weights = ""
     ready.sync()
     assert ready.upgrade() == ["live"]
@@ -248,14 +258,27 @@ def test_an_embedder_that_does_not_answer(ready: Lab, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr("support.embedding.embed256", refuse)
     failed = _failed(ready)
-    assert set(failed) == {"canary"}
+    assert set(failed) == {"canary", "sample"}
     assert failed["canary"].detail == "The key is wrong."
+    assert failed["sample"].passed is None, "it is not asked again"
 
 
-def test_without_the_embedder_nothing_is_said_about_the_canary(ready: Lab) -> None:
+def test_an_embedder_that_answers_no_more_after_the_canary(ready: Lab, model: Model) -> None:
+    def refuse(texts: list[str]) -> None:
+        raise TerminalEmbedderError("The quota is used up.")
+
+    model.before = refuse
+    failed = _failed(ready)
+    assert set(failed) == {"sample"}
+    assert failed["sample"].detail == "The quota is used up."
+    assert ready.live == SMALL
+
+
+def test_without_the_embedder_nothing_is_said_about_the_canary_and_the_sample(ready: Lab) -> None:
     _, report = runner.gate_reports(ready.config, ask=False)["documents"]
-    assert [check.name for check in report.failed] == ["canary"]
-    assert report.failed[0].passed is None
+    assert [check.name for check in report.failed] == ["canary", "sample"]
+    assert [check.passed for check in report.failed] == [None, None]
+    assert {check.remedy for check in report.failed} == {"Run: vecmig gate"}
     assert not report.passed
 
 

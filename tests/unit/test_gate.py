@@ -5,16 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vecmig.cli.progress import percent
-from vecmig.gate import CANARY_SIMILARITY, Check, Evidence, judge
+from vecmig.gate import CANARY_SIMILARITY, Check, Evidence, Shadowing, Spot, Trial, judge
 from vecmig.store.index import IndexState
 from vecmig.store.vectors import Coverage
-from vecmig.tags import Gate
+from vecmig.tags import Gate, MinSamples, NoWorse
 
 GOOD = Evidence(
     coverage=Coverage(records=1000, eligible=1000, fresh=1000, stale=0, rejected=0, unaccounted=0),
@@ -26,11 +27,21 @@ GOOD = Evidence(
     old_tag="old@1/dim-4/chunk-none/norm-l2",
     old=Coverage(records=1000, eligible=1000, fresh=1000, stale=0, rejected=0, unaccounted=0),
     canary=1.0,
+    spot=Spot(sampled=64, tail=0.9, farther=0.99, searched=(16, 16)),
 )
+
+
+def _spotted(**found: Any) -> Evidence:
+    return replace(GOOD, spot=replace(GOOD.spot or Spot(0), **found))
 
 
 def _failed(evidence: Evidence, gate: Gate | None = None) -> list[str]:
     return [check.name for check in judge(gate or Gate(), evidence) if not check.passed]
+
+
+def _check(name: str, evidence: Evidence, gate: Gate | None = None) -> Check:
+    (found,) = [check for check in judge(gate or Gate(), evidence) if check.name == name]
+    return found
 
 
 def _coverage(*, eligible: int = 1000, stale: int = 0, rejected: int = 0, missing: int = 0, lost: int = 0) -> Coverage:
@@ -49,6 +60,10 @@ def test_good_evidence_passes_every_check() -> None:
         "index used",
         "way back",
         "canary",
+        "sample",
+        "whole texts",
+        "questions",
+        "search",
     ]
 
 
@@ -76,6 +91,18 @@ def test_good_evidence_passes_every_check() -> None:
         (replace(GOOD, canary=float("nan")), ["canary"]),
         (replace(GOOD, canary=1.0, canary_error="no answer"), ["canary"]),
         (replace(GOOD, coverage=_coverage(eligible=0)), []),
+        (replace(GOOD, spot=None), ["sample"]),
+        (_spotted(error="no answer"), ["sample"]),
+        (_spotted(foreign=1, worst=("7", 0.3)), ["sample"]),
+        (_spotted(tail=0.99989), []),
+        (_spotted(tail=0.9999), ["whole texts"]),
+        (_spotted(tail=None), []),
+        (_spotted(farther=0.75), []),
+        (_spotted(farther=0.7499), ["questions"]),
+        (_spotted(farther=None), []),
+        (_spotted(searched=(16, 8)), []),
+        (_spotted(searched=(16, 7)), ["search"]),
+        (_spotted(searched=None), []),
     ],
 )
 def test_each_check_fails_alone(evidence: Evidence, failed: list[str]) -> None:
@@ -87,9 +114,31 @@ def test_each_check_fails_alone(evidence: Evidence, failed: list[str]) -> None:
 
 def test_a_figure_that_fails_is_never_shown_as_one_that_passes() -> None:
     for similarity in (0.9989999, 0.99899999, 0.9989999999):
-        shown = judge(Gate(), replace(GOOD, canary=similarity))[-1]
+        shown = _check("canary", replace(GOOD, canary=similarity))
         assert isinstance(shown.value, float)
         assert shown.value < CANARY_SIMILARITY
+
+
+@pytest.mark.parametrize(("seen", "remedy"), [(None, "Run: vecmig gate"), (0.5, "See to the canary first.")])
+def test_what_was_not_looked_at_says_what_comes_first(seen: float | None, remedy: str) -> None:
+    shown = _check("sample", replace(GOOD, canary=seen, spot=None))
+    assert (shown.passed, shown.remedy) == (None, remedy)
+
+
+@pytest.mark.parametrize(
+    ("found", "passed"),
+    [(None, False), (Shadowing(499, 0), False), (Shadowing(500, 5), True), (Shadowing(500, 6), False)],
+)
+def test_shadow(found: Shadowing | None, passed: bool) -> None:
+    shown = _check("shadow", replace(GOOD, shadow=found), Gate(shadow=MinSamples(500)))
+    assert (shown.passed, shown.required) == (passed, 500)
+    assert shown.passed or shown.remedy
+
+
+def test_conditions_on_one_suite_are_told_apart() -> None:
+    wanted = [NoWorse("faq", metric) for metric in ("nDCG@10", "MRR@10")]
+    evidence = replace(GOOD, trials=(Trial(wanted[0], True, "a"), Trial(wanted[1], False, "b", "c")))
+    assert _failed(evidence, Gate(evals=wanted)) == ["eval faq MRR@10"]
 
 
 _COUNTS = st.integers(1, 10**9).flatmap(lambda eligible: st.tuples(st.just(eligible), st.integers(0, eligible)))

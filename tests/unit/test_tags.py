@@ -148,7 +148,7 @@ def test_what_is_wrong_with_a_recipe(change: dict[str, Any], problem: str) -> No
 def test_all_problems_of_a_recipe_are_found_at_once() -> None:
     problems = list(recipe_problems(TAG, {"provider": "x", "mdoel": "y", "dims": 1}))
     assert [name for name, _ in problems] == ["provider", "mdoel", "dims", ""]
-    assert problems[1][1].startswith("unknown field; a recipe has api_key_env, base_url, callable, chunk, ")
+    assert problems[1][1].startswith("unknown field; a recipe has api_key_env, base_url, budget_usd, callable, chunk, ")
 
 
 def test_a_tag_with_norm_none_takes_no_normalising() -> None:
@@ -234,6 +234,35 @@ def test_a_recipe_with_a_broken_chunk_is_refused_without_a_crash() -> None:
     assert ("chunk", "{'size': None} is not a mapping like {size: 512, unit: tokens, overlap: 64}") in list(
         recipe_problems(tag, {"provider": "wordllama", "dims": 8, "chunk": {"size": None}})
     )
+
+
+def test_a_budget_needs_a_price() -> None:
+    tag = Tag.parse("m@1/dim-8/chunk-none/norm-l2")
+    recipe = {"provider": "wordllama", "dims": 8, "budget_usd": 2.5}
+    for price in ({}, {"price_per_million_tokens": 0}):
+        assert list(recipe_problems(tag, recipe | price)) == [
+            ("budget_usd", "price_per_million_tokens must say what tokens cost, or nobody can tell when it is spent")
+        ]
+    assert list(recipe_problems(tag, recipe | {"price_per_million_tokens": 0.02})) == []
+
+
+@pytest.mark.parametrize("name", ["requests_per_minute", "tokens_per_minute", "budget_usd"])
+@pytest.mark.parametrize("value", [0, -1, True, "10", float("nan"), float("inf"), None])
+def test_a_limit_is_a_number_above_0(name: str, value: Any) -> None:
+    tag = Tag.parse("m@1/dim-8/chunk-none/norm-l2")
+    recipe = {"provider": "wordllama", "dims": 8, "price_per_million_tokens": 1}
+    needed = "a number above 0" if name == "budget_usd" else "a whole number from 1"
+    assert list(recipe_problems(tag, recipe | {name: value})) == [(name, f"{value!r} is not {needed}")]
+
+
+def test_limits_and_budget_are_no_part_of_the_fingerprint() -> None:
+    tag = Tag.parse("m@1/dim-8/chunk-none/norm-l2")
+    recipe = {"provider": "wordllama", "dims": 8, "price_per_million_tokens": 1}
+    limits = {"requests_per_minute": 60, "tokens_per_minute": 1000, "budget_usd": 0.5}
+    plain, limited = Recipe.from_mapping(tag, recipe), Recipe.from_mapping(tag, recipe | limits)
+    assert plain.fingerprint == limited.fingerprint
+    assert (limited.service.requests_per_minute, limited.service.budget_usd) == (60, 0.5)
+    assert Recipe.from_mapping(tag, limited.to_mapping()) == limited
 
 
 @pytest.mark.parametrize(("name", "value"), [("timeout", float("inf")), ("price_per_million_tokens", float("nan"))])

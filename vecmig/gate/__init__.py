@@ -1,0 +1,37 @@
+"""The gate: the checks that must hold before reads move to a new tag. It looks at the data, never at the calendar."""
+
+from vecmig.gate.canary import (
+    CANARY_SIMILARITY,
+    CANARY_TEXTS,
+    ask_canary,
+    canary_similarity,
+    new_canary,
+    require_same_model,
+)
+from vecmig.gate.checks import judge
+from vecmig.gate.measuring import Found, gather, judge_again, measure
+from vecmig.gate.quality import Shadowing, Trial
+from vecmig.gate.report import Evidence, Report
+from vecmig.gate.spot import Spot, look
+from vecmig.gate.verdict import Check
+
+__all__ = [
+    "CANARY_SIMILARITY",
+    "CANARY_TEXTS",
+    "Check",
+    "Evidence",
+    "Found",
+    "Report",
+    "Shadowing",
+    "Spot",
+    "Trial",
+    "ask_canary",
+    "canary_similarity",
+    "gather",
+    "judge",
+    "judge_again",
+    "look",
+    "measure",
+    "new_canary",
+    "require_same_model",
+]

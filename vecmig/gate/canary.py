@@ -1,0 +1,71 @@
+"""The canary: a few texts whose vectors are kept with a new tag, and compared for ever after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from vecmig.embedders import Embedder, embed_all, row_problems
+from vecmig.errors import EmbedderError, TerminalEmbedderError
+
+#: Texts whose vectors are kept with a new tag and compared for ever after.
+CANARY_TEXTS: Final = (
+    "The quick brown fox jumps over the lazy dog.",
+    "How do I read a csv file line by line?",
+    "Übergrößenträger, 東京 and the number 42.",
+)
+#: Smallest cosine similarity to the kept vector. The same weights give 0.9999 and more, on other hardware or in half
+#: precision too; other weights of the same family stay far below.
+CANARY_SIMILARITY: Final = 0.999
+
+
+def new_canary(embedder: Embedder) -> dict[str, Any]:
+    """Embed the canary texts for a new tag; the mapping is what ``vecmig.tag`` keeps.
+
+    Raises:
+        TerminalEmbedderError: the embedder gives a vector that cannot be compared.
+    """
+    vectors = embed_all(embedder, CANARY_TEXTS)
+    for problem in row_problems(vectors).values():
+        raise TerminalEmbedderError(
+            f"The embedder cannot embed a plain sentence: {problem}.", state="Nothing was embedded."
+        )
+    return {"texts": list(CANARY_TEXTS), "vectors": [[float(x) for x in vector] for vector in vectors]}
+
+
+def canary_similarity(embedder: Embedder, canary: Mapping[str, Any]) -> float:
+    """Embed the kept texts again and give the smallest cosine similarity to the kept vectors."""
+    texts: Sequence[str] = canary["texts"]
+    kept = np.asarray(canary["vectors"], dtype=np.float64)
+    fresh = embed_all(embedder, texts).astype(np.float64)
+    norms = np.linalg.norm(kept, axis=1) * np.linalg.norm(fresh, axis=1)
+    if not norms.all():
+        return 0.0
+    lowest = float(((kept * fresh).sum(axis=1) / norms).min())
+    return lowest if np.isfinite(lowest) else 0.0
+
+
+def require_same_model(embedder: Embedder, tag: str, canary: Mapping[str, Any]) -> None:
+    """Refuse to add vectors of other weights to a tag.
+
+    Raises:
+        TerminalEmbedderError: the embedder gives other vectors than when the tag was new.
+    """
+    similarity = canary_similarity(embedder, canary)
+    if similarity < CANARY_SIMILARITY:
+        raise TerminalEmbedderError(
+            f"The model behind {tag} is not the one that made its vectors: similarity {similarity:.4f}, "
+            f"at least {CANARY_SIMILARITY} is needed.",
+            state="Nothing was embedded.",
+            hint="Restore the old weights, or make a new tag with a new version after the @ and: vecmig revision",
+        )
+
+
+def ask_canary(embedder: Embedder, canary: Mapping[str, Any]) -> tuple[float | None, str]:
+    """Give (similarity, "") or, when the embedder does not answer, (None, why)."""
+    try:
+        return canary_similarity(embedder, canary), ""
+    except EmbedderError as error:
+        return None, error.message

@@ -1,0 +1,66 @@
+"""What the gate judges by, and what it says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vecmig.gate.quality import Shadowing, Trial
+from vecmig.gate.spot import Spot
+from vecmig.gate.verdict import Check
+from vecmig.store.changes import Lag
+from vecmig.store.index import IndexState
+from vecmig.store.vectors import Coverage
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All checks of one gate, and what a re-check inside the cutover's transaction starts from."""
+
+    collection: str
+    tag: str
+    checks: tuple[Check, ...]
+    evidence: Evidence
+    #: The database's snapshot before anything was measured.
+    measured_at: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check was looked at and holds."""
+        return all(check.passed for check in self.checks)
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        """The checks that do not hold, or were not looked at."""
+        return tuple(check for check in self.checks if not check.passed)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the gate judges by; gathered by ``gather``."""
+
+    coverage: Coverage
+    #: Whether triggers are meant to tell of changes, and whether they are there and enabled.
+    tracked: bool
+    tracking: bool
+    #: Whether the database itself vouches for dims and length of each vector.
+    constraint: bool
+    index: IndexState
+    #: Whether the planner takes the index for the search, and whether it could.
+    plan: tuple[bool, bool]
+    #: The tag that a rollback would go back to; None for a collection's first tag.
+    old_tag: str | None
+    old: Coverage | None
+    #: Smallest similarity of the canary texts to their kept vectors; None where nobody asked the embedder.
+    canary: float | None
+    #: Why the embedder gave no answer.
+    canary_error: str = ""
+    #: Whether the triggers follow collections.yaml as it is now.
+    followed: bool = True
+    #: The changes that the tag lacks, where triggers tell of them.
+    lag: Lag | None = None
+    #: What a close look at a few vectors has found; None where nobody took one.
+    spot: Spot | None = None
+    #: What evals say to each condition of the gate, in its order.
+    trials: tuple[Trial, ...] = ()
+    #: What was seen in shadow; None where nobody looked.
+    shadow: Shadowing | None = None

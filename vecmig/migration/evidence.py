@@ -1,0 +1,88 @@
+"""Bring together what evals and shadow reads have shown of a new tag, as far as it counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from vecmig.config import Suite
+from vecmig.errors import VecmigError
+from vecmig.evaluation import no_worse
+from vecmig.gate import Shadowing, Trial
+from vecmig.store.connect import Connection
+from vecmig.store.evals import EvalRun, latest
+from vecmig.store.shadows import count_pair
+from vecmig.store.space import Space
+from vecmig.store.spots import count_embedded_since
+from vecmig.store.vectors import count_records
+from vecmig.tags import Gate, NoWorse
+
+#: Largest share of the records that may have come, gone or changed since an eval that still counts.
+_MOST_CHANGED: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """Looks at the evidence of one gate between two tags."""
+
+    connection: Connection
+    gate: Gate
+    new: Space
+    old: Space
+    load_suite: Callable[[str], Suite]
+
+    def trials(self) -> tuple[Trial, ...]:
+        """Say what evals have shown, for each condition of the gate."""
+        return tuple(self._trial(wanted) for wanted in self.gate.evals)
+
+    def shadow(self) -> Shadowing:
+        """Count the searches that both tags answered since the new one was begun."""
+        name = self.new.source.collection.name
+        answered, failed = count_pair(self.connection, self.new.schema, name, self.old.tag, self.new.tag)
+        return Shadowing(answered, failed)
+
+    def _trial(self, wanted: NoWorse) -> Trial:
+        again = f"Run: vecmig eval {wanted.suite}"
+        try:
+            suite = self.load_suite(wanted.suite)
+        except VecmigError as error:
+            return Trial(wanted, False, error.message, error.hint or again)
+        collection = self.new.source.collection.name
+        if suite.collection != collection:
+            return Trial(wanted, False, f"{wanted.suite} asks {suite.collection}", "Name a suite of this collection.")
+        runs: list[EvalRun] = []
+        for space in (self.old, self.new):
+            run = latest(self.connection, self.new.schema, collection, space.tag, wanted.suite)
+            problem = f"it was never run against {space.tag}" if run is None else self._problem(suite, run, space)
+            if run is None or problem:
+                return Trial(wanted, False, problem, again)
+            runs.append(run)
+        passed, detail = no_worse(runs[0], runs[1], wanted.metric, wanted.tolerance)
+        remedy = "" if passed else "Look at the queries that became worse: vecmig eval --json. Reads go on as before."
+        return Trial(wanted, passed, f"{detail}; taken at {_percent(runs[1].coverage)} coverage", remedy)
+
+    def _problem(self, suite: Suite, run: EvalRun, space: Space) -> str:
+        """Say why a run does not count; empty where it does."""
+        if run.suite_fingerprint != suite.fingerprint:
+            return f"the suite was changed since it was run against {space.tag}"
+        if run.coverage < self.gate.coverage:
+            return (
+                f"it was run against {space.tag} at {_percent(run.coverage)} coverage; an eval counts from "
+                f"{_percent(self.gate.coverage)} on"
+            )
+        _, eligible = count_records(self.connection, space.source)
+        most = int(_MOST_CHANGED * max(eligible, run.eligible))
+        grown = abs(eligible - run.eligible)
+        changed = max(grown, count_embedded_since(self.connection, space, run.at, most + 1))
+        if changed > most:
+            return (
+                f"more than {_MOST_CHANGED:.0%} of the records have changed since it was run against {space.tag} "
+                f"({run.eligible:,} then, {eligible:,} now)"
+            )
+        return ""
+
+
+def _percent(share: float) -> str:
+    """Write a share, never rounded up."""
+    return f"{int(share * 10_000) / 100:g} %"

@@ -1,0 +1,29 @@
+-- A close look at a few vectors.
+
+-- sample --
+-- one of each equal part of the tag by the time of embedding: what went wrong for a while cannot fall between them
+SELECT coalesce(v.chunk_text, s.txt), v.embedding{real}, {keys_text}
+FROM {space} v
+JOIN {records} s ON {match} AND v.source_hash = md5(s.txt)::uuid
+WHERE v.ctid = ANY (ARRAY(
+    SELECT DISTINCT ON (p.part) p.place
+    FROM (SELECT d.ctid AS place, ntile(%(size)s) OVER (ORDER BY d.embedded_at, random()) AS part
+          FROM {space} d {drawn}) p
+    ORDER BY p.part, random()))
+ORDER BY random()
+
+-- longest --
+SELECT coalesce(v.chunk_text, s.txt)
+FROM {space} v
+JOIN {records} s ON {match} AND v.source_hash = md5(s.txt)::uuid
+WHERE v.ctid = ANY (ARRAY(SELECT d.ctid FROM {space} d {drawn} ORDER BY random() LIMIT %(size)s))
+ORDER BY length(coalesce(v.chunk_text, s.txt)) DESC
+LIMIT 1
+
+-- pages --
+SELECT pg_catalog.pg_relation_size(pg_catalog.to_regclass(%(name)s))
+       / pg_catalog.current_setting('block_size')::bigint
+
+-- embedded_since --
+SELECT count(*)
+FROM (SELECT FROM {space} v WHERE v.chunk = 0 AND v.embedded_at > %(at)s LIMIT %(most)s) v
