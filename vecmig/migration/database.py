@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict
 from typing import Any, Final
 
 from vecmig.backfill import Result, backfill
@@ -18,14 +19,16 @@ from vecmig.errors import ConfigError, DatabaseError, GateRefused, ScriptError, 
 from vecmig.events import StepDone, StepStarted, Warned
 from vecmig.gate import Report, judge_again
 from vecmig.migration.interface import Migration
+from vecmig.migration.way_back import lacking, way_back_refused, what_lacks
 from vecmig.migration.workspace import Declaration, Workspace
 from vecmig.store import execute, layout, live
 from vecmig.store.catalog import Source, check_keys, check_privileges, inspect_source
 from vecmig.store.changes import install_tracking, outbox, tracking_works
 from vecmig.store.connect import Connection
-from vecmig.store.index import build_index, index_state
+from vecmig.store.index import index_state
+from vecmig.store.index_build import Build
 from vecmig.store.ledger import PHASES, Ledger, check_recipe
-from vecmig.store.vectors import Space, count_vectors, measure_coverage
+from vecmig.store.vectors import Space, measure_coverage
 from vecmig.tags import Gate, Recipe
 
 #: Where a walk may stop, in order.
@@ -117,7 +120,7 @@ class DatabaseMigration(Migration):
     def _expand_on(self, connection: Connection, source: Source, recipe: Recipe) -> None:
         ledger = self._workspace.ledger(connection)
         ledger.record_collection(source)
-        layout.create_vectors_table(connection, source)
+        layout.create_vectors_table(connection, source, self._workspace.database.schema)
         ledger.record_tag(source, self.new_tag, recipe)
         layout.create_partition(connection, self._space(source))
         if source.tracked:
@@ -132,7 +135,7 @@ class DatabaseMigration(Migration):
             self._embedder() as embedder,
         ):
             source = self._inspect()
-            result = self._run_backfill(source, embedder)
+            result = self._run_backfill(source, embedder, fleet=True)
             with self._workspace.database.transaction() as connection:
                 ledger = self._workspace.ledger(connection)
                 figures = {"written": result.written, "rejected": result.rejected, "seconds": round(result.seconds, 3)}
@@ -147,12 +150,7 @@ class DatabaseMigration(Migration):
         source = self._inspect()
         space = self._space(source)
         with self._reported("index", self.new_tag) as done:
-            with self._workspace.database.session() as connection:
-                vectors, _ = count_vectors(connection, space)
-                there = index_state(connection, space).usable
-                build_index(
-                    connection, space, rows=vectors, memory_mb=self._workspace.memory_mb, on_wait=self._workspace.wait
-                )
+            built = self._workspace.build_index(space)
             with self._workspace.database.transaction() as connection:
                 state = index_state(connection, space)
                 if not state.usable:
@@ -161,10 +159,9 @@ class DatabaseMigration(Migration):
                         hint="Run the same command again: an invalid index is dropped and built anew.",
                     )
                 ledger = self._workspace.ledger(connection)
-                self._event(ledger, "index", {"vectors": vectors, "bytes": state.bytes})
+                self._event(ledger, "index", {"bytes": state.bytes} | (asdict(built) if built else {}))
                 self._advance(ledger, "indexed")
-            size = f"{state.bytes / 2**20:.1f} MB"
-            done(f"already there, {size}" if there else f"{vectors} vectors, {size}")
+            done(_index_summary(built, state.bytes))
 
     def cutover(self, gate: Gate) -> None:
         if self._until is not None and self._until != "gate":
@@ -226,24 +223,32 @@ class DatabaseMigration(Migration):
         with self._workspace.database.session() as connection:
             old = self._old_space(connection, source)
             standby = _standby_below(self._workspace.ledger(connection), self.collection, self.old_tag)
+        if old is not None:
+            self._require_way_back(old)
         with self._reported("rollback", f"{self.new_tag} → {self.old_tag or 'nothing'}") as done:
             seconds = self._locked(lambda connection: self._flip_back_on(connection, source, old, standby))
             self._verify_live(source, self.old_tag)
             where = f"reads use {self.old_tag}" if self.old_tag else "no tag is live"
             done(f"{where}; the flip took {seconds * 1000:.1f} ms, no vector was touched")
-        if old is not None:
-            self._tell_what_lacks(old)
 
-    def _tell_what_lacks(self, old: Space) -> None:
+    def _require_way_back(self, old: Space) -> None:
+        """Judge the gate of the way back: measured before the flip, whose cost does not grow with the corpus.
+
+        Raises:
+            GateRefused: the old tag lacks more records than the revision's freshness budget allows.
+        """
         try:
             with self._workspace.database.session() as connection:
                 found = measure_coverage(connection, old)
+                rate = self._workspace.ledger(connection).last_rate(self.collection, old.tag)
         except DatabaseError as error:
+            # what sync cannot read it cannot make good either: the way back must not depend on it
             self._workspace.listener(Warned(f"How complete {old.tag} is could not be measured: {error.message}"))
             return
+        if lacking(found) > self._declared.gate.freshness_budget * found.eligible:
+            raise way_back_refused(self._declared, found, rate)
         if found.fresh < found.eligible:
-            lacking = f"{found.eligible - found.fresh} of {found.eligible} records"
-            self._workspace.listener(Warned(f"{old.tag} lacks a fresh vector for {lacking}; vecmig sync embeds them."))
+            self._workspace.listener(Warned(what_lacks(old.tag, found)))
 
     def _flip_back_on(self, connection: Connection, source: Source, old: Space | None, standby: str | None) -> float:
         began = time.monotonic()
@@ -394,24 +399,24 @@ class DatabaseMigration(Migration):
             raise _refused(self.collection, report)
         return report
 
-    def _run_backfill(self, source: Source, embedder: Embedder) -> Result:
+    def _run_backfill(self, source: Source, embedder: Embedder, *, fleet: bool = False) -> Result:
         space = self._space(source)
         with self._workspace.database.session() as connection:
             layout.require_partition(connection, space)
             ledger = self._workspace.ledger(connection)
             self._workspace.maintain(ledger, embedder, self.collection, self.new_tag)
-            maintained = [self._workspace.space(source, tag) for tag in ledger.route(self.collection).maintained]
         return backfill(
             self._workspace.database,
             space,
             embedder,
-            maintained=maintained,
             limit=self._limit,
+            terms=self._workspace.terms("backfill"),
+            fleet=self._workspace.fleet(self.collection, self.new_tag, revision=self.revision) if fleet else None,
             listener=self._workspace.listener,
         )
 
     def _embedder(self) -> AbstractContextManager[Embedder]:
-        return self._workspace.embedder(self.collection, self.new_tag)
+        return self._workspace.worker(self.collection, self.new_tag, what="backfill", revision=self.revision)
 
     def _locked(self, change: Any) -> Any:
         return self._workspace.locked(change)
@@ -459,6 +464,14 @@ def _backfill_summary(result: Result) -> str:
     if result.rejected:
         parts.append(f"{result.rejected} rejected")
     return f"{', '.join(parts)}; {coverage.fresh} of {coverage.eligible} fresh"
+
+
+def _index_summary(built: Build | None, size: int) -> str:
+    megabytes = f"{size / 2**20:,.1f} MB"
+    if built is None:
+        return f"already there, {megabytes}"
+    helpers = {0: "", 1: ", 1 parallel worker"}.get(built.workers, f", {built.workers} parallel workers")
+    return f"{built.vectors} vectors, {megabytes}; built with at most {built.memory_mb:,} MB of memory{helpers}"
 
 
 def _refused(collection: str, report: Report) -> VecmigError:

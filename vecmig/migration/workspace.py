@@ -5,19 +5,37 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, Unpack
 
-from vecmig.config import Collections
+from vecmig.backfill import Account, Fleet, Needs, Purse, Terms, patient_embedder
+from vecmig.config import Collections, Engine, Suite
 from vecmig.embedders import Embedder, Retry, open_embedder
+from vecmig.errors import TransientEmbedderError, UsageError
 from vecmig.events import Listener, Waiting, ignore
-from vecmig.gate import Report, ask_canary, measure, new_canary, require_same_model
+from vecmig.gate import (
+    CANARY_SIMILARITY,
+    Found,
+    Report,
+    Spot,
+    ask_canary,
+    look,
+    measure,
+    new_canary,
+    require_same_model,
+)
+from vecmig.migration.evidence import Witness
 from vecmig.store.catalog import Source
 from vecmig.store.changes import install_tracking, tracking_works
 from vecmig.store.connect import Connection, Database
+from vecmig.store.control import What
+from vecmig.store.index_build import Build, Limits, build_index
+from vecmig.store.layout import is_attached
 from vecmig.store.ledger import Actor, Ledger, check_recipe
 from vecmig.store.live import has_search, publish, reads_tag
 from vecmig.store.locks import with_lock_retries
-from vecmig.store.vectors import Space
+from vecmig.store.throttle import Throttle
+from vecmig.store.vectors import Space, count_vectors
 from vecmig.tags import Gate, Recipe
 
 
@@ -29,11 +47,29 @@ class Workspace:
     #: Gives collections.yaml; called only where it is needed, because the way back must not depend on it.
     load_collections: Callable[[], Collections]
     actor: Actor
+    #: Gives a suite of ``evals/`` by its name.
+    load_suite: Callable[[str], Suite]
     listener: Listener = ignore
     #: Seconds that a short lock is tried for.
     lock_wait: float = 30.0
     #: Most maintenance_work_mem for an index build, in MB.
     memory_mb: int = 2048
+    #: Its parallel workers; None for the server's max_parallel_maintenance_workers.
+    index_workers: int | None = None
+    #: Seconds that a database which has gone away is tried for.
+    reconnect_wait: float = 300.0
+    #: What makes a backfill stand still for the database's sake, see ``vecmig.store.throttle``.
+    throttle_query: str | None = None
+    max_replica_lag: float | None = None
+    #: Most that embedding may cost, in US dollars, as the command line has it: in place of the recipe's budget.
+    max_cost: float | None = None
+    #: What this run may cost in all, in place of ``max_cost`` for a revision.
+    purse: Purse | None = None
+    #: Makes sure that this runner still holds its locks; raises LockHeld where another one took over.
+    still_alone: Callable[[], None] = lambda: None
+    #: Who fills a tag in a backfill: this process, or a fleet of so many workers (None: as many as there is room for).
+    engine: Engine = "local"
+    workers: int | None = None
     #: The ``-x key=value`` of the command line.
     x: Mapping[str, str] = field(default_factory=dict)
 
@@ -73,15 +109,81 @@ class Workspace:
 
     @contextmanager
     def embedder(self, collection: str, tag: str) -> Iterator[Embedder]:
-        """Open the embedder of a recorded tag, whose retries are told of."""
-        with self.database.session() as connection:
-            recipe = self.recipe(self.ledger(connection), collection, tag)
-        retry = Retry(notify=lambda error, again: self.wait(error.message, again))
-        embedder = open_embedder(tag, recipe, retry=retry)
+        """Open the embedder of a recorded tag to ask it something; it gives up on a provider that stays away."""
+        recipe = self._recorded(collection, tag)
+        embedder = open_embedder(tag, recipe, retry=Retry(notify=self._told))
         try:
             yield embedder
         finally:
             embedder.close()
+
+    @contextmanager
+    def worker(self, collection: str, tag: str, *, what: What, revision: str) -> Iterator[Embedder]:
+        """Open the embedder of a recorded tag to fill it: within the recipe's limits and budget, with endless patience.
+
+        Args:
+            collection: the collection.
+            tag: one of its tags.
+            what: what is being done.
+            revision: whose cost it is.
+        """
+        recipe = self._recorded(collection, tag)
+        with patient_embedder(
+            self.database,
+            tag,
+            recipe,
+            account=self._account(recipe, what, revision),
+            reconnect_wait=self.reconnect_wait,
+            on_wait=self.wait,
+        ) as embedder:
+            yield embedder
+
+    def fleet(self, collection: str, tag: str, *, revision: str) -> Fleet | None:
+        """Give who fills a tag beside this process; None where nobody does."""
+        if self.engine == "local":
+            return None
+        recipe = self._recorded(collection, tag)
+        service = recipe.service
+        with self.database.session() as connection:
+            canary = self.ledger(connection).tag(collection, tag).canary
+        assert canary is not None, "maintain() has made sure of it"
+        return Fleet(
+            address=service.ray_address,
+            needs=Needs(service.num_cpus, service.num_gpus),
+            workers=self.workers,
+            account=self._account(recipe, "backfill", revision),
+            check=partial(require_same_model, tag=tag, canary=canary),
+        )
+
+    def _recorded(self, collection: str, tag: str) -> Recipe:
+        with self.database.session() as connection:
+            return self.recipe(self.ledger(connection), collection, tag)
+
+    def _told(self, error: TransientEmbedderError, again: float) -> None:
+        self.wait(error.message, again)
+
+    def _costs(self, recipe: Recipe) -> bool:
+        if self.max_cost is not None and not recipe.service.price_per_million_tokens:
+            raise UsageError(
+                f"--max-cost needs a price, and the recipe of {recipe.model} has none.",
+                hint="Add price_per_million_tokens to it in collections.yaml, or leave --max-cost out.",
+            )
+        return recipe.service.price_per_million_tokens > 0
+
+    def _account(self, recipe: Recipe, what: What, revision: str) -> Account | None:
+        """Count against the budget: of the whole revision in a backfill, of the run in a sync, which never ends."""
+        if not self._costs(recipe):
+            return None
+        budget = self.max_cost if self.purse is None else None
+        if what == "backfill" and budget is None:
+            budget = recipe.service.budget_usd
+        return Account(revision, what, budget, self.purse)
+
+    def terms(self, what: What) -> Terms:
+        """Give what a run has to heed."""
+        throttled = self.throttle_query is not None or self.max_replica_lag is not None
+        throttle = Throttle(query=self.throttle_query, max_replica_lag=self.max_replica_lag) if throttled else None
+        return Terms(what, self.reconnect_wait, supervised=True, throttle=throttle, still_alone=self.still_alone)
 
     def judge(self, gate: Gate, source: Source, new: str, old: str | None, *, ask: bool = True) -> Report:
         """Judge the gate between two tags of a collection; nothing is written.
@@ -91,33 +193,59 @@ class Workspace:
             source: the collection.
             new: the tag that reads are to use.
             old: the tag that they use now.
-            ask: whether to ask the embedder for the canary; otherwise that check is left open.
+            ask: whether to ask the embedder, for the canary and a close look; otherwise these checks are left open.
         """
-        name = source.collection.name
+        name, space = source.collection.name, self.space(source, new)
         with self.database.session() as connection:
             ledger = self.ledger(connection)
             canary = ledger.tag(name, new).canary
             similarity: float | None = None
+            spot: Spot | None = None
             error = "" if canary else "no canary was kept yet: vecmig backfill"
             if ask and canary:
                 with self.embedder(name, new) as embedder:
                     similarity, error = ask_canary(embedder, canary)
-            return measure(
+                    if similarity is not None and similarity >= CANARY_SIMILARITY and is_attached(connection, space):
+                        spot = look(connection, space, embedder)
+            return self.measure(
                 connection,
                 gate,
-                self.space(source, new),
+                space,
                 self.space(source, old) if old else None,
                 canary=similarity,
                 canary_error=error,
+                spot=spot,
                 followed=not ledger.differs(source),
             )
+
+    def measure(
+        self, connection: Connection, gate: Gate, space: Space, old: Space | None, **found: Unpack[Found]
+    ) -> Report:
+        """Judge the gate by the vectors, by what evals and shadow reads have shown, and by what is found elsewhere."""
+        if old is None:
+            return measure(connection, gate, space, old, **found)
+        witness = Witness(connection, gate, space, old, self.load_suite)
+        shadow = witness.shadow() if gate.shadow is not None else None
+        return measure(connection, gate, space, old, trials=witness.trials(), shadow=shadow, **found)
+
+    def build_index(self, space: Space) -> Build | None:
+        """Build a tag's index within what is allowed; give None where a valid one is there."""
+        with self.database.session() as connection:
+            vectors, _ = count_vectors(connection, space)
+        limits = Limits(self.memory_mb, self.index_workers)
+        return build_index(self.database, space, rows=vectors, limits=limits, listener=self.listener)
 
     def wait(self, reason: str, seconds: float | None = None) -> None:
         """Tell why work stands still."""
         self.listener(Waiting(reason.removesuffix("."), seconds))
 
     def locked(self, change: Callable[[Connection], Any]) -> Any:
-        """Run ``change`` in one short transaction, and again while a lock that it needs is taken."""
+        """Run ``change`` in one short transaction, and again while a lock that it needs is taken.
+
+        Raises:
+            LockHeld: another runner took over while the connection was lost.
+        """
+        self.still_alone()
         return with_lock_retries(
             self.database,
             change,
@@ -144,9 +272,11 @@ class Workspace:
             ledger.record_collection(source)
             if source.tracked:
                 install_tracking(connection, source, self.database.schema)
-            route = ledger.route(source.collection.name)
+            # a sync may stand beside a cutover: the view must not go back to the tag that was live a moment ago
+            route = ledger.held_route(source.collection.name)
             if route.live is not None:
                 publish(connection, source, self.space(source, route.live))
+            ledger.announce(source.collection.name)
             ledger.record_event("follow", collection=source.collection.name)
 
         self.locked(change)
@@ -165,6 +295,7 @@ class Declaration:
     old_tag: str | None
     new_tag: str | None
     checksum: str
+    gate: Gate = field(default=Gate())
 
 
 def disagreements(connection: Connection, ledger: Ledger, source: Source) -> list[str]:

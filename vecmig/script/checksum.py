@@ -6,17 +6,21 @@ import ast
 import hashlib
 from collections.abc import Iterator
 
+#: What may change in a script that was applied, where a review sees it: it decides only when old vectors may go.
+_TRUST = "trust"
+_TRUST_CLASS = "Trust"
 #: Fields that say how something was written, or that only some versions of Python have.
 _IGNORED = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
 
 
 def checksum(tree: ast.Module) -> str:
-    """Give the SHA-256, in hexadecimal, of a script's syntax tree without its docstrings.
+    """Give the SHA-256, in hexadecimal, of a script's syntax tree without its docstrings and its ``trust``.
 
     The tree is written out by rules of our own, because `ast.dump` differs between versions of Python, and a
     team may use more than one.
     """
-    return hashlib.sha256("".join(_written(tree)).encode("utf-8", "surrogatepass")).hexdigest()
+    kept = [node for node in map(_without_trust_import, tree.body) if node is not None and not _sets_trust(node)]
+    return hashlib.sha256("".join(_written(ast.Module(kept, []))).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _written(value: object) -> Iterator[str]:
@@ -62,3 +66,15 @@ def _without_docstring(node: ast.AST) -> ast.AST:
             fields = dict(ast.iter_fields(node)) | {"body": node.body[1:]}
             return type(node)(**fields)
     return node
+
+
+def _sets_trust(node: ast.stmt) -> bool:
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return [target.id for target in targets if isinstance(target, ast.Name)] == [_TRUST]
+
+
+def _without_trust_import(node: ast.stmt) -> ast.stmt | None:
+    if not isinstance(node, ast.ImportFrom) or node.module != "vecmig":
+        return node
+    names = [alias for alias in node.names if alias.name != _TRUST_CLASS]
+    return ast.ImportFrom(node.module, names, node.level) if names else None

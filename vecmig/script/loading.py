@@ -16,7 +16,7 @@ from vecmig.errors import ScriptError, TagError, VecmigError
 from vecmig.script.checksum import checksum
 from vecmig.script.graph import Revision, check_name
 from vecmig.script.script import STEPS, Script, Step
-from vecmig.tags import Gate, Tag
+from vecmig.tags import Gate, Tag, Trust
 
 _HEADER_HINT = "A script begins as `vecmig revision` writes it: revision, down_revision, branch_labels, depends_on."
 
@@ -96,6 +96,7 @@ class _Attributes:
             gate=gate,
             checksum=digest,
             functions=self._functions(required=collection is not None),
+            trust=self._trust(),
         )
 
     def _revision(self) -> Revision:
@@ -147,7 +148,15 @@ class _Attributes:
             raise self._error("gate is missing: add gate = Gate(coverage=0.995, freshness_budget=0.005)")
         if gate is not None and not isinstance(gate, Gate):
             raise self._error(f"gate must be a Gate(…), not {gate!r}")
+        if gate is not None and (gate.evals or gate.shadow) and self._names.get("old_tag") is None:
+            raise self._error("gate: evals and shadow compare with the old tag, and this revision has none")
         return gate
+
+    def _trust(self) -> Trust:
+        trust = self._names.get("trust", Trust())
+        if not isinstance(trust, Trust):
+            raise self._error(f"trust must be a Trust(…), not {trust!r}")
+        return trust
 
     def _functions(self, *, required: bool) -> Mapping[Step, Callable[[Any], object]]:
         found: dict[Step, Callable[[Any], object]] = {}

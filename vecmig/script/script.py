@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from vecmig.script.graph import Revision
-from vecmig.tags import Gate
+from vecmig.tags import Gate, Trust
 
 Step = Literal["upgrade", "backfill", "cutover", "downgrade"]
 #: The functions of a script, in the order in which they run; the last one leads back.
@@ -38,6 +38,8 @@ class Script:
     checksum: str
     #: The functions that the script has, by their name; all four if it has a collection.
     functions: Mapping[Step, Callable[[Any], object]] = field(default_factory=dict, repr=False)
+    #: What the new tag must have earned before the vectors of the old one may be retired.
+    trust: Trust = field(default=Trust())
 
     @property
     def id(self) -> str:

@@ -1,0 +1,578 @@
+"""The way back, trust, and what only retire may delete: with readers, and with the time in the database's rows."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import psycopg
+import pytest
+from numpy.typing import NDArray
+from psycopg.types.json import Jsonb
+
+from support.embedding import Model
+from support.lab import LARGE, SMALL, TINY, Lab, recipe
+from support.postgres import Connect
+from vecmig import runner
+from vecmig.errors import DatabaseError, GateRefused, LockHeld, UsageError, VecmigError
+from vecmig.events import Waiting, Warned
+from vecmig.runner.retire import Retired
+from vecmig.runner.routes import Reads
+from vecmig.store import retiring
+from vecmig.store.locks import runner_locks
+
+Connection = psycopg.Connection[Any]
+
+
+def retire(lab: Lab, tag: str = SMALL, **options: Any) -> Retired:
+    """Retire a tag."""
+    return runner.retire(lab.config, lab.name, tag, listener=lab.listen, **options)
+
+
+def age(lab: Lab, days: float) -> None:
+    """Let what has happened to the route have happened so many days earlier."""
+    for table, column in (("revision", "live_at"), ("route", "changed_at")):
+        lab.sql(f"UPDATE vecmig.{table} SET {column} = {column} - make_interval(secs => {days * 86_400})")
+
+
+def keep_eval(lab: Lab, tag: str, days_ago: float, *, score: float = 0.8, **changes: Any) -> None:
+    """Enter the run of a suite of 40 queries against a tag."""
+    names = [f"{name}@10" for name in ("nDCG", "recall", "MRR", "success")]
+    kinds = {"mean": score, "low": score, "high": score}
+    values = dict.fromkeys(names, score)
+    query = {"slice": None, "search": values, "exact": values, "index_recall": 1.0, "nearest": 0.1, "last": 0.9}
+    row = {
+        "id": uuid4(),
+        "collection": lab.name,
+        "tag": tag,
+        "suite": "faq",
+        "suite_fingerprint": "f",
+        "k": 10,
+        "queries": 40,
+        "coverage": 1.0,
+        "eligible": 20,
+        "records": 20,
+        "scores": Jsonb(
+            {name: {"search": kinds, "exact": kinds} for name in names}
+            | {"slices": {}, "index_recall": None, "index_used": True}
+        ),
+        "per_query": Jsonb([{"query": f"q{n}"} | query for n in range(40)]),
+        "distances": Jsonb({}),
+        "host": "here",
+        "version": "0",
+    } | changes
+    columns = ", ".join(row)
+    marks = ", ".join(["%s"] * len(row))
+    lab.sql(
+        f"INSERT INTO vecmig.eval ({columns}, at) VALUES ({marks}, now() - make_interval(secs => %s))",
+        *row.values(),
+        days_ago * 86_400,
+    )
+
+
+def keep_evals(lab: Lab, days: int, *, new: float = 0.8) -> None:
+    """Enter a run against both tags on so many days."""
+    for day in range(days):
+        keep_eval(lab, SMALL, day + 0.01)
+        keep_eval(lab, LARGE, day, score=new)
+
+
+def without_title_7(texts: list[str], made: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Give no vector that can be found for one record."""
+    made[[text.startswith("title 7\n") for text in texts]] = 0
+    return made
+
+
+@pytest.fixture
+def switched(lab: Lab) -> Lab:
+    """From SMALL to LARGE a moment ago."""
+    lab.upgrade()
+    return lab
+
+
+@pytest.fixture
+def trusted(switched: Lab) -> Lab:
+    """From SMALL to LARGE 30 days ago, with evals on three days."""
+    age(switched, 30)
+    keep_evals(switched, 3)
+    return switched
+
+
+def vectors(lab: Lab) -> dict[str, int]:
+    """Count the vectors of each tag."""
+    return dict(lab.sql("SELECT tag, count(*) FROM documents_vectors GROUP BY tag"))
+
+
+def written(lab: Lab) -> int:
+    """Count the records that backfills have embedded so far."""
+    ((count,),) = lab.sql("SELECT sum((data ->> 'written')::int)::int FROM vecmig.event WHERE kind = 'backfill'")
+    return int(count)
+
+
+def partitions(lab: Lab) -> list[str]:
+    """Name the relations of vectors that there are, but for their indexes."""
+    found = lab.sql("SELECT relname FROM pg_class WHERE relname LIKE 'documents\\_vectors\\_%' AND relkind = 'r'")
+    return sorted(name for (name,) in found)
+
+
+# The way back ------------------------------------------------------------------------------------------------------
+
+
+def test_the_way_back_is_refused_until_sync_has_caught_up(switched: Lab) -> None:
+    switched.sql("UPDATE documents SET body = 'new' WHERE id = 1")
+    switched.sql("INSERT INTO documents VALUES (21, 'new', 'record')")
+    with pytest.raises(GateRefused) as refused:
+        switched.downgrade()
+    error = refused.value
+    assert error.message == (
+        f"The gate of the way back refuses: {SMALL} lacks 2 of 21 records, and the freshness_budget 0.005 of revision "
+        "r2 allows 0."
+    )
+    assert error.state == (
+        f"Nothing was changed: reads use {LARGE}. After the flip 1 records would not be found at all, and 1 only by "
+        "their old text."
+    )
+    assert error.hint.startswith("Run: vecmig sync, which takes about ")
+    assert (error.exit_code, switched.live) == (3, LARGE)
+    way = switched.status().way_back
+    assert way is not None
+    assert (way.tag, way.lacking, way.ready) == (SMALL, 2, False)
+    switched.sync()
+    assert switched.downgrade() == ["r2"]
+    assert switched.live == SMALL
+
+
+def test_at_three_in_the_morning_the_budget_is_raised_in_the_revision(switched: Lab) -> None:
+    """There is no flag; what was decided stands in the script."""
+    switched.sql("UPDATE documents SET body = 'new' WHERE id < 5")
+    with pytest.raises(GateRefused):
+        switched.downgrade()
+    lab = switched.write(budget=0.5)
+    assert lab.downgrade(listener=lab.listen) == ["r2"]
+    warnings = [event.message for event in lab.events if isinstance(event, Warned)]
+    assert warnings == [
+        "Revision r2 was changed since it was applied; its downgrade() runs as it is.",
+        f"{SMALL} lacks a fresh vector for 4 of 20 records, which vecmig sync embeds.",
+    ]
+
+
+def test_within_the_budget_it_flips_and_says_what_is_lacking(lab: Lab) -> None:
+    lab = lab.write(budget=0.1)
+    lab.upgrade()
+    lab.sql("UPDATE documents SET body = 'new' WHERE id = 1")
+    assert lab.downgrade(listener=lab.listen) == ["r2"]
+    (warning,) = [event.message for event in lab.events if isinstance(event, Warned)]
+    assert warning == f"{SMALL} lacks a fresh vector for 1 of 20 records, which vecmig sync embeds."
+
+
+def test_what_the_old_tag_rejected_is_not_lost_by_going_back(lab: Lab, model: Model) -> None:
+    lab = lab.write(coverage=0.9)
+    model.after = without_title_7
+    lab.upgrade()
+    assert lab.status().way_back.ready is True  # type: ignore[union-attr]
+    assert lab.downgrade() == ["r2"]
+
+
+def test_the_first_revision_goes_back_to_nothing_without_a_check(lab: Lab) -> None:
+    lab.upgrade("r1")
+    lab.sql("UPDATE documents SET body = 'new'")
+    assert lab.status().way_back is None
+    assert lab.downgrade("base") == ["r1"]
+
+
+def test_two_steps_back_stop_where_the_second_tag_lacks_records(lab: Lab) -> None:
+    """A tag before the standby is not kept complete; once it is the standby itself, sync completes it."""
+    lab = lab.write(chain=(SMALL, LARGE, TINY))
+    lab.upgrade()
+    lab.sql("INSERT INTO documents VALUES (21, 'new', 'record')")
+    lab.sync()
+    with pytest.raises(GateRefused, match=f"{SMALL} lacks 1 of 21"):
+        lab.downgrade("base")
+    assert (lab.live, lab.status().route.standby) == (LARGE, SMALL)
+    lab.sync()
+    assert lab.downgrade("base") == ["r2", "r1"]
+
+
+# Trust -------------------------------------------------------------------------------------------------------------
+
+
+def _failed(lab: Lab) -> list[str]:
+    earned = lab.status().earned
+    assert earned is not None
+    return [check.name for check in earned.failed]
+
+
+def test_only_time_and_evidence_let_the_old_vectors_go(switched: Lab) -> None:
+    assert _failed(switched) == ["days live", "eval days"]
+    with pytest.raises(GateRefused, match="has not earned the trust yet") as refused:
+        retire(switched)
+    assert [check.name for check in refused.value.report.failed] == ["days live", "eval days"]
+    age(switched, 20.9)
+    keep_evals(switched, 2)
+    assert _failed(switched) == ["days live", "eval days"]
+    age(switched, 0.2)
+    assert _failed(switched) == ["eval days"]
+    keep_eval(switched, SMALL, 5)
+    keep_eval(switched, LARGE, 5)
+    assert _failed(switched) == []
+    assert vectors(switched) == {SMALL: 20, LARGE: 20}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (lambda lab: keep_eval(lab, LARGE, 0, score=0.7), "nDCG@10 on faq -0.100"),
+        (lambda lab: keep_eval(lab, LARGE, 0, suite_fingerprint="other"), "2 days since"),
+        (lambda lab: keep_eval(lab, LARGE, 0, coverage=0.9, suite="more"), ""),
+        (lambda lab: lab.sql("UPDATE vecmig.eval SET coverage = 0.9 WHERE tag = %s", LARGE), "no day since"),
+        (lambda lab: lab.sql("UPDATE vecmig.eval SET at = at - interval '40 days'"), "no day since"),
+        (lambda lab: lab.sql("UPDATE vecmig.eval SET at = now()"), "1 days since"),
+    ],
+    ids=["worse", "another suite", "less coverage aside", "less coverage", "before the cutover", "one day"],
+)
+def test_evals_count_by_day_pair_and_coverage(trusted: Lab, spoil: Callable[[Lab], Any], why: str) -> None:
+    spoil(trusted)
+    earned = trusted.status().earned
+    assert earned is not None
+    assert [check.name for check in earned.failed] == (["eval days"] if why else [])
+    assert why in earned.checks[1].detail
+
+
+def test_a_revision_says_what_trust_takes_also_after_it_went_live(switched: Lab) -> None:
+    """It decides only when old vectors may go, so it is no change of what was applied."""
+    script = switched.path / "migrations" / "versions" / "r2.py"
+    text = script.read_text().replace("import Gate, Migration", "import Gate, Migration, Trust")
+    script.write_text(text.replace("\n\ndef upgrade", "trust = Trust(days=2, eval_days=0)\n\n\ndef upgrade", 1))
+    runner.verify(switched.config)
+    age(switched, 1)
+    assert _failed(switched) == ["days live"]
+    age(switched, 1)
+    assert _failed(switched) == []
+    script.write_text(text.replace("\n\ndef upgrade", "trust = 5\n\n\ndef upgrade", 1))
+    with pytest.raises(UsageError, match=r"trust must be a Trust\(…\), not 5"):
+        switched.status()
+
+
+def test_the_gate_says_which_evals_count(trusted: Lab) -> None:
+    script = trusted.path / "migrations" / "versions" / "r2.py"
+    text = script.read_text().replace("import Gate,", "import Gate, NoWorse,")
+
+    def ask(terms: str) -> list[str]:
+        script.write_text(text.replace("freshness_budget=0.005", f"freshness_budget=0.005, evals=[{terms}]"))
+        return _failed(trusted)
+
+    assert ask('NoWorse("faq", "MRR@10")') == []
+    assert ask('NoWorse("faq", "MRR@10"), NoWorse("other", "MRR@10")') == ["eval days"]
+    assert ask('NoWorse("faq", "MAP@10")') == ["eval days"]
+
+
+def test_going_back_and_forward_again_starts_the_clock_anew(trusted: Lab) -> None:
+    trusted.downgrade()
+    with pytest.raises(GateRefused, match="days live"):
+        retire(trusted, LARGE)
+    trusted.upgrade()
+    assert _failed(trusted) == ["days live", "eval days"]
+
+
+def test_failing_shadow_reads_keep_the_old_vectors(trusted: Lab) -> None:
+    trusted.sql(
+        "INSERT INTO vecmig.shadow (collection, live_tag, other_tag, k, live_ms, error, query_hash) "
+        "SELECT 'documents', %s, %s, 10, 1, CASE WHEN n <= 2 THEN 'TimeoutError' END, '' "
+        "FROM generate_series(1, 100) n",
+        SMALL,
+        LARGE,
+    )
+    assert _failed(trusted) == ["shadow"]
+    trusted.sql("UPDATE vecmig.shadow SET at = at - interval '22 days'")
+    assert _failed(trusted) == []
+
+
+def test_days_count_while_the_tag_serves_every_search(trusted: Lab) -> None:
+    lab = trusted.write(chain=(SMALL, LARGE, TINY))
+    lab.upgrade(until="gate")
+    assert _failed(lab) == []
+    runner.route(lab.config, "documents", Reads(ramp=10))
+    earned = lab.status().earned
+    assert earned is not None
+    assert [check.name for check in earned.failed] == ["days live"]
+    assert f"now {TINY} serves 10% of the searches" in earned.checks[0].detail
+    runner.route(lab.config, "documents", Reads(ramp=0))
+    assert _failed(lab) == ["days live", "eval days"]
+    lab.sql("ALTER TABLE vecmig.event DISABLE TRIGGER append_only")
+    lab.sql("UPDATE vecmig.event SET at = at - interval '22 days' WHERE kind = 'route'")
+    assert _failed(lab) == []
+    runner.route(lab.config, "documents", Reads(ramp=10))
+    lab.downgrade()
+    assert lab.status().route.ramp_share == 0
+    assert _failed(lab) == ["days live", "eval days"]
+
+
+# What goes, and what never does ------------------------------------------------------------------------------------
+
+
+def test_retire_removes_one_tag_and_says_what_it_was(trusted: Lab, connection: Connection) -> None:
+    planned = runner.retirement(trusted.config, "documents", SMALL)
+    assert (planned.vectors, planned.records, planned.begun) == (20, 20, False)
+    assert planned.bytes > planned.index_bytes > 0
+    assert planned.redone.tokens > 20
+    before = trusted.sql("SELECT relacl, relrowsecurity FROM pg_class WHERE relname = 'documents_vectors'")
+    done = retire(trusted, reason="the disk is full")
+    assert done.bytes_freed == planned.bytes
+    assert (vectors(trusted), len(partitions(trusted))) == ({LARGE: 20}, 1)
+    assert trusted.sql("SELECT relacl, relrowsecurity FROM pg_class WHERE relname = 'documents_vectors'") == before
+    assert trusted.sql("SELECT state FROM vecmig.tag WHERE tag = %s", SMALL) == [("retired",)]
+    ((data, role),) = trusted.sql("SELECT data, role FROM vecmig.event WHERE kind = 'retire'")
+    assert (data["vectors"], data["reason"], data["revision"], role) == (20, "the disk is full", "r2", "postgres")
+    assert trusted.sql("SELECT data FROM vecmig.event WHERE kind = 'retired'") == [({"bytes_freed": planned.bytes},)]
+    assert connection.execute("SELECT count(*) FROM documents_live").fetchone() == (20,)
+    status = trusted.status()
+    assert ([tag.tag for tag in status.tags], status.route.standby) == ([LARGE], None)
+    assert status.way_back is not None
+    assert status.way_back.retired
+    assert set(trusted.sync()) == {("documents", LARGE)}
+    with pytest.raises(UsageError, match="was retired already on 20"):
+        retire(trusted)
+
+
+@pytest.mark.parametrize("tag", [LARGE, "toy@9/dim-4/chunk-none/norm-l2", "toy@1/dim-4"])
+def test_the_live_tag_and_unknown_ones_are_never_retired(trusted: Lab, tag: str) -> None:
+    with pytest.raises(VecmigError, match=r"is the live tag|has no tag|does not say"):
+        retire(trusted, tag)
+    assert vectors(trusted) == {SMALL: 20, LARGE: 20}
+
+
+def test_a_candidate_is_never_retired(trusted: Lab) -> None:
+    lab = trusted.write(chain=(SMALL, LARGE, TINY))
+    lab.upgrade(until="backfill")
+    with pytest.raises(UsageError, match="on its way"):
+        retire(lab, TINY)
+    assert vectors(lab)[TINY] == 20
+
+
+def test_a_tag_that_never_was_live_waits_for_the_same_trust(switched: Lab) -> None:
+    lab = switched.write(chain=(SMALL, LARGE, TINY))
+    lab.upgrade(until="backfill")
+    lab.downgrade()
+    with pytest.raises(GateRefused) as refused:
+        retire(lab, TINY)
+    assert refused.value.hint.endswith("vecmig downgrade -1 --discard")
+    age(lab, 30)
+    keep_evals(lab, 3)
+    retire(lab, TINY)
+    assert vectors(lab) == {SMALL: 20, LARGE: 20}
+    assert lab.status().route.standby == SMALL
+    assert lab.downgrade() == ["r2"]
+
+
+def test_nothing_is_retired_where_nothing_is_live(trusted: Lab) -> None:
+    trusted.downgrade("base")
+    with pytest.raises(UsageError, match="No tag of documents is live"):
+        retire(trusted)
+    assert vectors(trusted) == {SMALL: 20, LARGE: 20}
+
+
+def test_a_revision_whose_old_vectors_are_gone_is_not_taken_back(trusted: Lab) -> None:
+    retire(trusted)
+    with pytest.raises(DatabaseError) as refused:
+        trusted.downgrade()
+    assert refused.value.message == f"Revision r2 cannot be taken back: the vectors of {SMALL} were retired."
+    assert refused.value.hint == f"Make a new revision that goes to that tag: vecmig revision --to-tag {SMALL}"
+    assert trusted.upgrade() == []
+    lab = trusted.write(chain=(SMALL, LARGE, SMALL))
+    assert lab.upgrade() == ["live"]
+    assert (lab.live, lab.status().route.standby, written(lab)) == (SMALL, LARGE, 60)
+    assert lab.downgrade() == ["r3"]
+    with pytest.raises(DatabaseError, match="cannot be taken back"):
+        lab.downgrade()
+    assert lab.live == LARGE
+
+
+def test_stamping_does_not_bring_the_way_back(trusted: Lab) -> None:
+    retire(trusted)
+    script = trusted.path / "migrations" / "versions" / "r2.py"
+    script.write_text(script.read_text().replace("coverage=0.995", "coverage=0.99"))
+    assert runner.stamp(trusted.config, "r2") == ("r2",)
+    with pytest.raises(DatabaseError, match="were retired"):
+        trusted.downgrade()
+
+
+def test_rejected_records_and_the_shadow_go_with_the_tag(lab: Lab, model: Model) -> None:
+    lab = lab.write(coverage=0.9)
+    model.after = without_title_7
+    lab.upgrade()
+    age(lab, 30)
+    keep_evals(lab, 3)
+    lab.sql("UPDATE vecmig.route SET shadow_tag = %s, shadow_share = 0.1", SMALL)
+    assert len(runner.rejected(lab.config)) == 2
+    retire(lab)
+    assert [one.tag for one in runner.rejected(lab.config)] == [LARGE]
+    assert lab.status().route.shadow_tag is None
+    lab.sql("UPDATE documents SET body = 'new' WHERE id = 1")
+    lab.sync()
+    assert lab.status().outbox.records == 0
+
+
+# Readers, locks and interruptions ----------------------------------------------------------------------------------
+
+
+@contextmanager
+def reading(connect: Connect, statement: str) -> Iterator[list[str]]:
+    """Read again and again, prepared and not, in a thread of its own; the list has what failed."""
+    failed: list[str] = []
+    done = threading.Event()
+    first = threading.Event()
+
+    def work(connection: Connection) -> None:
+        while not done.is_set():
+            try:
+                if connection.execute(statement, prepare=True).fetchone() is None:
+                    failed.append("no row")
+            except psycopg.Error as error:
+                failed.append(str(error))
+            first.set()
+
+    threads = [threading.Thread(target=work, args=(connect(),)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    first.wait(10)
+    try:
+        yield failed
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join(10)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT id FROM documents_live ORDER BY id LIMIT 1",
+        f"SELECT id FROM documents_search(array_fill(1, ARRAY[256])::vector, 3, '{LARGE}') LIMIT 1",
+        "SELECT count(*) FROM documents_vectors",
+    ],
+)
+def test_no_read_fails_while_a_tag_is_retired(trusted: Lab, connect: Connect, statement: str) -> None:
+    with reading(connect, statement) as failed:
+        retire(trusted)
+    assert failed == []
+    assert vectors(trusted) == {LARGE: 20}
+
+
+def test_who_is_in_the_way_is_named_and_the_next_run_finishes_it(trusted: Lab, connect: Connect) -> None:
+    lab = trusted.write(lock_wait=0.5)
+    old = connect()
+    old.execute("SET application_name = 'nightly report'")
+    old.execute("BEGIN")
+    old.execute("SELECT count(*) FROM documents_vectors")
+    with pytest.raises(DatabaseError, match="nightly report") as refused:
+        retire(lab)
+    assert refused.value.state == f"Reads go on. {SMALL} is out of use, and its vectors are still there."
+    assert refused.value.hint.endswith("To finish it, run the same command again.")
+    assert "nightly report" in [event.reason for event in lab.events if isinstance(event, Waiting)][-1]
+    # its own view of the vectors is as it was, and nobody else waits for it
+    assert old.execute("SELECT count(*) FROM documents_live").fetchone() == (20,)
+    connect().execute("INSERT INTO documents VALUES (21, 'while', 'it waits')")
+    lab.sync()
+    assert lab.status().half_retired == (SMALL,)
+    assert _state(lab) == "pending"
+    old.execute("ROLLBACK")
+    done = retire(lab)
+    assert done.bytes_freed > 0
+    assert vectors(lab) == {LARGE: 21}
+    assert lab.status().half_retired == ()
+
+
+def _state(lab: Lab) -> str:
+    with lab.opened(SMALL) as (connection, space):
+        return retiring.partition(connection, space).state
+
+
+class _Killed(BaseException):
+    """Stands for SIGKILL: nothing behind it runs."""
+
+
+def _kill(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise _Killed
+
+    monkeypatch.setattr(retiring, name, killed)
+
+
+@pytest.mark.parametrize("before", ["begin", "detach", "drop"])
+def test_killed_between_any_two_steps_the_next_run_finishes(
+    trusted: Lab, before: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        _kill(patch, before)
+        with pytest.raises(_Killed):
+            retire(trusted, reason="first")
+    assert trusted.sql("SELECT count(*) FROM documents_live") == [(20,)]
+    assert len(partitions(trusted)) == 2
+    retire(trusted, reason="second")
+    assert (vectors(trusted), len(partitions(trusted))) == ({LARGE: 20}, 1)
+    reasons = trusted.sql("SELECT data ->> 'reason' FROM vecmig.event WHERE kind = 'retire'")
+    assert reasons == [("second",)] if before == "begin" else [("first",)]
+
+
+def test_killed_in_the_middle_of_a_detach_the_next_run_finishes(trusted: Lab, connect: Connect) -> None:
+    """What a killed DETACH CONCURRENTLY leaves is pending, and its next step is FINALIZE."""
+    _leave_pending(trusted, connect)
+    assert _state(trusted) == "pending"
+    retire(trusted)
+    assert vectors(trusted) == {LARGE: 20}
+
+
+def _leave_pending(lab: Lab, connect: Connect) -> None:
+    old = connect()
+    old.execute("BEGIN")
+    old.execute("SELECT count(*) FROM documents_vectors")
+    with pytest.raises(DatabaseError):
+        retire(lab.write(lock_wait=0.1))
+    old.execute("ROLLBACK")
+    lab.write()
+
+
+def test_a_tag_whose_retirement_was_cut_short_can_be_taken_up_again(trusted: Lab, connect: Connect) -> None:
+    """Its vectors are as good as they were, so they are not paid for twice."""
+    _leave_pending(trusted, connect)
+    lab = trusted.write(chain=(SMALL, LARGE, SMALL))
+    assert lab.upgrade() == ["live"]
+    assert (lab.live, vectors(lab), written(lab)) == (SMALL, {SMALL: 20, LARGE: 20}, 40)
+
+
+@pytest.mark.parametrize("at", ["detach", "drop"])
+def test_taken_up_again_from_every_step(trusted: Lab, at: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        _kill(patch, at)
+        with pytest.raises(_Killed):
+            retire(trusted)
+    with pytest.raises(DatabaseError, match="were retired"):
+        trusted.downgrade()
+    lab = trusted.write(chain=(SMALL, LARGE, SMALL))
+    assert lab.upgrade() == ["live"]
+    assert (vectors(lab), written(lab)) == ({SMALL: 20, LARGE: 20}, 40)
+
+
+def test_one_runner_and_beside_a_sync(trusted: Lab) -> None:
+    with runner_locks(trusted.database, ["documents"], what="upgrade"), pytest.raises(LockHeld):
+        retire(trusted)
+    with runner_locks(trusted.database, ["documents"], what="sync --watch", kind="sync"):
+        retire(trusted)
+    assert vectors(trusted) == {LARGE: 20}
+
+
+def test_it_depends_on_nothing_that_was_edited_since(trusted: Lab) -> None:
+    (trusted.path / "migrations" / "collections.yaml").write_text("collections: [")
+    retire(trusted)
+    assert vectors(trusted.write()) == {LARGE: 20}
+
+
+def test_looking_writes_nothing(trusted: Lab) -> None:
+    before = trusted.sql("SELECT count(*), max(id) FROM vecmig.event")
+    runner.retirement(trusted.config, "documents", SMALL)
+    assert trusted.sql("SELECT count(*), max(id) FROM vecmig.event") == before
+    assert trusted.write(recipes={SMALL: recipe(SMALL, price_per_million_tokens=2.0)}).live == LARGE

@@ -1,0 +1,178 @@
+"""The command that removes a tag's vectors: it says what goes, and asks for the tag's name."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vecmig.cli import render
+from vecmig.cli.context import options
+from vecmig.cli.control import dollars
+from vecmig.cli.progress import Narrator, percent, percent_above, seconds
+from vecmig.errors import UsageError
+
+if TYPE_CHECKING:
+    from vecmig.runner import CollectionStatus, Earned, Retirement, WayBack
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(retire)
+
+
+def retire(
+    ctx: typer.Context,
+    collection: Annotated[str, typer.Argument(show_default=False)],
+    tag: Annotated[str, typer.Argument(help="The tag whose vectors are to go.", show_default=False)],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for the tag's name.")] = False,
+    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why, for the history.")] = None,
+) -> None:
+    """Delete the vectors of a tag that reads used before, once the live tag has earned trust; reads go on."""
+    from vecmig import runner
+
+    found = options(ctx)
+    config = found.config()
+    planned = runner.retirement(config, collection, tag)
+    show_retirement(planned)
+    if not yes:
+        _ask(planned)
+    with Narrator(quiet=found.quiet) as tell:
+        done = runner.retire(config, collection, tag, reason=reason, listener=tell)
+    render.line(f"{done.tag} is retired; {_megabytes(done.bytes_freed)} are free again")
+
+
+def _ask(planned: Retirement) -> None:
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "There is no terminal on which the tag's name could be typed.",
+            state="Nothing was changed.",
+            hint="To retire it without being asked, add --yes",
+        )
+    typed = typer.prompt("To delete it, type the tag's name", default="", show_default=False, err=True)
+    if typed.strip() != planned.tag:
+        raise UsageError("That is not the tag's name.", state="Nothing was changed.")
+
+
+def show_retirement(planned: Retirement) -> None:
+    """Print what goes with a tag, and what getting it back would take."""
+    render.line(f"{planned.collection}: {planned.tag}", style="bold")
+    index = f", of which {_megabytes(planned.index_bytes)} index" if planned.index_bytes else ""
+    rows = [
+        ("  goes", f"{planned.vectors:,} vectors of {planned.records:,} records, {_megabytes(planned.bytes)}{index}"),
+        ("  to get it back", _redone(planned)),
+    ]
+    if planned.begun:
+        rows.append(("  begun", "an earlier run began it and was cut short"))
+    if planned.earned is not None:
+        rows.append(("  instead", f"{planned.earned.tag}, live for {_days(planned.earned)}"))
+    render.columns(rows)
+
+
+def _redone(planned: Retirement) -> str:
+    again = planned.redone
+    cost = f", {dollars(again.usd)}" if again.priced else ""
+    takes = f", about {seconds(again.seconds)} at its last rate" if again.seconds is not None else ""
+    return f"everything is embedded again: about {again.tokens:,} tokens{cost}{takes}, and the index is built"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 2**20:,.1f} MB" if size >= 2**20 else f"{size / 2**10:,.0f} kB"
+
+
+# In status ---------------------------------------------------------------------------------------------------------
+
+
+def show_way_back(collection: CollectionStatus) -> None:
+    """Print what a rollback would find, and how much trust the live tag has earned."""
+    rows = []
+    if collection.way_back is not None:
+        rows.append(("  way back", _way_back_text(collection, collection.way_back)))
+    if collection.earned is not None:
+        rows.append(("  trust", _trust_text(collection.earned)))
+        rows.append(("  retire", _retire_text(collection.earned)))
+    rows += [
+        ("  half retired", f"{tag}; to finish it: vecmig retire {collection.name} {tag}")
+        for tag in collection.half_retired
+    ]
+    render.columns(rows)
+
+
+def _way_back_text(collection: CollectionStatus, way: WayBack) -> str:
+    if way.retired:
+        return f"none: {way.tag} was retired; to have it again: vecmig revision --to-tag {way.tag}"
+    if way.coverage is None:
+        return f"none: the vectors of {way.tag} are gone"
+    covered = f"{percent(way.share)} covered"
+    if not way.ready:
+        records = f"{way.lacking:,} of {way.coverage.eligible:,} records"
+        return f"refused: {way.tag} lacks {records}, {covered}; run: vecmig sync"
+    missing = f" ({way.lacking:,} records lacking)" if way.lacking else ""
+    # what is in progress would be given up first
+    command = "" if collection.route.candidate else ": vecmig downgrade -1"
+    return f"flip to {way.tag}, {covered}{missing}, < 1 s{command}"
+
+
+def _days(earned: Earned) -> str:
+    return f"{int(earned.days * 10) / 10:g} days"
+
+
+def _trust_text(earned: Earned) -> str:
+    parts = [f"live for {_days(earned)}, {earned.rule.days:g} asked for"]
+    checks = {check.name: check for check in earned.checks}
+    if earned.rule.eval_days and earned.old_tag is not None:
+        asked = f"{earned.eval_days} days with evals, {earned.rule.eval_days} asked for"
+        parts.append(f"{checks['eval days'].detail} ({asked})" if earned.worse else asked)
+    if checks["shadow"].value:
+        parts.append(f"{percent_above(float(checks['shadow'].value))} of its shadow reads failed")
+    return "; ".join(parts)
+
+
+def _retire_text(earned: Earned) -> str:
+    if earned.holds:
+        return f"now: vecmig retire {earned.collection} {earned.old_tag}"
+    days = next(check for check in earned.checks if check.name == "days live")
+    others = [check for check in earned.failed if check.name != "days live"]
+    if earned.ramp:
+        return f"not while a candidate serves {earned.ramp:.0%} of the searches"
+    when = "not yet" if days.passed else f"{earned.old_tag} possible from {earned.due:%Y-%m-%d}"
+    if not others:
+        return when
+    return f"{when}, but first: {'; '.join(check.remedy for check in others)}"
+
+
+def way_back_json(way: WayBack | None) -> dict[str, Any] | None:
+    """Give what a rollback would find, as status has it in its JSON."""
+    if way is None:
+        return None
+    command = "vecmig downgrade -1" if way.ready else "vecmig sync"
+    return {
+        "to": way.tag,
+        "revision": way.revision,
+        "coverage": way.share,
+        "lacking": way.lacking,
+        "budget": way.budget,
+        "ready": way.ready,
+        "retired": way.retired,
+        "command": command if way.coverage is not None else None,
+    }
+
+
+def trust_json(earned: Earned | None) -> dict[str, Any] | None:
+    """Give how much trust the live tag has earned, as status has it in its JSON."""
+    if earned is None:
+        return None
+    fields = ("name", "passed", "value", "required", "detail")
+    return {
+        "revision": earned.revision,
+        "old_tag": earned.old_tag,
+        "since": earned.since,
+        "days": earned.days,
+        "days_required": earned.rule.days,
+        "eval_days": earned.eval_days,
+        "eval_days_required": earned.rule.eval_days,
+        "due": earned.due,
+        "holds": earned.holds,
+        "checks": [{name: getattr(check, name) for name in fields} for check in earned.checks],
+    }

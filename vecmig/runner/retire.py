@@ -1,0 +1,238 @@
+"""Remove the vectors of a tag once the live one has earned the trust that its revision asks for."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from vecmig.config import Config
+from vecmig.errors import DatabaseError, GateRefused, UsageError
+from vecmig.events import Listener, StepDone, StepStarted, ignore
+from vecmig.runner.estimate import Redone, redone
+from vecmig.runner.project import Project
+from vecmig.runner.trust import Earned, earned
+from vecmig.store import retiring
+from vecmig.store.catalog import Source, inspect_source
+from vecmig.store.connect import Connection
+from vecmig.store.index import index_state
+from vecmig.store.ledger import Ledger
+from vecmig.store.locks import runner_locks
+from vecmig.store.retiring import Partition
+from vecmig.store.schema import ensure
+from vecmig.store.vectors import Space, count_vectors
+from vecmig.tags import Tag
+
+_FINISH = "To finish it, run the same command again."
+
+
+@dataclass(frozen=True, slots=True)
+class Retirement:
+    """What goes with a tag, and what getting it back would take."""
+
+    collection: str
+    tag: str
+    #: An earlier run has begun it and was cut short: nothing is left to be judged.
+    begun: bool
+    vectors: int
+    records: int
+    #: On disk, the index included; and the index alone.
+    bytes: int
+    index_bytes: int
+    redone: Redone
+    #: What the live tag has earned; None where an earlier run has seen to that.
+    earned: Earned | None
+
+
+@dataclass(frozen=True, slots=True)
+class Retired:
+    """What a run has removed."""
+
+    collection: str
+    tag: str
+    #: Measured when the partition was dropped.
+    bytes_freed: int
+
+
+def retirement(config: Config, collection: str, tag: str) -> Retirement:
+    """Say what retiring a tag would remove, and refuse what may not be removed. Nothing is written.
+
+    Raises:
+        GateRefused: the live tag has not earned the trust that its revision asks for.
+        UsageError: the tag is live, on its way to be, or was retired already.
+    """
+    return _look(Project(config), collection, _canonical(tag))
+
+
+def retire(
+    config: Config, collection: str, tag: str, *, reason: str | None = None, listener: Listener = ignore
+) -> Retired:
+    """Remove the vectors and the index of a tag while reads go on; finish what an earlier run has begun.
+
+    A sync may be at work: it follows the route, and lets go of the tag. Getting the tag back means embedding again.
+
+    Args:
+        config: the project.
+        collection: the collection.
+        tag: one that is neither live nor a candidate.
+        reason: why, for the history.
+        listener: told of what happens.
+
+    Raises:
+        GateRefused, UsageError: as in ``retirement``; it is judged again under the lock.
+        DatabaseError: a transaction that has touched the vectors stays open; running it again finishes it.
+    """
+    project = Project(config, listener)
+    tag = _canonical(tag)
+    _look(project, collection, tag)
+    ensure(project.database)
+    with runner_locks(project.database, [collection], what="retire") as locks:
+        project = project.holding(locks)
+        found = _look(project, collection, tag)
+        listener(StepStarted("retire", "", collection, tag))
+        began = time.monotonic()
+        freed = _retire(project, found, reason)
+        summary = f"{found.vectors} vectors are gone; {freed / 2**20:,.1f} MB freed"
+        listener(StepDone("retire", "", collection, summary, time.monotonic() - began))
+    return Retired(collection, tag, freed)
+
+
+def _retire(project: Project, found: Retirement, reason: str | None) -> int:
+    workspace = project.workspace
+    with workspace.database.session() as connection:
+        space = workspace.space(_source(workspace.ledger(connection), found.collection), found.tag)
+    if not found.begun:
+        figures = _figures(found, reason)
+        workspace.locked(lambda connection: retiring.begin(connection, workspace.ledger(connection), space, figures))
+    try:
+        workspace.still_alone()
+        on_wait = partial(_tell, project)
+        retiring.detach(workspace.database, space, wait=workspace.lock_wait, on_wait=on_wait)
+        freed: int = workspace.locked(lambda connection: retiring.drop(connection, workspace.ledger(connection), space))
+    except DatabaseError as error:
+        state = f"Reads go on. {found.tag} is out of use, and its vectors are still there."
+        raise DatabaseError(error.message, state=state, hint=f"{error.hint} {_FINISH}".strip()) from error
+    _verify(project, space)
+    return freed
+
+
+def _tell(project: Project, blocker: str) -> None:
+    project.workspace.wait(f"the vectors were read by {blocker}")
+
+
+def _verify(project: Project, space: Space) -> None:
+    name = space.source.collection.name
+    with project.database.session() as connection:
+        state = retiring.partition(connection, space).state
+        if state != "gone" or project.workspace.ledger(connection).tag(name, space.tag).state != "retired":
+            raise DatabaseError(
+                f"The vectors of {space.tag} were dropped, and they are {state}.",
+                hint="Somebody made them anew just now. Look at: vecmig status",
+            )
+
+
+def _figures(found: Retirement, reason: str | None) -> dict[str, Any]:
+    names = ("vectors", "records", "bytes", "index_bytes")
+    figures = {name: getattr(found, name) for name in names} | {"reason": reason, "usd": found.redone.usd}
+    if found.earned is not None:
+        values = {check.name: check.value for check in found.earned.checks}
+        figures |= {"revision": found.earned.revision, "trust": values}
+    return figures
+
+
+# What may go -------------------------------------------------------------------------------------------------------
+
+
+def _look(project: Project, collection: str, tag: str) -> Retirement:
+    with project.database.session() as connection:
+        ledger = Ledger(connection, project.database.schema)
+        source = _source(ledger, collection)
+        state = ledger.tag(collection, tag).state
+        space = project.workspace.space(source, tag)
+        there = retiring.partition(connection, space)
+        _refuse_needed(ledger, collection, tag)
+        begun = state == "retired"
+        if begun and there.state == "gone":
+            raise _retired_already(collection, tag, retiring.retired_at(connection, space))
+        trusted = None if begun else earned(project, connection, ledger, source)
+        if not begun:
+            _require_trust(ledger, trusted, collection, tag)
+        return _measured(connection, ledger, space, there, trusted)
+
+
+def _measured(
+    connection: Connection, ledger: Ledger, space: Space, there: Partition, trusted: Earned | None
+) -> Retirement:
+    name = space.source.collection.name
+    vectors, records = count_vectors(connection, space) if there.state != "gone" else (0, 0)
+    return Retirement(
+        collection=name,
+        tag=space.tag,
+        begun=trusted is None,
+        vectors=vectors,
+        records=records,
+        bytes=there.bytes,
+        index_bytes=index_state(connection, space).bytes,
+        redone=redone(connection, ledger, space),
+        earned=trusted,
+    )
+
+
+def _source(ledger: Ledger, collection: str) -> Source:
+    """Look at the source as it was recorded: what goes does not depend on collections.yaml."""
+    return inspect_source(ledger.connection, ledger.collection(collection), expressions=False)
+
+
+def _canonical(tag: str) -> str:
+    return str(Tag.parse(tag))
+
+
+def _refuse_needed(ledger: Ledger, collection: str, tag: str) -> None:
+    route = ledger.route(collection)
+    if tag == route.live:
+        raise UsageError(
+            f"{tag} is the live tag of {collection}: reads use it.",
+            state="Nothing was changed.",
+            hint="Its standby is retired, or another tag that reads used before. Look at: vecmig status",
+        )
+    if tag == route.candidate:
+        raise UsageError(
+            f"{tag} is on its way to become the live tag of {collection}.",
+            state="Nothing was changed.",
+            hint="To give it up, with its vectors: vecmig downgrade -1 --discard",
+        )
+
+
+def _require_trust(ledger: Ledger, trusted: Earned | None, collection: str, tag: str) -> None:
+    if trusted is None:
+        raise UsageError(
+            f"No tag of {collection} is live, so none has earned the trust that lets {tag} go.",
+            state="Nothing was changed.",
+            hint="Run: vecmig upgrade head",
+        )
+    if trusted.holds:
+        return
+    remedy = trusted.failed[0].remedy
+    hint = remedy[:1].upper() + remedy[1:]
+    if not ledger.was_live(collection, tag):
+        hint = (
+            "It never was live: take its revision up again and give it up with its vectors, by vecmig upgrade --until "
+            "expand, then vecmig downgrade -1 --discard"
+        )
+    raise GateRefused(
+        f"{trusted.tag} has not earned the trust yet that lets {tag} go: "
+        f"{', '.join(check.name for check in trusted.failed)}.",
+        report=trusted,
+        state="Nothing was changed.",
+        hint=hint,
+    )
+
+
+def _retired_already(collection: str, tag: str, at: datetime | None) -> UsageError:
+    when = f" on {at:%Y-%m-%d %H:%M} UTC" if at else ""
+    return UsageError(
+        f"{tag} of {collection} was retired already{when}; nothing of it is left.",
+        hint=f"To have it again, embed it anew: vecmig revision --to-tag {tag}",
+    )

@@ -1,0 +1,219 @@
+"""Whether a live tag has earned so much trust that the vectors of the one before may go: the evidence, and the rule."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from vecmig.evaluation import no_worse
+from vecmig.gate import Check
+from vecmig.runner.project import Project
+from vecmig.store import evals
+from vecmig.store.catalog import Source
+from vecmig.store.connect import Connection
+from vecmig.store.evals import EvalRun
+from vecmig.store.ledger import Ledger, RevisionRow
+from vecmig.store.retiring import clock, eval_pairs, shadow_errors
+from vecmig.store.vectors import Space
+from vecmig.tags import Gate, NoWorse, Trust
+
+#: Share of the shadow reads of a tag that may fail.
+MOST_SHADOW_ERRORS: Final = 0.01
+_DAY: Final = timedelta(days=1)
+
+#: The last runs of one suite on one day: against the old tag, and against the new one.
+Pair = tuple[EvalRun, EvalRun]
+_Ids = Mapping[date, Mapping[str, tuple[UUID, UUID]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Earned:
+    """How far a live tag is with what its revision's rule asks for."""
+
+    collection: str
+    revision: str
+    tag: str
+    #: None for a collection's first tag.
+    old_tag: str | None
+    rule: Trust
+    #: Since when the tag serves the reads without a break, and for how many days that is.
+    since: datetime
+    days: float
+    #: The share of the searches that a candidate serves in its place now.
+    ramp: float
+    #: The days with evals that count, of those that the rule asks for.
+    eval_days: int
+    #: Whether one of them shows the tag to be worse than the old one.
+    worse: bool
+    checks: tuple[Check, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether the rule holds."""
+        return all(check.passed for check in self.checks)
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        """The conditions that do not hold."""
+        return tuple(check for check in self.checks if not check.passed)
+
+    @property
+    def due(self) -> datetime:
+        """When the days are over."""
+        return self.since + self.rule.days * _DAY
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the rule is judged by."""
+
+    since: datetime
+    now: datetime
+    #: The share of the reads that a candidate serves, and which one.
+    ramp: float
+    candidate: str | None
+    #: By day and suite, of the last days that are asked for; None for a collection's first tag, which has nothing to be
+    #: compared with.
+    pairs: Mapping[date, Mapping[str, Pair]] | None
+    #: Shadow reads of the tag in the days of the rule: those that failed, and all.
+    shadow: tuple[int, int]
+
+    @property
+    def days(self) -> float:
+        """For how many days the tag serves the reads."""
+        return max(self.now - self.since, timedelta()) / _DAY
+
+
+def live_revision(ledger: Ledger, collection: str) -> RevisionRow | None:
+    """Give the revision that led to the tag that reads use; None where no tag is live."""
+    live = ledger.route(collection).live
+    rows = [row for row in ledger.revisions().values() if row.applied and row.collection == collection]
+    led = [row for row in rows if live is not None and row.new_tag == live]
+    return max(led, key=lambda row: row.live_at or row.started_at) if led else None
+
+
+def earned(project: Project, connection: Connection, ledger: Ledger, source: Source) -> Earned | None:
+    """Look at the evidence for a collection's live tag and judge it; None where no tag is live. Reads only."""
+    row = live_revision(ledger, source.collection.name)
+    if row is None or row.new_tag is None:
+        return None
+    script = project.scripts[row.id] if row.id in project.scripts.map else None
+    rule, gate = (script.trust, script.gate or Gate()) if script else (Trust(), Gate())
+    found = _gather(connection, ledger, row, rule=rule, gate=gate, source=source)
+    series = eval_series(gate, found.pairs)
+    return Earned(
+        collection=source.collection.name,
+        revision=row.id,
+        tag=row.new_tag,
+        old_tag=row.old_tag,
+        rule=rule,
+        since=found.since,
+        days=found.days,
+        ramp=found.ramp,
+        eval_days=series.days,
+        worse=bool(series.regressions),
+        checks=judge(rule, found, series),
+    )
+
+
+def _gather(
+    connection: Connection, ledger: Ledger, row: RevisionRow, *, rule: Trust, gate: Gate, source: Source
+) -> Evidence:
+    assert row.new_tag is not None, "the caller chose it so"
+    name = source.collection.name
+    since, now = clock(connection, ledger.schema, name, row.id)
+    route = ledger.route(name)
+    pairs = None
+    if row.old_tag is not None:
+        found = eval_pairs(
+            connection, ledger.schema, name, (row.old_tag, row.new_tag), since=since, coverage=gate.coverage
+        )
+        pairs = _whole(connection, ledger.schema, _latest(rule, gate, found))
+    shadow = shadow_errors(connection, Space(source, ledger.schema, row.new_tag), days=rule.days)
+    return Evidence(since, now, route.ramp_share, route.candidate, pairs, shadow)
+
+
+def _latest(rule: Trust, gate: Gate, found: _Ids) -> _Ids:
+    """Give the last so many days of which each has the evals that the gate names, or any where it names none."""
+    asked = {one.suite for one in gate.evals}
+    days = [day for day, suites in found.items() if asked <= set(suites)]
+    return {day: found[day] for day in days[-rule.eval_days :]} if rule.eval_days else {}
+
+
+def _whole(connection: Connection, schema: str, chosen: _Ids) -> dict[date, dict[str, Pair]]:
+    ids = [one for suites in chosen.values() for pair in suites.values() for one in pair]
+    runs = evals.of_ids(connection, schema, ids)
+    return {
+        day: {suite: (runs[old], runs[new]) for suite, (old, new) in suites.items()} for day, suites in chosen.items()
+    }
+
+
+# The rule ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class EvalSeries:
+    """What the evals of the last days that the rule asks for have shown."""
+
+    days: int
+    regressions: tuple[str, ...]
+
+
+def eval_series(gate: Gate, pairs: Mapping[date, Mapping[str, Pair]] | None) -> EvalSeries:
+    """Judge the evals of each day."""
+    days = pairs or {}
+    return EvalSeries(len(days), tuple(one for day in days for one in _regressions(gate.evals, day, days[day])))
+
+
+def judge(rule: Trust, found: Evidence, series: EvalSeries) -> tuple[Check, ...]:
+    """Judge the evidence. Pure."""
+    return _days(rule, found), _evals(rule, found, series), _shadow(found)
+
+
+def _days(rule: Trust, found: Evidence) -> Check:
+    # rounded down: it is not there before it is there
+    value = int(found.days * 10) / 10
+    detail = f"live since {found.since:%Y-%m-%d %H:%M} UTC"
+    if found.ramp > 0:
+        detail += f"; now {found.candidate} serves {found.ramp:.0%} of the searches"
+        return Check("days live", False, value, f"≥ {rule.days:g}", detail, "End the ramp, or finish the upgrade.")
+    due = found.since + rule.days * _DAY
+    return Check(
+        "days live", found.days >= rule.days, value, f"≥ {rule.days:g}", detail, f"Wait until {due:%Y-%m-%d %H:%M} UTC."
+    )
+
+
+def _evals(rule: Trust, found: Evidence, series: EvalSeries) -> Check:
+    required = f"≥ {rule.eval_days}"
+    if rule.eval_days == 0 or found.pairs is None:
+        why = "the revision asks for none" if rule.eval_days == 0 else "the first tag has none to be compared with"
+        return Check("eval days", True, 0, required, why)
+    if series.regressions:
+        remedy = "See vecmig eval. If the new tag is worse, go back: vecmig downgrade -1"
+        return Check("eval days", False, series.days, required, "; ".join(series.regressions), remedy)
+    detail = f"{series.days} days since have evals of both tags that count, and the new one is no worse"
+    if not series.days:
+        detail = "no day since has evals of both tags that count"
+    remedy = (
+        f"run vecmig eval on {rule.eval_days} days; or, where there are no suites, say so in the revision: "
+        f"trust = Trust(days={rule.days:g}, eval_days=0)"
+    )
+    return Check("eval days", series.days >= rule.eval_days, series.days, required, detail, remedy)
+
+
+def _regressions(asked: Sequence[NoWorse], day: date, pairs: Mapping[str, Pair]) -> list[str]:
+    """Name what shows the new tag to be worse on a day: by the gate's terms, or else by each suite's first metric."""
+    terms = asked or [NoWorse(suite, next(iter(new.scores))) for suite, (_, new) in pairs.items()]
+    judged = [no_worse(*pairs[one.suite], one.metric, one.tolerance) for one in terms]
+    return [f"on {day}: {detail}" for fine, detail in judged if not fine]
+
+
+def _shadow(found: Evidence) -> Check:
+    errors, samples = found.shadow
+    share = errors / samples if samples else 0.0
+    detail = f"{errors} of {samples} shadow reads of the tag failed in the days of the rule"
+    remedy = "See vecmig compare; errors grow old with the days of the rule."
+    return Check("shadow", share <= MOST_SHADOW_ERRORS, share, MOST_SHADOW_ERRORS, detail, remedy)
