@@ -1,0 +1,72 @@
+"""``vecmig audit`` as an operator runs it: nothing where all is well, and else what, where, how much, and its fix."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.cli import Vecmig, describe, documents_collection, local, tag, write_hashing
+from support.project import Project
+
+TAG = tag("hashing", 8)
+
+
+@pytest.fixture
+def migrated(project: Project, vecmig: Vecmig) -> Project:
+    """A collection of 30 documents under one tag, live."""
+    project.load_documents(30)
+    write_hashing(project, 8)
+    describe(project, {"documents": documents_collection(TAG)}, {TAG: local(8)})
+    vecmig("revision", "-m", "first")
+    vecmig("upgrade", "head")
+    return project
+
+
+def test_nothing_is_found_where_all_is_well(migrated: Project, vecmig: Vecmig) -> None:
+    assert vecmig("audit").stdout == "No findings (1 collection, 1 tag)\n"
+    assert vecmig("audit", "--no-embedder").stdout == "No findings (1 collection, 1 tag; the models were not asked)\n"
+    found = vecmig("audit", "documents", "--json").json
+    assert (found["findings"], found["collections"], found["models_asked"]) == ([], ["documents"], True)
+
+
+def test_a_finding_says_what_where_how_much_and_its_fix(migrated: Project, vecmig: Vecmig) -> None:
+    migrated.sql("UPDATE documents SET body = 'new' WHERE id = (SELECT min(id) FROM documents)")
+    migrated.sql("ALTER TABLE documents ADD COLUMN embedding vector(4) DEFAULT '[1,2,3,4]'")
+    result = vecmig("audit", code=4)
+    lines = result.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0] == "documents: stale vectors (warning)"
+    assert lines[1].startswith("  object  public.documents_vectors_")
+    assert f"  tag     {TAG}" in lines
+    assert "  fix     vecmig sync documents" in lines
+    assert "documents: untagged vectors (warning)" in lines
+    assert "  object  public.documents.embedding" in lines
+    assert lines[-1] == "2 warnings (1 collection, 1 tag)"
+    assert result.stderr.splitlines() == ["The audit has 2 findings.", "What each means: docs/audit.md"]
+
+    found = vecmig("audit", "--json", code=4).json
+    stale, untagged = found["findings"]
+    assert (stale["kind"], stale["severity"], stale["collection"], stale["tag"]) == (
+        "stale vectors",
+        "warning",
+        "documents",
+        TAG,
+    )
+    assert (stale["figures"]["records"], stale["fix"]) == (1, "vecmig sync documents")
+    assert untagged["figures"]["untagged"] == 30
+
+    migrated.sql("ALTER TABLE documents DROP COLUMN embedding")
+    vecmig(*stale["fix"].split()[1:])
+    vecmig("audit")
+
+
+def test_a_provider_that_is_away_is_a_finding_and_no_crash(migrated: Project, vecmig: Vecmig) -> None:
+    (migrated.path / "hashing8.py").write_text("def embed(texts):\n    raise OSError('no route to host')\n")
+    result = migrated.vecmig("audit", env={"COLUMNS": "80"}).expect(4)
+    assert "documents: canary not checked (unchecked)" in result.stdout
+    assert "no route to host" in " ".join(result.stdout.split())
+    assert result.stdout.splitlines()[-1] == "1 not checked (1 collection, 1 tag)"
+    migrated.vecmig("audit", "--no-embedder").expect(0)
+
+
+def test_an_unknown_collection_is_a_usage_error(migrated: Project, vecmig: Vecmig) -> None:
+    assert "nothing" in vecmig("audit", "nothing", code=2).stderr

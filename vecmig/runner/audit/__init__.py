@@ -1,0 +1,226 @@
+"""Look for everything that is not as it should be, from vectors nobody vouches for to rights that have drifted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from vecmig.config import Collection, Config
+from vecmig.errors import ConfigError, DatabaseError
+from vecmig.runner.audit import access, columns, indexes, layout, models, records, writers
+from vecmig.runner.audit.finding import SEVERITIES, Finding, Severity, Subject
+from vecmig.runner.project import Project
+from vecmig.store import auditing
+from vecmig.store.auditing import VectorIndex
+from vecmig.store.catalog import Source, find_pgvector, inspect_source
+from vecmig.store.connect import Connection
+from vecmig.store.layout import exists
+from vecmig.store.ledger import Ledger, TagRow
+
+__all__ = ["SEVERITIES", "Audit", "Finding", "Severity", "audit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What was looked at, and what was found, the worst first in each collection."""
+
+    database: str
+    measured_at: datetime
+    collections: tuple[str, ...]
+    #: Tags with vectors, over all collections.
+    tags: int
+    #: Whether the models were asked for their canaries.
+    asked: bool
+    findings: tuple[Finding, ...]
+
+
+def audit(config: Config, collections: Sequence[str] = (), *, ask: bool = True) -> Audit:
+    """Look at collections in one snapshot, then ask the models of their tags. Nothing is written.
+
+    Args:
+        config: the project.
+        collections: which ones, and then nothing else of the database; empty for all, and for tables that are none.
+        ask: whether to ask each model in use for its canary.
+    """
+    project = Project(config)
+    with project.database.session() as connection, connection.transaction():
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        looker = _Looker(project, connection, Ledger(connection, project.database.schema))
+        found = looker.look(collections)
+    if ask:
+        found.findings += models.canaries(project, found.in_use)
+    order = {severity: at for at, severity in enumerate(SEVERITIES)}
+    return Audit(
+        database=project.database.safe_url,
+        measured_at=found.measured_at,
+        collections=tuple(found.names),
+        tags=found.tags,
+        asked=ask,
+        findings=tuple(sorted(found.findings, key=lambda f: (f.collection or "~", order[f.severity]))),
+    )
+
+
+@dataclass(slots=True)
+class _Found:
+    measured_at: datetime
+    names: list[str]
+    findings: list[Finding]
+    #: The tags whose models are to be asked.
+    in_use: list[TagRow]
+    tags: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Looker:
+    """Goes over the collections on one connection."""
+
+    project: Project
+    connection: Connection
+    ledger: Ledger
+
+    def look(self, wanted: Sequence[str]) -> _Found:
+        now, counted_since = auditing.clock(self.connection)
+        known = self._collections(wanted)
+        found = _Found(now, sorted(known), [], [])
+        there = auditing.indexes(self.connection) if find_pgvector(self.connection) else []
+        sources = {}
+        for name in found.names:
+            try:
+                with self.connection.transaction():
+                    source = inspect_source(self.connection, known[name])
+            except (ConfigError, DatabaseError) as error:
+                found.findings.append(_unreadable(known[name], error))
+                continue
+            sources[name] = source
+            if not self._is_there(source):
+                found.findings += self._without_table(source)
+            else:
+                subject = self._subject(source, now)
+                found.findings += self._findings(subject, there, counted_since)
+                found.in_use += self._in_use(subject)
+                found.tags += len(subject.kept)
+        found.findings += self._around(sources, there, everything=not wanted)
+        rows = self.ledger.revisions()
+        found.findings += models.without_script(
+            self.project, {i: r for i, r in rows.items() if not wanted or r.collection in wanted}
+        )
+        return found
+
+    def _collections(self, wanted: Sequence[str]) -> dict[str, Collection]:
+        """Give the collections that are configured or recorded, or those that are wanted of them."""
+        configured = dict(self.project.collections.collections)
+        recorded = {name: self.ledger.collection(name) for name in self.ledger.routes()}
+        known = recorded | configured
+        for name in wanted:
+            if name not in known:
+                self.project.collections.collection(name)
+        return {name: known[name] for name in wanted} if wanted else known
+
+    def _is_there(self, source: Source) -> bool:
+        return exists(self.connection, source.vectors) and self.ledger.installed
+
+    def _without_table(self, source: Source) -> Iterator[Finding]:
+        """Tell of a collection without a vectors table, unless it never had one."""
+        name = source.collection.name
+        kept = [tag for tag, row in self.ledger.tags(name).items() if row.state != "retired"]
+        if kept:
+            detail = f"The ledger has {len(kept)} tags of it, and the table of their vectors is gone."
+            fix = "Restore it from a backup; without one, give the collection a new name and embed it again."
+            yield Finding("vectors table gone", "error", name, None, f"{name}_vectors", detail, fix, {"tags": kept})
+
+    def _subject(self, source: Source, now: datetime) -> Subject:
+        name = source.collection.name
+        return Subject(
+            project=self.project,
+            connection=self.connection,
+            ledger=self.ledger,
+            source=source,
+            route=self.ledger.route(name),
+            tags=self.ledger.tags(name),
+            parts=tuple(auditing.partitions(self.connection, source)),
+            names=auditing.names(self.connection, source),
+            migrators=auditing.migrators(self.connection, self.project.database.schema),
+            now=now,
+        )
+
+    def _findings(
+        self, subject: Subject, there: Sequence[VectorIndex], counted_since: datetime | None
+    ) -> Iterator[Finding]:
+        if subject.name not in self.project.collections.collections:
+            yield subject.finding(
+                "unconfigured collection",
+                "warning",
+                subject.name,
+                f"The database has {len(subject.kept)} tags of it, and collections.yaml does not name it: nothing "
+                "keeps them up.",
+                "Bring it back to collections.yaml; if it is given up, drop its view, function, triggers and vectors.",
+                tags=list(subject.kept),
+            )
+        changed = list(layout.followed(subject))
+        yield from changed
+        if any(finding.kind == layout.OTHERWISE for finding in changed):
+            # whatever else is found would be measured against the wrong thing
+            return
+        if not changed:
+            yield from records.findings(subject)
+        for part in (layout, access, writers, models):
+            yield from part.findings(subject)
+        yield from indexes.findings(subject, there, counted_since)
+
+    @staticmethod
+    def _in_use(subject: Subject) -> list[TagRow]:
+        """Give the tags whose models answer or fill; a candidate has no canary before its first vector."""
+        rows = [subject.tags[tag] for tag in dict.fromkeys(subject.route.maintained) if tag in subject.tags]
+        return [row for row in rows if row.canary or row.tag in subject.served]
+
+    def _around(
+        self, sources: Mapping[str, Source], there: Sequence[VectorIndex], *, everything: bool
+    ) -> Iterator[Finding]:
+        """Look at vectors in tables that are not vecmig's."""
+        pgvector = find_pgvector(self.connection)
+        if pgvector is None:
+            return
+        own = self._own_tables()
+        by_table = {(source.schema, source.table): name for name, source in sources.items()}
+        looked = [
+            column
+            for column in auditing.vector_columns(self.connection, pgvector.schema)
+            if not own(column.schema, column.table) and (everything or (column.schema, column.table) in by_table)
+        ]
+        known = {row.tag for row in self.ledger.all_tags()}
+        served = {name for name, route in self.ledger.routes().items() if route.live is not None}
+        yield from columns.findings(self.connection, looked, known, by_table, served)
+        yield from indexes.foreign_findings(
+            [
+                index
+                for index in there
+                if not own(index.schema, index.table) and (everything or (index.schema, index.table) in by_table)
+            ]
+        )
+
+    def _own_tables(self) -> _Own:
+        routes = self.ledger.routes()
+        return _Own({(self.ledger.collection(name).source[0], f"{name}_vectors") for name in routes})
+
+
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """Tells vecmig's tables by their names."""
+
+    vectors: Iterable[tuple[str, str]]
+
+    def __call__(self, schema: str, table: str) -> bool:
+        return any(schema == own and (table == name or table.startswith(f"{name}_")) for own, name in self.vectors)
+
+
+def _unreadable(collection: Collection, error: ConfigError | DatabaseError) -> Finding:
+    return Finding(
+        "unreadable source",
+        "error",
+        collection.name,
+        None,
+        ".".join(collection.source),
+        error.message,
+        error.hint or "Correct collections.yaml, then: vecmig audit",
+    )

@@ -1,0 +1,79 @@
+"""Vectors outside of vecmig's tables: columns of the application's own, where nothing says what made a vector."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+
+from vecmig.runner.audit.finding import Finding, counted
+from vecmig.store.auditing import ColumnCount, VectorColumn, count_column
+from vecmig.store.connect import Connection
+
+
+def findings(
+    connection: Connection,
+    columns: Collection[VectorColumn],
+    known: Collection[str],
+    sources: Mapping[tuple[str, str], str],
+    served: Collection[str],
+) -> Iterator[Finding]:
+    """Count what is in such columns.
+
+    Args:
+        connection: where.
+        columns: the columns to look at; none of vecmig's own.
+        known: the tags that the ledger knows.
+        sources: the collection that reads a table, by its schema and name.
+        served: the collections of which a tag is live.
+    """
+    for column in columns:
+        collection = sources.get((column.schema, column.table))
+        if not column.readable:
+            yield _unread(column, collection)
+            continue
+        found = count_column(connection, column, sorted(known))
+        figures: dict[str, object] = {
+            "vectors": found.vectors,
+            "untagged": found.untagged,
+            "unknown": found.unknown,
+            "type": column.type,
+        }
+        figures |= {"unknown_tags": list(found.unknown_tags)}
+        fix = _fix(column, collection, served=collection in served)
+        for kind, detail in _details(column, found):
+            yield Finding(kind, "warning", collection, None, _thing(column), detail, fix, figures)
+
+
+def _details(column: VectorColumn, found: ColumnCount) -> Iterator[tuple[str, str]]:
+    if found.untagged:
+        beside = "no column says which model made them"
+        if column.tag_column:
+            beside = f"{column.tag_column} is empty beside them"
+        yield "untagged vectors", f"{counted(found.untagged, 'vector')} of type {column.type}, and {beside}."
+    if found.unknown:
+        tags = ", ".join(found.unknown_tags)
+        yield "unknown tag", f"{counted(found.unknown, 'vector')} with tags that nobody recorded: {tags}."
+
+
+def _fix(column: VectorColumn, collection: str | None, *, served: bool) -> str:
+    first = f"Let searches read {collection}_live instead"
+    if not served:
+        how = "vecmig upgrade head" if collection else "describe the table in collections.yaml, then: vecmig revision"
+        first = f"Have the records embedded under a tag ({how}) and let searches read that"
+    return f"{first}; once nothing reads the column: ALTER TABLE {column.object} DROP COLUMN {column.quoted};"
+
+
+def _unread(column: VectorColumn, collection: str | None) -> Finding:
+    return Finding(
+        "column not read",
+        "unchecked",
+        collection,
+        None,
+        _thing(column),
+        f"It holds values of type {column.type}; this role may not read all rows of the table.",
+        f"GRANT SELECT ON {column.object} TO the role that runs vecmig; with row-level security it needs BYPASSRLS.",
+        {"type": column.type},
+    )
+
+
+def _thing(column: VectorColumn) -> str:
+    return f"{column.object}.{column.quoted}"

@@ -1,0 +1,118 @@
+"""Indexes that no search uses: invalid, missing, for another metric, once too often, or idle for a week."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from vecmig.runner.audit.finding import Finding, Severity, Subject
+from vecmig.runner.trust import live_revision
+from vecmig.store.auditing import VectorIndex
+from vecmig.store.index import plan_uses_index
+from vecmig.store.retiring import clock
+
+#: An index that no search used for so long is not used.
+IDLE: Final = timedelta(days=7)
+
+
+def findings(subject: Subject, indexes: Sequence[VectorIndex], counted_since: datetime | None) -> Iterator[Finding]:
+    """Judge the indexes on the partitions of one collection.
+
+    Args:
+        subject: the collection.
+        indexes: all vector indexes of the database.
+        counted_since: when the server's statistics were reset; None if they never were.
+    """
+    for tag in subject.kept:
+        part = subject.part(tag)
+        if part is None:
+            continue
+        name = f"{part.name}_hnsw"
+        there = [index for index in indexes if (index.schema, index.table) == (subject.source.schema, part.name)]
+        own = next((index for index in there if index.name == name), None)
+        yield from _extra(subject, tag, [index for index in there if index is not own])
+        if own is not None:
+            yield from _own(subject, tag, own, counted_since)
+        elif tag == subject.route.live and part.state == "attached":
+            detail = "The live tag has no index: each search reads all its vectors."
+            yield subject.finding("no index", "error", part.object, detail, _sync(subject), tag=tag)
+
+
+def foreign_findings(indexes: Sequence[VectorIndex]) -> Iterator[Finding]:
+    """Judge the indexes on tables that are not vecmig's: a broken build is no better there."""
+    for index in indexes:
+        if not index.valid:
+            yield Finding("invalid index", "warning", None, None, index.object, _INVALID, _drop(index), _figures(index))
+
+
+_INVALID: Final = "Its build was cut short: every write keeps it up, and no query uses it."
+
+
+def _own(subject: Subject, tag: str, index: VectorIndex, counted_since: datetime | None) -> Iterator[Finding]:
+    live = tag == subject.route.live
+    if not index.valid:
+        severity: Severity = "error" if live else "warning"
+        fix = "vecmig upgrade head" if tag == subject.route.candidate else _sync(subject)
+        if tag not in subject.route.maintained:
+            fix = _drop(index)
+        yield subject.finding("invalid index", severity, index.object, _INVALID, fix, tag=tag, **_figures(index))
+    elif wrong := _mistakes(subject, tag, index):
+        severity = "error" if live else "warning"
+        fix = f"{_drop(index)} then: {_sync(subject)}"
+        detail = f"No search can use it: {wrong}."
+        yield subject.finding("other index", severity, index.object, detail, fix, tag=tag, **_figures(index))
+    elif live and _is_idle(subject, tag, index, counted_since):
+        yield subject.finding(
+            "unused index",
+            "warning",
+            index.object,
+            f"No search used it for {IDLE.days} days, though the planner would take it.",
+            f"Look at the plan of what your application sends: it must order by the live view's embedding. If nobody "
+            f"searches {subject.name}, its vectors cost for nothing.",
+            tag=tag,
+            **_figures(index),
+        )
+
+
+def _mistakes(subject: Subject, tag: str, index: VectorIndex) -> str:
+    collection, dims = subject.source.collection, subject.space(tag).dims
+    wanted = {"cosine": "cosine_ops", "l2": "l2_ops", "ip": "ip_ops"}[collection.metric]
+    opclass = f"{collection.storage}_{wanted}"
+    if index.method != "hnsw":
+        return f"it is an {index.method} index"
+    if index.opclass != opclass:
+        return f"its operator class is {index.opclass}, and {collection.metric} distance needs {opclass}"
+    if f"{collection.storage}({dims})" not in index.definition:
+        return f"it is not over embedding::{collection.storage}({dims})"
+    return ""
+
+
+def _is_idle(subject: Subject, tag: str, index: VectorIndex, counted_since: datetime | None) -> bool:
+    """Whether reads had a week to use it, the server counted all that time, and the planner would use it."""
+    row = live_revision(subject.ledger, subject.name)
+    if index.scans or row is None:
+        return False
+    since, now = clock(subject.connection, subject.ledger.schema, subject.name, row.id)
+    if now - max(since, counted_since or since) < IDLE:
+        return False
+    return plan_uses_index(subject.connection, subject.space(tag))[0]
+
+
+def _extra(subject: Subject, tag: str, indexes: Sequence[VectorIndex]) -> Iterator[Finding]:
+    for index in indexes:
+        detail = f"A second vector index of the tag ({index.method}, {index.opclass}): each write pays for it."
+        fix = f"If nobody uses it: {_drop(index)}"
+        yield subject.finding("extra index", "warning", index.object, detail, fix, tag=tag, **_figures(index))
+
+
+def _sync(subject: Subject) -> str:
+    return f"vecmig sync {subject.argument}"
+
+
+def _drop(index: VectorIndex) -> str:
+    return f"DROP INDEX CONCURRENTLY {index.object};"
+
+
+def _figures(index: VectorIndex) -> dict[str, object]:
+    return {"scans": index.scans, "bytes": index.bytes, "opclass": index.opclass}

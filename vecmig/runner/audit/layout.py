@@ -1,0 +1,191 @@
+"""What the database has for a collection beside its records: partitions, constraints, triggers, view and function."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from vecmig.errors import DatabaseError
+from vecmig.runner.audit.finding import Finding, Severity, Subject, counted
+from vecmig.store.auditing import Part, silent_writers, tags_in, trigger_faults
+from vecmig.store.changes import trigger_names
+from vecmig.store.layout import constraint_holds, constraint_sql
+from vecmig.store.live import has_search, reads_tag
+
+#: The kind of the finding that collections.yaml describes another collection than the one that was recorded.
+OTHERWISE: Final = "recorded otherwise"
+
+
+def findings(subject: Subject) -> Iterator[Finding]:
+    """Compare the catalogue with the ledger and with collections.yaml."""
+    for part in subject.parts:
+        yield from _part(subject, part)
+    for tag in subject.kept:
+        yield from _partition_of(subject, tag)
+    if subject.source.tracked:
+        yield from _triggers(subject)
+        yield from _silent(subject)
+    yield from _live(subject)
+
+
+def followed(subject: Subject) -> Iterator[Finding]:
+    """Tell where collections.yaml says another thing than what triggers, view and vectors were made by."""
+    try:
+        differs = subject.ledger.differs(subject.source)
+    except DatabaseError as error:
+        yield subject.finding(OTHERWISE, "error", subject.table, error.message, error.hint)
+        return
+    if differs:
+        yield subject.finding(
+            "not followed",
+            "error",
+            "collections.yaml",
+            "text, where or change_tracking was changed, and triggers and live view do not follow it yet; the vectors "
+            "were not compared with the records.",
+            f"vecmig sync {subject.argument}",
+        )
+
+
+# Partitions --------------------------------------------------------------------------------------------------------
+
+
+def _part(subject: Subject, part: Part) -> Iterator[Finding]:
+    tag = next((tag for tag in subject.tags if subject.source.partition_name(tag) == part.name), None)
+    if part.bound == "DEFAULT":
+        yield _stray(subject, part, "default partition", "takes vectors of tags that nobody recorded")
+    elif tag is None:
+        kind = "unknown tag" if part.state == "attached" else "leftover partition"
+        yield _stray(subject, part, kind, "belongs to no recorded tag")
+    elif subject.tags[tag].state == "retired":
+        yield subject.finding(
+            "retired partition",
+            "warning",
+            part.object,
+            f"The tag was retired, and its vectors are still there: {part.bytes / 2**20:,.1f} MB, {part.state}.",
+            f"vecmig retire {subject.argument} {tag}",
+            tag=tag,
+            bytes=part.bytes,
+            state=part.state,
+        )
+    elif part.state != "attached":
+        yield _detached(subject, part, tag)
+    if part.updated:
+        yield subject.finding(
+            "updated vectors",
+            "error",
+            part.object,
+            f"{counted(part.updated, 'row was', 'rows were')} updated in place since the server counts; vecmig never "
+            "does that, and an UPDATE can put any vector under a tag and a hash.",
+            "Find who did it (grants, triggers and functions below, the server's log), embed what they touched again, "
+            f"then: SELECT pg_stat_reset_single_table_counters('{part.object}'::regclass);",
+            tag=tag,
+            rows=part.updated,
+        )
+
+
+def _stray(subject: Subject, part: Part, kind: str, what: str) -> Finding:
+    found = tags_in(subject.connection, part.object)
+    detach = f"ALTER TABLE {subject.vectors} DETACH PARTITION {part.object}; " if part.state == "attached" else ""
+    tags = f": {', '.join(found)}" if found else ""
+    severity: Severity = "error" if part.state == "attached" else "warning"
+    return subject.finding(
+        kind,
+        severity,
+        part.object,
+        f"It {what}; it has {counted(sum(found.values()), 'vector')}{tags}.",
+        f"If nobody needs them: {detach}DROP TABLE {part.object};",
+        vectors=sum(found.values()),
+        tags=found,
+        state=part.state,
+        bytes=part.bytes,
+    )
+
+
+def _detached(subject: Subject, part: Part, tag: str) -> Finding:
+    if part.state == "pending":
+        fix = f"ALTER TABLE {subject.vectors} DETACH PARTITION {part.object} FINALIZE; "
+        what = "A DETACH of the tag's partition was begun and not finished: no search sees its vectors."
+    else:
+        fix, what = "", "The tag's partition is detached: no search sees its vectors."
+    literal = tag.replace("'", "''")
+    fix += f"ALTER TABLE {subject.vectors} ATTACH PARTITION {part.object} FOR VALUES IN ('{literal}');"
+    severity: Severity = "error" if tag in subject.route.maintained else "warning"
+    return subject.finding("detached partition", severity, part.object, what, fix, tag=tag, state=part.state)
+
+
+def _partition_of(subject: Subject, tag: str) -> Iterator[Finding]:
+    part = subject.part(tag)
+    if part is None:
+        yield _gone(subject, tag)
+    elif part.state == "attached" and not constraint_holds(subject.connection, subject.space(tag)):
+        yield subject.finding(
+            "unchecked vectors",
+            "error",
+            part.object,
+            "The constraint on dims and length of the tag's vectors is gone or was changed: any vector may be there.",
+            constraint_sql(subject.connection, subject.space(tag)),
+            tag=tag,
+        )
+
+
+def _gone(subject: Subject, tag: str) -> Finding:
+    if tag == subject.route.live:
+        fix = "Restore it from a backup, or go back to the standby tag: vecmig downgrade -1"
+    elif tag == subject.route.candidate:
+        fix = "vecmig upgrade head"
+    else:
+        fix = f"Restore it from a backup, or let the tag go: vecmig retire {subject.argument} {tag}"
+    severity: Severity = "error" if tag in subject.route.maintained else "warning"
+    return subject.finding(
+        "partition gone",
+        severity,
+        subject.vectors,
+        "The tag is recorded, and its partition is not there.",
+        fix,
+        tag=tag,
+    )
+
+
+# Triggers, view, function ------------------------------------------------------------------------------------------
+
+
+def _triggers(subject: Subject) -> Iterator[Finding]:
+    schema = subject.project.database.schema
+    found = trigger_faults(subject.connection, subject.source, schema, trigger_names(subject.source))
+    if found:
+        words = ", ".join(f"{name} is {word}" for name, word in found.items())
+        yield subject.finding(
+            "triggers",
+            "error",
+            subject.table,
+            f"Nothing tells of changes any more: {words}.",
+            f"vecmig sync {subject.argument}",
+            triggers=found,
+        )
+
+
+def _silent(subject: Subject) -> Iterator[Finding]:
+    names = trigger_names(subject.source)
+    for what, name in silent_writers(subject.connection, subject.source, names):
+        if what == "subscription":
+            always = ", ".join(f'ENABLE ALWAYS TRIGGER "{trigger}"' for trigger in names)
+            detail = (
+                f"Logical replication (subscription {name}) writes to the source, and fires no triggers of vecmig's."
+            )
+            fix = f"ALTER TABLE {subject.table} {always};"
+        else:
+            detail = f"session_replication_role is replica for {name}, so what they write fires no triggers."
+            fix = "ALTER ROLE … RESET session_replication_role; (or ALTER DATABASE …), then: vecmig sync"
+        yield subject.finding("silent writes", "warning", name, detail, fix, by=what)
+
+
+def _live(subject: Subject) -> Iterator[Finding]:
+    live, fix = subject.route.live, f"vecmig sync {subject.argument}"
+    if live is None:
+        return
+    if not reads_tag(subject.connection, subject.source, live):
+        detail = f"It does not read the live tag {live}, or is not there."
+        yield subject.finding("live view", "error", subject.live_view, detail, fix, tag=live)
+    if not has_search(subject.connection, subject.source):
+        detail = "The search function is gone."
+        yield subject.finding("search function", "error", f"{subject.name}_search", detail, fix, tag=live)

@@ -1,0 +1,86 @@
+"""Vectors that do not fit their records: stale, orphaned, missing, incomplete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Final
+
+from vecmig.errors import DatabaseError
+from vecmig.runner.audit.finding import Finding, Severity, Subject, counted
+from vecmig.store.auditing import Fault, faults
+from vecmig.store.control import runs
+
+#: A sync that is at work has embedded a change within seconds; one that waits longer than this is worth a word.
+PATIENCE: Final = timedelta(minutes=1)
+
+_KINDS: Final = {
+    "orphaned": "orphaned vectors",
+    "emptied": "vectors without text",
+    "missing": "missing vectors",
+    "incomplete": "incomplete records",
+    "stale": "stale vectors",
+}
+_SAID: Final = {
+    "orphaned": ("{count} with vectors {is} gone from the source", "record"),
+    "emptied": ("{count} with vectors {has} no text any more", "record"),
+    "missing": ("{count} with a text {has} no vector", "record"),
+    "incomplete": ("{count} {has} only some of {its} chunks", "record"),
+    "stale": ("{count} {has} vectors of another text than {its} own", "record"),
+}
+_UNNOTICED: Final = "; nothing told of a change: triggers were off, or somebody else wrote or deleted vectors"
+
+
+def findings(subject: Subject) -> Iterator[Finding]:
+    """Compare the live and the standby tag with the source, in one pass for each."""
+    synced = any(
+        run.what == "sync" and run.collection == subject.name
+        for run in runs(subject.connection, subject.project.database.schema)
+    )
+    for tag in subject.served:
+        if not subject.attached(tag):
+            continue
+        try:
+            found = faults(subject.connection, subject.space(tag))
+        except DatabaseError as error:
+            yield subject.finding("unreadable records", "error", subject.table, error.message, error.hint)
+            return
+        yield from (_finding(subject, tag, fault) for fault in found if not (synced and _is_fresh(subject, fault)))
+
+
+def _is_fresh(subject: Subject, fault: Fault) -> bool:
+    return fault.since is not None and subject.now - fault.since < PATIENCE
+
+
+def _finding(subject: Subject, tag: str, fault: Fault) -> Finding:
+    # a vector of no record takes room in the index and is never shown; what lacks or lies is missed or found wrongly
+    harmless = fault.kind in ("orphaned", "emptied")
+    unnoticed = subject.source.tracked and not fault.known and not harmless
+    severity: Severity = "error" if unnoticed else "warning"
+    why = f"; it changed, and waits to be embedded since {fault.since:%Y-%m-%d %H:%M:%S} UTC" if fault.since else ""
+    first = f"first {'key' if len(fault.keys) == 1 else 'keys'}: {', '.join(fault.keys)}"
+    return subject.finding(
+        _KINDS[fault.kind],
+        severity,
+        written_part(subject, tag),
+        f"{_said(fault)}{_UNNOTICED if unnoticed else why} ({first}).",
+        f"vecmig sync {subject.argument}",
+        tag=tag,
+        records=fault.records,
+        keys=list(fault.keys),
+        known=fault.known,
+        since=fault.since,
+    )
+
+
+def _said(fault: Fault) -> str:
+    sentence, noun = _SAID[fault.kind]
+    one = fault.records == 1
+    words = {"is": "is" if one else "are", "has": "has" if one else "have", "its": "its" if one else "their"}
+    return sentence.format(count=counted(fault.records, noun), **words)
+
+
+def written_part(subject: Subject, tag: str) -> str:
+    """Name the partition of a tag."""
+    part = subject.part(tag)
+    return part.object if part is not None else subject.vectors
