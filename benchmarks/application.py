@@ -1,0 +1,91 @@
+"""An application beside a migration: it reads or writes all the time, and notes how long each statement took.
+
+    python benchmarks/application.py reader|writer|idler --url URL --records N --dims N --pause SECONDS
+
+It works until its stdin ends, then prints one JSON document: ``[[began, seconds], …]`` by the system's monotonic clock.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import psycopg
+
+_READ = "SELECT id FROM documents_live ORDER BY embedding <=> %s::vector LIMIT 10"
+_WRITE = "UPDATE documents SET body = body || ' ' || %s WHERE id = %s"
+_QUERIES = 64
+#: Seconds between two transactions that are left open.
+_BETWEEN = 0.05
+
+
+def reader(connection: psycopg.Connection[Any], options: argparse.Namespace) -> Callable[[], None]:
+    """Look the ten nearest records up, by the live view."""
+    vectors = np.random.default_rng(5).standard_normal((_QUERIES, options.dims))
+    queries = [f"[{','.join(f'{number:.7g}' for number in vector)}]" for vector in vectors.tolist()]
+
+    def read() -> None:
+        rows = connection.execute(_READ, [random.choice(queries)]).fetchall()
+        if len(rows) != min(10, options.records):
+            raise RuntimeError(f"{len(rows)} rows were found")
+
+    return read
+
+
+def writer(connection: psycopg.Connection[Any], options: argparse.Namespace) -> Callable[[], None]:
+    """Edit the text of a record, any of them."""
+
+    def write() -> None:
+        connection.execute(_WRITE, [random.randrange(1_000), random.randint(1, options.records)])
+
+    return write
+
+
+def idler(connection: psycopg.Connection[Any], options: argparse.Namespace) -> Callable[[], None]:
+    """Read, and leave the transaction open for a while; the next one follows at once."""
+
+    def idle() -> None:
+        with connection.transaction():
+            connection.execute("SELECT 1 FROM documents_live LIMIT 1")
+            time.sleep(options.pause)
+
+    return idle
+
+
+def _until_stdin_ends(ended: threading.Event) -> None:
+    sys.stdin.read()
+    ended.set()
+
+
+def main() -> None:
+    """Work until stdin ends."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("role", choices=["reader", "writer", "idler"])
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--records", type=int, required=True)
+    parser.add_argument("--dims", type=int, required=True)
+    parser.add_argument("--pause", type=float, default=0.02, help="seconds between statements; idler: within")
+    options = parser.parse_args()
+    ended = threading.Event()
+    threading.Thread(target=_until_stdin_ends, args=[ended], daemon=True).start()
+    taken: list[tuple[float, float]] = []
+    name = f"application {options.role}"
+    with psycopg.connect(options.url, autocommit=True, application_name=name) as connection:
+        work = {"reader": reader, "writer": writer, "idler": idler}[options.role](connection, options)
+        while not ended.is_set():
+            began = time.monotonic()
+            work()
+            taken.append((began, time.monotonic() - began))
+            ended.wait(_BETWEEN if options.role == "idler" else options.pause)
+    json.dump(taken, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
