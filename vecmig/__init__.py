@@ -8,18 +8,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vecmig.errors import VecmigError
     from vecmig.migration import Migration
-    from vecmig.reader import Reader
-    from vecmig.tags import Gate
+    from vecmig.reader import AsyncReader, Reader
+    from vecmig.tags import Gate, MinSamples, NoWorse, Trust
 
 #: Where each public name is defined. Names are imported when first used, so that a command starts quickly.
 _HOMES = {
+    "AsyncReader": "vecmig.reader",
     "Gate": "vecmig.tags",
     "Migration": "vecmig.migration",
+    "MinSamples": "vecmig.tags",
+    "NoWorse": "vecmig.tags",
     "Reader": "vecmig.reader",
+    "Trust": "vecmig.tags",
     "VecmigError": "vecmig.errors",
 }
 
-__all__ = ["Gate", "Migration", "Reader", "VecmigError", "__version__"]
+__all__ = ["AsyncReader", "Gate", "Migration", "MinSamples", "NoWorse", "Reader", "Trust", "VecmigError", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

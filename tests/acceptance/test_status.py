@@ -75,7 +75,7 @@ def test_the_documented_json(halfway: Project, vecmig: Vecmig) -> None:
         "detail": "302 of 400 records have no fresh vector",
     }
     assert [check["name"] for check in gate["checks"]] == [
-        *("coverage", "freshness", "accounted", "vectors", "index", "index used", "way back", "canary"),
+        *("coverage", "freshness", "accounted", "vectors", "index", "index used", "way back", "canary", "sample"),
     ]
 
 
@@ -201,7 +201,7 @@ def test_status_in_a_terminal(halfway: Project, columns: int) -> None:
         assert lines[at + 1].startswith("→  live")
         assert lines[at + 2] == f"   {A}"
         assert lines[at + 4] == f"   {B}"
-    assert "2 changed records wait, the oldest since " in text
+    assert "2 records changed, the oldest " in text
     assert lines[-1] == "next      vecmig upgrade head"
 
 

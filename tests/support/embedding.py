@@ -21,7 +21,7 @@ from vecmig.gate import CANARY_TEXTS
 class Model:
     """What the model does beside embedding, and what it was asked."""
 
-    #: Texts of records that were embedded, by (dims, text); the canary is not counted.
+    #: Texts of records that were embedded to be written, by (dims, text): neither the canary nor the gate's sample.
     embedded: Counter[tuple[int, str]] = field(default_factory=Counter)
     #: Runs before each batch of records, in the thread that embeds; may raise.
     before: Callable[[list[str]], None] = lambda texts: None
@@ -52,8 +52,10 @@ def _embed(texts: Sequence[str], kind: str, dims: int) -> NDArray[np.float32]:
     asked = [text for text in texts if text not in CANARY_TEXTS]
     if asked and kind == "document":
         model.before(asked)
-        with model.lock:
-            model.embedded.update((dims, text) for text in asked)
+        # the gate embeds a few records again to compare them, in another thread than those that are to be written
+        if threading.current_thread().name == "vecmig-embed":
+            with model.lock:
+                model.embedded.update((dims, text) for text in asked)
     vectors = model.drift(np.stack([vector(text, dims) for text in texts]))
     return model.after(list(texts), vectors) if asked else vectors
 

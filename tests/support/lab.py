@@ -34,7 +34,7 @@ Revises: {down}
 Create Date: 2026-11-22 10:00:00
 """
 
-from vecmig import Gate, Migration
+from vecmig import Gate, Migration, MinSamples, NoWorse
 
 revision = {id!r}
 down_revision = {down!r}
@@ -44,7 +44,7 @@ depends_on = None
 collection = {collection!r}
 old_tag = {old!r}
 new_tag = {new!r}
-gate = Gate(coverage={coverage}, freshness_budget={budget})
+gate = Gate(coverage={coverage}, freshness_budget={budget}{more})
 
 
 def upgrade(m: Migration) -> None:
@@ -122,6 +122,7 @@ class Lab:
             "new": new,
             "coverage": self.coverage,
             "budget": self.budget,
+            "more": "",
         }
         text = _SCRIPT.format(**values | changes)
         (self.path / "migrations" / "versions" / f"r{number}.py").write_text(text)

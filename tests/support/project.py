@@ -102,8 +102,10 @@ class Project:
                 pytest.fail(f"vecmig {' '.join(args)}: still running after {timeout} s\n{stdout}\n{stderr}")
         return Result(args, process.returncode, stdout, stderr)
 
-    def start(self, *args: str, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> subprocess.Popen[str]:
-        """Start ``vecmig`` and return the running process, for tests that signal or kill it."""
+    def start(
+        self, *args: str, env: Mapping[str, str] | None = None, cwd: Path | None = None, own_group: bool = False
+    ) -> subprocess.Popen[str]:
+        """Start ``vecmig`` and return the running process, for tests that signal or kill it, or its process group."""
         return subprocess.Popen(
             [sys.executable, "-m", "vecmig", *args],
             cwd=cwd or self.path,
@@ -113,6 +115,7 @@ class Project:
             stderr=subprocess.PIPE,
             text=True,
             encoding="utf-8",
+            start_new_session=own_group,
         )
 
     def sql(self, statement: str, *params: Any) -> list[tuple[Any, ...]]:

@@ -17,8 +17,13 @@ from support.project import Project, _environment
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
-def in_terminal(project: Project, *args: str, columns: int, env: Mapping[str, str] | None = None) -> str:
-    """Run vecmig with stdout and stderr on one terminal; give all that it has written, control sequences included."""
+def in_terminal(
+    project: Project, *args: str, columns: int, env: Mapping[str, str] | None = None, typed: str = ""
+) -> str:
+    """Run vecmig with stdout and stderr on one terminal; give all that it has written, control sequences included.
+
+    What is ``typed`` waits for whoever reads it.
+    """
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     variables = {name: value for name, value in _environment().items() if name not in ("COLUMNS", "NO_COLOR")}
@@ -32,6 +37,7 @@ def in_terminal(project: Project, *args: str, columns: int, env: Mapping[str, st
         stderr=theirs,
     ):
         os.close(theirs)
+        os.write(ours, typed.encode())
         return _read_all(ours).replace("\r\n", "\n")
 
 

@@ -46,6 +46,10 @@ def test_defaults(project: Path) -> None:
         template="generic",
         lock_wait=30.0,
         maintenance_work_mem_mb=2048,
+        index_workers=None,
+        reconnect_wait=300.0,
+        throttle_query=None,
+        max_replica_lag=None,
         x={},
     )
 
@@ -64,13 +68,22 @@ def test_every_option(project: Path) -> None:
         "template = team",
         "lock_wait = 2.5",
         "maintenance_work_mem_mb = 512",
+        "index_workers = 0",
+        "reconnect_wait = 0",
+        "throttle_query = SELECT count(*) FROM pg_stat_activity",
+        "  WHERE application_name LIKE 'report%';",
+        "max_replica_lag = 2.5",
     )
     config = load_config(environ={}, x=["tenant=a=b", "dry"])
     assert config.version_locations == (project / "db/a", project / "db/b", Path("/elsewhere/c"))
     assert (config.script_location, config.collections_path) == (project / "db/vectors", project / "c.yaml")
     assert (config.schema, config.file_template) == ("Vec Mig", "{year}-{month:02d}_{rev}_{slug}")
     assert (config.truncate_slug_length, config.template) == (20, "team")
-    assert (config.lock_wait, config.maintenance_work_mem_mb) == (2.5, 512)
+    assert (config.lock_wait, config.maintenance_work_mem_mb, config.index_workers) == (2.5, 512, 0)
+    assert (config.reconnect_wait, config.max_replica_lag) == (0.0, 2.5)
+    assert config.throttle_query == ("SELECT count(*) FROM pg_stat_activity\nWHERE application_name LIKE 'report%'"), (
+        "as it stands there"
+    )
     assert config.x == {"tenant": "a=b", "dry": ""}
 
 
@@ -205,6 +218,16 @@ def test_toml_that_is_not() -> None:
     ("lines", "message", "hint"),
     [
         (
+            [f"database_url = {URL}", "index_workers = -1"],
+            "vecmig.ini:3: index_workers is '-1'; a whole number from 0 to 1024 is needed.",
+            "",
+        ),
+        (
+            [f"database_url = {URL}", "index_workers = 1025"],
+            "vecmig.ini:3: index_workers is '1025'; a whole number from 0 to 1024 is needed.",
+            "",
+        ),
+        (
             ["databse_url = x"],
             "vecmig.ini:2: unknown option 'databse_url'; did you mean database_url?",
             "",
@@ -214,7 +237,8 @@ def test_toml_that_is_not() -> None:
             (
                 "vecmig.ini:2: unknown option 'zzz'; known: script_location, database_url, collections, "
                 "version_locations, schema, file_template, truncate_slug_length, template, lock_wait, "
-                "maintenance_work_mem_mb"
+                "maintenance_work_mem_mb, index_workers, reconnect_wait, throttle_query, max_replica_lag, "
+                "engine, workers"
             ),
             "",
         ),
@@ -247,6 +271,34 @@ def test_toml_that_is_not() -> None:
         (
             [f"database_url = {URL}", "lock_wait = nan"],
             "vecmig.ini:3: lock_wait is 'nan'; a number of seconds from 0 is needed.",
+            "",
+        ),
+        (
+            [f"database_url = {URL}", "reconnect_wait = -1"],
+            "vecmig.ini:3: reconnect_wait is '-1'; a number of seconds from 0 is needed.",
+            "",
+        ),
+        (
+            [f"database_url = {URL}", "max_replica_lag = 0"],
+            "vecmig.ini:3: max_replica_lag is '0'; a number of seconds above 0 is needed.",
+            "",
+        ),
+        (
+            [f"database_url = {URL}", "throttle_query = DELETE FROM t"],
+            "vecmig.ini:3: throttle_query is not a query.",
+            "Write it like: SELECT count(*) FROM … ; above 0 means: stand still",
+        ),
+        (
+            [f"database_url = {URL}", "throttle_query = SELECT 1; DELETE FROM t"],
+            (
+                "vecmig.ini:3: throttle_query is not one query: it holds a ';': one expression is needed, not a "
+                "statement."
+            ),
+            "",
+        ),
+        (
+            [f"database_url = {URL}", "throttle_query = SELECT 1) OR (true"],
+            "vecmig.ini:3: throttle_query is not one query: it closes a ')' that it did not open.",
             "",
         ),
         (

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from vecmig.cli import render
 from vecmig.cli.context import options
-from vecmig.cli.progress import percent, percent_above
+from vecmig.cli.control import control_json, dollars, paused_text, run_json, run_text, tuned_words
+from vecmig.cli.evals import eval_json, eval_text
+from vecmig.cli.progress import percent, percent_above, seconds
+from vecmig.cli.retire import show_way_back, trust_json, way_back_json
 from vecmig.errors import GateRefused, Pending
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from vecmig.gate import Check, Report
     from vecmig.runner import CollectionStatus, Status, TagStatus
+    from vecmig.store.changes import Lag
+    from vecmig.store.control import Run
     from vecmig.store.search import Hit
 
 _JSON = typer.Option("--json", help="Print one JSON document.")
@@ -108,13 +115,19 @@ def search(  # noqa: PLR0917  # typer's parameters
     text: Annotated[str, typer.Argument(help="The question.", show_default=False)],
     k: Annotated[int, typer.Option("-k", min=1, help="How many answers.")] = 10,
     tag: Annotated[str | None, typer.Option(help="Search this tag instead of the live one.")] = None,
+    where: Annotated[
+        str | None, typer.Option(metavar="SQL", help="A condition over the source's columns; %s stands for a --param.")
+    ] = None,
+    param: Annotated[
+        list[str] | None, typer.Option(metavar="VALUE", help="The value of the next %s in --where; may be repeated.")
+    ] = None,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Search a collection: the tag's own recipe embeds the question, and that tag's vectors answer."""
     from vecmig.reader import Reader
 
     with Reader.for_project(options(ctx).config()) as reader:
-        hits = reader.search(collection, text, k, tag=tag)
+        hits = reader.search(collection, text, k, tag=tag, where=where, params=param or ())
     if as_json:
         fields = ("key", "tag", "chunk", "distance", "text", "record")
         render.as_json([{name: getattr(hit, name) for name in fields} for hit in hits])
@@ -141,9 +154,13 @@ def show_status(found: Status) -> None:
     if found.pending:
         phases = [f"{r} ({_phase(found, r)})" for r in found.pending]
         render.line(f"pending   {', '.join(phases)}")
+    for one in found.spend:
+        if one.usd > 0:
+            render.line(f"spent     {dollars(one.usd)} for {one.revision}: {one.tokens:,} tokens by {one.what}")
     for collection in found.collections:
         render.line()
         _show_collection(collection)
+        _show_work(collection, found.measured_at)
     render.line()
     idle = "nothing: all is done" if found.settled else "correct what stands above"
     render.line(f"next      {found.next_command or idle}")
@@ -171,12 +188,32 @@ def _show_collection(collection: CollectionStatus) -> None:
         return
     heads = ("", "state", "coverage", "fresh", "stale", "missing", "rejected", "vectors", "index", "tag")
     _show_tags([_tag_row(collection, tag) for tag in collection.tags], heads)
-    if collection.outbox.records:
-        render.line(f"  {collection.outbox.records:,} changed records wait, the oldest since {_since(collection)}")
+    for tag in collection.tags:
+        for run in tag.evals:
+            render.line(f"  eval of {_mark(collection, tag)}: {eval_text(run)}")
+    if collection.lag.records:
+        render.line(f"  {changed_text(collection.lag)}")
     if collection.gate is not None:
         row, report = collection.gate
         render.line(f"  gate of {row.id}: {_verdict(report)}", style="bold")
         show_checks(report)
+    show_way_back(collection)
+
+
+def _show_work(collection: CollectionStatus, now: datetime) -> None:
+    """Print who is at work on a collection, and what operators want of them, also while nobody is."""
+    control = collection.control
+    rows = []
+    if control is not None and control.paused:
+        rows.append(("  paused", f"{paused_text(control)}; to go on: vecmig resume {collection.name}"))
+    if control is not None and (tuned := tuned_words(control, only_set=True)):
+        rows.append(("  tuned", ", ".join(tuned)))
+    rows += [("  at work", f"{run_text(run)}, seen {_ago(run, now)}") for run in collection.runs]
+    render.columns(rows)
+
+
+def _ago(run: Run, now: datetime) -> str:
+    return f"{max((now - run.seen_at).total_seconds(), 0):.0f} s ago" if run.seen_at else "never"
 
 
 def _show_tags(rows: Sequence[Sequence[str]], heads: Sequence[str]) -> None:
@@ -193,23 +230,29 @@ def _show_tags(rows: Sequence[Sequence[str]], heads: Sequence[str]) -> None:
             render.line(tag)
 
 
-def _since(collection: CollectionStatus) -> str:
-    oldest = collection.outbox.oldest
-    return f"{oldest:%Y-%m-%d %H:%M:%S} UTC" if oldest else "now"
+def changed_text(lag: Lag) -> str:
+    """Say what some tags are behind: 1 record changed 12 s ago; 5 records changed, the oldest 2 min 3 s ago."""
+    if lag.records == 1:
+        return f"1 record changed {seconds(lag.seconds)} ago"
+    return f"{lag.records:,} records changed, the oldest {seconds(lag.seconds)} ago"
 
 
 def _tag_row(collection: CollectionStatus, tag: TagStatus) -> tuple[str, ...]:
-    mark = {collection.route.live: "→", collection.route.candidate: "+", collection.route.standby: "←"}
     c = tag.coverage
     counts = (c.fresh, c.stale, c.missing, c.rejected, tag.vectors)
     return (
-        mark.get(tag.tag, " "),
+        _mark(collection, tag),
         tag.state,
         percent(c.share),
         *(f"{count:,}" for count in counts),
         tag.index.word,
         tag.tag,
     )
+
+
+def _mark(collection: CollectionStatus, tag: TagStatus) -> str:
+    marks = {collection.route.live: "→", collection.route.candidate: "+", collection.route.standby: "←"}
+    return marks.get(tag.tag, " ")
 
 
 def _status_json(found: Status) -> dict[str, Any]:
@@ -221,6 +264,7 @@ def _status_json(found: Status) -> dict[str, Any]:
         "settled": found.settled,
         "next": found.next_command,
         "measured_at": found.measured_at,
+        "spend": [{name: getattr(one, name) for name in ("revision", "what", "tokens", "usd")} for one in found.spend],
         "collections": [_collection_json(collection) for collection in found.collections],
     }
 
@@ -238,9 +282,19 @@ def _collection_json(collection: CollectionStatus) -> dict[str, Any]:
         "eligible": collection.eligible,
         "changed": collection.outbox.records,
         "oldest_change": collection.outbox.oldest,
+        "lag": _lag_json(collection.lag),
         "tags": [_tag_json(tag) for tag in collection.tags],
         "gate": gate_json(collection.gate[0].id, collection.gate[1]) if collection.gate else None,
+        "rollback": way_back_json(collection.way_back),
+        "trust": trust_json(collection.earned),
+        "half_retired": list(collection.half_retired),
+        "runs": [run_json(run) for run in collection.runs],
+        "control": control_json(collection.control) if collection.control else None,
     }
+
+
+def _lag_json(lag: Lag) -> dict[str, Any]:
+    return {"records": lag.records, "seconds": lag.seconds}
 
 
 def _tag_json(tag: TagStatus) -> dict[str, Any]:
@@ -256,9 +310,10 @@ def _tag_json(tag: TagStatus) -> dict[str, Any]:
         "missing": c.missing,
         "rejected": c.rejected,
         "coverage": c.share,
+        "lag": _lag_json(tag.lag),
         "index": tag.index.word,
         "index_bytes": tag.index.bytes,
-        "evals": [],
+        "evals": [eval_json(run) for run in tag.evals],
     }
 
 
@@ -293,9 +348,14 @@ def show_checks(report: Report) -> None:
     render.columns([_check_row(check) for check in report.checks], heads=heads)
 
 
+#: Checks whose figures are shares, of which enough is needed.
+_SHARES: Final = ("coverage", "way back", "questions", "search")
+
+
 def _check_row(check: Check) -> tuple[str, ...]:
     word = {True: "ok", False: "NO", None: "?"}[check.passed]
-    bound = {"freshness": "≤ ", "coverage": "≥ ", "way back": "≥ ", "canary": "≥ "}.get(check.name, "")
+    at_least = check.name in (*_SHARES, "canary", "shadow")
+    bound = "≥ " if at_least else "≤ " if check.name == "freshness" else ""
     required = f"{bound}{_value(check, check.required)}"
     return (f"  {word}", check.name, _value(check, check.value), required, check.detail)
 
@@ -303,7 +363,7 @@ def _check_row(check: Check) -> tuple[str, ...]:
 def _value(check: Check, value: float | str | None) -> str:
     if value is None:
         return "-"
-    if isinstance(value, float) and check.name in ("coverage", "way back"):
+    if isinstance(value, float) and check.name in _SHARES:
         return percent(value)
     if isinstance(value, float) and check.name == "freshness":
         return percent_above(value)
@@ -314,7 +374,7 @@ def _verdict(report: Report) -> str:
     if report.passed:
         return "open"
     refuses = any(check.passed is False for check in report.checks)
-    return "refuses" if refuses else "open, but for the canary, which vecmig gate asks"
+    return "refuses" if refuses else "open, but for the canary and the sample, which vecmig gate looks at"
 
 
 def _snippet(text: str, longest: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
 
 _SQL = typer.Option("--sql", help="Print the SQL instead of running it; the database is only read.")
 _JSON = typer.Option("--json", help="Print one JSON document.")
+_MAX_COST = typer.Option(
+    "--max-cost", metavar="USD", help="Stop before the request that would cost more, in place of budget_usd."
+)
+_ENGINE = typer.Option(
+    "--engine", metavar="NAME", help="Who embeds: local, this process; or ray, workers on a Ray cluster."
+)
+_WORKERS = typer.Option("--workers", min=1, metavar="N", help="How many workers; as many as there is room for.")
 _COLLECTIONS = typer.Argument(metavar="[COLLECTION]...", help="Which collections; all by default.", show_default=False)
 
 
@@ -36,9 +44,13 @@ def register(app: typer.Typer) -> None:
 def upgrade(
     ctx: typer.Context,
     revision: Annotated[str, typer.Argument(help="head, a revision id, +1, …", callback=revision_argument)] = "head",
+    *,
     until: Annotated[
         str | None, typer.Option(metavar="PHASE", help="Stop after: expand, backfill, index or gate.")
     ] = None,
+    max_cost: Annotated[float | None, _MAX_COST] = None,
+    engine: Annotated[str | None, _ENGINE] = None,
+    workers: Annotated[int | None, _WORKERS] = None,
     sql: Annotated[bool, _SQL] = False,
 ) -> None:
     """Go forward: make room, backfill, build the index, pass the gate, and move reads to the new tag."""
@@ -49,7 +61,9 @@ def upgrade(
         runner.upgrade_sql(found.config(), revision, render.line)
         return
     with Narrator(quiet=found.quiet) as tell:
-        walked = runner.upgrade(found.config(), revision, until=until, listener=tell)
+        walked = runner.upgrade(
+            found.config(), revision, until=until, max_cost=max_cost, engine=engine, workers=workers, listener=tell
+        )
     show_walked(walked)
     if any(step.phase == "live" for step in walked) and not found.quiet:
         render.note("New and edited records reach the tags when vecmig sync runs: let it run regularly.")
@@ -146,27 +160,70 @@ def stamp(
 def backfill(
     ctx: typer.Context,
     collection: Annotated[list[str] | None, _COLLECTIONS] = None,
+    *,
     limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Stop after about N records.")] = None,
+    max_cost: Annotated[float | None, _MAX_COST] = None,
+    engine: Annotated[str | None, _ENGINE] = None,
+    workers: Annotated[int | None, _WORKERS] = None,
 ) -> None:
     """Embed what is pending for the revision in progress, without going on to the cutover."""
     from vecmig import runner
 
     found = options(ctx)
     with Narrator(quiet=found.quiet) as tell:
-        done = runner.backfill(found.config(), collection or [], limit=limit, listener=tell)
+        done = runner.backfill(
+            found.config(),
+            collection or [],
+            limit=limit,
+            max_cost=max_cost,
+            engine=engine,
+            workers=workers,
+            listener=tell,
+        )
     show_coverage(done)
 
 
-def sync(ctx: typer.Context, collection: Annotated[list[str] | None, _COLLECTIONS] = None) -> None:
+def sync(  # noqa: PLR0917  # typer's parameters
+    ctx: typer.Context,
+    collection: Annotated[list[str] | None, _COLLECTIONS] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on until SIGTERM or Ctrl-C, as a service.")] = False,
+    every: Annotated[
+        float, typer.Option(min=0.1, metavar="SECONDS", help="With --watch: between two looks at what changed.")
+    ] = 1.0,
+    full_every: Annotated[
+        float,
+        typer.Option(min=0, metavar="SECONDS", help="With --watch: between two passes over whole sources; 0 for one."),
+    ] = 3600.0,
+    max_cost: Annotated[
+        float | None,
+        typer.Option("--max-cost", metavar="USD", help="Stop before the request by which this run would cost more."),
+    ] = None,
+) -> None:
     """Bring every tag that must stay complete up to date: live, standby and candidate."""
+    if watch:
+        # its end is always asked for: a service manager must not take it for a failure
+        with suppress(KeyboardInterrupt):
+            _watch_sync(ctx, collection or [], every=every, full_every=full_every, max_cost=max_cost)
+        return
     from vecmig import runner
 
     found = options(ctx)
     with Narrator(quiet=found.quiet) as tell:
-        done = runner.sync(found.config(), collection or [], listener=tell)
+        done = runner.sync(found.config(), collection or [], max_cost=max_cost, listener=tell)
     if not done:
         render.line("Nothing to do: no collection has a tag that reads use, or that is on its way.")
     show_coverage({f"{name}, {tag}": coverage for (name, tag), coverage in done.items()})
+
+
+def _watch_sync(ctx: typer.Context, collections: Sequence[str], **how: Any) -> None:
+    from vecmig import runner
+
+    found = options(ctx)
+    config = found.config()
+    with Narrator(quiet=found.quiet) as tell:
+        kept = runner.watch_sync(config, collections, listener=tell, **how)
+    for (name, tag), count in kept.items():
+        render.line(f"{name}, {tag}: {count} records embedded")
 
 
 def ensure_version(ctx: typer.Context) -> None:

@@ -105,4 +105,8 @@ def _parents(script: Script) -> str:
 
 def _gate(script: Script) -> str:
     gate = script.gate
-    return f"coverage {gate.coverage}, freshness budget {gate.freshness_budget}" if gate else ""
+    if gate is None:
+        return ""
+    evals = [f"{one.suite} {one.metric} no worse by {one.tolerance:g}" for one in gate.evals]
+    shadow = [] if gate.shadow is None else [f"{gate.shadow.count} shadowed searches"]
+    return ", ".join([f"coverage {gate.coverage}", f"freshness budget {gate.freshness_budget}", *evals, *shadow])

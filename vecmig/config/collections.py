@@ -19,7 +19,16 @@ Metric = Literal["cosine", "l2", "ip"]
 ChangeTracking = Literal["triggers", "scan"]
 
 #: The vectors table's own columns; a key column cannot be called like one of them.
-VECTOR_COLUMNS: Final = ("tag", "chunk", "embedding", "source_hash", "chunk_text", "embedded_at")
+VECTOR_COLUMNS: Final = (
+    "tag",
+    "chunk",
+    "chunks",
+    "embedding",
+    "source_hash",
+    "chunk_text",
+    "embedded_at",
+    "written_by",
+)
 #: Most dimensions that pgvector's HNSW indexes, by the type of the column.
 INDEX_DIMS: Final[Mapping[str, int]] = {"vector": 2_000, "halfvec": 4_000}
 #: Longest name of a collection, in bytes: its objects add a suffix and must fit PostgreSQL's 63.

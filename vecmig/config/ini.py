@@ -11,18 +11,23 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from string import Formatter
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 from urllib.parse import quote
 
+from vecmig.config.sql_text import fragment_problem
 from vecmig.config.words import redact, shown, unknown
 from vecmig.errors import ConfigError
 
 INI: Final = "vecmig.ini"
 PYPROJECT: Final = "pyproject.toml"
 EMBEDDED: Final = "embedded:"
+Engine = Literal["local", "ray"]
+ENGINES: Final[tuple[Engine, ...]] = get_args(Engine)
 FILE_TOKENS: Final = ("rev", "slug", "year", "month", "day", "hour", "minute", "second", "epoch")
 #: Longest identifier of PostgreSQL, in bytes.
 MAX_IDENTIFIER: Final = 63
+#: Most parallel workers that PostgreSQL lets anybody ask for.
+MAX_WORKERS: Final = 1024
 
 _VARIABLE = re.compile(r"\$\{([^}]*)\}?")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -51,6 +56,17 @@ class Config:
     lock_wait: float = 30.0
     #: Most memory for an index build, in MB.
     maintenance_work_mem_mb: int = 2048
+    #: Parallel workers of an index build; None for the server's max_parallel_maintenance_workers.
+    index_workers: int | None = None
+    #: Seconds for which a run tries to reach a database again that has gone away; 0 to stop at once.
+    reconnect_wait: float = 300.0
+    #: A SELECT of one number; while that is above 0, backfills stand still.
+    throttle_query: str | None = None
+    #: Seconds that a replica may be behind before backfills stand still; None to let it.
+    max_replica_lag: float | None = None
+    #: Who embeds in a backfill: this process, or workers on Ray; and how many, None for as many as there is room for.
+    engine: Engine = "local"
+    workers: int | None = None
     #: The ``-x key=value`` pairs of the command line.
     x: Mapping[str, str] = field(default_factory=dict)
 
@@ -323,6 +339,13 @@ def _whole(setting: _Setting) -> int:
     return value
 
 
+def _workers(setting: _Setting) -> int:
+    text = str(setting.value).strip()
+    if not re.fullmatch(r"[0-9]{1,4}", text) or int(text) > MAX_WORKERS:
+        raise setting.error(f"is {setting.value!r}; a whole number from 0 to {MAX_WORKERS} is needed")
+    return int(text)
+
+
 def _seconds(setting: _Setting) -> float:
     try:
         value = math.nan if isinstance(setting.value, bool | list | dict) else float(setting.value)
@@ -331,6 +354,30 @@ def _seconds(setting: _Setting) -> float:
     if not math.isfinite(value) or value < 0:
         raise setting.error(f"is {setting.value!r}; a number of seconds from 0 is needed")
     return value
+
+
+def _seconds_above_0(setting: _Setting) -> float:
+    value = _seconds(setting)
+    if value == 0:
+        raise setting.error(f"is {setting.value!r}; a number of seconds above 0 is needed")
+    return value
+
+
+def _engine(setting: _Setting) -> Engine:
+    name = _text(setting)
+    if name not in ENGINES:
+        raise setting.error(f"is {name!r}; it is one of {', '.join(ENGINES)}")
+    return name
+
+
+def _query(setting: _Setting) -> str:
+    text = _text(setting).rstrip("; \n")
+    problem = fragment_problem(text)
+    if problem is not None:
+        raise setting.error(f"is not one query: it {problem}")
+    if re.match(r"(SELECT|WITH|VALUES|TABLE)\b", text, re.IGNORECASE) is None:
+        raise setting.error("is not a query", hint="Write it like: SELECT count(*) FROM … ; above 0 means: stand still")
+    return text
 
 
 def _schema(setting: _Setting) -> str:
@@ -376,4 +423,10 @@ _OPTIONS: Final[dict[str, Callable[[_Setting], Any] | None]] = {
     "template": _folder,
     "lock_wait": _seconds,
     "maintenance_work_mem_mb": _whole,
+    "index_workers": _workers,
+    "reconnect_wait": _seconds,
+    "throttle_query": _query,
+    "max_replica_lag": _seconds_above_0,
+    "engine": _engine,
+    "workers": _whole,
 }

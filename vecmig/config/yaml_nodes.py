@@ -20,6 +20,8 @@ class Value:
     data: Any
     #: The line on which its key stands, or itself where it has none; from 1.
     line: int
+    #: A scalar as it is written, without quotes; empty for a list or a mapping.
+    written: str = ""
 
     def plain(self) -> Any:
         """Give the value without its lines."""
@@ -90,7 +92,7 @@ class _Reader:
             return Value(None, line)
         self._open.add(id(node))
         try:
-            return Value(self._data(node), line)
+            return Value(self._data(node), line, node.value if isinstance(node, yaml.ScalarNode) else "")
         finally:
             self._open.discard(id(node))
 

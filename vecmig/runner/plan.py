@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from vecmig.config import Collections, index_problem
-from vecmig.errors import ConfigError, ScriptError
+from vecmig.errors import ConfigError, ScriptError, UsageError
 from vecmig.script import Script
 from vecmig.store.ledger import RevisionRow
 
@@ -30,6 +30,21 @@ def check_upgrade(steps: Sequence[Script], rows: Mapping[str, RevisionRow], coll
         if script.old_tag == script.new_tag:
             raise ScriptError(f"Revision {script.id} goes from {script.old_tag} to the same tag.")
     check_chain(steps)
+
+
+def check_priced(steps: Sequence[Script], collections: Collections) -> None:
+    """Refuse a limit on what an upgrade may cost where nobody says what it costs.
+
+    Raises:
+        UsageError: a recipe has no price; nothing was changed.
+    """
+    for script in steps:
+        if script.new_tag is not None and not collections.recipe(script.new_tag).service.price_per_million_tokens:
+            raise UsageError(
+                f"--max-cost needs a price, and the recipe of {script.new_tag} has none.",
+                state="Nothing was changed.",
+                hint="Add price_per_million_tokens to it in collections.yaml, or leave --max-cost out.",
+            )
 
 
 def check_chain(steps: Iterable[Script]) -> None:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import subprocess
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Final
 
 from vecmig.about import version
-from vecmig.config import Collections, Config, load_collections
-from vecmig.errors import ScriptError
+from vecmig.backfill import Purse
+from vecmig.config import ENGINES, Collections, Config, load_collections, load_suite, suite_path
+from vecmig.errors import ScriptError, UsageError
 from vecmig.events import Listener, ignore
 from vecmig.migration.workspace import Declaration, Workspace
 from vecmig.script import Script, ScriptDirectory
 from vecmig.store.connect import Database
 from vecmig.store.ledger import Actor, Ledger, RevisionRow
+from vecmig.store.locks import RunnerLocks
+from vecmig.tags import Gate
 
 _GIT_SECONDS: Final = 5
 
@@ -28,6 +32,16 @@ class Project:
 
     config: Config
     listener: Listener = ignore
+    #: Most that embedding may cost, in US dollars; in place of the recipe's budget.
+    max_cost: float | None = None
+    #: What this run may cost in all.
+    purse: Purse | None = None
+    #: Makes sure that this runner still holds its locks.
+    still_alone: Callable[[], None] = lambda: None
+
+    def __post_init__(self) -> None:
+        if self.max_cost is not None and not 0 < self.max_cost < math.inf:
+            raise UsageError(f"--max-cost {self.max_cost:g} is not an amount above 0, in US dollars.")
 
     @cached_property
     def scripts(self) -> ScriptDirectory:
@@ -51,11 +65,25 @@ class Project:
             database=self.database,
             load_collections=lambda: self.collections,
             actor=_actor(self.config.script_location),
+            load_suite=lambda name: load_suite(suite_path(self.config, name)),
             listener=self.listener,
             lock_wait=self.config.lock_wait,
             memory_mb=self.config.maintenance_work_mem_mb,
+            index_workers=self.config.index_workers,
+            reconnect_wait=self.config.reconnect_wait,
+            throttle_query=self.config.throttle_query,
+            max_replica_lag=self.config.max_replica_lag,
+            max_cost=self.max_cost,
+            purse=self.purse,
+            engine=self.config.engine,
+            workers=self.config.workers,
+            still_alone=self.still_alone,
             x=self.config.x,
         )
+
+    def holding(self, locks: RunnerLocks) -> Project:
+        """Give the project as the holder of these locks works with it."""
+        return replace(self, still_alone=locks.ensure)
 
     def revisions(self) -> Mapping[str, RevisionRow]:
         """Read the ledger's revisions; none where vecmig was never installed."""
@@ -79,9 +107,24 @@ class Project:
         return self.scripts.map.current_heads(applied)
 
 
+def with_engine(config: Config, engine: str | None, workers: int | None) -> Config:
+    """Give the configuration with another engine or number of workers, as the command line has them.
+
+    Raises:
+        UsageError: there is no such engine, or it has no workers.
+    """
+    chosen = engine or config.engine
+    if chosen not in ENGINES:
+        raise UsageError(f"--engine {chosen!r} is not an engine.", hint=f"It is one of: {', '.join(ENGINES)}")
+    if workers is not None and (workers < 1 or chosen == "local"):
+        raise UsageError(f"--workers {workers} asks for a fleet.", hint="Write --engine ray, and --workers from 1")
+    return replace(config, engine=chosen, workers=workers or config.workers)
+
+
 def declaration(script: Script) -> Declaration:
     """Give what a script declares, apart from its functions."""
-    return Declaration(script.id, script.collection, script.old_tag, script.new_tag, script.checksum)
+    gate = script.gate or Gate()
+    return Declaration(script.id, script.collection, script.old_tag, script.new_tag, script.checksum, gate)
 
 
 def _actor(directory: Path) -> Actor:

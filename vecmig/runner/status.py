@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from vecmig.config import Config
 from vecmig.errors import ConfigError, DatabaseError, VecmigError
-from vecmig.gate import Report, measure
+from vecmig.gate import Report
+from vecmig.migration.way_back import lacking
 from vecmig.migration.workspace import disagreements
 from vecmig.runner.project import Project
+from vecmig.runner.trust import Earned, earned, live_revision
 from vecmig.runner.walk import by_collection
 from vecmig.store.catalog import Source, inspect_source
-from vecmig.store.changes import Outbox, outbox
+from vecmig.store.changes import Lag, Outbox, lag, outbox
 from vecmig.store.connect import Connection
+from vecmig.store.control import Control, Run, read_control, runs
+from vecmig.store.evals import EvalRun, latest_of_each
 from vecmig.store.index import IndexState, index_state
-from vecmig.store.layout import coverage_of, is_attached
+from vecmig.store.layout import coverage_of, exists, is_attached
 from vecmig.store.ledger import Ledger, RevisionRow, Route, TagRow
+from vecmig.store.spend import Spend, spent
 from vecmig.store.vectors import Coverage, Space, count_records, count_vectors, measure_coverage
 from vecmig.tags import Gate
 
@@ -34,6 +39,10 @@ class TagStatus:
     vectors: int
     coverage: Coverage
     index: IndexState
+    #: The changes that it lacks; none where nothing tells of them.
+    lag: Lag
+    #: The last run of each suite, without what each query came to.
+    evals: tuple[EvalRun, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +57,53 @@ class CollectionStatus:
     eligible: int
     tags: tuple[TagStatus, ...]
     outbox: Outbox
+    #: The changes that the live or the standby tag lacks; before there is one of them, those that the candidate lacks.
+    lag: Lag
     #: The gate of the revision in progress, without the canary, which needs the embedder.
     gate: tuple[RevisionRow, Report] | None
     #: What is wrong with the collection as a whole, such as a source that does not exist, or a live view that does not
     #: read the live tag.
     problem: VecmigError | None = None
+    #: Who is at work on it, and what operators want of them.
+    runs: tuple[Run, ...] = ()
+    control: Control | None = None
+    #: What a rollback would find; None where the live tag replaced none.
+    way_back: WayBack | None = None
+    #: How much trust the live tag has earned; None where the tag before it has no vectors that could go.
+    earned: Earned | None = None
+    #: Tags whose retirement was begun and cut short.
+    half_retired: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WayBack:
+    """What taking back the revision that is live would find."""
+
+    revision: str
+    tag: str
+    #: None where the vectors are gone.
+    coverage: Coverage | None
+    #: Largest share of the eligible records that the tag may lack.
+    budget: float
+    #: Whether the vectors were retired.
+    retired: bool
+
+    @property
+    def lacking(self) -> int:
+        """Records that going back would lose, unless a sync comes first."""
+        return lacking(self.coverage) if self.coverage else 0
+
+    @property
+    def share(self) -> float:
+        """The share of the eligible records that going back would not lose, from 0 to 1."""
+        if self.coverage is None or not self.coverage.eligible:
+            return 1.0 if self.coverage else 0.0
+        return (self.coverage.eligible - self.lacking) / self.coverage.eligible
+
+    @property
+    def ready(self) -> bool:
+        """Whether ``vecmig downgrade`` would go there now."""
+        return self.coverage is not None and self.lacking <= self.budget * self.coverage.eligible
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +117,8 @@ class Status:
     #: The revisions that were ever started here, by id.
     revisions: Mapping[str, RevisionRow]
     collections: tuple[CollectionStatus, ...]
+    #: What revisions have cost so far.
+    spend: tuple[Spend, ...]
     measured_at: datetime
 
     @property
@@ -107,6 +160,9 @@ def status(config: Config) -> Status:
         rows = ledger.revisions()
         heads = project.current(rows)
         pending = project.scripts.upgrade_path("heads", heads)
+        schema = project.database.schema
+        found = [_collection(project, connection, ledger, name) for name in sorted(project.collections.collections)]
+        at_work = runs(connection, schema)
         return Status(
             database=project.database.safe_url,
             current=heads,
@@ -114,8 +170,14 @@ def status(config: Config) -> Status:
             pending=tuple(script.id for script in pending),
             revisions=rows,
             collections=tuple(
-                _collection(project, connection, ledger, name) for name in sorted(project.collections.collections)
+                replace(
+                    one,
+                    runs=tuple(run for run in at_work if run.collection == one.name),
+                    control=read_control(connection, schema, one.name),
+                )
+                for one in found
             ),
+            spend=tuple(spent(connection, schema)),
             measured_at=row[0],
         )
 
@@ -126,12 +188,19 @@ def _collection(project: Project, connection: Connection, ledger: Ledger, name: 
         with connection.transaction():
             source = inspect_source(connection, collection)
     except (ConfigError, DatabaseError) as error:
-        return CollectionStatus(name, ledger.route(name), collection.tag, 0, 0, (), Outbox(0, None), None, error)
-    tags = tuple(_tag(project, connection, source, row) for row in ledger.tags(name).values() if row.state != "retired")
+        return CollectionStatus(name, ledger.route(name), collection.tag, 0, 0, (), Outbox(0, None), Lag(), None, error)
+    evals = latest_of_each(connection, project.database.schema, name)
+    tags = tuple(
+        replace(_tag(project, connection, source, row), evals=tuple(evals.get(row.tag, ())))
+        for row in ledger.tags(name).values()
+        if row.state != "retired"
+    )
     if tags:
         records, eligible = tags[0].coverage.records, tags[0].coverage.eligible
     else:
         records, eligible = count_records(connection, source)
+    known = ledger.tags(name)
+    way_back = _way_back(project, ledger, known, {tag.tag: tag for tag in tags}, name)
     waiting = outbox(connection, source, project.database.schema) if ledger.installed else Outbox(0, None)
     return CollectionStatus(
         name=name,
@@ -141,9 +210,33 @@ def _collection(project: Project, connection: Connection, ledger: Ledger, name: 
         eligible=eligible,
         tags=tags,
         outbox=waiting,
+        lag=_lag(project, connection, source, ledger.route(name), tags),
         gate=_gate(project, connection, ledger, source),
         problem=_disagreement(connection, ledger, source),
+        way_back=way_back,
+        earned=earned(project, connection, ledger, source) if way_back and way_back.coverage else None,
+        half_retired=_half_retired(project, connection, source, known),
     )
+
+
+def _way_back(
+    project: Project, ledger: Ledger, known: Mapping[str, TagRow], there: Mapping[str, TagStatus], name: str
+) -> WayBack | None:
+    row = live_revision(ledger, name)
+    if row is None or row.old_tag is None:
+        return None
+    gate = (project.scripts[row.id].gate if row.id in project.scripts.map else None) or Gate()
+    tag = there.get(row.old_tag)
+    coverage = tag.coverage if tag is not None and tag.state != "gone" else None
+    retired = row.phase == "retired" or (row.old_tag in known and known[row.old_tag].state == "retired")
+    return WayBack(row.id, row.old_tag, None if retired else coverage, gate.freshness_budget, retired)
+
+
+def _half_retired(
+    project: Project, connection: Connection, source: Source, known: Mapping[str, TagRow]
+) -> tuple[str, ...]:
+    retired = [tag for tag, row in known.items() if row.state == "retired"]
+    return tuple(tag for tag in retired if exists(connection, project.workspace.space(source, tag).relation))
 
 
 def _disagreement(connection: Connection, ledger: Ledger, source: Source) -> VecmigError | None:
@@ -170,7 +263,7 @@ def _disagreement(connection: Connection, ledger: Ledger, source: Source) -> Vec
 def _tag(project: Project, connection: Connection, source: Source, row: TagRow) -> TagStatus:
     space = project.workspace.space(source, row.tag)
     if not is_attached(connection, space):
-        return TagStatus(row.tag, "gone", row.dims, 0, 0, coverage_of(connection, space), IndexState())
+        return TagStatus(row.tag, "gone", row.dims, 0, 0, coverage_of(connection, space), IndexState(), Lag())
     vectors, with_vectors = count_vectors(connection, space)
     return TagStatus(
         tag=row.tag,
@@ -180,7 +273,17 @@ def _tag(project: Project, connection: Connection, source: Source, row: TagRow) 
         vectors=vectors,
         coverage=measure_coverage(connection, space),
         index=index_state(connection, space),
+        lag=lag(connection, [space]),
     )
+
+
+def _lag(project: Project, connection: Connection, source: Source, route: Route, tags: tuple[TagStatus, ...]) -> Lag:
+    """Measure what reads are behind, or would be after a rollback; a candidate is only on its way."""
+    there = {tag.tag for tag in tags if tag.state != "gone"}
+    read = [tag for tag in (route.live, route.standby) if tag in there] or [
+        tag for tag in (route.candidate,) if tag in there
+    ]
+    return lag(connection, [project.workspace.space(source, tag) for tag in read])
 
 
 def _gate(
@@ -195,7 +298,7 @@ def _gate(
     old = project.workspace.space(source, row.old_tag) if row.old_tag else None
     gate = project.scripts[row.id].gate or Gate()
     followed = _disagreement(connection, ledger, source) is None
-    return row, measure(connection, gate, space, old, followed=followed)
+    return row, project.workspace.measure(connection, gate, space, old, followed=followed)
 
 
 def _maintained(collection: CollectionStatus) -> list[TagStatus]:

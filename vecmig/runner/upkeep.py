@@ -1,30 +1,34 @@
-"""Embed what is pending outside a walk: the revision in progress, or every tag that must stay complete."""
+"""Embed what is pending for the revision in progress outside a walk, judge its gate, and see what was rejected."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
 
-from vecmig.backfill import Result
-from vecmig.backfill import backfill as run_backfill
 from vecmig.config import Config
 from vecmig.errors import UsageError
-from vecmig.events import Listener, StepDone, StepStarted, ignore
+from vecmig.events import Listener, ignore
 from vecmig.gate import Report
 from vecmig.migration.database import DatabaseMigration, Stopped
-from vecmig.runner.project import Project, declaration
+from vecmig.runner.project import Project, declaration, with_engine
 from vecmig.runner.walk import by_collection
 from vecmig.store.catalog import inspect_source
-from vecmig.store.index import build_index
-from vecmig.store.layout import mirror_access, require_partition
-from vecmig.store.ledger import Rejected, RevisionRow, Route
+from vecmig.store.layout import require_partition
+from vecmig.store.ledger import Rejected, RevisionRow
 from vecmig.store.locks import runner_locks
-from vecmig.store.vectors import Coverage, count_vectors, measure_coverage
+from vecmig.store.vectors import Coverage, measure_coverage
 from vecmig.tags import Gate
 
 
 def backfill(
-    config: Config, collections: Sequence[str] = (), *, limit: int | None = None, listener: Listener = ignore
+    config: Config,
+    collections: Sequence[str] = (),
+    *,
+    limit: int | None = None,
+    max_cost: float | None = None,
+    engine: str | None = None,
+    workers: int | None = None,
+    listener: Listener = ignore,
 ) -> dict[str, Coverage]:
     """Run the backfill of the revisions in progress; give the coverage of each collection's new tag.
 
@@ -32,12 +36,15 @@ def backfill(
         config: the project.
         collections: which ones; empty for all that have a revision in progress.
         limit: stop each after about this many records.
+        max_cost: US dollars that embedding for a revision may cost in all, in place of the recipe's ``budget_usd``.
+        engine: who embeds in a backfill, ``local`` or ``ray``, in place of what the project says.
+        workers: how many workers the engine ``ray`` has, in place of what the project says.
         listener: told of what happens.
 
     Raises:
         UsageError: no revision is in progress there.
     """
-    project = Project(config, listener)
+    project = Project(with_engine(config, engine, workers), listener, max_cost)
     wanted = _in_progress(project, collections)
     idle = [name for name in collections if name not in wanted]
     if idle or not wanted:
@@ -45,43 +52,14 @@ def backfill(
             f"No revision{' of ' if idle else ''}{', '.join(idle)} is in progress.",
             hint="Begin one: vecmig upgrade --until expand",
         )
-    with runner_locks(project.database, list(wanted), what="backfill"):
+    with runner_locks(project.database, list(wanted), what="backfill") as locks:
+        project = project.holding(locks)
         for row in wanted.values():
             script = project.scripts[row.id]
             m = DatabaseMigration(project.workspace, declaration(script), step="backfill", limit=limit)
             with suppress(Stopped):
                 script.function("backfill")(m)
     return {name: _coverage(project, name, row.new_tag or "") for name, row in wanted.items()}
-
-
-def sync(
-    config: Config, collections: Sequence[str] = (), *, listener: Listener = ignore
-) -> dict[tuple[str, str], Coverage]:
-    """Bring every tag that must stay complete up to date: live, standby and candidate.
-
-    Returns:
-        The coverage by collection and tag.
-    """
-    project = Project(config, listener)
-    routes = _routes(project)
-    names = [name for name in (collections or project.collections.collections) if name in routes]
-    unknown = [name for name in collections if name not in routes]
-    if unknown:
-        project.collections.collection(unknown[0])
-        raise UsageError(f"Collection {unknown[0]} has no tag yet.", hint="Run: vecmig upgrade head")
-    done: dict[tuple[str, str], Coverage] = {}
-    with runner_locks(project.database, names, what="sync"):
-        # again: another runner may have moved a route while this one waited to begin
-        routes = _routes(project)
-        for name in names:
-            for tag in routes[name].maintained:
-                done[name, tag] = _sync_tag(project, name, tag, routes[name].maintained).coverage
-    return done
-
-
-def _routes(project: Project) -> dict[str, Route]:
-    with project.database.session() as connection:
-        return project.workspace.ledger(connection).routes()
 
 
 def rejected(config: Config, collection: str | None = None) -> list[Rejected]:
@@ -139,33 +117,6 @@ def _judge(project: Project, name: str, row: RevisionRow, *, ask: bool) -> Repor
         require_partition(connection, workspace.space(source, row.new_tag))
     gate = project.scripts[row.id].gate or Gate()
     return workspace.judge(gate, source, row.new_tag, row.old_tag, ask=ask)
-
-
-def _sync_tag(project: Project, name: str, tag: str, maintained: Sequence[str]) -> Result:
-    workspace = project.workspace
-    project.listener(StepStarted("sync", "", name, tag))
-    with workspace.embedder(name, tag) as embedder:
-        with workspace.database.session() as connection:
-            source = inspect_source(connection, project.collections.collection(name))
-        workspace.follow(source)
-        with workspace.database.session() as connection:
-            require_partition(connection, workspace.space(source, tag))
-            mirror_access(connection, source)
-            state = workspace.ledger(connection).tag(name, tag).state
-            workspace.maintain(workspace.ledger(connection), embedder, name, tag)
-        spaces = [workspace.space(source, other) for other in maintained]
-        space = workspace.space(source, tag)
-        result = run_backfill(workspace.database, space, embedder, maintained=spaces, listener=project.listener)
-    if state in ("live", "standby"):
-        with workspace.database.session() as connection:
-            vectors, _ = count_vectors(connection, space)
-            build_index(connection, space, rows=vectors, memory_mb=workspace.memory_mb, on_wait=workspace.wait)
-    with workspace.database.transaction() as connection:
-        figures = {"written": result.written, "rejected": result.rejected, "coverage": result.coverage.share}
-        workspace.ledger(connection).record_event("sync", collection=name, tag=tag, data=figures)
-    summary = f"{result.written} records embedded; {result.coverage.fresh} of {result.coverage.eligible} fresh"
-    project.listener(StepDone("sync", "", name, summary, result.seconds))
-    return result
 
 
 def _coverage(project: Project, name: str, tag: str) -> Coverage:

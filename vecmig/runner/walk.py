@@ -10,8 +10,8 @@ from vecmig.config import Config, without_passwords
 from vecmig.errors import DatabaseError, ScriptError, UsageError, VecmigError
 from vecmig.events import Listener, Warned, ignore
 from vecmig.migration.database import UNTIL, DatabaseMigration, Stopped
-from vecmig.runner.plan import check_applied, check_upgrade, collections_of
-from vecmig.runner.project import Project, declaration
+from vecmig.runner.plan import check_applied, check_priced, check_upgrade, collections_of
+from vecmig.runner.project import Project, declaration, with_engine
 from vecmig.script import Script, Step
 from vecmig.store.ledger import RevisionRow, check_recipes
 from vecmig.store.locks import runner_locks
@@ -28,7 +28,14 @@ class Walked:
 
 
 def upgrade(
-    config: Config, target: str = "head", *, until: str | None = None, listener: Listener = ignore
+    config: Config,
+    target: str = "head",
+    *,
+    until: str | None = None,
+    max_cost: float | None = None,
+    engine: str | None = None,
+    workers: int | None = None,
+    listener: Listener = ignore,
 ) -> tuple[Walked, ...]:
     """Take every revision up to ``target`` through upgrade, backfill and cutover; go on where an earlier run stopped.
 
@@ -36,6 +43,9 @@ def upgrade(
         config: the project.
         target: a revision, in Alembic's grammar.
         until: stop the first revision that is not live yet after expand, backfill, index or gate.
+        max_cost: US dollars that embedding for a revision may cost in all, in place of the recipe's ``budget_usd``.
+        engine: who embeds in a backfill, ``local`` or ``ray``, in place of what the project says.
+        workers: how many workers the engine ``ray`` has, in place of what the project says.
         listener: told of what happens.
 
     Raises:
@@ -43,13 +53,14 @@ def upgrade(
     """
     if until is not None and until not in UNTIL:
         raise UsageError(f"--until {until!r} is not a phase.", hint=f"It is one of: {', '.join(UNTIL)}")
-    project = Project(config, listener)
+    project = Project(with_engine(config, engine, workers), listener, max_cost)
     ensure_supported(project)
     steps = _way_up(project, target)
     if not steps:
         return ()
     ensure(project.database)
-    with runner_locks(project.database, collections_of(steps), what="upgrade"):
+    with runner_locks(project.database, collections_of(steps), what="upgrade") as locks:
+        project = project.holding(locks)
         return _forward(project, _same_collections(steps, _way_up(project, target)), until)
 
 
@@ -60,7 +71,8 @@ def downgrade(config: Config, target: str, *, discard: bool = False, listener: L
     """
     project = Project(config, listener)
     steps = _way_down(project, target)
-    with runner_locks(project.database, collections_of(steps), what="downgrade"):
+    with runner_locks(project.database, collections_of(steps), what="downgrade") as locks:
+        project = project.holding(locks)
         again = _same_collections(steps, _way_down(project, target))
         return tuple(_back(project, script, discard=discard) for script in again)
 
@@ -70,6 +82,8 @@ def _way_up(project: Project, target: str) -> tuple[Script, ...]:
     check_applied(project.scripts.scripts, rows)
     steps = project.scripts.upgrade_path(target, project.current(rows))
     check_upgrade(steps, rows, project.collections)
+    if project.max_cost is not None:
+        check_priced(steps, project.collections)
     _check_recipes(project)
     return steps
 

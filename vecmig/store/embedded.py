@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -21,11 +22,11 @@ import psycopg
 from vecmig.errors import ConfigError, DatabaseUnreachable
 
 _STOP_SECONDS: Final = 10
+_STARTING: Final = threading.Lock()
 #: What a shell does not take literally.
 _SHELL_SPECIAL: Final = re.compile(r"[\s'\"$`\\&;|<>()*?\[\]{}!#~]")
 
 
-@cache
 def start_embedded(directory: Path) -> str:
     """Start, or join, the PostgreSQL that lives in ``directory``; return its URL. It stops with its last user.
 
@@ -33,6 +34,13 @@ def start_embedded(directory: Path) -> str:
         ConfigError: the wheel is not installed, or its server cannot live there.
         DatabaseUnreachable: the server does not start.
     """
+    # one thread at a time: neither the wheel nor its import is made for two
+    with _STARTING:
+        return _started(directory)
+
+
+@cache
+def _started(directory: Path) -> str:
     require_plain_path(directory)
     pgserver = _pgserver()
     try:
@@ -66,7 +74,7 @@ def require_plain_path(directory: Path) -> None:
 def remove_embedded(directory: Path) -> None:
     """Stop the PostgreSQL that lives in ``directory``, also one whose start was interrupted, and delete its files."""
     server = _pgserver().get_server(directory, start=False)
-    start_embedded.cache_clear()
+    _started.cache_clear()
     server.cleanup_mode = "delete"
     server.cleanup()
     with suppress(OSError, ValueError):
