@@ -551,7 +551,7 @@ def test_the_metadata_schema_is_somebody_elses(ready: Project, vecmig: Vecmig) -
     ready.sql('INSERT INTO "My vecmig".schema_version VALUES (99)')
     newer = vecmig("status", code=1)
     assert newer.stderr == (
-        "The schema My vecmig has version 99; this vecmig knows up to 1.\nNothing was changed.\n"
+        "The schema My vecmig has version 99; this vecmig knows up to 3.\nNothing was changed.\n"
         "Somebody works here with a newer vecmig. Run: pip install --upgrade vecmig\n"
     )
 

@@ -160,28 +160,33 @@ def test_two_collections_with_the_same_tag(project: Project, vecmig: Vecmig) -> 
 def test_a_callable_that_is_told_the_kind(project: Project, vecmig: Vecmig) -> None:
     make_documents(project, 10)
     (project.path / "hashing_kinds.py").write_text(
-        "import numpy as np\nasked = []\n"
+        "import zlib\nimport numpy as np\n"
         "def embed(texts, kind):\n"
-        "    rows = np.ones((len(texts), 16)) if kind == 'document' else -np.ones((len(texts), 16))\n"
-        "    return rows * 3\n"
+        "    with open('kinds', 'a') as log:\n"
+        "        log.write(kind + '\\n')\n"
+        "    return np.array([np.random.default_rng(zlib.crc32(t.encode())).standard_normal(16) * 3 for t in texts])\n"
     )
     recipe = {"provider": "python", "callable": "hashing_kinds:embed", "dims": 16}
     describe(project, {"documents": documents_collection(A)}, {A: recipe})
     script(project, "aaaa", A)
     vecmig("upgrade")
     assert project.sql("SELECT DISTINCT round(vector_norm(embedding)::numeric, 3) FROM documents_live") == [(1,)]
-    (hit,) = vecmig("search", "documents", "anything", "-k", "1", "--json").json
-    assert hit["distance"] == pytest.approx(2)
+    kinds = project.path / "kinds"
+    assert set(kinds.read_text().split()) == {"document", "query"}, "the gate asks questions, too"
+    kinds.unlink()
+    vecmig("search", "documents", "anything", "-k", "1")
+    assert kinds.read_text().split() == ["query"]
 
 
 def test_prompts_are_applied(project: Project, vecmig: Vecmig) -> None:
     make_documents(project, 5)
     (project.path / "hashing_log.py").write_text(
-        "import numpy as np\n"
+        "import zlib\nimport numpy as np\n"
         "def embed(texts):\n"
         "    with open('asked', 'a') as log:\n"
         "        log.writelines(text + '\\n' for text in texts)\n"
-        "    return np.ones((len(texts), 16))\n"
+        "    plain = [text.split(': ', 1)[1].encode() for text in texts]\n"
+        "    return np.array([np.random.default_rng(zlib.crc32(text)).standard_normal(16) for text in plain])\n"
     )
     recipe = {
         "provider": "python",
@@ -314,7 +319,9 @@ def test_three_tags_and_back_to_the_first_as_a_revision(project: Project, vecmig
 def test_a_callable_beside_an_ini_that_is_elsewhere(project: Project, tmp_path_factory: pytest.TempPathFactory) -> None:
     make_documents(project, 5)
     (project.path / "hashing_beside.py").write_text(
-        "import numpy as np\ndef embed(texts):\n    return np.ones((len(texts), 16))\n"
+        "import zlib\nimport numpy as np\n"
+        "def embed(texts):\n"
+        "    return np.array([np.random.default_rng(zlib.crc32(t.encode())).standard_normal(16) for t in texts])\n"
     )
     recipe = {"provider": "python", "callable": "hashing_beside:embed", "dims": 16}
     describe(project, {"documents": documents_collection(A)}, {A: recipe})

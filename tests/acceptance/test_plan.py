@@ -58,8 +58,9 @@ def test_a_plan_knows_what_is_done_already(planned: Project, vecmig: Vecmig) -> 
 
 def test_rejected_records_are_listed_and_tried_again(planned: Project, vecmig: Vecmig) -> None:
     (planned.path / "picky.py").write_text(
-        "import numpy as np\n"
-        "def embed(texts):\n    return np.array([[0.0 if 'title 7 ' in t else 1.0] * 16 for t in texts])\n"
+        "import zlib\nimport numpy as np\n"
+        "def one(t):\n    return np.random.default_rng(zlib.crc32(t.encode())).standard_normal(16)\n"
+        "def embed(texts):\n    return np.array([one(t) * ('title 7 ' not in t) for t in texts])\n"
     )
     describe(
         planned,
@@ -73,7 +74,9 @@ def test_rejected_records_are_listed_and_tried_again(planned: Project, vecmig: V
     assert record["reason"] == "the vector has zero norm"
     assert "the vector has zero norm" in vecmig("rejected", "documents").stdout
     (planned.path / "picky.py").write_text(
-        "import numpy as np\ndef embed(texts):\n    return np.ones((len(texts), 16))\n"
+        "import zlib\nimport numpy as np\n"
+        "def one(t):\n    return np.random.default_rng(zlib.crc32(t.encode())).standard_normal(16)\n"
+        "def embed(texts):\n    return np.array([one(t) for t in texts])\n"
     )
     assert vecmig("rejected", "--retry").stdout.startswith("1 records are tried again")
     assert vecmig("rejected").stdout == "No record is rejected.\n"

@@ -142,7 +142,7 @@ def test_a_signal_lets_the_workers_finish_what_is_in_flight(
     ]
     assert sum(sent(slow).values()) == there
     wait_for(lambda: not alive(ray_files))
-    distributed.vecmig("upgrade", env=ENVIRON).expect()
+    distributed.vecmig("upgrade", "--until", "index", env=ENVIRON).expect()
     assert written(distributed) == COUNT
     assert set(sent(slow).values()) == {1}
 
@@ -153,7 +153,7 @@ def test_killing_vecmig_takes_the_workers_along(distributed: Project, slow: Prov
         process.kill()
         process.wait()
         wait_for(lambda: not alive(ray_files))
-    distributed.vecmig("upgrade", env=ENVIRON).expect()
+    distributed.vecmig("upgrade", "--until", "index", env=ENVIRON).expect()
     assert written(distributed) == COUNT
     twice = sum(times - 1 for times in sent(slow).values())
     assert twice <= WORKERS * BATCH, "one request was in flight in each worker"
