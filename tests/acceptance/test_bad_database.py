@@ -283,7 +283,7 @@ def test_the_disk_is_full(ready: Project, vecmig: Vecmig, small_disk: Callable[[
     ]
     before = ready.sql("SELECT count(*) FROM documents_vectors")[0][0]
     assert before < 300
-    small_disk(2600)
+    small_disk(3500)
     vecmig("upgrade", "--until", "backfill")
     full = vecmig("upgrade", code=1).stderr.splitlines()
     assert full[-3].startswith("The database's disk is full: could not ")

@@ -18,7 +18,7 @@ from support.project import Project
 from support.provider import Provider, vector
 
 TAG, NEXT = tag("fake", 8), tag("next", 8)
-COUNT, BATCH, FLYING, KILLS = 600, 4, 4, 15
+COUNT, BATCH, FLYING, KILLS = 600, 4, 4, 10
 #: US dollars for a million tokens.
 PRICE = 1_000.0
 
@@ -127,7 +127,7 @@ def test_killed_at_random_moments_of_the_cutover(paid_for: Project, slow: Provid
     vecmig("upgrade", "--until", "index")
     draw = random.Random(3)
     seen = []
-    for turn in range(10):
+    for turn in range(6):
         command = ("upgrade", "head") if live_tag(project) == TAG else ("downgrade", "-1")
         with project.start(*command) as process:
             assert process.stderr is not None

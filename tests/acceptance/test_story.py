@@ -117,6 +117,7 @@ def test_backfill_by_halves_and_the_gate_refuses(project: Project, vecmig: Vecmi
     vecmig("upgrade", "--until", "expand")
     half = vecmig("backfill", "--limit", "50")
     assert half.stdout == "documents: 50 of 100 records fresh, 50.00 %\n"
+    assert len(records_of(provider)) == len(set(records_of(provider))) == 50
     refused = vecmig("gate", code=3)
     assert refused.stdout.splitlines()[0] == f"documents: gate of aaaa to {new}"
     assert [line.split()[:2] for line in refused.stdout.splitlines()[2:]] == [
@@ -163,13 +164,12 @@ def test_backfill_by_halves_and_the_gate_refuses(project: Project, vecmig: Vecmi
         "Run: vecmig upgrade head --until index",
     ]
     assert vecmig("status", "--json").json["collections"][0]["live_tag"] is None
-    texts = provider.paid()
-    assert len([text for text in texts if text.startswith("title")]) == count == len(set(texts) - set(canaries(texts)))
+    assert len(set(records_of(provider))) == count
 
 
-def canaries(texts: list[str]) -> list[str]:
-    """Those of the texts that are no record."""
-    return [text for text in texts if not text.startswith("title")]
+def records_of(provider: Provider) -> list[str]:
+    """Those of the texts paid for that are records, and no canaries."""
+    return [text for text in provider.paid() if text.startswith("title")]
 
 
 def openai(provider: Provider, **fields: object) -> dict[str, object]:
@@ -193,7 +193,7 @@ def test_nothing_is_paid_for_twice(
     assert {(r["model"], r["encoding_format"], r["authorization"]) for r in provider.requests()} == {
         ("fake", encoding, "Bearer sk-of-this-test")
     }
-    records = [text for text in provider.paid() if text.startswith("title")]
+    records = records_of(provider)
     assert len(records) == len(set(records)) == count
     vecmig("upgrade", "head")
     provider.forget()
@@ -202,7 +202,7 @@ def test_nothing_is_paid_for_twice(
         vecmig("downgrade", target)
         provider.forget()
         vecmig("upgrade", "+1", "--until", "index")
-        assert [text for text in provider.paid() if text.startswith("title")] == []
+        assert records_of(provider) == []
         vecmig("upgrade", "heads")
     assert project.sql("SELECT tag, id, embedded_at FROM documents_vectors ORDER BY 1, 2") == embedded
 
@@ -239,7 +239,7 @@ def test_sync_after_edits(project: Project, vecmig: Vecmig, provider: Provider) 
     assert vecmig("status", "--check").stderr == ""
     provider.forget()
     vecmig("sync", "documents")
-    assert [text for text in provider.paid() if text.startswith("title")] == []
+    assert records_of(provider) == []
     assert vecmig("sync", "papers", code=2).stderr.splitlines()[0] == (
         "migrations/collections.yaml has no collection 'papers'; it has: documents."
     )
