@@ -151,7 +151,7 @@ def test_a_request_that_is_refused_and_sent_again_is_charged_for_once(
     assert entered(lab) == pytest.approx(charged(provider))
 
 
-@pytest.mark.parametrize("mode", ["truncated", "disconnect", "short"])
+@pytest.mark.parametrize("mode", ["truncated", "disconnect"])
 def test_an_answer_that_nobody_can_read_was_paid_for_all_the_same(paying: Lab, provider: Provider, mode: str) -> None:
     lab = priced(paying, provider, budget_usd=0.6, concurrency=8)
     with provider.failing(mode, every=3):
