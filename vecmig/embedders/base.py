@@ -251,7 +251,7 @@ class BaseEmbedder(ABC):
 
 def with_prompt(prompt: str, text: str) -> str:
     """Put ``text`` into a prompt; braces in it mean nothing."""
-    return prompt.replace("{text}", text)
+    return text if prompt == "{text}" else prompt.replace("{text}", text)
 
 
 def estimated_tokens(text: str) -> int:

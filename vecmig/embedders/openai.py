@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import binascii
-import json
 import re
 from collections.abc import Mapping
 from typing import Any, Final, TypeGuard
 from urllib.parse import urlsplit
 
+import httpx2
+import jiter
 import numpy as np
 import openai
 import pybase64
@@ -31,6 +32,7 @@ _MODELS: Final = re.compile(r"text-embedding-(3-small|3-large|ada-002)")
 _MALFORMED_ATTEMPTS: Final = 3
 #: A web page is a proxy's while the server behind it restarts, or a wrong address for ever.
 _HTML_ATTEMPTS: Final = 6
+_ONE_BYTE_EACH: Final = "Write encoding_format: float in the recipe: this server's base64 is broken"
 #: No request has as many tokens as this, whatever an answer says.
 _MOST_TOKENS: Final = 2**40
 #: Beyond this many times the limit, the beginning of a text tells whether the whole is over it.
@@ -58,10 +60,17 @@ class OpenAIEmbedder(BaseEmbedder):
         if self._known_model:
             self.max_batch_tokens = self.max_batch_tokens or MAX_BATCH_TOKENS
             self.max_input_tokens = MAX_INPUT_TOKENS
-        self._format = recipe.service.encoding_format or ("base64" if self._at_openai else "float")
+        self._asked: dict[str, Any] = {
+            "model": recipe.model,
+            "encoding_format": recipe.service.encoding_format or ("base64" if self._at_openai else "float"),
+        }
+        if recipe.model.startswith("text-embedding-3"):
+            self._asked["dimensions"] = recipe.dims
         self._service = f"The provider at {url}"
         self._key = self._find_key(environ)
         self._accepted = False
+        # A server without keys is sent none, rather than an invented one.
+        self._options: openai.RequestOptions = {} if self._key else {"headers": {"Authorization": openai.omit}}
         self._client = openai.OpenAI(
             api_key=self._key or "none",
             base_url=url,
@@ -103,18 +112,10 @@ class OpenAIEmbedder(BaseEmbedder):
         self._accepted = True
 
     def _request(self, texts: list[str], kind: Kind) -> Reply:  # noqa: ARG002  # the prompts tell them apart
-        dimensions = self.recipe.dims if self.recipe.model.startswith("text-embedding-3") else openai.omit
         try:
-            # The raw answer: the SDK's model of it costs a Python object for each number.
-            response = self._client.embeddings.with_raw_response.create(
-                input="",
-                model=self.recipe.model,
-                dimensions=dimensions,
-                encoding_format=self._format,
-                # As they are: the SDK would look at each text on its way, which costs more than sending them.
-                extra_body={"input": texts},
-                # A server without keys is sent none, rather than an invented one.
-                extra_headers=None if self._key else {"Authorization": openai.omit},
+            # The SDK's client without its models, which look at each text and make a Python object of each number.
+            response = self._client.post(
+                "/embeddings", body=self._asked | {"input": texts}, options=self._options, cast_to=httpx2.Response
             )
         except openai.OpenAIError as error:
             raise classified(
@@ -180,26 +181,31 @@ class _Answer:
     @property
     def tokens(self) -> int | None:
         """The tokens that the server charges for, where it says so."""
-        usage = self._answer.get("usage") if isinstance(self._answer, Mapping) else None
-        total = usage.get("total_tokens") if isinstance(usage, Mapping) else None
+        usage = self._answer.get("usage") if isinstance(self._answer, dict) else None
+        total = usage.get("total_tokens") if isinstance(usage, dict) else None
         # servers that do not count say 0
         return total if _is_whole(total) and 0 < total < _MOST_TOKENS else None
 
     def vectors(self, count: int) -> NDArray[Any]:
         rows = self._rows(count)
         try:
-            vectors = [self._vector(row["embedding"]) for row in rows]
+            embeddings = [row["embedding"] for row in rows]
+            if set(map(type, embeddings)) == {str}:
+                return self._decoded(embeddings)
+            vectors = [_numbers(embedding) for embedding in embeddings]
         except (KeyError, TypeError, ValueError, OverflowError, binascii.Error) as error:
             raise TerminalEmbedderError(
                 f"{self._service} gave an embedding that is neither numbers nor base64.",
                 hint="Try encoding_format: float in the recipe",
             ) from error
-        self._check_dims(vectors)
+        for vector in vectors:
+            if vector.size != self._recipe.dims:
+                raise wrong_dims(self._recipe, vector.size)
         return np.stack(vectors)
 
     def _json(self, body: bytes) -> Any:
         try:
-            return json.loads(body)
+            return jiter.from_json(body)
         except ValueError as error:
             html = body.lstrip()[:1] == b"<"
             what = "answered with a web page instead of JSON" if html else "answered with JSON that breaks off"
@@ -211,12 +217,14 @@ class _Answer:
 
     def _rows(self, count: int) -> list[Mapping[str, Any]]:
         answer = self._answer
-        rows = answer.get("data") if isinstance(answer, Mapping) else None
-        if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
+        rows = answer.get("data") if isinstance(answer, dict) else None
+        if not isinstance(rows, list) or set(map(type, rows)) - {dict}:
             raise TerminalEmbedderError(
                 f"{self._service} gave an answer without embeddings{self._stated(answer)}.",
                 hint="Check base_url and model in the recipe",
             )
+        if [row.get("index") for row in rows] == list(range(count)):
+            return rows
         by_place = {
             row.get("index", place): row for place, row in enumerate(rows) if _is_whole(row.get("index", place))
         }
@@ -229,22 +237,21 @@ class _Answer:
         return [by_place[place] for place in range(count)]
 
     def _stated(self, answer: Any) -> str:
-        error = answer.get("error") if isinstance(answer, Mapping) else None
-        text = error.get("message") if isinstance(error, Mapping) else error
+        error = answer.get("error") if isinstance(answer, dict) else None
+        text = error.get("message") if isinstance(error, dict) else error
         return f": {without_key(text, self._key)[:300]}" if isinstance(text, str) else ""
 
-    def _vector(self, embedding: Any) -> NDArray[Any]:
-        if isinstance(embedding, str):
-            return np.frombuffer(pybase64.b64decode(embedding, validate=True), dtype="<f4")
-        vector = np.array(embedding, dtype=np.float64)
-        if vector.ndim != 1:
-            raise ValueError(vector.shape)
-        return vector
+    def _decoded(self, embeddings: list[str]) -> NDArray[Any]:
+        decoded = [pybase64.b64decode(embedding, validate=True) for embedding in embeddings]
+        for size in set(map(len, decoded)) - {4 * self._recipe.dims}:
+            # Some servers wrongly encode one byte for each number, which is then read as a quarter of the numbers.
+            hint = _ONE_BYTE_EACH if size == self._recipe.dims else ""
+            raise wrong_dims(self._recipe, size // 4, hint)
+        return np.frombuffer(b"".join(decoded), dtype="<f4").reshape(len(embeddings), -1)
 
-    def _check_dims(self, vectors: list[NDArray[Any]]) -> None:
-        for vector in vectors:
-            if vector.size != self._recipe.dims:
-                # Some servers wrongly encode one byte for each number, which is then read as a quarter of the numbers.
-                quarter = vector.dtype == np.dtype("<f4") and vector.size * 4 == self._recipe.dims
-                hint = "Write encoding_format: float in the recipe: this server's base64 is broken" if quarter else ""
-                raise wrong_dims(self._recipe, vector.size, hint)
+
+def _numbers(embedding: Any) -> NDArray[Any]:
+    vector = np.array(embedding, dtype=np.float64)
+    if vector.ndim != 1:
+        raise ValueError(vector.shape)
+    return vector
