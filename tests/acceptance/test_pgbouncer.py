@@ -193,7 +193,7 @@ def test_a_pool_with_one_session_serves_what_needs_one(moved: Project, vecmig: V
     refused = vecmig("sync", code=1)
     assert refused.stderr.splitlines() == [
         "A pooler in front of the database refuses: query_wait_timeout.",
-        "Connect to the server itself, or to a pool in session mode that gives vecmig ten connections.",
+        "Connect to the server itself, or to a pool in session mode that gives vecmig twelve connections.",
     ]
     assert _locks(moved) == 0
 

@@ -227,7 +227,7 @@ def test_writers_that_wait_for_one_another_do_not_burn_the_processor(
             # one of them now takes what all of them brought, and waits for the lock
             with writers._turn:
                 writers._free = busy
-                writers._turn.notify_all()
+                writers._waiting[0].news.notify()
             until(lambda: bool(connection.execute(waiting, [connection.info.dbname]).fetchall()))
         for thread in threads:
             thread.join(60)

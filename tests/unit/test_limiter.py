@@ -45,6 +45,8 @@ class Clock:
         self.now += timeout
         self.meanwhile()
 
+    def notify(self) -> None: ...
+
     def notify_all(self) -> None: ...
 
 
@@ -77,7 +79,7 @@ def clock() -> Clock:
 def limiter_on(clock: Clock, *args: Any, **options: Any) -> Limiter:
     """Give a limiter that lives by a clock of ours."""
     limiter = Limiter(*args, clock=clock, **options)
-    limiter._changed = clock  # type: ignore[assignment]
+    limiter._changed = limiter._freed = clock  # type: ignore[assignment]
     return limiter
 
 

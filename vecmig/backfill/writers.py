@@ -1,4 +1,4 @@
-"""Write what was embedded: a few connections, and one statement for all answers that wait when one of them is free."""
+"""Write what was embedded: a few connections, and one transaction for all answers that wait when one is free."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from vecmig.store.connect import Connection
 from vecmig.store.lasting import Lasting
 from vecmig.store.vectors import Space, prepare_to_write, reject_records, write_records
 
-#: With two, one statement is laid out and sent while the server works on the other.
-COUNT: Final = 2
+#: While the server works on one statement, others are laid out and sent. Each costs the server a process.
+COUNT: Final = 4
 #: Most bytes of vectors in one statement: it is held several times over while it is sent.
 _STATEMENT_BYTES: Final = 6 * 2**20
 _STATEMENT_RECORDS: Final = 2_000
@@ -27,32 +27,36 @@ class _Waiting:
     """An answer that waits to be written, and what became of it."""
 
     answer: Answer
+    #: Told when it is written, or when its turn to lead has come.
+    news: threading.Condition
     done: bool = False
     written: int = 0
     failure: BaseException | None = None
 
 
 class Writers:
-    """A context with COUNT open connections; any thread may write, each connection serves one at a time.
+    """A context with up to COUNT connections; any thread may write, each connection serves one at a time.
 
     Whoever finds a connection free writes for all who wait, so that small answers do not cost a statement each.
     """
 
     def __init__(self, space: Space, open_session: Callable[[Callable[[Connection], None]], Lasting]) -> None:
         self._space = space
-        #: Records in one statement.
+        #: Rows in one statement.
         self._room = max(1, min(_STATEMENT_RECORDS, _STATEMENT_BYTES // (4 * space.dims)))
         self._open_session = open_session
         self._free: list[Lasting] = []
         self._waiting: deque[_Waiting] = deque()
-        self._turn = threading.Condition()
+        self._turn = threading.Lock()
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as opening:
             for _ in range(COUNT):
+                # each connects when it is first needed
                 session = self._open_session(prepare_to_write)
-                self._free.append(opening.enter_context(session))
+                opening.push(session)
+                self._free.append(session)
             self._open = opening.pop_all()
         return self
 
@@ -71,23 +75,17 @@ class Writers:
             How many records got their vectors. Where several answers are written at once, the sum over all of them is
             right, and the share of each is not told apart.
         """
-        mine = _Waiting(answer)
+        mine = _Waiting(answer, threading.Condition(self._turn))
         with self._turn:
             self._waiting.append(mine)
             while not mine.done:
-                if self._may_lead():
+                if self._free and self._waiting:
                     self._lead()
                 else:
-                    self._turn.wait()
+                    mine.news.wait()
         if mine.failure is not None:
             raise mine.failure
         return mine.written
-
-    def _may_lead(self) -> bool:
-        """Whether to write now: where one connection writes already, only for enough to make a statement worth it."""
-        if not self._waiting or not self._free:
-            return False
-        return len(self._free) == COUNT or sum(one.answer.chunks for one in self._waiting) >= self._room // 2
 
     def _lead(self) -> None:
         """Write for those who wait, with the turn let go meanwhile."""
@@ -99,16 +97,18 @@ class Writers:
             self._turn.acquire()
             for one in group:
                 one.done = True
+                one.news.notify()
             self._free.append(session)
-            self._turn.notify_all()
+            if self._waiting:
+                self._waiting[0].news.notify()
 
     def _take(self) -> list[_Waiting]:
         """Take the answers that waited longest, as many as make one statement; at least one."""
         taken: list[_Waiting] = []
-        records = 0
-        while self._waiting and (not taken or records + self._waiting[0].answer.chunks <= self._room):
+        rows = 0
+        while self._waiting and (not taken or rows + self._waiting[0].answer.chunks <= self._room):
             taken.append(self._waiting.popleft())
-            records += taken[-1].answer.chunks
+            rows += taken[-1].answer.chunks
         return taken
 
     def _write(self, session: Lasting, group: list[_Waiting]) -> None:

@@ -24,22 +24,26 @@ def pack(
         items: what is to be embedded.
         size: gives how many texts and how many tokens an item has.
         embedder: takes at most ``max_batch`` texts and ``max_batch_tokens`` tokens in one call.
-        most: gives how many texts to take where that is fewer; asked for each item, because it may change.
+        most: gives how many texts to take where that is fewer; asked for each batch, because it may change.
     """
     batch: list[T] = []
     texts = tokens = 0
-    most_tokens = token_limit(embedder)
+    most_texts, most_tokens = _most_texts(embedder, most), token_limit(embedder)
     for item in items:
         more_texts, more_tokens = size(item)
-        most_texts = embedder.max_batch if most is None else min(embedder.max_batch, most())
         if batch and (texts + more_texts > most_texts or tokens + more_tokens > most_tokens):
             yield batch
             batch, texts, tokens = [], 0, 0
+            most_texts = _most_texts(embedder, most)
         batch.append(item)
         texts += more_texts
         tokens += more_tokens
     if batch:
         yield batch
+
+
+def _most_texts(embedder: Embedder, most: Callable[[], int] | None) -> int:
+    return embedder.max_batch if most is None else min(embedder.max_batch, most())
 
 
 def token_limit(embedder: Embedder) -> float:

@@ -87,7 +87,10 @@ class Limiter:
         spend: Spend | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._changed = threading.Condition()
+        lock = threading.RLock()
+        self._changed = threading.Condition(lock)
+        #: Told of each slot that is given back: one thread can use it, and to wake all of them costs more than sending.
+        self._freed = threading.Condition(lock)
         self._mine = threading.local()
         self._clock = clock
         self._spend = spend
@@ -155,7 +158,7 @@ class Limiter:
                 self._most = concurrency
             if max_rate != self._max_rate:
                 self._max_rate, self._paced_until = max_rate, 0.0
-            self._changed.notify_all()
+            self._wake_all()
 
     def hold(self, name: str, reason: str | None) -> None:
         """Keep all requests back for a reason; None lets them go on, as far as ``name`` is concerned."""
@@ -164,13 +167,13 @@ class Limiter:
                 self._holds.pop(name, None)
             else:
                 self._holds[name] = reason
-            self._changed.notify_all()
+            self._wake_all()
 
     def close(self) -> None:
         """Let nothing through any more; what is in flight, or was paid for in part, comes to its end."""
         with self._changed:
             self._closed = True
-            self._changed.notify_all()
+            self._wake_all()
 
     def pace(self, records: int) -> None:
         """Wait until so many more records do not pass the most records a second."""
@@ -246,7 +249,10 @@ class Limiter:
             while True:
                 if self._closed and not batch.paid:
                     raise Abandoned
-                wait, reason = self._why_wait(batch, tokens)
+                if not batch.holds and self._taken >= max(1, int(min(self._window, self._taken + 1))):
+                    self._wait(_LOOK, None, self._freed)
+                    continue
+                wait, reason = self._why_wait(tokens)
                 if wait <= 0:
                     break
                 self._wait(wait, reason)
@@ -257,12 +263,10 @@ class Limiter:
             self._requests.add(1, self._clock())
             return self._tokens.add(tokens, self._clock())
 
-    def _why_wait(self, batch: _Batch, tokens: int) -> tuple[float, str | None]:
-        """Give the seconds until the next look, 0 to go on, and why requests are kept back."""
+    def _why_wait(self, tokens: int) -> tuple[float, str | None]:
+        """Give the seconds until the next look, 0 to go on, and why requests are kept back although a slot is free."""
         now = self._clock()
         if self._holds:
-            return _LOOK, None
-        if not batch.holds and self._taken >= max(1, int(min(self._window, self._taken + 1))):
             return _LOOK, None
         if self._not_before > now:
             return self._not_before - now, "the provider's rate limit is used up"
@@ -272,11 +276,11 @@ class Limiter:
             return wait, f"at most {self._tokens.limit} tokens a minute"
         return 0.0, None
 
-    def _wait(self, seconds: float, reason: str | None) -> None:
+    def _wait(self, seconds: float, reason: str | None, until: threading.Condition | None = None) -> None:
         if self._closed:
             raise Abandoned
         self._kept_back = reason or self._kept_back
-        self._changed.wait(min(seconds, _LOOK))
+        (until or self._changed).wait(min(seconds, _LOOK))
         if self._closed:
             raise Abandoned
 
@@ -290,8 +294,7 @@ class Limiter:
                 self._learn(refused=True)
             if batch.holds and not batch.paid:
                 batch.holds = False
-                self._taken -= 1
-            self._changed.notify_all()
+                self._give_back()
 
     def _answered(self, batch: _Batch, ticket: Ticket, *, inside: bool) -> None:
         if self._spend is not None and ticket.taken is not None:
@@ -314,7 +317,11 @@ class Limiter:
     def _give_back(self) -> None:
         with self._changed:
             self._taken -= 1
-            self._changed.notify_all()
+            self._freed.notify()
+
+    def _wake_all(self) -> None:
+        self._changed.notify_all()
+        self._freed.notify_all()
 
     def _learn(self, *, refused: bool) -> None:
         if math.isinf(self._most):
@@ -325,7 +332,10 @@ class Limiter:
             return
         share = self._refusals / self._answers
         grown = 0.0 if share == 1 else 1.0
-        self._window = min(max(self._window * (1 - share / 2) + grown, 1.0), self._most)
+        before = self._window
+        self._window = min(max(before * (1 - share / 2) + grown, 1.0), self._most)
+        if self._window > before:
+            self._freed.notify_all()
         self._answers = self._refusals = 0
 
 

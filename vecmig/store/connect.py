@@ -270,7 +270,7 @@ def _translate(error: psycopg.Error, where: str) -> Exception:
     if isinstance(error, pg.ProtocolViolation):
         return DatabaseError(
             f"A pooler in front of the database refuses: {message}.",
-            hint="Connect to the server itself, or to a pool in session mode that gives vecmig ten connections.",
+            hint="Connect to the server itself, or to a pool in session mode that gives vecmig twelve connections.",
         )
     # read-only: after a failover this is the old primary, or a standby that is about to be the new one
     lost = isinstance(
