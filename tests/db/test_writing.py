@@ -31,7 +31,7 @@ def embedded(pending: Sequence[PendingRecord], chunks: int | None = None, name: 
     for record in pending:
         texts = None if chunks is None else tuple(f"{name}{record.text} {chunk}" for chunk in range(chunks))
         vectors = np.stack([vector(text, 64 if texts is None else 4) for text in texts or [name + record.text]])
-        made.append(EmbeddedRecord(record.key, record.source_hash, vectors, texts))
+        made.append(EmbeddedRecord(record.key, record.source_hash, vectors, texts, record.new))
     return made
 
 
@@ -50,6 +50,7 @@ def _stored(connection: Own) -> list[tuple[Any, ...]]:
 def test_writing_what_is_there_changes_nothing(expanded: Lab, connection: Own) -> None:
     with expanded.opened(SMALL) as (session, space):
         records = embedded(read_page(session, space, None, 100).pending)
+        assert all(record.new for record in records)
         assert write_records(session, space, records[:15]) == 15
         before = _stored(connection)
         assert write_records(session, space, records[:15]) == 15
@@ -78,6 +79,7 @@ def test_fewer_chunks_replace_more_and_more_replace_fewer(lab: Lab, connection: 
             connection.execute("UPDATE documents SET body = %s", [body])
             pending = read_page(session, space, None, 100).pending
             assert len(pending) == 20
+            assert {record.new for record in pending} == {body == "one"}
             assert write_records(session, space, embedded(pending, chunks)) == 20
             assert connection.execute(
                 "SELECT count(*), max(chunk) + 1, min(chunks), max(chunks), count(DISTINCT chunk_text) "
@@ -103,7 +105,7 @@ def test_two_writers_of_the_same_records_leave_each_once_and_whole(lab: Lab, con
         records = records if chunks % 2 else records[::-1]
         with lab.database.session() as session:
             prepare_to_write(session)
-            start.wait(10)
+            start.wait(60)
             written.append(write_records(session, space, records))
 
     threads = [threading.Thread(target=write, args=(name, chunks)) for chunks, name in enumerate("abcd", start=1)]

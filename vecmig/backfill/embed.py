@@ -41,6 +41,8 @@ def embed(embedder: Embedder, batch: Sequence[Job], storage: Storage) -> Answer:
 def _fitting(embedder: Embedder, batch: Sequence[Job]) -> tuple[list[Job], list[tuple[PendingRecord, str]]]:
     ready: list[Job] = []
     rejected: list[tuple[PendingRecord, str]] = []
+    if embedder.max_input_tokens is None and all(job.chunks for job in batch):
+        return list(batch), rejected
     for job in batch:
         reason = _too_long(embedder, job)
         if not job.chunks:
@@ -77,15 +79,14 @@ def _embed_into(answer: Answer, embedder: Embedder, batch: Sequence[Job], storag
         _embed_into(answer, embedder, batch[middle:], storage)
         return
     problems = row_problems(vectors, storage=storage, unit=embedder.recipe.normalise != "none")
-    start = 0
+    chunked = embedder.recipe.chunk is not None
+    end = 0
     for job in batch:
-        rows = range(start, start + len(job.chunks))
-        start = rows.stop
-        reason = next((problems[row] for row in rows if row in problems), None)
+        start, end = end, end + len(job.chunks)
+        reason = next((problems[row] for row in range(start, end) if row in problems), None) if problems else None
         if reason is not None:
             answer.rejected.append((job.record, reason))
             continue
-        texts = job.chunks if embedder.recipe.chunk is not None else None
-        answer.embedded.append(
-            EmbeddedRecord(job.record.key, job.record.source_hash, vectors[rows.start : rows.stop], texts)
-        )
+        texts = job.chunks if chunked else None
+        key, _, source_hash, new = job.record
+        answer.embedded.append(EmbeddedRecord(key, source_hash, vectors[start:end], texts, new))

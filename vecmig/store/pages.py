@@ -27,6 +27,8 @@ class PendingRecord(NamedTuple):
     key: Key
     text: str
     source_hash: str
+    #: Whether it had no vector at all.
+    new: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ def _fetch(connection: Connection, query: str, values: dict[str, Any]) -> tuple[
     # in order already, as a rule; the server would not know that, and sort them
     rows.sort(key=itemgetter(0))
     following, _, place = rows.pop()[:3]
-    return tuple([PendingRecord(row[3:], row[2], row[1]) for row in rows]), following - 1, place
+    return tuple([PendingRecord(row[4:], row[2], row[1], row[3]) for row in rows]), following - 1, place
 
 
 def split_keys(connection: Connection, source: Source, parts: int) -> list[Key]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -25,8 +24,8 @@ from vecmig.store.statements import finished, statement
 
 #: Seconds for which a write is tried again while the application holds one of its rows.
 LOCK_PATIENCE: Final = 10.0
-#: What passes by itself: a row that the application holds; another runner that writes the same records.
-_HELD: Final = (pg.LockNotAvailable, pg.UniqueViolation, pg.DeadlockDetected, pg.SerializationFailure)
+#: What passes by itself: a row that the application holds.
+_HELD: Final = (pg.LockNotAvailable, pg.DeadlockDetected, pg.SerializationFailure)
 
 
 class EmbeddedRecord(NamedTuple):
@@ -36,6 +35,8 @@ class EmbeddedRecord(NamedTuple):
     source_hash: str
     vectors: NDArray[np.float32]
     texts: tuple[str, ...] | None
+    #: Whether it had no vector when it was read.
+    new: bool = False
 
 
 def write_records(
@@ -44,7 +45,8 @@ def write_records(
     """Write whole records in one transaction; return how many of them have their vectors now.
 
     A record whose text changed since it was read, or that is gone, is left out by the database itself: it stays
-    pending. What is there already is not written again.
+    pending. What is there already is not written again; where all records are ``new``, it is looked for only once the
+    primary key has found some.
 
     Where the application holds a row (a deletion under way, SELECT … FOR UPDATE), all is tried again rather than queued
     behind it: vecmig never waits with locks in its hands, so the application cannot end in a deadlock with it. After
@@ -54,21 +56,32 @@ def write_records(
         return 0
     values = space.values | {"hash": _array(record.source_hash for record in records)} | _key_arrays(space, records)
     deadline = time.monotonic() + patience
+    new = all(record.new for record in records)
     while True:
-        with suppress(*_HELD):
-            return _write_once(connection, space, records, values, "NOWAIT")
+        try:
+            return _write_once(connection, space, records, values, "NOWAIT", new=new)
+        except pg.UniqueViolation:
+            new = False
+        except _HELD:
+            pass
         if time.monotonic() > deadline:
-            return _write_once(connection, space, records, values, "SKIP LOCKED")
+            return _write_once(connection, space, records, values, "SKIP LOCKED", new=new)
         time.sleep(random.uniform(0.02, 0.1))  # noqa: S311  # no secret
 
 
 def _write_once(
-    connection: Connection, space: Space, records: Sequence[EmbeddedRecord], values: dict[str, Any], held: str
+    connection: Connection,
+    space: Space,
+    records: Sequence[EmbeddedRecord],
+    values: dict[str, Any],
+    held: str,
+    *,
+    new: bool,
 ) -> int:
     with connection.transaction():
         guarded = _Guarded.read(connection.execute(_guard(space, held), values, binary=True))
         left = guarded
-        if guarded.present:
+        if guarded.at and not new:
             fresh = connection.execute(_replace(space), values | {"guarded": guarded.at})
             left = guarded.without({at for (at,) in fresh})
         if left.at:
@@ -84,8 +97,6 @@ class _Guarded:
     at: list[int]
     #: For each key column, their values in PostgreSQL's binary form.
     keys: list[list[bytes]]
-    #: Whether some of them may have vectors.
-    present: bool
 
     @classmethod
     def read(cls, cursor: psycopg.Cursor[Any]) -> _Guarded:
@@ -93,14 +104,13 @@ class _Guarded:
         result = cursor.pgresult
         assert result is not None
         rows, value = range(result.ntuples), result.get_value
-        at, *keys = ([value(row, column) or b"" for row in rows] for column in (0, *range(2, result.nfields)))
-        present = bool(rows) and value(0, 1) == b"\1"
-        return cls(np.frombuffer(b"".join(at), dtype=">i4").tolist(), keys, present)
+        at, *keys = ([value(row, column) or b"" for row in rows] for column in range(result.nfields))
+        return cls(np.frombuffer(b"".join(at), dtype=">i4").tolist(), keys)
 
     def without(self, fresh: set[int]) -> _Guarded:
         """Leave some out."""
         left = [i for i, at in enumerate(self.at) if at not in fresh]
-        return _Guarded([self.at[i] for i in left], [[column[i] for i in left] for column in self.keys], self.present)
+        return _Guarded([self.at[i] for i in left], [[column[i] for i in left] for column in self.keys])
 
 
 @lru_cache(maxsize=64)
@@ -112,10 +122,6 @@ def _guard(space: Space, held: str) -> str:
         "guard",
         casts=_casts(source),
         key_arrays=_placeholders(source),
-        f_keys=source.alias_list("f"),
-        l_keys=source.alias_list("l"),
-        keys_descending=source.descending,
-        key_names=source.key_list("v"),
         same_record=_same(source, "s", "r"),
         sent_keys=sql.SQL(", ").join(sent.format(alias) for alias in source.aliases),
         lock=sql.SQL(f"FOR KEY SHARE {held}") if source.tracked else sql.SQL(""),

@@ -24,9 +24,10 @@ near AS MATERIALIZED ({near}),
 refused AS MATERIALIZED (
     SELECT EXISTS (SELECT FROM {schema}.rejected r WHERE r.collection = %(collection)s AND r.tag = %(tag)s) AS found
 )
-SELECT p.n, p.hash, p.txt, {keys_text}
-FROM page p
 -- OFFSET 0 keeps the planner from reading the vectors of all records for each page
+SELECT p.n, p.hash, p.txt, NOT ((SELECT found FROM near) AND EXISTS (SELECT FROM {space} v WHERE {match} OFFSET 0)),
+       {keys_text}
+FROM page p
 WHERE {eligible}
   AND NOT ((SELECT found FROM near)
            AND EXISTS (SELECT FROM {whole} v WHERE {match} AND v.source_hash = p.hash::uuid OFFSET 0))
@@ -36,7 +37,7 @@ WHERE {eligible}
                          AND r.source_hash = p.hash::uuid OFFSET 0))
 UNION ALL
 -- the last row tells how many records were looked at, and where to go on
-SELECT count(*) + 1, NULL, (SELECT {place}::text FROM page p ORDER BY p.n DESC LIMIT 1), {no_keys}
+SELECT count(*) + 1, NULL, (SELECT {place}::text FROM page p ORDER BY p.n DESC LIMIT 1), NULL, {no_keys}
 FROM page
 
 -- near --

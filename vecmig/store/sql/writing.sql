@@ -5,18 +5,8 @@
 WITH record AS MATERIALIZED (
     SELECT {casts}, i.hash::uuid AS hash, i.at::int AS at
     FROM unnest({key_arrays}, %(hash)s::text[]) WITH ORDINALITY AS i({keys}, hash, at)
-),
--- nearly always there is nothing yet between the first and the last key of a batch
-present AS MATERIALIZED (
-    SELECT EXISTS (
-        SELECT
-        FROM (SELECT {keys} FROM record ORDER BY {keys} LIMIT 1) f,
-             (SELECT {keys} FROM record ORDER BY {keys_descending} LIMIT 1) l,
-             LATERAL (SELECT FROM {space} v
-                      WHERE v.tag = %(tag)s AND ({key_names}) >= ({f_keys}) AND ({key_names}) <= ({l_keys})
-                      LIMIT 1) v) AS found
 )
-SELECT r.at, (SELECT found FROM present), {sent_keys}
+SELECT r.at, {sent_keys}
 FROM record r
 -- the text must still be the one that was embedded, and the record must stay until this commits; LIMIT keeps the planner
 -- to one look by index a record, where it would rather read the whole source for each batch
