@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -41,6 +42,7 @@ def backfill(
     limit: int | None = None,
     terms: Terms | None = None,
     fleet: Fleet | None = None,
+    prepare: Callable[[], None] = lambda: None,
     listener: Listener = ignore,
 ) -> Result:
     """Embed every pending record of a space, and say how complete it is afterwards.
@@ -52,6 +54,7 @@ def backfill(
         limit: stop after about this many records; None for all.
         terms: what to heed beside the recipe.
         fleet: who does it, several processes on Ray; None for this process.
+        prepare: called before the first record, when an operator's pause and limits hold already.
         listener: told of the progress, from this thread; only Waiting may come from another one.
 
     Raises:
@@ -65,6 +68,7 @@ def backfill(
     with hands, hands.session() as session:
         tally = hands.tally
         tally.expect(session.run(lambda connection: measure_coverage(connection, space)), limit)
+        prepare()
         for _ in range(_MOST_PASSES):
             since, handled = session.run(snapshot), tally.handled
             hands.whole_pass(None if limit is None else limit - handled)
@@ -74,9 +78,7 @@ def backfill(
             if not session.run(lambda connection: _changed_behind(connection, tally, since, idle=idle)):  # noqa: B023
                 break
         tally.report()
-        session.run(lambda connection: _tidy(connection, space, listener))
-    with hands.session() as fresh:
-        after = fresh.run(lambda connection: measure_coverage(connection, space))
+        after = session.run(lambda connection: _finish(connection, space, listener))
     return Result(tally.written, tally.rejected, after, time.monotonic() - started, tally.tokens)
 
 
@@ -100,15 +102,17 @@ def _hands(
     return Crew(database, space, embedder.recipe, terms, listener, fleet=fleet)
 
 
-def _tidy(connection: Connection, space: Space, listener: Listener) -> None:
-    """Remove what no record stands behind any more, then forget the changes that are dealt with under every tag."""
-    clear(connection, space, listener)
+def _finish(connection: Connection, space: Space, listener: Listener) -> Coverage:
+    """Measure, remove what no record stands behind any more, and forget changes that are dealt with under every tag."""
+    found = measure_coverage(connection, space)
+    clear(connection, space, listener, found)
     forget_settled(connection, space.source, space.schema)
+    return found
 
 
-def clear(connection: Connection, space: Space, listener: Listener) -> None:
-    """Remove the vectors that no record stands behind any more."""
-    kept = sweep(connection, space)
+def clear(connection: Connection, space: Space, listener: Listener, found: Coverage | None = None) -> None:
+    """Remove the vectors that no record stands behind any more; what was ``found`` just now spares a look at each."""
+    kept = sweep(connection, space, found)
     if kept:
         listener(
             Warned(

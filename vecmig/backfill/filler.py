@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from vecmig.backfill.ahead import Ahead
+from vecmig.backfill.memory import streaming
 from vecmig.backfill.pipeline import Pipeline
 from vecmig.backfill.supervisor import Supervisor
 from vecmig.backfill.tally import Tally
@@ -46,6 +47,7 @@ class Filler:
     def __enter__(self) -> Self:
         self._limiter.tune(self._concurrency)
         with ExitStack() as opening:
+            opening.enter_context(streaming())
             opening.push(self._reader)
             opening.enter_context(self._writers)
             if self._terms.supervised:

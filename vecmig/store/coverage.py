@@ -27,6 +27,8 @@ class Coverage:
     rejected: int
     #: Records without a fresh vector that neither changed lately nor were rejected: nothing explains them.
     unaccounted: int
+    #: Vectors of eligible records, fresh or stale.
+    vectors: int = 0
 
     @property
     def missing(self) -> int:
@@ -42,8 +44,8 @@ class Coverage:
 def measure_coverage(connection: Connection, space: Space) -> Coverage:
     """Compare every record's text with the hash beside its vector; one pass over the source, nothing cached."""
     row = connection.execute(space.statement("coverage"), space.values).fetchone()
-    records, eligible, fresh, rejected, stale, unaccounted = row or (0,) * 6
-    return Coverage(records, eligible, fresh, stale, rejected, unaccounted)
+    records, eligible, fresh, rejected, stale, unaccounted, vectors = row or (0,) * 7
+    return Coverage(records, eligible, fresh, stale, rejected, unaccounted, vectors)
 
 
 def count_records(connection: Connection, source: Source) -> tuple[int, int]:
@@ -68,25 +70,32 @@ def count_vectors(connection: Connection, space: Space) -> tuple[int, int]:
     return (row[0], row[1]) if row else (0, 0)
 
 
-def sweep(connection: Connection, space: Space) -> int:
-    """Delete the vectors of records that are gone or no longer have a text.
+def sweep(connection: Connection, space: Space, found: Coverage | None = None) -> int:
+    """Delete the vectors of records that are gone or no longer have a text, and forget their rejections.
 
     Triggers delete with a record at once where they see it; a disabled trigger or a view as source leaves it to this. A
     mistake in collections.yaml must cost nothing: a row that ``where`` leaves out keeps its vectors, and so do records
     whose text is gone although they did not change, if they are many.
 
+    Args:
+        connection: in autocommit mode.
+        space: whose vectors.
+        found: what was measured just now; it spares a look at each vector where all of them belong to a record.
+
     Returns:
         How many records keep vectors although they have no text any more.
     """
+    connection.execute(space.statement("sweep_rejected"), space.values)
+    if found is not None and count_vectors(connection, space)[0] <= found.vectors:
+        return 0
     source = space.source
-    same = source.match_source("s", "v")
     gone, emptied, total = _count_idle(connection, space)
     if gone:
+        same = source.match_source("s", "v")
         connection.execute(space.statement("sweep_gone", source=source.relation, same_source=same), {})
     few = emptied <= total * _MOST_EMPTIED
     if emptied:
         connection.execute(space.statement("sweep_emptied", rows=source.rows), space.values | {"all": few})
-    connection.execute(space.statement("sweep_rejected"), space.values)
     return _count_idle(connection, space)[1] if emptied and not few else 0
 
 

@@ -109,7 +109,8 @@ SELECT count(*) AS records,
        count(*) FILTER (WHERE s.eligible AND (v.source_hash = s.hash) IS NOT TRUE AND r.key IS NOT NULL) AS rejected,
        count(*) FILTER (WHERE s.eligible AND v.source_hash <> s.hash AND r.key IS NULL) AS stale,
        count(*) FILTER (WHERE s.eligible AND (v.source_hash = s.hash) IS NOT TRUE
-                          AND r.key IS NULL AND c.key IS NULL) AS unaccounted
+                          AND r.key IS NULL AND c.key IS NULL) AS unaccounted,
+       coalesce(sum(v.chunks) FILTER (WHERE s.eligible), 0) AS vectors
 -- OFFSET 0 keeps the planner from hashing a text once for every place that names its hash; before the first vector
 -- there is nothing to compare it with
 FROM (SELECT {keys}, {eligible} AS eligible,
