@@ -312,12 +312,20 @@ def test_wordllama_sizes_and_models() -> None:
 
 
 def test_wordllama_leaves_logging_alone() -> None:
+    """Also where a service opens it for several tags at once."""
     script = """
-        import logging
+        import logging, threading, time
         from vecmig.embedders import open_embedder
         from vecmig.tags import Recipe, Tag
         tag = Tag.parse("wordllama@0.4/dim-64/chunk-none/norm-l2")
-        open_embedder(str(tag), Recipe.from_mapping(tag, {"provider": "wordllama", "dims": 64}))
+        recipe = Recipe.from_mapping(tag, {"provider": "wordllama", "dims": 64})
+        # importing it takes half a second
+        threads = [threading.Thread(target=open_embedder, args=[str(tag), recipe]) for _ in range(40)]
+        for thread in threads:
+            thread.start()
+            time.sleep(0.02)
+        for thread in threads:
+            thread.join()
         print(logging.getLogger().handlers, logging.getLogger().level == logging.WARNING)
     """
     assert _python(script) == "[] True\n"

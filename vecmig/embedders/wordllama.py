@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ DIMS: Final = (64, 128, 256)
 MODELS: Final = ("wordllama", "l2_supercat")
 #: Tokens that are summed at once, so that a text of a megabyte does not take a gigabyte.
 _WINDOW: Final = 8192
+#: Held while wordllama is imported: a second thread would take what the import does to the logging for what was before.
+_IMPORTING: Final = threading.Lock()
 
 
 class WordllamaEmbedder(BaseEmbedder):
@@ -61,7 +64,7 @@ class WordllamaEmbedder(BaseEmbedder):
 
 def _load(dims: int) -> Any:
     try:
-        with _logging_untouched():
+        with _IMPORTING, _logging_untouched():
             import wordllama
     except ImportError as error:
         raise RecipeError(
