@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -98,7 +99,12 @@ def test_a_budget_is_never_passed_and_a_larger_one_goes_on(
 ) -> None:
     lab = priced(paying, provider, concurrency=concurrency, budget_usd=budget)
     error = until_spent(lab)
-    assert error.message.startswith(f"The budget of ${budget:.4f} for revision r1 is spent: $")
+    said = (
+        rf"\$(0\.\d+) of the budget of \${budget:.4f} for revision r1 is spent, and the next request may cost \$(.+)\."
+    )
+    found = re.fullmatch(said, error.message)
+    assert found is not None, error.message
+    assert 0 < float(found[1]) <= budget < float(found[1]) + float(found[2]) + 1e-4
     assert error.hint == (
         "To go on, raise budget_usd in the recipe or give --max-cost, and run the same command again."
     )
@@ -125,11 +131,21 @@ def test_most_of_a_budget_is_used(paying: Lab, provider: Provider) -> None:
 def test_a_word_on_the_command_line_counts_in_place_of_the_recipe_s(paying: Lab, provider: Provider) -> None:
     lab = priced(paying, provider, budget_usd=100)
     error = until_spent(lab, max_cost=0.1)
-    assert error.message.startswith("The budget of $0.1000 ")
+    assert " of the budget of $0.1000 " in error.message
     assert charged(provider) <= 0.1
     lab = priced(lab, provider, budget_usd=0.1)
     until_spent(lab)
     assert runner.upgrade(lab.config, max_cost=50)[0].phase == "live"
+
+
+def test_a_budget_below_the_first_request_is_not_called_spent(paying: Lab, provider: Provider) -> None:
+    error = until_spent(priced(paying, provider, price_per_million_tokens=0.1, budget_usd=0.000_000_05))
+    assert re.fullmatch(
+        r"\$0\.0000 of the budget of \$0\.000000050 for revision r1 is spent, "
+        r"and the next request may cost \$0\.0+[1-9]\d?\.",
+        error.message,
+    ), error.message
+    assert provider.requests() == []
 
 
 def test_a_budget_without_a_price_is_refused(paying: Lab, provider: Provider) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -34,9 +35,14 @@ def retire(lab: Lab, tag: str = SMALL, **options: Any) -> Retired:
 
 
 def age(lab: Lab, days: float) -> None:
-    """Let what has happened to the route have happened so many days earlier."""
-    for table, column in (("revision", "live_at"), ("route", "changed_at")):
-        lab.sql(f"UPDATE vecmig.{table} SET {column} = {column} - make_interval(secs => {days * 86_400})")
+    """Let all that has happened, but for the evals, have happened so many days earlier."""
+    times = {"revision": "live_at", "route": "changed_at", "tag": "created_at", "shadow": "at", "event": "at"}
+    moves = [
+        f"UPDATE vecmig.{table} SET {column} = {column} - make_interval(secs => {days * 86_400})"
+        for table, column in times.items()
+    ]
+    trigger = "ALTER TABLE vecmig.event {} TRIGGER append_only"
+    lab.sql("; ".join([trigger.format("DISABLE"), *moves, trigger.format("ENABLE")]))
 
 
 def keep_eval(lab: Lab, tag: str, days_ago: float, *, score: float = 0.8, **changes: Any) -> None:
@@ -85,6 +91,27 @@ def without_title_7(texts: list[str], made: NDArray[np.float32]) -> NDArray[np.f
     """Give no vector that can be found for one record."""
     made[[text.startswith("title 7\n") for text in texts]] = 0
     return made
+
+
+def without_questions(texts: list[str], made: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Give no vector that can be searched with under LARGE."""
+    return np.full_like(made, np.nan) if made.shape[1] == 256 else made
+
+
+def shadow(lab: Lab, tag: str, searches: int) -> None:
+    """Have so many searches, which may be a hundred, ask another tag as well."""
+
+    def kept() -> int:
+        return int(lab.sql("SELECT count(*) FROM vecmig.shadow")[0][0])
+
+    runner.route(lab.config, "documents", Reads(shadow=tag, share=1.0))
+    wanted, deadline = kept() + searches, time.monotonic() + 60
+    with lab.reader() as reader:
+        for number in range(searches):
+            reader.search("documents", f"title {number}", 1)
+        while kept() < wanted:
+            assert time.monotonic() < deadline, "they were not kept"
+            time.sleep(0.005)
 
 
 @pytest.fixture
@@ -197,6 +224,61 @@ def test_two_steps_back_stop_where_the_second_tag_lacks_records(lab: Lab) -> Non
     assert lab.downgrade("base") == ["r2", "r1"]
 
 
+def test_a_step_back_that_fails_tells_of_the_steps_before_it(lab: Lab) -> None:
+    lab = lab.write(chain=(SMALL, LARGE, TINY))
+    lab.upgrade()
+    lab.sql("INSERT INTO documents VALUES (21, 'new', 'record')")
+    lab.sync()
+    with pytest.raises(GateRefused) as refused:
+        lab.downgrade("-2")
+    assert refused.value.state == (
+        f"Revision r3 was taken back: reads of documents use {LARGE}. Nothing else was changed: reads use {LARGE}. "
+        "After the flip 1 records would not be found at all, and 0 only by their old text."
+    )
+    # run again, -2 would be counted from here
+    assert refused.value.hint.endswith("\nTo go on to where this was to lead: vecmig downgrade r1")
+    assert lab.live == LARGE
+    lab.sync()
+    assert lab.downgrade("r1") == ["r2"]
+
+
+def test_a_candidate_that_was_given_up_is_told_of_too(switched: Lab) -> None:
+    lab = switched.write(chain=(SMALL, LARGE, TINY))
+    lab.upgrade(until="expand")
+    lab.sql("INSERT INTO documents VALUES (21, 'new', 'record')")
+    with pytest.raises(GateRefused) as refused:
+        lab.downgrade("r1")
+    assert refused.value.state.startswith(f"Revision r3 was taken back: reads of documents use {LARGE}. Nothing else ")
+    assert lab.status().route.candidate is None
+    with pytest.raises(GateRefused) as refused:
+        lab.downgrade("r1")
+    assert refused.value.state.startswith(f"Nothing was changed: reads use {LARGE}.")
+
+
+def test_status_names_the_way_back_while_a_candidate_is_in_progress(switched: Lab) -> None:
+    way = switched.status().way_back
+    assert way is not None
+    assert (way.command, way.besides) == ("vecmig downgrade -1", ())
+    lab = switched.write(chain=(SMALL, LARGE, TINY))
+    lab.upgrade(until="expand")
+    way = lab.status().way_back
+    assert way is not None
+    assert (way.command, way.besides) == ("vecmig downgrade r1", ("r3",))
+    assert lab.downgrade("r1") == ["r3", "r2"]
+    assert (lab.live, lab.status().route.candidate) == (SMALL, None)
+
+
+def test_what_to_do_about_a_worse_tag_is_the_way_back(switched: Lab) -> None:
+    lab = switched.write(chain=(SMALL, LARGE, TINY))
+    keep_evals(lab, 3, new=0.5)
+    lab.upgrade(until="expand")
+    age(lab, 30)
+    earned = lab.status().earned
+    assert earned is not None
+    (check,) = earned.failed
+    assert check.remedy == "run vecmig eval again; if the new tag is worse, go back: vecmig downgrade r1"
+
+
 # Trust -------------------------------------------------------------------------------------------------------------
 
 
@@ -278,17 +360,79 @@ def test_going_back_and_forward_again_starts_the_clock_anew(trusted: Lab) -> Non
     assert _failed(trusted) == ["days live", "eval days"]
 
 
-def test_failing_shadow_reads_keep_the_old_vectors(trusted: Lab) -> None:
-    trusted.sql(
-        "INSERT INTO vecmig.shadow (collection, live_tag, other_tag, k, live_ms, error, query_hash) "
-        "SELECT 'documents', %s, %s, 10, 1, CASE WHEN n <= 2 THEN 'TimeoutError' END, '' "
-        "FROM generate_series(1, 100) n",
-        SMALL,
-        LARGE,
-    )
-    assert _failed(trusted) == ["shadow"]
-    trusted.sql("UPDATE vecmig.shadow SET at = at - interval '22 days'")
-    assert _failed(trusted) == []
+def _begin(lab: Lab) -> None:
+    """Leave nothing of LARGE undone but for its cutover."""
+    lab.upgrade("r1")
+    lab.upgrade(until="index")
+
+
+def _fail_a_shadow_read(lab: Lab, model: Model) -> None:
+    """Let LARGE give no answer to one search that another tag answered."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "after", without_questions)
+        shadow(lab, LARGE, 1)
+
+
+def test_failing_shadow_reads_keep_the_old_vectors(lab: Lab, model: Model) -> None:
+    _begin(lab)
+    _fail_a_shadow_read(lab, model)
+    lab.upgrade()
+    age(lab, 20)
+    earned = lab.status().earned
+    assert earned is not None
+    assert [check.name for check in earned.failed] == ["days live", "eval days", "shadow"]
+    assert earned.checks[2].detail == "1 of 1 shadow reads of the tag failed in the 21 days before it went live"
+    # however long it is live, it is not asked beside itself: this does not grow old
+    age(lab, 30)
+    keep_evals(lab, 3)
+    assert _failed(lab) == ["shadow"]
+    with pytest.raises(GateRefused, match=r"lets .* go: shadow\."):
+        retire(lab)
+
+
+def test_what_makes_up_for_failing_shadow_reads(lab: Lab, model: Model) -> None:
+    """What the refusal says to do."""
+    _begin(lab)
+    _fail_a_shadow_read(lab, model)
+    lab.upgrade()
+    lab.downgrade()
+    lab.upgrade(until="index")
+    shadow(lab, LARGE, 99)
+    lab.upgrade()
+    age(lab, 30)
+    keep_evals(lab, 3)
+    assert _failed(lab) == []
+
+
+@pytest.mark.parametrize(("days", "fails"), [(20.9, True), (21.1, False)])
+def test_shadow_reads_long_before_the_cutover_do_not_count(lab: Lab, model: Model, days: float, fails: bool) -> None:
+    _begin(lab)
+    _fail_a_shadow_read(lab, model)
+    age(lab, days)
+    lab.upgrade()
+    assert ("shadow" in _failed(lab)) is fails
+
+
+def test_shadow_reads_of_a_standby_count_once_reads_are_back_on_it(trusted: Lab, model: Model) -> None:
+    lab = trusted.write(chain=(SMALL, LARGE, TINY))
+    lab.upgrade()
+    _fail_a_shadow_read(lab, model)
+    lab.downgrade()
+    assert _failed(lab) == ["days live", "eval days", "shadow"]
+
+
+def test_shadow_reads_of_vectors_that_were_retired_count_for_nothing(lab: Lab) -> None:
+    lab.script(2, SMALL, LARGE, more=", shadow=MinSamples(1)")
+    _begin(lab)
+    shadow(lab, LARGE, 1)
+    lab.upgrade()
+    lab.downgrade()
+    age(lab, 30)
+    retire(lab, LARGE)
+    lab.upgrade(until="index")
+    assert lab.checks()["shadow"] is False
+    shadow(lab, LARGE, 1)
+    assert lab.checks()["shadow"] is True
 
 
 def test_days_count_while_the_tag_serves_every_search(trusted: Lab) -> None:
@@ -302,13 +446,41 @@ def test_days_count_while_the_tag_serves_every_search(trusted: Lab) -> None:
     assert f"now {TINY} serves 10% of the searches" in earned.checks[0].detail
     runner.route(lab.config, "documents", Reads(ramp=0))
     assert _failed(lab) == ["days live", "eval days"]
-    lab.sql("ALTER TABLE vecmig.event DISABLE TRIGGER append_only")
-    lab.sql("UPDATE vecmig.event SET at = at - interval '22 days' WHERE kind = 'route'")
+    age(lab, 22)
     assert _failed(lab) == []
     runner.route(lab.config, "documents", Reads(ramp=10))
     lab.downgrade()
     assert lab.status().route.ramp_share == 0
     assert _failed(lab) == ["days live", "eval days"]
+
+
+def test_the_cutover_ends_a_ramp(lab: Lab) -> None:
+    """Whatever is said about the route later on, the days count from there."""
+    _begin(lab)
+    runner.route(lab.config, "documents", Reads(ramp=10, shadow=LARGE))
+    lab.upgrade()
+    age(lab, 22)
+    keep_evals(lab, 3)
+    assert _failed(lab) == []
+    runner.route(lab.config, "documents", Reads(no_shadow=True))
+    assert _failed(lab) == []
+
+
+def test_the_trust_in_a_tag_whose_old_one_is_gone_asks_for_no_comparison(trusted: Lab) -> None:
+    """Reads are back on a tag whose old one was retired, and what failed may go once the days are over."""
+    retire(trusted)
+    lab = trusted.write(chain=(SMALL, LARGE, TINY))
+    lab.upgrade()
+    lab.downgrade()
+    with pytest.raises(GateRefused) as refused:
+        retire(lab, TINY)
+    assert [check.name for check in refused.value.report.failed] == ["days live"]
+    age(lab, 22)
+    planned = runner.retirement(lab.config, "documents", TINY)
+    assert planned.earned is not None
+    assert planned.earned.checks[1].detail == "the old tag was retired: nothing to be compared with"
+    retire(lab, TINY)
+    assert vectors(lab) == {LARGE: 20}
 
 
 # What goes, and what never does ------------------------------------------------------------------------------------
@@ -388,6 +560,28 @@ def test_a_revision_whose_old_vectors_are_gone_is_not_taken_back(trusted: Lab) -
     assert lab.downgrade() == ["r3"]
     with pytest.raises(DatabaseError, match="cannot be taken back"):
         lab.downgrade()
+    assert lab.live == LARGE
+
+
+def test_no_step_is_taken_where_a_later_one_meets_a_retired_tag(trusted: Lab) -> None:
+    """What is known beforehand is said beforehand: reads do not move."""
+    retire(trusted)
+    lab = trusted.write(chain=(SMALL, LARGE, TINY))
+    lab.upgrade()
+    lab.events.clear()
+    for target in ("r1", "-2", "base"):
+        with pytest.raises(DatabaseError) as refused:
+            lab.downgrade(target, listener=lab.listen)
+        error = refused.value
+        assert error.message == f"Revision r2 cannot be taken back: the vectors of {SMALL} were retired."
+        assert error.state == "Nothing was changed."
+        assert error.hint == (
+            f"Make a new revision that goes to that tag: vecmig revision --to-tag {SMALL}\n"
+            "To take back only what came after it: vecmig downgrade r2"
+        )
+        assert lab.events == []
+        assert lab.live == TINY
+    assert lab.downgrade("r2") == ["r3"]
     assert lab.live == LARGE
 
 

@@ -17,7 +17,7 @@ from vecmig.store.vectors import Coverage
 from vecmig.tags import Gate, Trust
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-GOOD = Evidence(NOW - timedelta(days=21), NOW, 0.0, None, {}, (1, 100))
+GOOD = Evidence(NOW - timedelta(days=21), NOW, 0.0, None, "", {}, (1, 100))
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ GOOD = Evidence(NOW - timedelta(days=21), NOW, 0.0, None, {}, (1, 100))
         ({"since": NOW - timedelta(days=20, hours=23, minutes=59)}, 3, ["days live"]),
         ({"ramp": 0.001}, 3, ["days live"]),
         ({}, 2, ["eval days"]),
-        ({"pairs": None}, 0, []),
+        ({"alone": "the first tag"}, 0, []),
         ({"shadow": (2, 100)}, 3, ["shadow"]),
         ({"shadow": (0, 0)}, 3, []),
         ({"since": NOW + timedelta(days=1)}, 3, ["days live"]),
@@ -47,6 +47,24 @@ def test_days_are_never_rounded_up() -> None:
 def test_a_regression_on_one_of_the_days_is_enough() -> None:
     checks = judge(Trust(), GOOD, EvalSeries(3, ("on 2026-11-21: nDCG@10 on faq -0.1",)))
     assert [check.detail for check in checks if not check.passed] == ["on 2026-11-21: nDCG@10 on faq -0.1"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "days", "regressions"),
+    [({}, 0, ()), ({}, 3, ("worse",)), ({"shadow": (2, 100)}, 3, ()), ({"ramp": 0.1}, 3, ())],
+)
+def test_what_to_do_reads_on_after_a_colon(changes: dict[str, Any], days: int, regressions: tuple[str, ...]) -> None:
+    checks = judge(Trust(), replace(GOOD, **changes), EvalSeries(days, regressions))
+    (remedy,) = [check.remedy for check in checks if not check.passed]
+    assert remedy[0].islower()
+    assert not remedy.endswith(".")
+
+
+def test_the_line_that_asks_for_no_evals_can_be_pasted_as_it_stands() -> None:
+    (remedy,) = [check.remedy for check in judge(Trust(), GOOD, EvalSeries(0, ())) if not check.passed]
+    names: dict[str, Any] = {}
+    exec(remedy.split("in the revision: ")[1], names)
+    assert names["trust"] == Trust(days=21, eval_days=0)
 
 
 def test_nothing_may_be_asked_for() -> None:

@@ -13,8 +13,10 @@ from vecmig.store.connect import Connection
 from vecmig.store.control import What
 from vecmig.store.lasting import Lasting
 from vecmig.store.spend import correct, reserve, spent
+from vecmig.tags import cost_usd, dollars
 
-_MILLION: Final = 1_000_000
+#: What a budget and its rest are written with: requests are cheap.
+_PLACES: Final = 4
 
 
 class Purse:
@@ -34,8 +36,8 @@ class Purse:
         with self._turn:
             if self._spent + usd > self._usd:
                 raise BudgetSpent(
-                    f"This run may cost ${self._usd:,.4f}: it has cost ${self._spent:,.4f}, and the next request may "
-                    f"cost ${usd:,.4f}.",
+                    f"{dollars(self._spent, _PLACES)} of the {dollars(self._usd, _PLACES)} that this run may cost is "
+                    f"spent, and the next request may cost {dollars(usd, _PLACES)}.",
                     hint="To go on, run it again, with a higher --max-cost if need be.",
                 )
             self._spent += usd
@@ -147,11 +149,12 @@ class Budget:
             self._session.run(enter)
 
     def _usd(self, tokens: int) -> float:
-        return tokens * self._price / _MILLION
+        return cost_usd(self._price, tokens)
 
     def _refused(self, usd: float) -> BudgetSpent:
+        assert self._budget is not None, "without one nothing is refused"
         return BudgetSpent(
-            f"The budget of ${self._budget:,.4f} for revision {self._revision} is spent: ${self.usd:,.4f} so far, and "
-            f"the next request may cost ${usd:,.4f}.",
+            f"{dollars(self.usd, _PLACES)} of the budget of {dollars(self._budget, _PLACES)} for revision "
+            f"{self._revision} is spent, and the next request may cost {dollars(usd, _PLACES)}.",
             hint="To go on, raise budget_usd in the recipe or give --max-cost, and run the same command again.",
         )

@@ -9,9 +9,10 @@ import typer
 
 from vecmig.cli import render
 from vecmig.cli.context import options
-from vecmig.cli.control import dollars
 from vecmig.cli.progress import Narrator, percent, percent_above, seconds
+from vecmig.config import counted
 from vecmig.errors import UsageError
+from vecmig.tags import dollars
 
 if TYPE_CHECKING:
     from vecmig.runner import CollectionStatus, Earned, Retirement, WayBack
@@ -59,8 +60,9 @@ def show_retirement(planned: Retirement) -> None:
     """Print what goes with a tag, and what getting it back would take."""
     render.line(f"{planned.collection}: {planned.tag}", style="bold")
     index = f", of which {_megabytes(planned.index_bytes)} index" if planned.index_bytes else ""
+    vectors = f"{counted(planned.vectors, 'vector')} of {counted(planned.records, 'record')}"
     rows = [
-        ("  goes", f"{planned.vectors:,} vectors of {planned.records:,} records, {_megabytes(planned.bytes)}{index}"),
+        ("  goes", f"{vectors}, {_megabytes(planned.bytes)}{index}"),
         ("  to get it back", _redone(planned)),
     ]
     if planned.begun:
@@ -88,7 +90,7 @@ def show_way_back(collection: CollectionStatus) -> None:
     """Print what a rollback would find, and how much trust the live tag has earned."""
     rows = []
     if collection.way_back is not None:
-        rows.append(("  way back", _way_back_text(collection, collection.way_back)))
+        rows.append(("  way back", _way_back_text(collection.way_back)))
     if collection.earned is not None:
         rows.append(("  trust", _trust_text(collection.earned)))
         rows.append(("  retire", _retire_text(collection.earned)))
@@ -99,30 +101,30 @@ def show_way_back(collection: CollectionStatus) -> None:
     render.columns(rows)
 
 
-def _way_back_text(collection: CollectionStatus, way: WayBack) -> str:
+def _way_back_text(way: WayBack) -> str:
     if way.retired:
         return f"none: {way.tag} was retired; to have it again: vecmig revision --to-tag {way.tag}"
     if way.coverage is None:
         return f"none: the vectors of {way.tag} are gone"
     covered = f"{percent(way.share)} covered"
     if not way.ready:
-        records = f"{way.lacking:,} of {way.coverage.eligible:,} records"
+        records = f"{way.lacking:,} of {counted(way.coverage.eligible, 'record')}"
         return f"refused: {way.tag} lacks {records}, {covered}; run: vecmig sync"
-    missing = f" ({way.lacking:,} records lacking)" if way.lacking else ""
-    # what is in progress would be given up first
-    command = "" if collection.route.candidate else ": vecmig downgrade -1"
-    return f"flip to {way.tag}, {covered}{missing}, < 1 s{command}"
+    missing = f" ({counted(way.lacking, 'record')} lacking)" if way.lacking else ""
+    besides = f" (takes back {' and '.join(way.besides)} too)" if way.besides else ""
+    return f"flip to {way.tag}, {covered}{missing}, < 1 s: {way.command}{besides}"
 
 
 def _days(earned: Earned) -> str:
-    return f"{int(earned.days * 10) / 10:g} days"
+    days = int(earned.days * 10) / 10
+    return f"{days:g} {'day' if days == 1 else 'days'}"
 
 
 def _trust_text(earned: Earned) -> str:
     parts = [f"live for {_days(earned)}, {earned.rule.days:g} asked for"]
     checks = {check.name: check for check in earned.checks}
     if earned.rule.eval_days and earned.old_tag is not None:
-        asked = f"{earned.eval_days} days with evals, {earned.rule.eval_days} asked for"
+        asked = f"{counted(earned.eval_days, 'day')} with evals, {earned.rule.eval_days} asked for"
         parts.append(f"{checks['eval days'].detail} ({asked})" if earned.worse else asked)
     if checks["shadow"].value:
         parts.append(f"{percent_above(float(checks['shadow'].value))} of its shadow reads failed")
@@ -135,18 +137,19 @@ def _retire_text(earned: Earned) -> str:
     days = next(check for check in earned.checks if check.name == "days live")
     others = [check for check in earned.failed if check.name != "days live"]
     if earned.ramp:
-        return f"not while a candidate serves {earned.ramp:.0%} of the searches"
-    when = "not yet" if days.passed else f"{earned.old_tag} possible from {earned.due:%Y-%m-%d}"
-    if not others:
-        return when
-    return f"{when}, but first: {'; '.join(check.remedy for check in others)}"
+        return f"not while a candidate serves {earned.ramp * 100:g} % of the searches"
+    first = "; then ".join(check.remedy for check in others)
+    if days.passed:
+        return f"not yet; first {first}"
+    when = f"{earned.old_tag} possible from {earned.due:%Y-%m-%d}"
+    return f"{when}, but first: {first}" if first else when
 
 
 def way_back_json(way: WayBack | None) -> dict[str, Any] | None:
     """Give what a rollback would find, as status has it in its JSON."""
     if way is None:
         return None
-    command = "vecmig downgrade -1" if way.ready else "vecmig sync"
+    command = way.command if way.ready else "vecmig sync"
     return {
         "to": way.tag,
         "revision": way.revision,

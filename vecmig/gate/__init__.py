@@ -10,7 +10,7 @@ from vecmig.gate.canary import (
 )
 from vecmig.gate.checks import judge
 from vecmig.gate.measuring import Found, gather, judge_again, measure
-from vecmig.gate.quality import Shadowing, Trial
+from vecmig.gate.quality import MOST_SHADOW_ERRORS, Shadowing, Trial
 from vecmig.gate.report import Evidence, Report
 from vecmig.gate.spot import Spot, look
 from vecmig.gate.verdict import Check
@@ -18,6 +18,7 @@ from vecmig.gate.verdict import Check
 __all__ = [
     "CANARY_SIMILARITY",
     "CANARY_TEXTS",
+    "MOST_SHADOW_ERRORS",
     "Check",
     "Evidence",
     "Found",

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from vecmig.config import noun
 from vecmig.gate.verdict import Check
 from vecmig.tags import MinSamples, NoWorse
 
 #: Largest share of the shadowed searches that may have failed under the new tag.
-_MOST_FAILED: Final = 0.01
+MOST_SHADOW_ERRORS: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +21,9 @@ class Trial:
     passed: bool
     #: What was found, in figures; or why what there is does not count.
     detail: str
-    #: What gives evidence that counts.
+    #: What gives evidence that counts, and the command where one is all that is to be done.
     remedy: str = ""
+    command: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,11 @@ class Shadowing:
 
     answered: int
     failed: int
+    #: The collection, and the tag that is to be asked too.
+    collection: str = "COLLECTION"
+    tag: str = "TAG"
+    #: The share of the searches that it is asked now.
+    share: float = 0.0
 
 
 def judge_trial(trial: Trial) -> Check:
@@ -42,18 +49,31 @@ def judge_trial(trial: Trial) -> Check:
         f"worse ≤ {wanted.tolerance:g}",
         trial.detail,
         trial.remedy,
+        command=trial.command,
     )
 
 
 def judge_shadow(wanted: MinSamples, found: Shadowing | None) -> Check:
     """Judge how much was seen of the new tag in shadow."""
-    count, failed = (0, 0) if found is None else (found.answered, found.failed)
-    detail = f"{count} searches of the application were answered by both tags"
-    if failed:
-        detail += f", {failed} more failed under the new one"
-    remedy = "Let the new tag be asked too: vecmig route COLLECTION --shadow TAG --share 0.05"
-    well = failed <= _MOST_FAILED * (count + failed)
+    seen = found or Shadowing(0, 0)
+    searches, were = noun(seen.answered, "search", "searches"), noun(seen.answered, "was", "were")
+    detail = f"{seen.answered} {searches} of the application {were} answered by both tags"
+    if seen.failed:
+        detail += f", {seen.failed} more failed under the new one"
+    well = seen.failed <= MOST_SHADOW_ERRORS * (seen.answered + seen.failed)
+    enough = seen.answered >= wanted.count
     if not well:
-        detail += f", which is more than {_MOST_FAILED:.0%}"
-        remedy = "Look at why they failed: vecmig compare COLLECTION. Searches that succeed make up for them."
-    return Check("shadow", count >= wanted.count and well, count, wanted.count, detail, remedy)
+        detail += f", which is more than {MOST_SHADOW_ERRORS * 100:g} %"
+    remedy, command = _show_more(seen, well=well)
+    return Check("shadow", enough and well, seen.answered, wanted.count, detail, remedy, bound="≥", command=command)
+
+
+def _show_more(seen: Shadowing, *, well: bool) -> tuple[str, str | None]:
+    """Say what gives more evidence, and the command where one does."""
+    if not well:
+        command = f"vecmig compare {seen.collection}"
+        return f"Look at why they failed: {command}. Searches that succeed make up for them.", command
+    if seen.share:
+        return f"Wait for more searches of the application: {seen.share * 100:g} % of them ask {seen.tag} too.", None
+    command = f"vecmig route {seen.collection} --shadow {seen.tag} --share 0.05"
+    return f"Let the new tag be asked too: {command}", command

@@ -22,11 +22,10 @@ from vecmig.store.ledger import Ledger
 from vecmig.store.locks import LOCK_TIMEOUT_MS
 from vecmig.store.spend import spent
 from vecmig.store.vectors import Space, count_records, estimated_vector_bytes, sample_texts
-from vecmig.tags import Recipe
+from vecmig.tags import Recipe, cost_usd
 
 #: Records whose texts are cut and counted; the rest is taken to be like them.
 _SAMPLE: Final = 1_000
-_MILLION: Final = 1_000_000
 #: Texts that a request is taken to carry where the recipe does not say: fewer at servers other than OpenAI's.
 _USUAL_BATCH: Final = 256
 _USUAL_BATCH_ELSEWHERE: Final = 128
@@ -256,7 +255,7 @@ def slowest(limits: Mapping[str, float]) -> tuple[float, str | None]:
 
 
 def _cost(recipe: Recipe, tokens: int) -> float:
-    return recipe.service.price_per_million_tokens * tokens / _MILLION
+    return cost_usd(recipe.service.price_per_million_tokens, tokens)
 
 
 def _locks(source: Source) -> tuple[str, ...]:

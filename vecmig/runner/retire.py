@@ -214,8 +214,8 @@ def _require_trust(ledger: Ledger, trusted: Earned | None, collection: str, tag:
         )
     if trusted.holds:
         return
-    remedy = trusted.failed[0].remedy
-    hint = remedy[:1].upper() + remedy[1:]
+    remedies = [check.remedy for check in trusted.failed]
+    hint = "\n".join(remedy[:1].upper() + remedy[1:] for remedy in remedies)
     if not ledger.was_live(collection, tag):
         hint = (
             "It never was live: take its revision up again and give it up with its vectors, by vecmig upgrade --until "

@@ -8,9 +8,11 @@ from datetime import date, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from vecmig.config import counted
 from vecmig.evaluation import no_worse
-from vecmig.gate import Check
+from vecmig.gate import MOST_SHADOW_ERRORS, Check
 from vecmig.runner.project import Project
+from vecmig.runner.way_down import WayDown, way_down
 from vecmig.store import evals
 from vecmig.store.catalog import Source
 from vecmig.store.connect import Connection
@@ -20,8 +22,6 @@ from vecmig.store.retiring import clock, eval_pairs, shadow_errors
 from vecmig.store.vectors import Space
 from vecmig.tags import Gate, NoWorse, Trust
 
-#: Share of the shadow reads of a tag that may fail.
-MOST_SHADOW_ERRORS: Final = 0.01
 _DAY: Final = timedelta(days=1)
 
 #: The last runs of one suite on one day: against the old tag, and against the new one.
@@ -75,11 +75,14 @@ class Evidence:
     #: The share of the reads that a candidate serves, and which one.
     ramp: float
     candidate: str | None
-    #: By day and suite, of the last days that are asked for; None for a collection's first tag, which has nothing to be
-    #: compared with.
-    pairs: Mapping[date, Mapping[str, Pair]] | None
-    #: Shadow reads of the tag in the days of the rule: those that failed, and all.
+    #: Why there is no tag to compare it with; empty where there is one.
+    alone: str
+    #: By day and suite, of the last days that are asked for.
+    pairs: Mapping[date, Mapping[str, Pair]]
+    #: Shadow reads of the tag, of as many days before it went live as the rule asks for: those that failed, and all.
     shadow: tuple[int, int]
+    #: The command that goes back to the old tag now.
+    way_down: str = WayDown().command
 
     @property
     def days(self) -> float:
@@ -95,6 +98,12 @@ def live_revision(ledger: Ledger, collection: str) -> RevisionRow | None:
     return max(led, key=lambda row: row.live_at or row.started_at) if led else None
 
 
+def old_retired(ledger: Ledger, row: RevisionRow) -> bool:
+    """Whether the vectors that a revision led away from were retired, also where there are others of that tag again."""
+    old = ledger.tags(row.collection).get(row.old_tag) if row.collection and row.old_tag else None
+    return row.phase == "retired" or (old is not None and old.state == "retired")
+
+
 def earned(project: Project, connection: Connection, ledger: Ledger, source: Source) -> Earned | None:
     """Look at the evidence for a collection's live tag and judge it; None where no tag is live. Reads only."""
     row = live_revision(ledger, source.collection.name)
@@ -102,7 +111,8 @@ def earned(project: Project, connection: Connection, ledger: Ledger, source: Sou
         return None
     script = project.scripts[row.id] if row.id in project.scripts.map else None
     rule, gate = (script.trust, script.gate or Gate()) if script else (Trust(), Gate())
-    found = _gather(connection, ledger, row, rule=rule, gate=gate, source=source)
+    back = way_down(project, ledger.revisions(), row.id).command
+    found = _gather(connection, ledger, row, rule=rule, gate=gate, source=source, back=back)
     series = eval_series(gate, found.pairs)
     return Earned(
         collection=source.collection.name,
@@ -120,20 +130,27 @@ def earned(project: Project, connection: Connection, ledger: Ledger, source: Sou
 
 
 def _gather(
-    connection: Connection, ledger: Ledger, row: RevisionRow, *, rule: Trust, gate: Gate, source: Source
+    connection: Connection, ledger: Ledger, row: RevisionRow, *, rule: Trust, gate: Gate, source: Source, back: str
 ) -> Evidence:
     assert row.new_tag is not None, "the caller chose it so"
     name = source.collection.name
-    since, now = clock(connection, ledger.schema, name, row.id)
+    times = clock(connection, ledger.schema, name, row.id)
     route = ledger.route(name)
-    pairs = None
-    if row.old_tag is not None:
-        found = eval_pairs(
-            connection, ledger.schema, name, (row.old_tag, row.new_tag), since=since, coverage=gate.coverage
-        )
+    alone, pairs = _alone(ledger, row), {}
+    if row.old_tag is not None and not alone:
+        tags = (row.old_tag, row.new_tag)
+        found = eval_pairs(connection, ledger.schema, name, tags, since=times.since, coverage=gate.coverage)
         pairs = _whole(connection, ledger.schema, _latest(rule, gate, found))
-    shadow = shadow_errors(connection, Space(source, ledger.schema, row.new_tag), days=rule.days)
-    return Evidence(since, now, route.ramp_share, route.candidate, pairs, shadow)
+    space = Space(source, ledger.schema, row.new_tag)
+    shadow = shadow_errors(connection, space, moved=times.moved, days=rule.days)
+    return Evidence(times.since, times.now, route.ramp_share, route.candidate, alone, pairs, shadow, back)
+
+
+def _alone(ledger: Ledger, row: RevisionRow) -> str:
+    """Say why the tag of a revision has no other to be compared with; empty where it has one."""
+    if row.old_tag is None:
+        return "the first tag has none to be compared with"
+    return "the old tag was retired: nothing to be compared with" if old_retired(ledger, row) else ""
 
 
 def _latest(rule: Trust, gate: Gate, found: _Ids) -> _Ids:
@@ -162,15 +179,14 @@ class EvalSeries:
     regressions: tuple[str, ...]
 
 
-def eval_series(gate: Gate, pairs: Mapping[date, Mapping[str, Pair]] | None) -> EvalSeries:
+def eval_series(gate: Gate, pairs: Mapping[date, Mapping[str, Pair]]) -> EvalSeries:
     """Judge the evals of each day."""
-    days = pairs or {}
-    return EvalSeries(len(days), tuple(one for day in days for one in _regressions(gate.evals, day, days[day])))
+    return EvalSeries(len(pairs), tuple(one for day in pairs for one in _regressions(gate.evals, day, pairs[day])))
 
 
 def judge(rule: Trust, found: Evidence, series: EvalSeries) -> tuple[Check, ...]:
     """Judge the evidence. Pure."""
-    return _days(rule, found), _evals(rule, found, series), _shadow(found)
+    return _days(rule, found), _evals(rule, found, series), _shadow(rule, found)
 
 
 def _days(rule: Trust, found: Evidence) -> Check:
@@ -178,28 +194,28 @@ def _days(rule: Trust, found: Evidence) -> Check:
     value = int(found.days * 10) / 10
     detail = f"live since {found.since:%Y-%m-%d %H:%M} UTC"
     if found.ramp > 0:
-        detail += f"; now {found.candidate} serves {found.ramp:.0%} of the searches"
-        return Check("days live", False, value, f"≥ {rule.days:g}", detail, "End the ramp, or finish the upgrade.")
+        detail += f"; now {found.candidate} serves {found.ramp * 100:g} % of the searches"
+        return Check("days live", False, value, f"≥ {rule.days:g}", detail, "end the ramp, or finish the upgrade")
     due = found.since + rule.days * _DAY
     return Check(
-        "days live", found.days >= rule.days, value, f"≥ {rule.days:g}", detail, f"Wait until {due:%Y-%m-%d %H:%M} UTC."
+        "days live", found.days >= rule.days, value, f"≥ {rule.days:g}", detail, f"wait until {due:%Y-%m-%d %H:%M} UTC"
     )
 
 
 def _evals(rule: Trust, found: Evidence, series: EvalSeries) -> Check:
     required = f"≥ {rule.eval_days}"
-    if rule.eval_days == 0 or found.pairs is None:
-        why = "the revision asks for none" if rule.eval_days == 0 else "the first tag has none to be compared with"
+    if rule.eval_days == 0 or found.alone:
+        why = "the revision asks for none" if rule.eval_days == 0 else found.alone
         return Check("eval days", True, 0, required, why)
     if series.regressions:
-        remedy = "See vecmig eval. If the new tag is worse, go back: vecmig downgrade -1"
+        remedy = f"run vecmig eval again; if the new tag is worse, go back: {found.way_down}"
         return Check("eval days", False, series.days, required, "; ".join(series.regressions), remedy)
-    detail = f"{series.days} days since have evals of both tags that count, and the new one is no worse"
+    detail = f"{counted(series.days, 'day')} with evals of both tags that count, and the new one is no worse"
     if not series.days:
         detail = "no day since has evals of both tags that count"
     remedy = (
-        f"run vecmig eval on {rule.eval_days} days; or, where there are no suites, say so in the revision: "
-        f"trust = Trust(days={rule.days:g}, eval_days=0)"
+        f"run vecmig eval on {counted(rule.eval_days, 'day')}; or, where there are no suites, say so in the revision: "
+        f"from vecmig import Trust; trust = Trust(days={rule.days:g}, eval_days=0)"
     )
     return Check("eval days", series.days >= rule.eval_days, series.days, required, detail, remedy)
 
@@ -211,9 +227,15 @@ def _regressions(asked: Sequence[NoWorse], day: date, pairs: Mapping[str, Pair])
     return [f"on {day}: {detail}" for fine, detail in judged if not fine]
 
 
-def _shadow(found: Evidence) -> Check:
+def _shadow(rule: Trust, found: Evidence) -> Check:
     errors, samples = found.shadow
     share = errors / samples if samples else 0.0
-    detail = f"{errors} of {samples} shadow reads of the tag failed in the days of the rule"
-    remedy = "See vecmig compare; errors grow old with the days of the rule."
-    return Check("shadow", share <= MOST_SHADOW_ERRORS, share, MOST_SHADOW_ERRORS, detail, remedy)
+    detail = f"{errors} of {samples} shadow reads of the tag failed in the {rule.days:g} days before it went live"
+    remedy = (
+        "let shadow reads that succeed make up for those that failed (vecmig compare COLLECTION): move reads to the "
+        f"other tag ({found.way_down}), ask this one beside it (vecmig route COLLECTION --shadow TAG), and move them "
+        "back"
+    )
+    return Check(
+        "shadow", share <= MOST_SHADOW_ERRORS, share, MOST_SHADOW_ERRORS, detail, remedy, bound="≤", share=True
+    )

@@ -45,8 +45,19 @@ def partition(connection: Connection, space: Space) -> Partition:
 # The trust clock ---------------------------------------------------------------------------------------------------
 
 
-def clock(connection: Connection, schema: str, collection: str, revision: str) -> tuple[datetime, datetime]:
-    """Give since when the live tag of a collection serves its reads without a break, and the time now.
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """The times by which the live tag of a collection is judged, all of them the database's."""
+
+    #: When reads moved to it last.
+    moved: datetime
+    #: Since when it serves them without a break: that, or the end of a later candidate's ramp.
+    since: datetime
+    now: datetime
+
+
+def clock(connection: Connection, schema: str, collection: str, revision: str) -> Clock:
+    """Give the times by which the live tag of a collection is judged.
 
     Args:
         connection: a connection of vecmig's.
@@ -57,15 +68,24 @@ def clock(connection: Connection, schema: str, collection: str, revision: str) -
     query = statement("retiring", "clock", schema=sql.Identifier(schema))
     row = connection.execute(query, {"collection": collection, "revision": revision}).fetchone()
     assert row is not None, "the caller has found the revision by the route"
-    return row
+    return Clock(*row)
 
 
-def shadow_errors(connection: Connection, space: Space, *, days: float) -> tuple[int, int]:
-    """Count the shadow reads of a tag in the last days that failed, and all of them."""
+def shadow_errors(connection: Connection, space: Space, *, moved: datetime, days: float) -> tuple[int, int]:
+    """Count the shadow reads of a tag in the days before it went live that failed, and all of them.
+
+    While it is live it is not asked beside itself, so none come later.
+
+    Args:
+        connection: a connection of vecmig's.
+        space: the tag.
+        moved: when reads moved to it last.
+        days: how long before that a shadow read counts.
+    """
     if installed_version(connection, space.schema) < _EVIDENCE_SINCE:
         return 0, 0
     query = statement("retiring", "shadow_errors", schema=sql.Identifier(space.schema))
-    row = connection.execute(query, space.values | {"seconds": days * _DAY}).fetchone()
+    row = connection.execute(query, space.values | {"moved": moved, "seconds": days * _DAY}).fetchone()
     return row or (0, 0)
 
 

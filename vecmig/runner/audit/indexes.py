@@ -93,8 +93,8 @@ def _is_idle(subject: Subject, tag: str, index: VectorIndex, counted_since: date
     row = live_revision(subject.ledger, subject.name)
     if index.scans or row is None:
         return False
-    since, now = clock(subject.connection, subject.ledger.schema, subject.name, row.id)
-    if now - max(since, counted_since or since) < IDLE:
+    times = clock(subject.connection, subject.ledger.schema, subject.name, row.id)
+    if times.now - max(times.since, counted_since or times.since) < IDLE:
         return False
     return plan_uses_index(subject.connection, subject.space(tag))[0]
 

@@ -182,6 +182,8 @@ INSERT INTO {schema}.tag (collection, tag, dims, recipe, fingerprint, partition)
 VALUES (%(collection)s, %(tag)s, %(dims)s, %(recipe)s, %(fingerprint)s, %(partition)s)
 ON CONFLICT (collection, tag) DO UPDATE
 SET recipe = excluded.recipe,
+    -- what is known of the vectors that were retired is not known of those to come
+    created_at = CASE WHEN {schema}.tag.state = 'retired' THEN now() ELSE {schema}.tag.created_at END,
     state = CASE WHEN {schema}.tag.state = 'retired' THEN 'building' ELSE {schema}.tag.state END
 
 -- set_tag_states --

@@ -31,7 +31,7 @@ WHERE collection = %(collection)s AND live_tag = %(live_tag)s AND other_tag = %(
 ORDER BY query_hash, at DESC
 
 -- count_pair --
--- a tag that was discarded and begun anew starts from nothing
+-- a tag that was discarded or retired, and begun anew, starts from nothing
 SELECT count(*) FILTER (WHERE s.error IS NULL), count(*) FILTER (WHERE s.error IS NOT NULL)
 FROM {schema}.shadow s
 JOIN {schema}.tag t ON t.collection = s.collection AND t.tag = s.other_tag AND s.at >= t.created_at
