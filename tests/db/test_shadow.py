@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import threading
@@ -18,9 +19,11 @@ from support import embedding
 from support.lab import LARGE, SMALL, Lab
 from vecmig import runner
 from vecmig.errors import UsageError
-from vecmig.reader import Reader
+from vecmig.reader import AsyncReader, Reader, shadow
 from vecmig.reader.shadow import MOST_WAITING
 from vecmig.runner import Reads
+from vecmig.runner.project import Project
+from vecmig.store.shadows import record
 
 PATIENCE = 60
 CHAIN = (SMALL, LARGE)
@@ -201,6 +204,69 @@ def _as(lab: Lab, role: str) -> Reader:
     return lab.reader(lab.url.replace("postgres@", f"{role}@"))
 
 
+def test_both_searches_are_prepared(ready: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared: list[str] = []
+
+    def look(connection: Any, schema: str, found: Any) -> None:
+        prepared.extend(row[0] for row in connection.execute("SELECT statement FROM pg_prepared_statements"))
+        record(connection, schema, found)
+
+    monkeypatch.setattr(shadow, "record", look)
+    runner.route(ready.config, "documents", Reads(shadow=LARGE, share=1.0))
+    with ready.reader() as reader:
+        reader.search("documents", question(1), 3)
+        eventually(lambda: kept(ready))
+        with reader._own.pool._pool.connection() as connection:
+            live = [row[0] for row in connection.execute("SELECT statement FROM pg_prepared_statements")]
+    assert {statement.replace(LARGE, SMALL).replace("256", "64") for statement in prepared} == set(live)
+
+
+class _Clock:
+    """Stands still unless it is told to go on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        monkeypatch.setattr(time, "perf_counter", lambda: self.now)
+
+
+def test_waiting_for_a_connection_does_not_count(ready: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner.route(ready.config, "documents", Reads(shadow=LARGE, share=1.0))
+    with Reader(ready.url, recipes=Project(ready.config).collections.recipes, connections=1) as reader:
+        reader.search("documents", question(1), 3, tag=SMALL)
+        pool = reader._own.pool._pool
+        clock = _Clock(monkeypatch)
+        thread = threading.Thread(target=reader.search, args=["documents", question(1), 3])
+        with pool.connection():
+            thread.start()
+            eventually(lambda: pool.get_stats()["requests_waiting"])
+            clock.now += 1_000
+        thread.join()
+        eventually(lambda: kept(ready))
+    assert ready.sql("SELECT live_ms, other_ms FROM vecmig.shadow") == [(0, 0)]
+
+
+def test_waiting_for_a_connection_does_not_count_where_it_is_awaited(
+    ready: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner.route(ready.config, "documents", Reads(shadow=LARGE, share=1.0))
+
+    async def ask() -> None:
+        recipes = Project(ready.config).collections.recipes
+        async with AsyncReader(ready.url, recipes=recipes, connections=1) as reader:
+            await reader.search("documents", question(1), 3, tag=SMALL)
+            pool = reader._own.pool._pool
+            clock = _Clock(monkeypatch)
+            async with pool.connection():
+                asked = asyncio.create_task(reader.search("documents", question(1), 3))
+                await asyncio.to_thread(eventually, lambda: pool.get_stats()["requests_waiting"])
+                clock.now += 1_000
+            await asked
+            await asyncio.to_thread(eventually, lambda: kept(ready))
+
+    asyncio.run(ask())
+    assert ready.sql("SELECT live_ms, other_ms FROM vecmig.shadow") == [(0, 0)]
+
+
 def test_the_comparison_goes_on_after_the_cutover_with_the_parts_exchanged(ready: Lab) -> None:
     runner.route(ready.config, "documents", Reads(shadow=LARGE, share=0.5, ramp=10, keep_queries=True))
     ready.upgrade()
@@ -256,6 +322,19 @@ def test_without_a_caller_each_search_is_drawn(ready: Lab) -> None:
     with ready.reader() as reader:
         tags = Counter(reader.search("documents", question(1), 1)[0].tag for _ in range(100))
     assert 20 <= tags[LARGE] <= 80
+
+
+def test_a_question_that_is_embedded_alone_is_not_ramped(ready: Lab) -> None:
+    runner.route(ready.config, "documents", Reads(ramp=100))
+    with ready.reader() as reader:
+        assert reader.search("documents", question(1), 1)[0].tag == LARGE
+        tag, vector = reader.embed("documents", question(1))
+        assert (tag, vector.shape) == (SMALL, (64,))
+        # what it is for: the search function and the live view stay with the live tag
+        asked = "SELECT id FROM documents_search(%s::vector, 1, %s)"
+        assert ready.sql(asked, str(vector.tolist()), tag) == [(1,)]
+        assert ready.sql("SELECT count(*) FROM documents_live WHERE tag = %s", tag) == [(20,)]
+        assert reader.embed("documents", question(1), tag=LARGE).tag == LARGE
 
 
 # What is refused ----------------------------------------------------------------------------------------------------

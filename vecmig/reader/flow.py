@@ -9,7 +9,6 @@ import hashlib
 import math
 import random
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from vecmig.errors import UsageError
 from vecmig.reader.known import Known, live_of, row_of
 from vecmig.store.connect import Outdated
 from vecmig.store.ledger import TagRow
-from vecmig.store.pool import Broken
+from vecmig.store.pool import Broken, Fetched
 from vecmig.store.search import Hit, Parameters, Search, new_search
 from vecmig.store.space import Space
 from vecmig.tags import Tag
@@ -62,21 +61,27 @@ class Embed(NamedTuple):
 
 
 class Run(NamedTuple):
-    """Run a search; gives the rows."""
+    """Run a search; gives ``Fetched``."""
 
     search: Search
     values: dict[str, Any]
+
+
+class Stamp(NamedTuple):
+    """Ask what the ledger says of a collection now; gives the digest that ``Known.stamp`` is one of."""
+
+    collection: str
 
 
 class Mend(NamedTuple):
     """Let go of the connections that broke."""
 
 
-Step = Load | Embed | Run | Mend
+Step = Load | Embed | Run | Stamp | Mend
 
 
 class Embedded(NamedTuple):
-    """A question's vector, of shape (dims,), and the tag whose recipe made it."""
+    """A question's vector, of shape (dims,), and the tag whose recipe made it. The vector is the caller's own."""
 
     tag: str
     vector: Vector
@@ -89,7 +94,7 @@ class Answer:
     hits: list[Hit]
     known: Known
     tag: str
-    #: How long the database took, in seconds.
+    #: How long it took on its connection, in seconds.
     seconds: float
 
 
@@ -122,29 +127,31 @@ def search(ask: Ask, cached: Callable[[str], Known | None], vectors: Vectors) ->
     """Answer one search."""
     known = cached(ask.collection)
     if known is None:
-        return (yield from _search(ask, (yield Load(ask.collection)), vectors))
+        known = yield Load(ask.collection)
     try:
-        answer: Answer = yield from _search(ask, known, vectors)
+        answer = yield from _search(ask, known, vectors)
     except Outdated:
         # the source or the tags were changed since they were looked at
-        return (yield from _search(ask, (yield Load(ask.collection, anew=True)), vectors))
-    if answer.hits or answer.tag == known.route.live:
+        known = yield Load(ask.collection, anew=True)
+        answer = yield from _search(ask, known, vectors)
+    # a tag that was taken away gives no rows; the live one, too, if reads have moved unheard
+    if answer.hits or (yield from _twice(Stamp(ask.collection))) == known.stamp:
         return answer
-    # a tag that is not live may have been taken away a moment ago
     now: Known = yield Load(ask.collection)
     return answer if now.stamp == known.stamp else (yield from _search(ask, now, vectors))
 
 
 def embed(ask: Ask, cached: Callable[[str], Known | None], vectors: Vectors) -> Generator[Step, Any, Embedded]:
-    """Embed the question alone."""
+    """Embed the question alone, for reads that no ramp touches."""
     known = cached(ask.collection)
     try:
         fresh: Known = (yield Load(ask.collection)) if known is None else known
-        row = row_of(fresh, choose(ask, fresh))
+        row = row_of(fresh, named(ask, fresh))
     except Outdated:
         fresh = yield Load(ask.collection, anew=True)
-        row = row_of(fresh, choose(ask, fresh))
-    return Embedded(row.tag, (yield from _vector(ask, row, fresh, vectors)))
+        row = row_of(fresh, named(ask, fresh))
+    # a copy: what is kept for the next who asks is for nobody to change
+    return Embedded(row.tag, (yield from _vector(ask, row, fresh, vectors)).copy())
 
 
 def _search(ask: Ask, known: Known, vectors: Vectors) -> Generator[Step, Any, Answer]:
@@ -153,15 +160,17 @@ def _search(ask: Ask, known: Known, vectors: Vectors) -> Generator[Step, Any, An
     if ask.text is None:
         _check_vector(vector, row, known)
     query = prepared(ask, known, row.tag)
-    run = Run(query, query.values(vector, ask.params))
-    began = time.perf_counter()
+    fetched: Fetched = yield from _twice(Run(query, query.values(vector, ask.params)))
+    return Answer(query.hits(fetched.rows), known, row.tag, fetched.seconds)
+
+
+def _twice(step: Run | Stamp) -> Generator[Step, Any, Any]:
+    """Ask the database, once more if the connection broke: a server that restarts breaks those that wait, too."""
     try:
-        rows = yield run
+        return (yield step)
     except Broken:
-        # a server that was restarted breaks what waits in the pool, too; a search may be repeated
         yield Mend()
-        rows = yield run
-    return Answer(query.hits(rows), known, row.tag, time.perf_counter() - began)
+        return (yield step)
 
 
 def _vector(ask: Ask, row: TagRow, known: Known, vectors: Vectors) -> Generator[Step, Any, Vector]:
@@ -193,14 +202,19 @@ def prepared(ask: Ask, known: Known, tag: str) -> Search:
     )
 
 
+def named(ask: Ask, known: Known) -> str:
+    """Give the tag that a request names, or the live one."""
+    if ask.tag is None:
+        return live_of(known)
+    return ask.tag if ask.tag in known.tags else str(Tag.parse(ask.tag))
+
+
 def choose(ask: Ask, known: Known) -> str:
-    """Give the tag that serves a request: the one it names, the candidate for its share of traffic, or the live one."""
-    if ask.tag is not None:
-        return ask.tag if ask.tag in known.tags else str(Tag.parse(ask.tag))
+    """Give the tag that serves a search: the candidate, for its share of those that name none, or as ``named`` says."""
     route = known.route
-    if route.candidate is not None and route.ramp_share > 0 and place(ask) < route.ramp_share:
+    if ask.tag is None and route.candidate is not None and route.ramp_share > 0 and place(ask) < route.ramp_share:
         return route.candidate
-    return live_of(known)
+    return named(ask, known)
 
 
 def place(ask: Ask) -> float:

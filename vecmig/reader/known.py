@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,8 @@ from vecmig.store.search import Search
 POLL_SECONDS: Final = 1.0
 #: The same where one can: a connection may be dead without a word.
 HEARTBEAT_SECONDS: Final = 5.0
+#: Seconds that ``close`` gives to the thread: a look may hang on a lock or a dead connection.
+GRACE: Final = 2.0
 _MOST_SEARCHES: Final = 256
 
 
@@ -33,6 +36,9 @@ class Known:
     tags: Mapping[str, TagRow]
     #: Differs as soon as the ledger says anything else about the collection.
     stamp: str
+    #: When the look at the ledger began that found it so: of two looks the later one is right.
+    began: float
+    #: When this was last known, or had to be taken, to be so.
     read_at: float
     _searches: dict[Any, Search] = field(default_factory=dict, repr=False, compare=False)
 
@@ -56,8 +62,10 @@ class Routes:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._known: dict[str, Known] = {}
-        #: The collections that were ever asked for: an announcement may come while one is looked up for the first time.
-        self._wanted: dict[str, None] = {}
+        #: How many who ask look each collection up now: an announcement may come while it is done for the first time.
+        self._sought: Counter[str] = Counter()
+        #: When the thread last tried to look at a collection and was refused: from then on it does not vouch for it.
+        self._refused: dict[str, float] = {}
         self._turn = threading.Lock()
         self._closed: bool = False
         #: Until when the thread vouches for what is known.
@@ -70,9 +78,9 @@ class Routes:
     def get(self, collection: str) -> Known | None:
         """Give what is known and not too old; None where it has to be looked up."""
         known = self._known.get(collection)
-        if known is None or time.monotonic() < max(self._vouched_until, known.read_at + 2 * POLL_SECONDS):
-            return known
-        return None
+        if known is None or known.began < self._refused.get(collection, 0.0):
+            return None
+        return known if time.monotonic() < max(self._vouched_until, known.read_at + 2 * POLL_SECONDS) else None
 
     def load(self, collection: str, *, anew: bool = False) -> Known:
         """Look a collection up; what is known of it stays where the ledger is as it was, unless asked for ``anew``.
@@ -80,23 +88,26 @@ class Routes:
         Raises:
             DatabaseError: the database does not know it, or does not answer and never did.
         """
-        self._wanted[collection] = None
+        with self._turn:
+            self._sought[collection] += 1
         self._attend()
-        before = self._known.get(collection)
         try:
             with self._database.session() as connection:
                 return self._look(connection, collection, anew=anew)
         except DatabaseUnreachable:
+            before = self._known.get(collection)
             # the searches have connections of their own; without any, they will say so
             if before is None or anew:
                 raise
             return self._keep(replace(before, read_at=time.monotonic()))
         finally:
-            if collection not in self._known:
-                self._wanted.pop(collection, None)
+            with self._turn:
+                self._sought[collection] -= 1
+                # without those that nobody seeks
+                self._sought = +self._sought
 
     def close(self, *, wait: bool = True) -> None:
-        """End the listening."""
+        """End the listening. A look that hangs is not waited for: its thread ends by itself when it goes on."""
         self._closed = True
         with self._turn:
             thread, bell = self._thread, self._bell
@@ -104,28 +115,29 @@ class Routes:
             with suppress(OSError):
                 bell.ring()
         if thread is not None and wait:
-            thread.join()
+            thread.join(GRACE)
 
     def _look(self, connection: Connection, collection: str, *, anew: bool = False) -> Known:
+        began = time.monotonic()
         with translated(self._database.safe_url), connection.transaction():
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             ledger = Ledger(connection, self._database.schema)
             stamp = ledger.stamp(collection)
             before = None if anew else self._known.get(collection)
             if before is not None and stamp == before.stamp:
-                return self._keep(replace(before, read_at=time.monotonic()))
+                return self._keep(replace(before, began=began, read_at=time.monotonic()))
             source = inspect_source(connection, ledger.collection(collection))
             route, tags = ledger.route(collection), ledger.tags(collection)
-        if anew:
-            self._known.pop(collection, None)
-        return self._keep(Known(source, ledger.schema, route, tags, stamp, time.monotonic()))
+        return self._keep(Known(source, ledger.schema, route, tags, stamp, began, read_at=time.monotonic()))
 
     def _keep(self, known: Known) -> Known:
         with self._turn:
             present = self._known.get(known.route.collection)
-            # whoever read the route first may come last
-            if present is not None and present.route.version > known.route.version:
-                return present
+            # Whoever began to look first may come last. The route's version tells nothing: a failover may take it back.
+            if present is not None and known.began < present.began:
+                if known.stamp != present.stamp:
+                    return present
+                known = replace(known, began=present.began)
             self._known[known.route.collection] = known
         return known
 
@@ -156,7 +168,9 @@ class Routes:
         pause = HEARTBEAT_SECONDS if hears else POLL_SECONDS
         while not self._closed:
             # also the first time: what was announced before this one listened was not heard
-            for collection in tuple(self._wanted):
+            with self._turn:
+                wanted = {*self._known, *self._sought}
+            for collection in wanted:
                 self._refresh(connection, collection)
             self._vouched_until, self.kept_by = time.monotonic() + 2 * pause, "listening" if hears else "polling"
             self._rest(bell, pause, connection if hears else None)
@@ -170,13 +184,15 @@ class Routes:
             bell.wait(left, connection)
 
     def _refresh(self, connection: Connection, collection: str) -> None:
+        began = time.monotonic()
         try:
             self._look(connection, collection)
         except DatabaseUnreachable:
             raise
         except VecmigError:
-            # a search that goes by what was known will say what is wrong
-            return
+            # It may pass, as a timeout does, or stay: the next search looks for itself, and says what is wrong.
+            if collection in self._known:
+                self._refused[collection] = began
 
 
 def row_of(known: Known, tag: str) -> TagRow:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from vecmig.config import Config, load_collections, load_config
 from vecmig.errors import UsageError, VecmigError
 from vecmig.reader.embedding import Embedders
-from vecmig.reader.flow import Ask, Embed, Embedded, Load, Mend, Run, Step, Vectors, embed, search
+from vecmig.reader.flow import Ask, Embed, Embedded, Load, Mend, Run, Stamp, Step, Vectors, embed, search
 from vecmig.reader.known import Routes, live_of
 from vecmig.reader.shadow import Shadow
 from vecmig.store.connect import Database
@@ -198,6 +198,7 @@ class Reader(_Shared):
         """Embed a question by the recipe of the live tag, or of another; for searches in SQL of your own.
 
         Give its ``tag`` to the search function or the live view with it: then a cutover in between gives no wrong rows.
+        No ramp leads to another tag, and the vector is yours to change.
         """
         held = self._held
         found = self._follow(held, embed(Ask(collection, text=text, tag=tag), held.routes.get, held.vectors))
@@ -239,6 +240,8 @@ class Reader(_Shared):
         match step:
             case Run():
                 return self._pool(held).fetch(step.search, step.values)
+            case Stamp():
+                return self._pool(held).stamp(step.collection)
             case Embed():
                 return held.embedders.embed(step.row, step.text)
             case Load():
@@ -336,6 +339,8 @@ class AsyncReader(_Shared):
         match step:
             case Run():
                 return await self._pool(held).fetch(step.search, step.values)
+            case Stamp():
+                return await self._pool(held).stamp(step.collection)
             case Embed():
                 return await asyncio.to_thread(held.embedders.embed, step.row, step.text)
             case Load():

@@ -6,7 +6,6 @@ import hashlib
 import logging
 import random
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -18,10 +17,11 @@ from vecmig.errors import DatabaseError, DatabaseUnreachable, VecmigError
 from vecmig.reader.flow import Answer, Ask, prepared
 from vecmig.reader.known import row_of
 from vecmig.reader.metrics import overlap, rank_biased_overlap
-from vecmig.store.connect import Connection, Database
+from vecmig.store.connect import Database
 from vecmig.store.lasting import Lasting
 from vecmig.store.ledger import TagRow
-from vecmig.store.search import Hit, fetch, send_vectors
+from vecmig.store.pool import fetch_timed, make_ready
+from vecmig.store.search import Hit
 from vecmig.store.shadows import Shadowed, record
 
 #: Searches that may wait to be asked again; more are let go.
@@ -82,7 +82,8 @@ class Shadow:
                 self._waiting.clear()
 
     def _work(self) -> None:
-        session = Lasting(self._database, prepare=lambda connection: send_vectors(connection.adapters))
+        # as the live tag's search has it, or their times could not be compared
+        session = Lasting(self._database, prepare=make_ready)
         try:
             while (work := self._next()) is not None:
                 self._ask_again(session, *work)
@@ -139,18 +140,13 @@ class Shadow:
         )
 
     def _other(self, session: Lasting, ask: Ask, answer: Answer) -> tuple[list[Hit], float]:
-        """Give the answer of the other tag, and how long the database took for it, in seconds."""
+        """Give the answer of the other tag, and how long it took on its connection, in seconds."""
         row = row_of(answer.known, answer.known.route.shadow or "")
         vector = self._embed(row, ask.text or "")
         search = prepared(ask, answer.known, row.tag)
         values = search.values(vector, ask.params)
-        session.run(lambda _connection: None)
-
-        def work(connection: Connection) -> tuple[list[Hit], float]:
-            began = time.perf_counter()
-            return search.hits(fetch(connection, search, values)), time.perf_counter() - began
-
-        return session.run(work)
+        fetched = session.run(lambda connection: fetch_timed(connection, search, values))
+        return search.hits(fetched.rows), fetched.seconds
 
 
 def _keys(hits: Sequence[Hit]) -> list[tuple[Any, ...]]:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Self
 
 import psycopg
 import psycopg_pool
 from psycopg import errors as pg
+from psycopg import sql
 
-from vecmig.errors import DatabaseUnreachable
+from vecmig.errors import DatabaseUnreachable, VecmigError
 from vecmig.store.connect import Database, Outdated, translated
 from vecmig.store.search import WHOSE_SESSION, Search, allow_preparing, fetch, send_vectors
+from vecmig.store.statements import finished, statement
 
 _OPTIONS: Final = {"application_name": "vecmig reader", "prepare_threshold": None, "autocommit": True}
-#: Seconds for which a search waits for a connection.
+#: Seconds for which a search waits for a connection. A pool that cannot make one gives up as soon, and tries again when
+#: the next search asks: else it would try ever more rarely, and a server that is back would not be noticed for minutes.
 _PATIENCE: Final = 30.0
 
 
@@ -23,22 +27,32 @@ class Broken(DatabaseUnreachable):
     """A connection broke while it was used, or had broken before."""
 
 
+class Fetched(NamedTuple):
+    """The rows of a search, and how many seconds it took on its connection: getting that does not count."""
+
+    rows: list[tuple[Any, ...]]
+    seconds: float
+
+
 class Pool:
     """Connections for threads; they are opened when they are needed."""
 
     def __init__(self, database: Database, size: int) -> None:
-        self._where = database.safe_url
+        self._words = _Words(database.safe_url)
+        self._stamp = _stamp_of(database)
         self._pool: psycopg_pool.ConnectionPool[psycopg.Connection[Any]] = psycopg_pool.ConnectionPool(
             database.conninfo,
+            connection_class=_watched(self._words),
             kwargs=_OPTIONS,
             min_size=0,
             max_size=size,
             timeout=_PATIENCE,
-            configure=_configure,
+            reconnect_timeout=_PATIENCE,
+            configure=make_ready,
             open=True,
         )
 
-    def fetch(self, search: Search, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    def fetch(self, search: Search, values: Mapping[str, Any]) -> Fetched:
         """Run a search in a transaction of its own, in one round trip.
 
         Raises:
@@ -47,12 +61,18 @@ class Pool:
             DatabaseUnreachable: there was no connection to be had.
             DatabaseError: the database refuses.
         """
-        with _in_words(self._where), self._pool.connection() as connection:
-            return fetch(connection, search, values)
+        with self._words.found(), self._pool.connection() as connection:
+            return fetch_timed(connection, search, values)
+
+    def stamp(self, collection: str) -> str:
+        """Give the digest of all that a reader builds on, as ``Ledger.stamp`` does, at the price of a short search."""
+        with self._words.found(), self._pool.connection() as connection:
+            row = connection.execute(self._stamp, {"collection": collection}, prepare=True).fetchone()
+        return str(row[0]) if row else ""
 
     def mend(self) -> None:
         """Let go of the connections that broke."""
-        with _in_words(self._where):
+        with self._words.found():
             self._pool.check()
 
     def close(self) -> None:
@@ -64,31 +84,44 @@ class AsyncPool:
     """The same for coroutines of one event loop."""
 
     def __init__(self, database: Database, size: int) -> None:
-        self._where = database.safe_url
+        self._words = _Words(database.safe_url)
+        self._stamp = _stamp_of(database)
         self._pool: psycopg_pool.AsyncConnectionPool[psycopg.AsyncConnection[Any]] = psycopg_pool.AsyncConnectionPool(
             database.conninfo,
+            connection_class=_watched_async(self._words),
             kwargs=_OPTIONS,
             min_size=0,
             max_size=size,
             timeout=_PATIENCE,
-            configure=_configure_async,
+            reconnect_timeout=_PATIENCE,
+            configure=_make_ready_async,
             open=False,
         )
 
-    async def fetch(self, search: Search, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        """Run a search as ``Pool.fetch`` does."""
-        with _in_words(self._where):
+    async def fetch(self, search: Search, values: Mapping[str, Any]) -> Fetched:
+        """Run a search as ``Pool.fetch`` does; while the event loop is busy with others, its time goes on."""
+        with self._words.found():
             if self._pool.closed:
                 await self._pool.open()
             async with self._pool.connection() as connection:
+                began = time.perf_counter()
                 async with connection.pipeline():
                     await connection.execute(search.settings, prepare=True)
                     cursor = await connection.execute(search.query, values, prepare=search.steady)
-                return await cursor.fetchall()
+                rows = await cursor.fetchall()
+                return Fetched(rows, time.perf_counter() - began)
+
+    async def stamp(self, collection: str) -> str:
+        """Give the digest of all that a reader builds on, as ``Pool.stamp`` does."""
+        with self._words.found():
+            async with self._pool.connection() as connection:
+                cursor = await connection.execute(self._stamp, {"collection": collection}, prepare=True)
+                row = await cursor.fetchone()
+        return str(row[0]) if row else ""
 
     async def mend(self) -> None:
         """Let go of the connections that broke."""
-        with _in_words(self._where):
+        with self._words.found():
             await self._pool.check()
 
     async def close(self) -> None:
@@ -96,33 +129,101 @@ class AsyncPool:
         await self._pool.close()
 
 
-def _configure(connection: psycopg.Connection[Any]) -> None:
+def make_ready(connection: psycopg.Connection[Any]) -> None:
+    """Let a connection send query vectors, and prepare statements where its session is its own."""
     send_vectors(connection.adapters)
     row = connection.execute(WHOSE_SESSION).fetchone()
     allow_preparing(connection, row[0] if row else 0)
 
 
-async def _configure_async(connection: psycopg.AsyncConnection[Any]) -> None:
+async def _make_ready_async(connection: psycopg.AsyncConnection[Any]) -> None:
     send_vectors(connection.adapters)
     row = await (await connection.execute(WHOSE_SESSION)).fetchone()
     allow_preparing(connection, row[0] if row else 0)
 
 
-@contextmanager
-def _in_words(where: str) -> Iterator[None]:
-    try:
-        with translated(where):
-            try:
-                yield
-            except (pg.UndefinedColumn, pg.UndefinedTable, pg.UndefinedFunction, pg.UndefinedObject) as error:
-                raise Outdated(
-                    f"The database refuses: {error.diag.message_primary}.",
-                    hint="If where= names it, correct it there. If the source was changed, run: vecmig sync",
-                ) from error
-    except DatabaseUnreachable as error:
-        if isinstance(error.__cause__, psycopg_pool.PoolTimeout):
-            raise DatabaseUnreachable(
-                f"No connection to the database at {where} was free within {_PATIENCE:g} s.",
-                hint="Raise connections= of the reader, or see whether the server takes more of them.",
-            ) from error
-        raise Broken(error.message, state=error.state, hint=error.hint) from error
+def fetch_timed(connection: psycopg.Connection[Any], search: Search, values: Mapping[str, Any]) -> Fetched:
+    """Run a search on a connection that is ready; see how long it takes."""
+    began = time.perf_counter()
+    rows = fetch(connection, search, values)
+    return Fetched(rows, time.perf_counter() - began)
+
+
+def _stamp_of(database: Database) -> str:
+    return finished(statement("ledger", "stamp", schema=sql.Identifier(database.schema)))
+
+
+# What goes wrong --------------------------------------------------------------------------------------------------
+
+
+class _Words:
+    """Says in vecmig's errors what goes wrong with the connections of a pool.
+
+    A pool makes connections in the background and tells those who wait for one that there was none, but not why.
+    """
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        #: Why the latest connection could not be made; None where it could.
+        self._refused: psycopg.Error | None = None
+
+    @contextmanager
+    def connecting(self) -> Iterator[None]:
+        """Remember how an attempt to connect ends."""
+        try:
+            yield
+        except psycopg.Error as error:
+            self._refused = error
+            raise
+        self._refused = None
+
+    @contextmanager
+    def found(self) -> Iterator[None]:
+        """Say what goes wrong with a connection, or while one is waited for."""
+        try:
+            with translated(self._where):
+                try:
+                    yield
+                except (pg.UndefinedColumn, pg.UndefinedTable, pg.UndefinedFunction, pg.UndefinedObject) as error:
+                    raise Outdated(
+                        f"The database refuses: {error.diag.message_primary}.",
+                        hint="If where names it, correct it there. If the source was changed, run: vecmig sync",
+                    ) from error
+        except DatabaseUnreachable as error:
+            if isinstance(error.__cause__, psycopg_pool.PoolTimeout):
+                raise self._none_came() from error
+            raise Broken(error.message, state=error.state, hint=error.hint) from error
+
+    def _none_came(self) -> VecmigError:
+        refused = self._refused
+        try:
+            with translated(self._where):
+                if refused is not None:
+                    # a copy: several threads may be told the same
+                    raise type(refused)(*refused.args)
+        except VecmigError as error:
+            return error
+        return DatabaseUnreachable(
+            f"No connection to the database at {self._where} was free within {_PATIENCE:g} s.",
+            hint="Raise connections= of the reader, or see whether the server takes more of them.",
+        )
+
+
+def _watched(words: _Words) -> type[psycopg.Connection[Any]]:
+    class Watched(psycopg.Connection[Any]):
+        @classmethod
+        def connect(cls, conninfo: str = "", **options: Any) -> Self:
+            with words.connecting():
+                return super().connect(conninfo, **options)
+
+    return Watched
+
+
+def _watched_async(words: _Words) -> type[psycopg.AsyncConnection[Any]]:
+    class Watched(psycopg.AsyncConnection[Any]):
+        @classmethod
+        async def connect(cls, conninfo: str = "", **options: Any) -> Self:
+            with words.connecting():
+                return await super().connect(conninfo, **options)
+
+    return Watched
