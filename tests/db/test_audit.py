@@ -499,7 +499,7 @@ def test_a_recipe_that_is_gone_from_the_file_is_found(lab: Lab) -> None:
         lab.script(int(script[1]), None if script == "r1" else SMALL, SMALL if script == "r1" else LARGE)
     found = _only(lab)
     assert (found.kind, found.severity, found.tag) == ("no recipe", "warning", SMALL)
-    line = found.fix.removeprefix("Add under tags: ")
+    line = found.fix.removeprefix("If it is yours, add under tags: ")
     path.write_text(path.read_text() + f"  {line}\n")
     assert _kinds(lab, ask=True) == []
     assert whole

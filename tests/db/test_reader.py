@@ -28,6 +28,7 @@ def _record(connection: Connection, changes: dict[str, Any]) -> None:
     ("changes", "problem"),
     [
         ({"callable": "subprocess:getoutput"}, "runs the function subprocess:getoutput"),
+        ({"provider": "sentence-transformers", "callable": None}, "loads the model toy from a hub or a directory"),
         (OPENAI | {"base_url": "http://localhost:1/${SECRET}/v1"}, "puts environment variables into base_url"),
         (OPENAI | {"api_key_env": "SECRET"}, "sends the variable SECRET as the key"),
         (OPENAI | {"base_url": "http://localhost:1/v1"}, "sends the variable OPENAI_API_KEY to another server than"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,7 +10,8 @@ from functools import partial
 from typing import Any, Unpack
 
 from vecmig.backfill import Account, Fleet, Needs, Purse, Terms, patient_embedder
-from vecmig.config import Collections, Engine, Suite
+from vecmig.config import Collections, Engine, Suite, shown
+from vecmig.config import load_collections as read_collections
 from vecmig.embedders import Embedder, Retry, open_embedder
 from vecmig.errors import TransientEmbedderError, UsageError
 from vecmig.events import Listener, Waiting, ignore
@@ -31,11 +33,12 @@ from vecmig.store.connect import Connection, Database
 from vecmig.store.control import What
 from vecmig.store.index_build import Build, Limits, build_index
 from vecmig.store.layout import is_attached
-from vecmig.store.ledger import Actor, Ledger, check_recipe
+from vecmig.store.ledger import Actor, Ledger, TagRow, check_recipe
 from vecmig.store.live import has_search, publish, reads_tag
 from vecmig.store.locks import with_lock_retries
 from vecmig.store.throttle import Throttle
 from vecmig.store.vectors import Space, count_vectors
+from vecmig.store.vouching import refuse_unvouched
 from vecmig.tags import Gate, Recipe
 
 
@@ -86,13 +89,32 @@ class Workspace:
         """Give a recorded tag's recipe: as collections.yaml has it, or as recorded when it is no longer there.
 
         What decides the vectors must agree; how the provider is reached and paid may have changed since.
+
+        Raises:
+            RecipeError: they disagree, or the database alone has the recipe and it is not believed.
         """
-        recorded = ledger.tag(collection, tag).recipe
-        configured = self.collections.recipes.get(tag)
+        recorded = ledger.tag(collection, tag)
+        configured = self._configured(tag)
         if configured is None:
-            return recorded
+            return self.believed(recorded)
         check_recipe(ledger, tag, configured)
         return configured
+
+    def believed(self, recorded: TagRow) -> Recipe:
+        """Give a recorded recipe that collections.yaml lacks.
+
+        Raises:
+            RecipeError: by it, whoever may write to ``vecmig.tag`` could do harm here.
+        """
+        path = shown(self.collections.path)
+        hint = f"If it is yours, write the recipe of {recorded.tag} into {path}, as vecmig audit shows it."
+        refuse_unvouched(recorded.tag, recorded.recipe, os.environ, records=True, hint=hint)
+        return recorded.recipe
+
+    def _configured(self, tag: str) -> Recipe | None:
+        """Give a tag's recipe of collections.yaml; the file may be younger than a service that has read it."""
+        known = self.collections
+        return known.recipes.get(tag) or read_collections(known.path).recipes.get(tag)
 
     def maintain(self, ledger: Ledger, embedder: Embedder, collection: str, tag: str) -> None:
         """Prepare to add vectors to a tag: the recipe's service is written down for the readers, the canary is kept.
@@ -138,10 +160,8 @@ class Workspace:
         ) as embedder:
             yield embedder
 
-    def fleet(self, collection: str, tag: str, *, revision: str) -> Fleet | None:
-        """Give who fills a tag beside this process; None where nobody does."""
-        if self.engine == "local":
-            return None
+    def fleet(self, collection: str, tag: str, *, revision: str) -> Fleet:
+        """Give who fills a tag in place of this process."""
         recipe = self._recorded(collection, tag)
         service = recipe.service
         with self.database.session() as connection:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecmig.embedders import Embedder, open_embedder
-from vecmig.reader.trust import refuse_unvouched
 from vecmig.store.ledger import TagRow
+from vecmig.store.vouching import refuse_unvouched
 from vecmig.tags import Recipe
 
 
@@ -63,5 +63,9 @@ class Embedders:
         own = self._recipes.get(row.tag)
         if own is not None and own.fingerprint == row.fingerprint:
             return own
-        refuse_unvouched(row, self._environ)
+        hint = (
+            f"If it is yours, write the recipe of {row.tag} into collections.yaml and use Reader.from_config, or pass "
+            "recipes= to say so."
+        )
+        refuse_unvouched(row.tag, row.recipe, self._environ, records=False, hint=hint)
         return row.recipe

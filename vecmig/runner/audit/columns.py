@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-from vecmig.runner.audit.finding import Finding, counted
+from vecmig.config import counted
+from vecmig.runner.audit.finding import Finding
 from vecmig.store.auditing import ColumnCount, VectorColumn, count_column
 from vecmig.store.connect import Connection
 

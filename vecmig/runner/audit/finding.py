@@ -121,8 +121,3 @@ class Subject:
     ) -> Finding:
         """Make a finding of this collection."""
         return Finding(kind, severity, self.name, tag, thing, detail, fix, figures)
-
-
-def counted(number: int, one: str, many: str | None = None) -> str:
-    """Write a number with its noun: 1 record, 2 records."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"

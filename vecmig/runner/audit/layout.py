@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from vecmig.config import counted
 from vecmig.errors import DatabaseError
-from vecmig.runner.audit.finding import Finding, Severity, Subject, counted
+from vecmig.runner.audit.finding import Finding, Severity, Subject
 from vecmig.store.auditing import Part, silent_writers, tags_in, trigger_faults
 from vecmig.store.changes import trigger_names
 from vecmig.store.layout import constraint_holds, constraint_sql

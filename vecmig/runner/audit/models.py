@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from vecmig.gate import CANARY_SIMILARITY, canary_similarity
 from vecmig.runner.audit.finding import Finding, Subject
 from vecmig.runner.project import Project
 from vecmig.store.ledger import RevisionRow, TagRow
+from vecmig.store.vouching import unvouched
 from vecmig.tags import Recipe
 
 #: Somebody waits for the audit: a provider that is away is not tried for long.
@@ -38,14 +40,7 @@ def findings(subject: Subject) -> Iterator[Finding]:
                 fingerprint=row.fingerprint,
             )
         elif tag not in recipes:
-            yield subject.finding(
-                "no recipe",
-                "warning",
-                "collections.yaml",
-                "It has no recipe for this tag; the recorded one is used.",
-                f"Add under tags: {_yaml(tag, row.recipe)}",
-                tag=tag,
-            )
+            yield _no_recipe(subject, row)
         elif recipes[tag].fingerprint != row.fingerprint:
             changed = recipes[tag].differences(row.recipe)
             yield subject.finding(
@@ -57,6 +52,20 @@ def findings(subject: Subject) -> Iterator[Finding]:
                 tag=tag,
                 changed=changed,
             )
+
+
+def _no_recipe(subject: Subject, row: TagRow) -> Finding:
+    problem = unvouched(row.recipe, os.environ, records=True)
+    use = f"the recorded one is not used, because it {problem}" if problem else "the recorded one is used"
+    add = "If it is yours, add" if problem else "Add"
+    return subject.finding(
+        "no recipe",
+        "warning",
+        "collections.yaml",
+        f"It has no recipe for this tag; {use}.",
+        f"{add} under tags: {_yaml(row.tag, row.recipe)}",
+        tag=row.tag,
+    )
 
 
 def _yaml(tag: str, recipe: Recipe) -> str:
@@ -96,11 +105,13 @@ def _canary(project: Project, rows: Sequence[TagRow]) -> Iterator[Finding]:
     for row in rows:
         if not row.canary:
             yield _unchecked(row, "no canary was kept when the tag was new", f"vecmig sync {row.collection}")
-    recipe = project.collections.recipes.get(rows[0].tag, rows[0].recipe)
+    configured = project.collections.recipes.get(rows[0].tag)
+    fingerprint = (configured or rows[0].recipe).fingerprint
     # what differs is a finding already, and its vectors would differ too
-    if not asked or any(recipe.fingerprint != row.fingerprint for row in asked):
+    if not asked or any(fingerprint != row.fingerprint for row in asked):
         return
     try:
+        recipe = configured or project.workspace.believed(rows[0])
         embedder = open_embedder(rows[0].tag, recipe, retry=_RETRY)
         try:
             similar = [(row, canary_similarity(embedder, row.canary or {})) for row in asked]

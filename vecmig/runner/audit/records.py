@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Final
 
+from vecmig.config import counted
 from vecmig.errors import DatabaseError
-from vecmig.runner.audit.finding import Finding, Severity, Subject, counted
+from vecmig.runner.audit.finding import Finding, Severity, Subject
 from vecmig.store.auditing import Fault, faults
 from vecmig.store.control import runs
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vecmig.runner.audit.finding import Finding, Subject, counted
+from vecmig.config import counted
+from vecmig.runner.audit.finding import Finding, Subject
 from vecmig.store.auditing import Writer, WritingSession, functions, sessions, statements, writers
 from vecmig.store.layout import notes_writers
 
