@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from vecmig.config import Collections, index_problem
-from vecmig.errors import ConfigError, ScriptError, UsageError
+from vecmig.errors import ConfigError, DatabaseError, ScriptError, UsageError
 from vecmig.script import Script
 from vecmig.store.ledger import RevisionRow
 
@@ -30,6 +30,24 @@ def check_upgrade(steps: Sequence[Script], rows: Mapping[str, RevisionRow], coll
         if script.old_tag == script.new_tag:
             raise ScriptError(f"Revision {script.id} goes from {script.old_tag} to the same tag.")
     check_chain(steps)
+
+
+def check_downgrade(steps: Sequence[Script], rows: Mapping[str, RevisionRow]) -> None:
+    """Refuse a downgrade of which a step, be it the last, leads to vectors that were retired.
+
+    Raises:
+        DatabaseError: the first such step; nothing was changed.
+    """
+    for script in steps:
+        if rows[script.id].phase == "retired":
+            hint = f"Make a new revision that goes to that tag: vecmig revision --to-tag {script.old_tag}"
+            if script != steps[0]:
+                hint += f"\nTo take back only what came after it: vecmig downgrade {script.id}"
+            raise DatabaseError(
+                f"Revision {script.id} cannot be taken back: the vectors of {script.old_tag} were retired.",
+                state="Nothing was changed.",
+                hint=hint,
+            )
 
 
 def check_priced(steps: Sequence[Script], collections: Collections) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from vecmig.config import Config, without_passwords
 from vecmig.errors import DatabaseError, ScriptError, UsageError, VecmigError
 from vecmig.events import Listener, Warned, ignore
 from vecmig.migration.database import UNTIL, DatabaseMigration, Stopped
-from vecmig.runner.plan import check_applied, check_priced, check_upgrade, collections_of
+from vecmig.runner.plan import check_applied, check_downgrade, check_priced, check_upgrade, collections_of
 from vecmig.runner.project import Project, declaration, with_engine
+from vecmig.runner.way_down import goal_of
 from vecmig.script import Script, Step
 from vecmig.store.ledger import RevisionRow, check_recipes
 from vecmig.store.locks import runner_locks
@@ -25,6 +26,8 @@ class Walked:
     revision: str
     message: str
     phase: str
+    #: What reads of its collection use after a step back; empty where the revision has no collection.
+    reads: str = ""
 
 
 def upgrade(
@@ -74,7 +77,7 @@ def downgrade(config: Config, target: str, *, discard: bool = False, listener: L
     with runner_locks(project.database, collections_of(steps), what="downgrade") as locks:
         project = project.holding(locks)
         again = _same_collections(steps, _way_down(project, target))
-        return tuple(_back(project, script, discard=discard) for script in again)
+        return _backward(project, again, target, discard=discard)
 
 
 def _way_up(project: Project, target: str) -> tuple[Script, ...]:
@@ -89,10 +92,13 @@ def _way_up(project: Project, target: str) -> tuple[Script, ...]:
 
 
 def _way_down(project: Project, target: str) -> tuple[Script, ...]:
-    heads = project.current(project.revisions(), in_progress=True)
+    rows = project.revisions()
+    heads = project.current(rows, in_progress=True)
     if not heads:
         raise UsageError("There is nothing to downgrade: no revision was applied here.", hint="Look at: vecmig status")
-    return project.scripts.downgrade_path(target, heads)
+    steps = project.scripts.downgrade_path(target, heads)
+    check_downgrade(steps, rows)
+    return steps
 
 
 def _same_collections(planned: tuple[Script, ...], now: tuple[Script, ...]) -> tuple[Script, ...]:
@@ -190,29 +196,48 @@ def _apply(project: Project, script: Script) -> None:
             ledger.record_event("apply", revision=script.id)
 
 
+def _backward(project: Project, steps: tuple[Script, ...], target: str, *, discard: bool) -> tuple[Walked, ...]:
+    walked: list[Walked] = []
+    for script in steps:
+        try:
+            walked.append(_back(project, script, discard=discard))
+        except VecmigError as error:
+            if walked:
+                _tell_of_steps(error, walked, goal_of(target, steps[-1]))
+            raise
+    return tuple(walked)
+
+
+def _tell_of_steps(error: VecmigError, walked: Sequence[Walked], goal: str) -> None:
+    """Add to the error of a step back which steps before it are done, and where to go on to."""
+    done = "; then ".join(
+        f"revision {one.revision} was taken back" + (f": {one.reads}" if one.reads else "") for one in walked
+    )
+    rest = error.state.replace("Nothing was changed", "Nothing else was changed", 1)
+    error.state = f"{done[:1].upper()}{done[1:]}. {rest}".strip()
+    # a number of steps would be counted from here now
+    error.hint = f"{error.hint}\nTo go on to where this was to lead: vecmig downgrade {goal}".strip()
+
+
 def _back(project: Project, script: Script, *, discard: bool) -> Walked:
     row = project.revisions()[script.id]
-    if row.phase == "retired":
-        raise DatabaseError(
-            f"Revision {script.id} cannot be taken back: the vectors of {script.old_tag} were retired.",
-            state="Nothing was changed.",
-            hint=f"Make a new revision that goes to that tag: vecmig revision --to-tag {script.old_tag}",
-        )
     if row.checksum != script.checksum:
         project.listener(
             Warned(f"Revision {script.id} was changed since it was applied; its downgrade() runs as it is.")
         )
     _call(project, script, "downgrade", None, discard=discard)
-    _withdrawn(project, script)
-    return Walked(script.id, script.message, project.revisions()[script.id].phase)
+    reads = _withdrawn(project, script)
+    return Walked(script.id, script.message, project.revisions()[script.id].phase, reads)
 
 
-def _withdrawn(project: Project, script: Script) -> None:
-    """Enter a revision as taken back, once its downgrade() has come to its end."""
+def _withdrawn(project: Project, script: Script) -> str:
+    """Enter a revision as taken back, once its downgrade() has come to its end; say what reads use."""
+    reads = ""
     with project.database.transaction() as connection:
         ledger = project.workspace.ledger(connection)
         if script.collection is not None:
             route = ledger.route(script.collection)
+            reads = f"reads of {script.collection} use {route.live or 'no tag'}"
             if script.new_tag in (route.live, route.candidate):
                 raise ScriptError(
                     f"downgrade() of revision {script.id} ended, and the revision was not taken back.",
@@ -222,6 +247,7 @@ def _withdrawn(project: Project, script: Script) -> None:
             ledger.record_event("take back", revision=script.id)
         ledger.withdraw_revision(script.id)
         ledger.forget_statements(script.id)
+    return reads
 
 
 def _call(project: Project, script: Script, step: Step, until: str | None, *, discard: bool = False) -> bool:
