@@ -14,7 +14,12 @@ from support.postgres import Connect, Postgres, imported_pgserver, running_postg
 
 
 def pytest_configure() -> None:
-    """Do not ignore SIGINT, as a shell has its background jobs do: the processes that tests start inherit that."""
+    """Make an environment for the processes that tests start, which inherit it.
+
+    SIGINT is not ignored, as a shell has its background jobs do. And numpy starts no threads: hundreds of processes
+    import it, several at a time, and none has much to reckon.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -41,11 +46,17 @@ def own_postgres(pgserver: Any) -> Iterator[Postgres]:
 
 
 @pytest.fixture
-def database_url(postgres: Postgres) -> Iterator[str]:
-    """URL of a fresh database that has the vector extension and nothing else; it is dropped after the test."""
-    name = postgres.create_database()
+def template() -> str | None:
+    """The database that each test gets a copy of; None for an empty one. A module may say otherwise."""
+    return None
+
+
+@pytest.fixture
+def database_url(postgres: Postgres, template: str | None) -> Iterator[str]:
+    """URL of a fresh database that has the vector extension and nothing else; nobody can use it after the test."""
+    name = postgres.create_database(template=template)
     yield postgres.url(name)
-    postgres.drop_database(name)
+    postgres.retire_database(name)
 
 
 @pytest.fixture
@@ -53,7 +64,7 @@ def bare_database_url(postgres: Postgres) -> Iterator[str]:
     """URL of a fresh database without the vector extension."""
     name = postgres.create_database(template="template1")
     yield postgres.url(name)
-    postgres.drop_database(name)
+    postgres.retire_database(name)
 
 
 @pytest.fixture

@@ -196,10 +196,10 @@ def test_what_no_waiting_cures_ends_the_run(
 def test_what_waiting_cures_is_waited_for_without_end(
     ready: Project, vecmig: Vecmig, keyed: Provider, mode: str, said: str
 ) -> None:
-    recipe(ready, keyed, timeout=0.5 if mode == "hang" else 60)
+    recipe(ready, keyed, timeout=0.3 if mode == "hang" else 60)
     in_the_middle(ready, vecmig)
     # more often than six times, and once from the very first request on
-    times = 8 if mode == "hang" else 40
+    times = 7 if mode == "hang" else 40
     for skip in (3, 0):
         keyed.faults({"mode": mode, "times": times, "skip": skip, "seconds": 1})
         done = vecmig("upgrade", "--until", "backfill")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import threading
@@ -283,7 +284,7 @@ def test_the_database_ends_the_connections_and_the_run_goes_on(backfilling: Proj
             project.sql(END_ALL)
         done = end(process).expect(0)
     assert done.stdout == "aaaa  indexed  revision aaaa\n"
-    assert "cannot be reached: terminating connection due to administrator command, next try in " in done.stderr
+    assert re.search(r" cannot be reached: .*, next try in ", done.stderr)
     assert_complete(project, slow)
     nothing_paid_is_lost(project, slow)
 
@@ -297,11 +298,10 @@ def test_the_database_ends_the_connections_and_nobody_wants_to_wait(
         wait_for(lambda: len(slow.requests()) >= 10, process)
         project.sql(END_ALL)
         stopped = end(process).expect(6)
-    assert stopped.stderr.splitlines()[-3:] == [
-        (
-            f"The database at {project.database_url} cannot be reached: "
-            "terminating connection due to administrator command"
-        ),
+    first, *rest = stopped.stderr.splitlines()[-3:]
+    # the server's last word may be lost when the connection is just being written to
+    assert first.startswith(f"The database at {project.database_url} cannot be reached: ")
+    assert rest == [
         RESUME,
         "Check database_url (vecmig.ini or VECMIG_DATABASE_URL) and that the server accepts connections.",
     ]
@@ -402,7 +402,7 @@ INDEX = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('{}_hnsw
 def indexing(project: Project) -> Project:
     """A project that is about to build an index for which PostgreSQL takes seconds."""
     new = tag("noise", 128)
-    make_documents(project, 2_000)
+    make_documents(project, 1_200)
     (project.path / "noise.py").write_text(NOISE)
     hnsw = {"m": 60, "ef_construction": 500}
     recipe = {"provider": "python", "callable": "noise:embed", "dims": 128}

@@ -18,7 +18,7 @@ from support.project import Project
 from support.provider import Provider, vector
 
 TAG, NEXT = tag("fake", 8), tag("next", 8)
-COUNT, BATCH, FLYING, KILLS = 600, 4, 4, 10
+COUNT, BATCH, FLYING, KILLS = 600, 4, 4, 6
 #: US dollars for a million tokens.
 PRICE = 1_000.0
 

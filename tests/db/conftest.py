@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from support import embedding
-from support.lab import Lab
+from support.lab import Lab, create_documents
 
 MakeSource = Callable[..., int]
 
@@ -20,11 +20,7 @@ def make_source(connection: psycopg.Connection[Any]) -> MakeSource:
     """``make_source(count=20, table="public.documents")`` creates ``(id bigint, title, body)`` and fills it."""
 
     def make(count: int = 20, table: str = "public.documents") -> int:
-        connection.execute(f"CREATE TABLE {table} (id bigint PRIMARY KEY, title text, body text)")
-        connection.execute(
-            f"INSERT INTO {table} SELECT n, 'title ' || n, 'body ' || n FROM generate_series(1, %s) AS n", [count]
-        )
-        return count
+        return create_documents(connection, count, table)
 
     return make
 

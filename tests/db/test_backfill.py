@@ -6,6 +6,7 @@ import itertools
 import random
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from support.lab import CHUNKED, SMALL, Lab, recipe
 from support.postgres import Connect
 from vecmig.errors import DatabaseUnreachable, PoisonInputError, TerminalEmbedderError
 from vecmig.events import Progress, Waiting, Warned
+from vecmig.store.vectors import write_records
 
 Connection = psycopg.Connection[Any]
 
@@ -543,7 +545,7 @@ def test_a_locked_row_holds_up_neither_side_for_ever(lab: Lab, model: Model, con
     thread = threading.Thread(target=run)
     thread.start()
     try:
-        assert locked.wait(10)
+        assert locked.wait(60)
         thread.join(0.5)  # vecmig has its vectors and finds the row locked
         assert thread.is_alive()
         application.execute("SET lock_timeout = '8s'")
@@ -568,7 +570,11 @@ def test_a_mistake_in_where_costs_no_vector(lab: Lab, model: Model) -> None:
     assert model.total() == before
 
 
-def test_a_row_that_stays_locked_is_not_paid_for_in_every_pass(lab: Lab, model: Model, connect: Connect) -> None:
+def test_a_row_that_stays_locked_is_not_paid_for_in_every_pass(
+    lab: Lab, model: Model, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # a row that is held is tried for a second, not for ten
+    monkeypatch.setattr("vecmig.backfill.writers.write_records", partial(write_records, patience=1.0))
     application = connect(autocommit=False)
     model.before = _once(lambda: application.execute("SELECT FROM documents WHERE id = 20 FOR UPDATE"))
     lab.upgrade("r1", until="backfill")

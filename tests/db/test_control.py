@@ -21,7 +21,7 @@ from vecmig.store.locks import runner_locks
 from vecmig.store.spend import correct, reserve, spent
 
 #: Seconds to wait for what takes a moment, before the test fails.
-_PATIENCE = 20.0
+_PATIENCE = 60.0
 
 
 def _control(lab: Lab) -> Control:

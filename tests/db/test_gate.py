@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from support.embedding import Model
-from support.lab import LARGE, SMALL, Lab, recipe
-from support.postgres import Connect
+from support.lab import LARGE, SMALL, Lab, create_documents, recipe
+from support.postgres import Connect, Postgres
 from vecmig import runner
 from vecmig.errors import GateRefused, TerminalEmbedderError, VecmigError
 from vecmig.gate import CANARY_SIMILARITY, Check, judge_again
@@ -27,12 +28,24 @@ def _failed(lab: Lab) -> dict[str, Check]:
 
 
 @pytest.fixture
-def ready(lab: Lab) -> Lab:
+def template(request: pytest.FixtureRequest, postgres: Postgres, tmp_path: Path) -> str | None:
+    """What ``ready`` stands on, which takes a second: it is done once, and copied for each test."""
+
+    def prepare(url: str) -> None:
+        with psycopg.connect(url) as connection:
+            create_documents(connection)
+        lab = Lab(tmp_path / "prepared", url).write()
+        lab.upgrade("r1")
+        lab.upgrade(until="gate")
+        assert _failed(lab) == {}
+
+    return postgres.prepared("ready for the gate", prepare) if "ready" in request.fixturenames else None
+
+
+@pytest.fixture
+def ready(template: str, bare_lab: Lab) -> Lab:
     """SMALL is live; everything is done for LARGE but the cutover."""
-    lab.upgrade("r1")
-    lab.upgrade(until="gate")
-    assert _failed(lab) == {}
-    return lab
+    return bare_lab.write()
 
 
 def _delete(connection: Connection, tag: str, condition: str = "true") -> None:

@@ -94,7 +94,8 @@ def test_a_big_table_is_cut_by_a_sample_of_its_blocks(bare_lab: Lab, connection:
             bounds = [int(key) for (key,) in split_keys(session, lab.inspected(), 3)]
         assert len(bounds) == 2
         if count > 3:
-            assert bounds == pytest.approx([count / 3, count * 2 / 3], rel=0.1)
+            # a fifth of about 1,100 blocks: a third of the records is found within 7,000 of them (one sigma)
+            assert bounds == pytest.approx([count / 3, count * 2 / 3], abs=40_000)
         else:
             assert bounds == [1, 100_001]
 

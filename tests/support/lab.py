@@ -65,6 +65,15 @@ def downgrade(m: Migration) -> None:
 '''
 
 
+def create_documents(connection: psycopg.Connection[Any], count: int = 20, table: str = "public.documents") -> int:
+    """Create ``(id bigint, title, body)`` with so many records."""
+    connection.execute(f"CREATE TABLE {table} (id bigint PRIMARY KEY, title text, body text)")
+    connection.execute(
+        f"INSERT INTO {table} SELECT n, 'title ' || n, 'body ' || n FROM generate_series(1, %s) AS n", [count]
+    )
+    return count
+
+
 def recipe(tag: str, **changes: Any) -> dict[str, Any]:
     """Give a recipe for a tag of the toy model."""
     dims = int(tag.split("/dim-")[1].split("/", maxsplit=1)[0])

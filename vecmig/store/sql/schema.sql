@@ -2,8 +2,9 @@
 
 -- find --
 -- other tools have a schema_version, too
-SELECT (SELECT count(*) FROM pg_catalog.pg_tables
-        WHERE schemaname = n.nspname AND tablename IN ('schema_version', 'route', 'revision')) = 3 AS ours,
+SELECT (SELECT count(*) FROM pg_catalog.pg_class
+        WHERE relnamespace = n.oid AND relkind IN ('r', 'p')
+          AND relname IN ('schema_version', 'route', 'revision')) = 3 AS ours,
        EXISTS (SELECT FROM pg_catalog.pg_class WHERE relnamespace = n.oid) AS occupied
 FROM pg_catalog.pg_namespace n
 WHERE n.nspname = %(schema)s
