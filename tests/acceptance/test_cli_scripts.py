@@ -17,8 +17,10 @@ import pytest
 from support.project import COLLECTIONS, NEW_TAG, OLD_TAG
 from vecmig.cli.app import main
 from vecmig.cli.context import Options
+from vecmig.config import load_config
 from vecmig.errors import Pending
 from vecmig.script import ScriptDirectory
+from vecmig.tags import Trust
 
 Run = Callable[..., tuple[str, str]]
 
@@ -105,6 +107,21 @@ def test_the_second_revision_fills_in_both_tags(project: Run) -> None:
     assert versions() == ["aaaa_documents_first_tag_64_dimensions.py", "bbbb_documents_64_to_256_dimensions.py"]
     (shown,) = json.loads(project("show", "head", "--json")[0])
     assert (shown["old_tag"], shown["new_tag"]) == (OLD_TAG, NEW_TAG)
+
+
+def test_the_comment_on_trust_works_once_it_is_no_comment(project: Run) -> None:
+    project("revision", "--rev-id", "aaaa")
+    (path,) = Path("migrations/versions").iterdir()
+    before = ScriptDirectory(load_config(Path("vecmig.ini")))["aaaa"]
+    lines = path.read_text().splitlines(keepends=True)
+    assert [line for line in lines if line.startswith("# ")] == [
+        "# from vecmig import Trust\n",
+        "# trust = Trust(days=21, eval_days=3)  # before the old vectors may go: vecmig retire\n",
+    ]
+    path.write_text("".join(line.removeprefix("# ") for line in lines).replace("days=21", "days=7"))
+    after = ScriptDirectory(load_config(Path("vecmig.ini")))["aaaa"]
+    assert (before.trust, after.trust) == (Trust(), Trust(days=7))
+    assert after.checksum == before.checksum
 
 
 def test_autogenerate_has_something_to_do_once(project: Run) -> None:

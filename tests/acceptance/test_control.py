@@ -21,7 +21,7 @@ TAG = tag("fake", 8)
 A = tag("a", 16)
 COUNT, BATCH, FLYING = 600, 2, 4
 #: Seconds in which a command must have acted on a run, and what a busy machine may add.
-ACTS_WITHIN, SLACK = 2.0, 1.5
+ACTS_WITHIN, SLACK = 2.0, 4.0
 
 
 @pytest.fixture
@@ -281,8 +281,8 @@ def test_a_running_backfill_is_paused_resumed_and_tuned(long: Project, slow: Pro
         paused_at = time.time()
         wait_for(lambda: state(project) == "paused", process)
         assert time.time() - paused_at < ACTS_WITHIN + SLACK
-        # long enough for forty more requests
-        time.sleep(1.0)
+        # long enough for twenty more requests
+        time.sleep(0.5)
         before = sent(slow)
         assert max(before) < paused_at + ACTS_WITHIN + SLACK, "no request left later than that"
         assert len(before) < COUNT / BATCH, "the pause came before the end"
@@ -330,10 +330,10 @@ def test_a_paused_run_can_be_ended(long: Project, slow: Provider, vecmig: Vecmig
     with running(long, "backfill") as process:
         wait_for(lambda: state(long) == "paused", process)
         process.send_signal(signal_number)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert err.splitlines()[-1] == "To go on, run the same command again."
-    assert sent(slow) == [], "nothing of the records was sent"
+    assert slow.requests() == [], "nothing was sent, not even to see that the model is the tag's"
     assert state(long) is None
 
 

@@ -98,8 +98,41 @@ def test_json(halfway: Project, vecmig: Vecmig) -> None:
         ("success@5", None),
         ("nDCG@5", "few"),
     ]
+    assert list(difference["queries"]) == ["nDCG@5", "recall@5", "MRR@5", "success@5"]
+    asked = {query["query"] for query in difference["queries"]["nDCG@5"]}
+    assert asked == {"gone", *(title["query"] for title in _titles(halfway, 3))}
     (only,) = vecmig("eval", "faq", "--tag", NEW_TAG, "--json").json["suites"]
     assert ([tag["tag"] for tag in only["tags"]], only["differences"]) == ([NEW_TAG], [])
+
+
+def test_the_queries_that_became_worse_are_shown_worst_first(halfway: Project, vecmig: Vecmig) -> None:
+    titles = _titles(halfway, 3, slice="few")
+    _write(halfway, "faq", queries=titles)
+    lost = titles[1]["relevant"]
+    halfway.sql("DELETE FROM documents_vectors WHERE tag = %s AND id = ANY(%s)", NEW_TAG, lost)
+    (suite,) = vecmig("eval", "--json").json["suites"]
+    (difference,) = suite["differences"]
+    for metric, (mean, *_) in ((one["metric"], (one["mean"],)) for one in difference["metrics"] if not one["slice"]):
+        queries = difference["queries"][metric]
+        assert [query["difference"] for query in queries] == sorted(query["difference"] for query in queries)
+        assert sum(query["difference"] for query in queries) / 3 == pytest.approx(mean, abs=1e-4)
+    worst = difference["queries"]["success@10"][0]
+    assert worst == {"query": titles[1]["query"], "slice": "few", "old": 1.0, "new": 0.0, "difference": -1.0}
+
+    lines = vecmig("eval").stdout.splitlines()
+    head = lines.index("  worst by nDCG@10, old → new")
+    assert re.fullmatch(
+        rf"    -\d\.\d{{3}}  \d\.\d{{3}} → 0\.000  {re.escape(' '.join(str(titles[1]['query']).split()))}",
+        lines[head + 1],
+    )
+
+
+def test_status_names_a_tag_that_reads_do_not_use(halfway: Project, vecmig: Vecmig) -> None:
+    _write(halfway, "faq", queries=_titles(halfway, 3))
+    vecmig("eval")
+    vecmig("downgrade", "-1")
+    lines = [line for line in vecmig("status").stdout.splitlines() if line.startswith("  eval of ")]
+    assert [line.split(": ")[0] for line in lines] == ["  eval of →", f"  eval of {NEW_TAG}"]
 
 
 def test_small_slices_and_unknown_keys_are_said(halfway: Project, vecmig: Vecmig) -> None:

@@ -87,6 +87,33 @@ def test_the_story_of_an_old_tag(switched: Project, vecmig: Vecmig) -> None:
     assert vecmig("check").stdout == "Nothing is pending.\n"
 
 
+def test_the_way_back_keeps_its_command_beside_a_candidate(switched: Project, vecmig: Vecmig) -> None:
+    describe(switched, {"documents": documents_collection(A)}, {A: local(16), B: local(32)})
+    script(switched, "cccc", A, old=B, down="bbbb")
+    vecmig("upgrade", "--until", "expand")
+    line = f"  way back  flip to {A}, 100 % covered, < 1 s: vecmig downgrade aaaa (takes back cccc too)\n"
+    assert line in vecmig("status").stdout
+    (found,) = vecmig("status", "--json").json["collections"]
+    assert found["rollback"]["command"] == "vecmig downgrade aaaa"
+    vecmig("downgrade", "aaaa")
+    (found,) = vecmig("status", "--json").json["collections"]
+    assert (found["live_tag"], found["candidate_tag"]) == (A, None)
+
+
+def test_what_retiring_still_takes_is_a_sentence(switched: Project, vecmig: Vecmig) -> None:
+    path = switched.path / "migrations" / "versions" / "bbbb_test.py"
+    path.write_text(path.read_text().replace("eval_days=0", "eval_days=1"))
+    first = (
+        "run vecmig eval on 1 day; or, where there are no suites, say so in the revision: from vecmig import Trust; "
+        "trust = Trust(days=3, eval_days=0)\n"
+    )
+    lines = vecmig("status").stdout
+    assert f", but first: {first}" in lines
+    age(switched, 3)
+    lines = vecmig("status").stdout
+    assert f"  retire    not yet; first {first}" in lines
+
+
 def test_the_json_has_the_way_back_and_the_trust(switched: Project, vecmig: Vecmig) -> None:
     (found,) = vecmig("status", "--json").json["collections"]
     assert found["rollback"] == {

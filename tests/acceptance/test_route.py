@@ -9,6 +9,7 @@ import pytest
 
 from support.cli import Vecmig, describe, documents_collection, local, make_documents, script, tag, write_hashing
 from support.project import Project
+from support.terminal import in_terminal, plain
 from vecmig.reader import Reader
 
 OLD, NEW = tag("hashing", 16), tag("hashing", 64)
@@ -27,10 +28,10 @@ def ready(project: Project, vecmig: Vecmig) -> Project:
     return project
 
 
-def ask(project: Project, count: int) -> Counter[str]:
+def ask(project: Project, count: int, more: str = "") -> Counter[str]:
     """Search as an application does; give how often each tag answered."""
     with Reader.from_config(project.ini) as reader:
-        tags = Counter(reader.search("documents", f"subject{n % 7} record {n}", 5)[0].tag for n in range(count))
+        tags = Counter(reader.search("documents", f"subject{n % 7} record {n}{more}", 5)[0].tag for n in range(count))
         while (kept := project.sql("SELECT count(*) FROM vecmig.shadow")[0][0] + reader.shadow_lost) < count:
             assert kept <= count
             if not reader._own.shadow._thread:
@@ -50,7 +51,7 @@ def test_route_shows_shadows_and_ramps(ready: Project, vecmig: Vecmig) -> None:
         f"  live       {OLD}",
         f"  candidate  {NEW}",
         "  ramp       12.5 % of the searches through readers are served by the candidate",
-        f"  shadow     25 % of them also ask {NEW}; questions are not kept in words",
+        f"  shadow     25 % of the searches also ask {NEW}; questions are not kept in words",
     ]
     assert vecmig("route", "documents", "--json").json == {
         "collection": "documents",
@@ -67,7 +68,15 @@ def test_route_shows_shadows_and_ramps(ready: Project, vecmig: Vecmig) -> None:
     assert ask(ready, 20) == {NEW: 20}
     assert vecmig("status", "--json").json["collections"][0]["live_tag"] == OLD
     assert ready.sql("SELECT DISTINCT tag FROM documents_live") == [(OLD,)]
+    (found,) = vecmig("status", "--json").json["collections"]
+    assert (found["ramp_share"], found["shadow_tag"], found["shadow_share"]) == (1, NEW, 0.25)
+    lines = vecmig("status").stdout.splitlines()
+    assert f"  ramp 100 % of searches to {NEW}" in lines
+    assert f"  shadow 25 % of searches ask {NEW} too" in lines
     vecmig("route", "documents", "--ramp", "0", "--no-shadow")
+    (found,) = vecmig("status", "--json").json["collections"]
+    assert (found["ramp_share"], found["shadow_tag"], found["shadow_share"]) == (0, None, 0)
+    assert not any(line.startswith(("  ramp", "  shadow")) for line in vecmig("status").stdout.splitlines())
     assert len(vecmig("route", "documents").stdout.splitlines()) == 3
     events = ready.sql("SELECT data FROM vecmig.event WHERE kind = 'route' ORDER BY id")
     assert [row[0]["ramp_share"] for row in events] == [0.125, 1, 0]
@@ -124,11 +133,33 @@ def test_compare_says_what_differs_and_that_it_is_not_quality(
     assert found["worst"] == []
 
 
+def test_compare_uses_the_width_that_is_there(ready: Project, vecmig: Vecmig) -> None:
+    vecmig("route", "documents", "--shadow", NEW, "--share", "1", "--keep-queries")
+    more = " of the shipment that came in from the harbour on a rainy day, and of nothing else"
+    ask(ready, 40, more)
+    assert any(line.endswith(more) for line in vecmig("compare", "documents").stdout.splitlines())
+    assert more in plain(in_terminal(ready, "compare", "documents", columns=200))
+    narrow = plain(in_terminal(ready, "compare", "documents", columns=80)).splitlines()
+    questions = [line for line in narrow if line.endswith("…")]
+    assert {len(line) for line in questions} == {80}
+
+
 def test_search_takes_a_condition(ready: Project, vecmig: Vecmig) -> None:
     found = vecmig(
         "search", "documents", "record", "--where", "id < %s AND title LIKE 'title%%'", "--param", "4", "--json"
     ).json
     assert sorted(hit["key"][0] for hit in found) == [1, 2, 3]
     refused = vecmig("search", "documents", "record", "--where", "id < %s", code=2)
-    assert refused.stderr == "where= has 1 placeholders, and params 0 values.\n"
+    assert refused.stderr == "where has 1 placeholder, and 0 values came with it.\n"
     assert json.dumps(found)
+
+
+@pytest.mark.parametrize("reads", [("--shadow", NEW, "--share", "1"), ("--ramp", "100")], ids=["shadow", "ramp"])
+def test_the_command_search_is_no_search_of_the_application(
+    ready: Project, vecmig: Vecmig, reads: tuple[str, ...]
+) -> None:
+    vecmig("route", "documents", *reads)
+    for _ in range(3):
+        assert {hit["tag"] for hit in vecmig("search", "documents", "record", "--json").json} == {OLD}
+    assert {hit["tag"] for hit in vecmig("search", "documents", "record", "--tag", NEW, "--json").json} == {NEW}
+    assert ready.sql("SELECT count(*) FROM vecmig.shadow") == [(0,)]

@@ -207,10 +207,10 @@ def test_status_in_a_terminal(halfway: Project, columns: int) -> None:
 
 def test_the_gate_in_a_narrow_terminal(halfway: Project) -> None:
     lines = plain(in_terminal(halfway, "gate", columns=80)).splitlines()
-    table = lines[1:-2]
+    table = lines[1:-3]
     assert max(map(len, table)) <= 80
     assert table[1].split()[:2] == ["NO", "coverage"]
-    assert lines[-1] == "Run: vecmig backfill"
+    assert lines[-2:] == ["Run: vecmig backfill", "Run: vecmig upgrade head --until index"]
 
 
 def test_a_run_in_a_terminal(halfway: Project) -> None:

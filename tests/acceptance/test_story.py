@@ -134,7 +134,8 @@ def test_backfill_by_halves_and_the_gate_refuses(project: Project, vecmig: Vecmi
     ]
     assert "50 of 100 records have no fresh vector" in refused.stdout
     assert refused.stderr == (
-        "The gate of documents refuses: coverage, freshness, accounted, index, index used.\nRun: vecmig backfill\n"
+        "The gate of documents refuses: coverage, freshness, accounted, index, index used.\n"
+        "Run: vecmig backfill\nRun: vecmig upgrade head --until index\n"
     )
     report = vecmig("gate", "--json", code=3)
     assert json.loads(report.stdout)[0]["checks"][0] == {
@@ -232,6 +233,9 @@ def test_sync_after_edits(project: Project, vecmig: Vecmig, provider: Provider) 
         done.stdout
         == f"documents, {new}: 49 of 49 records fresh, 100 %\ndocuments, {old}: 49 of 49 records fresh, 100 %\n"
     )
+    for one in (new, old):
+        told = rf"^  sync      {re.escape(one)}: \d+ records? embedded; 49 of 49 fresh"
+        assert re.search(told, done.stderr, re.MULTILINE)
     sent = sorted(text for text in provider.paid() if not text.startswith(("The quick", "How do I", "Über")))
     assert sent == sorted(["title 1 edited 1", "title 2 edited 2", "title 3 edited 3", "new record"] * 2)
     assert project.sql("SELECT count(*) FROM vecmig.change") == [(0,)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import random
 import signal
 import subprocess
@@ -217,7 +218,9 @@ def test_two_at_once(live: Project, vecmig: Vecmig) -> None:
             first, *rest = refused.stderr.splitlines()
             assert first.startswith("Another sync is at work on collection documents: vecmig sync --watch ")
             assert f" {service.pid} (pid " in first
-            assert rest == ["Nothing was changed.", "Wait for it to end; watch it with: vecmig status --watch"]
+            assert rest[0] == "Nothing was changed."
+            assert rest[1].startswith(f"The watch at {platform.node()} (pid {service.pid}) brings the tags up to date")
+            assert rest[1].endswith("To run another sync, end it first.")
         (at_work,) = vecmig("status", "--json").json["collections"][0]["runs"]
         assert (at_work["what"], at_work["state"], at_work["reason"]) == ("sync", "waiting", "all changes are embedded")
         end(service).expect()

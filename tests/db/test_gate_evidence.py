@@ -137,14 +137,15 @@ def test_an_eval_counts_until_a_twentieth_of_the_records_has_changed(
     if counts:
         assert _failed(judged) == {}
         return
-    assert _only(judged).detail == (f"more than 5% of the records have changed since it was run against {SMALL} {then}")
+    assert _only(judged).detail == f"more than 5 % of the records have changed since it was run against {SMALL} {then}"
 
 
 def test_vectors_that_were_made_anew_were_never_evaluated(judged: Lab) -> None:
     runner.evaluate(judged.config)
     judged.downgrade(discard=True)
     judged.upgrade(until="index")
-    assert _only(judged).detail.startswith(f"more than 5% of the records have changed since it was run against {LARGE}")
+    detail = _only(judged).detail
+    assert detail.startswith(f"more than 5 % of the records have changed since it was run against {LARGE}")
 
 
 def test_a_loss_refuses(judged: Lab, model: Model) -> None:
@@ -155,7 +156,7 @@ def test_a_loss_refuses(judged: Lab, model: Model) -> None:
     check = _only(judged)
     assert check.detail.startswith("nDCG@10 on faq -")
     assert check.value == "not shown"
-    assert "vecmig eval --json" in check.remedy
+    assert "vecmig eval faq --json" in check.remedy
     runner.evaluate(judged.config)
     assert judged.upgrade() == ["live"], "the last run counts"
 
@@ -198,7 +199,7 @@ def test_shadowed_searches_are_counted(lab: Lab) -> None:
     lab.sql(SHADOWED, 0, SMALL, LARGE, None, 1)
     assert _failed(lab) == {}
     lab.sql(SHADOWED, 0, SMALL, LARGE, "TransientEmbedderError", 3)
-    assert _only(lab, "shadow").detail.endswith("3 more failed under the new one, which is more than 1%")
+    assert _only(lab, "shadow").detail.endswith("3 more failed under the new one, which is more than 1 %")
     lab.sql(SHADOWED, 0, SMALL, LARGE, None, 260)
     assert lab.upgrade() == ["live"]
 

@@ -10,13 +10,13 @@ import typer
 
 from vecmig.cli import render
 from vecmig.cli.context import options
+from vecmig.config import counted
 from vecmig.errors import Pending
 
 if TYPE_CHECKING:
     from vecmig.runner import Audit, Finding
 
-_COLLECTIONS = typer.Argument(metavar="[COLLECTION]...", help="Which collections; all by default.", show_default=False)
-_WIDTH: Final = 80
+_COLLECTIONS = typer.Argument(metavar="COLLECTION", help="Which collections; all by default.", show_default=False)
 _STYLES: Final = {"error": "bold red", "warning": "bold", "unchecked": "bold"}
 
 
@@ -40,10 +40,9 @@ def audit(
     if as_json:
         render.as_json(_json(found))
     else:
-        with render.page(_WIDTH):
-            show_audit(found)
+        show_audit(found)
     if found.findings:
-        raise Pending(f"The audit has {_count(len(found.findings), 'finding')}.", hint="What each means: docs/audit.md")
+        raise Pending(f"The audit has {counted(len(found.findings), 'finding')}.")
 
 
 def show_audit(found: Audit) -> None:
@@ -52,20 +51,20 @@ def show_audit(found: Audit) -> None:
         _show(finding)
         render.line()
     by = Counter(finding.severity for finding in found.findings)
-    counts = {"error": _count(by["error"], "error"), "warning": _count(by["warning"], "warning")}
+    counts = {"error": counted(by["error"], "error"), "warning": counted(by["warning"], "warning")}
     words = [counts.get(name, f"{number} not checked") for name, number in by.items()]
     models = "" if found.asked else "; the models were not asked"
-    looked = f"{_count(len(found.collections), 'collection')}, {_count(found.tags, 'tag')}{models}"
+    looked = f"{counted(len(found.collections), 'collection')}, {counted(found.tags, 'tag')}{models}"
     render.line(f"{', '.join(words) or 'No findings'} ({looked})")
 
 
 def _show(finding: Finding) -> None:
     where = f"{finding.collection}: " if finding.collection else ""
     render.line(f"{where}{finding.kind} ({finding.severity})", style=_STYLES[finding.severity])
-    rows = {"object": finding.object, "tag": finding.tag, "found": finding.detail, "fix": finding.fix}
-    for name, text in rows.items():
-        if text:
-            render.line(f"  {name:<6}  {text}")
+    rows = {"object": finding.object, "tag": finding.tag, "found": finding.detail}
+    render.columns([(f"  {name:<6}", text) for name, text in rows.items() if text])
+    # on one line, so that a statement can be copied whole
+    render.line(f"  fix     {finding.fix}")
 
 
 def _json(found: Audit) -> dict[str, Any]:
@@ -77,7 +76,3 @@ def _json(found: Audit) -> dict[str, Any]:
         "models_asked": found.asked,
         "findings": [asdict(finding) for finding in found.findings],
     }
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

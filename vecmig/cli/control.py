@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vecmig.runner import Controlled
     from vecmig.store.control import Control, Run
 
-_COLLECTIONS = typer.Argument(metavar="[COLLECTION]...", help="Which collections; all by default.", show_default=False)
+_COLLECTIONS = typer.Argument(metavar="COLLECTION", help="Which collections; all by default.", show_default=False)
 #: By their names on the command line: the names that the library has for them, and what takes them back.
 _SETTINGS: Final = {"concurrency": "concurrency", "max-rate": "max_rate"}
 _TAKES_BACK: Final = ("default", "none")
@@ -58,7 +58,7 @@ def tune(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[COLLECTION]... [SETTING=VALUE]...",
+            metavar="COLLECTION|SETTING=VALUE",
             help="Settings: concurrency=4 (requests in flight), max-rate=500 (records a second); "
             "concurrency=default and max-rate=none take one back.",
             show_default=False,
@@ -175,11 +175,6 @@ def run_json(run: Run) -> dict[str, Any]:
     """Give a run as the documented JSON."""
     fields = ("what", "tag", "host", "pid", "state", "reason", "done", "total", "rejected", "rate", "concurrency")
     return {name: getattr(run, name) for name in (*fields, "started_at", "seen_at")}
-
-
-def dollars(amount: float) -> str:
-    """Write an amount of money; a small one to a hundredth of a cent."""
-    return f"${amount:,.4f}" if 0 < amount < 0.1 else f"${amount:,.2f}"
 
 
 def _time(at: datetime | None) -> str:

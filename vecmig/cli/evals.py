@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from vecmig.store.evals import EvalRun, Score, Scores
 
 _SHOWN_KEYS: Final = 5
+_SHOWN_QUERIES: Final = 5
+#: Digits behind the point that a value of one query has in the JSON.
+_DIGITS: Final = 4
 #: Queries of a suite that is made.
 _SIZE: Final = 200
 _SIGNIFICANT: Final = 0.05
@@ -35,7 +38,7 @@ def register(app: typer.Typer) -> None:
 def _eval(  # noqa: PLR0917  # typer's parameters
     ctx: typer.Context,
     suite: Annotated[
-        list[str] | None, typer.Argument(metavar="[SUITE]...", help="By name; all in evals/ by default.")
+        list[str] | None, typer.Argument(metavar="SUITE", help="By name; all in evals/ by default.")
     ] = None,
     tag: Annotated[
         list[str] | None, typer.Option(metavar="TAG", help="A tag; repeat it. Default: standby, live and candidate.")
@@ -174,9 +177,24 @@ def _show_differences(found: Evaluated, names: dict[Any, str]) -> None:
             for one in own
         ]
         render.columns(rows)
+        _show_worst(found, old, new)
     if found.pairs:
         render.line("  mean difference as production searches [95 % paired bootstrap interval], p of")
         render.line("  a paired randomisation test, not corrected for looking at several metrics")
+
+
+def _show_worst(found: Evaluated, old: EvalRun, new: EvalRun) -> None:
+    """Print the queries that lost most by the first metric."""
+    metric = next(iter(new.scores))
+    worse = [one for one in found.changes(old, new, metric) if one.difference < 0]
+    if worse:
+        render.line(f"  worst by {metric}, old → new")
+        render.columns(
+            [
+                (f"    {one.difference:+.3f}", f"{one.old:.3f} → {one.new:.3f}", " ".join(one.query.split()))
+                for one in worse[:_SHOWN_QUERIES]
+            ]
+        )
 
 
 def _p(found: Difference) -> str:
@@ -251,9 +269,18 @@ def _json(found: Evaluated) -> dict[str, Any]:
         "differences": [
             {"old_tag": old.tag, "new_tag": new.tag, "old_coverage": old.coverage, "new_coverage": new.coverage}
             | {"metrics": [asdict(one) | {"few": one.few} for one in own]}
+            | {"queries": {metric: _changes_json(found, old, new, metric) for metric in new.scores}}
             for old, new, own in found.differences()
         ],
     }
+
+
+def _changes_json(found: Evaluated, old: EvalRun, new: EvalRun, metric: str) -> list[dict[str, Any]]:
+    return [
+        {"query": one.query, "slice": one.slice}
+        | {name: round(getattr(one, name), _DIGITS) for name in ("old", "new", "difference")}
+        for one in found.changes(old, new, metric)
+    ]
 
 
 def _run_json(run: EvalRun) -> dict[str, Any]:

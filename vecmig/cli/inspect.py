@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vecmig.cli import render
 from vecmig.cli.context import options
-from vecmig.cli.control import control_json, dollars, paused_text, run_json, run_text, tuned_words
+from vecmig.cli.control import control_json, paused_text, run_json, run_text, tuned_words
 from vecmig.cli.evals import eval_json, eval_text
 from vecmig.cli.progress import percent, percent_above, seconds
 from vecmig.cli.retire import show_way_back, trust_json, way_back_json
+from vecmig.cli.routes import route_lines
+from vecmig.config import counted
 from vecmig.errors import GateRefused, Pending
+from vecmig.tags import dollars
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -65,7 +68,7 @@ def status(
 
 def gate(
     ctx: typer.Context,
-    collection: Annotated[list[str] | None, typer.Argument(metavar="[COLLECTION]...", show_default=False)] = None,
+    collection: Annotated[list[str] | None, typer.Argument(metavar="COLLECTION", show_default=False)] = None,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Judge the gate of the revision in progress, as its cutover would; exit with 3 if it refuses."""
@@ -96,7 +99,8 @@ def rejected(
     config = options(ctx).config()
     if retry:
         count = runner.retry_rejected(config, collection)
-        render.line(f"{count} records are tried again by the next vecmig backfill or vecmig sync.")
+        again = f"{counted(count, 'record')} {'is' if count == 1 else 'are'} tried again"
+        render.line(f"{again} by the next vecmig backfill or vecmig sync.")
         return
     found = runner.rejected(config, collection)
     if as_json:
@@ -127,7 +131,9 @@ def search(  # noqa: PLR0917  # typer's parameters
     from vecmig.reader import Reader
 
     with Reader.for_project(options(ctx).config()) as reader:
-        hits = reader.search(collection, text, k, tag=tag, where=where, params=param or ())
+        # a search that names its tag is not the application's: neither ramped, nor shadowed, nor counted by a gate
+        asked = reader.live_tag(collection) if tag is None else tag
+        hits = reader.search(collection, text, k, tag=asked, where=where, params=param or ())
     if as_json:
         fields = ("key", "tag", "chunk", "distance", "text", "record")
         render.as_json([{name: getattr(hit, name) for name in fields} for hit in hits])
@@ -162,8 +168,7 @@ def show_status(found: Status) -> None:
         _show_collection(collection)
         _show_work(collection, found.measured_at)
     render.line()
-    idle = "nothing: all is done" if found.settled else "correct what stands above"
-    render.line(f"next      {found.next_command or idle}")
+    render.line(f"next      {found.next_step}")
 
 
 def _phase(found: Status, revision: str) -> str:
@@ -176,7 +181,7 @@ def _phase(found: Status, revision: str) -> str:
 def _show_collection(collection: CollectionStatus) -> None:
     blank = collection.records - collection.eligible
     without = f", {blank:,} without text" if blank else ""
-    records = f"  {collection.records:,} records{without}" if collection.tags or not collection.problem else ""
+    records = f"  {counted(collection.records, 'record')}{without}" if collection.tags or not collection.problem else ""
     render.line(f"{collection.name}{records}", style="bold")
     if collection.problem is not None:
         for text in filter(None, (collection.problem.message, collection.problem.hint)):
@@ -190,7 +195,9 @@ def _show_collection(collection: CollectionStatus) -> None:
     _show_tags([_tag_row(collection, tag) for tag in collection.tags], heads)
     for tag in collection.tags:
         for run in tag.evals:
-            render.line(f"  eval of {_mark(collection, tag)}: {eval_text(run)}")
+            render.line(f"  eval of {_mark(collection, tag) or tag.tag}: {eval_text(run)}")
+    for what, text in route_lines(collection.route):
+        render.line(f"  {what} {text}")
     if collection.lag.records:
         render.line(f"  {changed_text(collection.lag)}")
     if collection.gate is not None:
@@ -241,7 +248,7 @@ def _tag_row(collection: CollectionStatus, tag: TagStatus) -> tuple[str, ...]:
     c = tag.coverage
     counts = (c.fresh, c.stale, c.missing, c.rejected, tag.vectors)
     return (
-        _mark(collection, tag),
+        _mark(collection, tag) or " ",
         tag.state,
         percent(c.share),
         *(f"{count:,}" for count in counts),
@@ -252,7 +259,7 @@ def _tag_row(collection: CollectionStatus, tag: TagStatus) -> tuple[str, ...]:
 
 def _mark(collection: CollectionStatus, tag: TagStatus) -> str:
     marks = {collection.route.live: "→", collection.route.candidate: "+", collection.route.standby: "←"}
-    return marks.get(tag.tag, " ")
+    return marks.get(tag.tag, "")
 
 
 def _status_json(found: Status) -> dict[str, Any]:
@@ -277,6 +284,9 @@ def _collection_json(collection: CollectionStatus) -> dict[str, Any]:
         "standby_tag": route.standby,
         "candidate_tag": route.candidate,
         "wanted_tag": collection.wanted,
+        "ramp_share": round(route.ramp_share, 6),
+        "shadow_tag": route.shadow,
+        "shadow_share": round(route.shadow_share, 6),
         "problem": collection.problem.message if collection.problem else None,
         "records": collection.records,
         "eligible": collection.eligible,
@@ -338,7 +348,7 @@ def refusal(collection: str, report: Report) -> GateRefused:
     return GateRefused(
         f"The gate of {collection} refuses: {', '.join(check.name for check in report.failed)}.",
         report=None,
-        hint=report.failed[0].remedy,
+        hint=report.remedies,
     )
 
 
@@ -348,25 +358,17 @@ def show_checks(report: Report) -> None:
     render.columns([_check_row(check) for check in report.checks], heads=heads)
 
 
-#: Checks whose figures are shares, of which enough is needed.
-_SHARES: Final = ("coverage", "way back", "questions", "search")
-
-
 def _check_row(check: Check) -> tuple[str, ...]:
     word = {True: "ok", False: "NO", None: "?"}[check.passed]
-    at_least = check.name in (*_SHARES, "canary", "shadow")
-    bound = "≥ " if at_least else "≤ " if check.name == "freshness" else ""
-    required = f"{bound}{_value(check, check.required)}"
+    required = " ".join(filter(None, (check.bound, _value(check, check.required))))
     return (f"  {word}", check.name, _value(check, check.value), required, check.detail)
 
 
 def _value(check: Check, value: float | str | None) -> str:
     if value is None:
         return "-"
-    if isinstance(value, float) and check.name in _SHARES:
-        return percent(value)
-    if isinstance(value, float) and check.name == "freshness":
-        return percent_above(value)
+    if isinstance(value, float) and check.share:
+        return percent_above(value) if check.bound == "≤" else percent(value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

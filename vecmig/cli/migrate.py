@@ -11,6 +11,7 @@ import typer
 from vecmig.cli import render
 from vecmig.cli.context import options, revision_argument
 from vecmig.cli.progress import Narrator, percent
+from vecmig.config import noun
 from vecmig.errors import Pending
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _ENGINE = typer.Option(
     "--engine", metavar="NAME", help="Who embeds: local, this process; or ray, workers on a Ray cluster."
 )
 _WORKERS = typer.Option("--workers", min=1, metavar="N", help="How many workers; as many as there is room for.")
-_COLLECTIONS = typer.Argument(metavar="[COLLECTION]...", help="Which collections; all by default.", show_default=False)
+_COLLECTIONS = typer.Argument(metavar="COLLECTION", help="Which collections; all by default.", show_default=False)
 
 
 def register(app: typer.Typer) -> None:
@@ -133,7 +134,9 @@ def check(ctx: typer.Context, as_json: Annotated[bool, _JSON] = False) -> None:
             }
         )
     if status.pending:
-        raise Pending(f"Revisions are pending: {', '.join(status.pending)}.", hint=f"Run: {status.next_command}")
+        command = status.next_command
+        hint = f"Run: {command}" if command else status.next_step
+        raise Pending(f"Revisions are pending: {', '.join(status.pending)}.", hint=hint)
     for collection in unserved:
         raise Pending(
             f"{collection.name} reads {collection.route.live or 'no tag'}, and collections.yaml asks for "
@@ -223,7 +226,7 @@ def _watch_sync(ctx: typer.Context, collections: Sequence[str], **how: Any) -> N
     with Narrator(quiet=found.quiet) as tell:
         kept = runner.watch_sync(config, collections, listener=tell, **how)
     for (name, tag), count in kept.items():
-        render.line(f"{name}, {tag}: {count} records embedded")
+        render.line(f"{name}, {tag}: {count} {noun(count, 'record')} embedded")
 
 
 def ensure_version(ctx: typer.Context) -> None:
@@ -246,7 +249,8 @@ def show_walked(walked: Sequence[Walked], *, back: bool = False) -> None:
 def show_coverage(covered: Mapping[str, Coverage]) -> None:
     """Print how much of each collection, or tag, is fresh."""
     for name, coverage in covered.items():
-        render.line(f"{name}: {coverage.fresh} of {coverage.eligible} records fresh, {percent(coverage.share)}")
+        records = noun(coverage.eligible, "record")
+        render.line(f"{name}: {coverage.fresh} of {coverage.eligible} {records} fresh, {percent(coverage.share)}")
 
 
 def standing_heads(standing: Any) -> list[str]:

@@ -9,8 +9,8 @@ import typer
 
 from vecmig.cli import render
 from vecmig.cli.context import options, revision_argument
-from vecmig.cli.control import dollars
 from vecmig.cli.progress import seconds
+from vecmig.tags import dollars
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 _JSON = typer.Option("--json", help="Print one JSON document.")
 #: Below so many questions an interval is too narrow to rely on.
 _FEW: Final = 30
-_MOST_LETTERS: Final = 44
+#: What a line of a question has before its text, and the fewest letters of it that are shown.
+_BEFORE_QUESTION: Final = 25
+_FEWEST_LETTERS: Final = 44
 #: What no comparison of two tags can show.
 _CAUTION: Final = (
     "Overlap measures difference, not quality: how far the two tags answer alike,",
@@ -112,13 +114,24 @@ def _route_rows(found: Route) -> Iterator[tuple[str, str]]:
         yield "  ramp", f"{found.ramp_share * 100:g} % of the searches through readers are served by the candidate"
     if found.shadow:
         kept = "kept in words" if found.keep_queries else "not kept in words"
-        yield "  shadow", f"{found.shadow_share * 100:g} % of them also ask {found.shadow}; questions are {kept}"
+        yield (
+            "  shadow",
+            f"{found.shadow_share * 100:g} % of the searches also ask {found.shadow}; questions are {kept}",
+        )
 
 
 def _route_json(found: Route) -> dict[str, Any]:
     names = ("collection", "live", "standby", "candidate", "version", "keep_queries")
     shares = {name: round(getattr(found, name), 6) for name in ("shadow_share", "ramp_share")}
     return {name: getattr(found, name) for name in names} | {"shadow_tag": found.shadow} | shares
+
+
+def route_lines(found: Route) -> Iterator[tuple[str, str]]:
+    """Say in words for status which searches another tag serves, or is asked too."""
+    if found.candidate and found.ramp_share:
+        yield "ramp", f"{found.ramp_share * 100:g} % of searches to {found.candidate}"
+    if found.shadow:
+        yield "shadow", f"{found.shadow_share * 100:g} % of searches ask {found.shadow} too"
 
 
 # The comparison ----------------------------------------------------------------------------------------------------
@@ -168,11 +181,12 @@ def _first(question: Question) -> str:
 
 
 def _name(question: Question) -> str:
-    """Name a question: by its text where that is kept, cut to a line, else by its hash."""
+    """Name a question: by its text where that is kept, cut to the line that there is, else by its hash."""
     if question.text is None:
         return question.hash
     text = " ".join(question.text.split())
-    return text if len(text) <= _MOST_LETTERS else f"{text[: _MOST_LETTERS - 1]}…"
+    room = max(render.stdout().width - _BEFORE_QUESTION, _FEWEST_LETTERS)
+    return text if len(text) <= room else f"{text[: room - 1]}…"
 
 
 def _comparison_json(found: Comparison) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from vecmig.config.collections import (
 from vecmig.config.ini import EMBEDDED, ENGINES, FILE_TOKENS, Config, Engine, load_config
 from vecmig.config.suites import (
     DEFAULT_K,
+    KNOWN_ITEM,
     Query,
     Suite,
     WrittenKey,
@@ -24,7 +25,7 @@ from vecmig.config.suites import (
     suite_paths,
     suites_folder,
 )
-from vecmig.config.words import nearest, redact, shown, without_passwords
+from vecmig.config.words import counted, nearest, noun, redact, shown, without_passwords
 
 __all__ = [
     "DEFAULT_K",
@@ -32,6 +33,7 @@ __all__ = [
     "ENGINES",
     "FILE_TOKENS",
     "INDEX_DIMS",
+    "KNOWN_ITEM",
     "VECTOR_COLUMNS",
     "ChangeTracking",
     "Collection",
@@ -44,11 +46,13 @@ __all__ = [
     "Storage",
     "Suite",
     "WrittenKey",
+    "counted",
     "index_problem",
     "load_collections",
     "load_config",
     "load_suite",
     "nearest",
+    "noun",
     "recipe_lines",
     "redact",
     "shown",

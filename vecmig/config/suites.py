@@ -20,6 +20,8 @@ WrittenKey = tuple[str, ...]
 
 #: The directory beside the script location in which suites lie.
 FOLDER: Final = "evals"
+#: The suite that needs no labels: vecmig makes it.
+KNOWN_ITEM: Final = "known-item"
 DEFAULT_K: Final = 10
 _MOST_K: Final = 1_000
 _FIELDS: Final = ("collection", "k", "queries")
@@ -86,7 +88,16 @@ def suite_path(config: Config, name: str) -> Path:
     close = nearest(name, known)
     raise UsageError(
         f"{shown(suites_folder(config))} has no suite {name!r}; it has: {', '.join(known) or 'none'}.",
-        hint=f"Did you mean {close}?" if close else "Write one, or run: vecmig eval --make known-item",
+        hint=f"Did you mean {close}?" if close else _how_to_write(config, name),
+    )
+
+
+def _how_to_write(config: Config, name: str) -> str:
+    if name == KNOWN_ITEM:
+        return f"Run: vecmig eval --make {KNOWN_ITEM}"
+    return (
+        f"Write the suite {name} as {shown(suites_folder(config) / f'{name}.yaml')}. Or name {KNOWN_ITEM} in its place,"
+        f" also in a revision whose gate asks for {name}, and run: vecmig eval --make {KNOWN_ITEM}"
     )
 
 

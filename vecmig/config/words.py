@@ -27,6 +27,16 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
     return f"unknown {what} {name!r}; " + (f"did you mean {close}?" if close else f"known: {', '.join(names)}")
 
 
+def counted(number: float, one: str, many: str | None = None) -> str:
+    """Write a number with its noun: 1 record, 2 records, 0.5 days."""
+    return f"{number:,} {noun(number, one, many)}"
+
+
+def noun(number: float, one: str, many: str | None = None) -> str:
+    """Give a noun as it stands after a number."""
+    return one if number == 1 else many or f"{one}s"
+
+
 def shown(path: Path) -> str:
     """Write a path the way the user would: relative to the working directory where it lies below it."""
     try:

@@ -1,6 +1,6 @@
 """Evidence: suites of questions run against tags, scored, and compared query by query."""
 
-from vecmig.evaluation.compare import Difference, comparable, differences, no_worse
+from vecmig.evaluation.compare import Difference, comparable, differences, mean_loss, no_worse
 from vecmig.evaluation.engine import Outcome, nearest_records, run_suite
 from vecmig.evaluation.known_item import CAN_SHOW, CANNOT_SHOW, known_item_text
 from vecmig.evaluation.metrics import query_metrics
@@ -16,6 +16,7 @@ __all__ = [
     "differences",
     "intervals",
     "known_item_text",
+    "mean_loss",
     "nearest_records",
     "no_worse",
     "query_metrics",

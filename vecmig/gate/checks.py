@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from vecmig.config import noun
 from vecmig.gate.canary import CANARY_SIMILARITY
 from vecmig.gate.quality import judge_shadow, judge_trial
 from vecmig.gate.report import Evidence
@@ -14,6 +15,7 @@ from vecmig.store.vectors import Coverage
 from vecmig.tags import Gate
 
 _REJECTED: Final = "For the reasons run: vecmig rejected. Correct those records, or lower the gate in the revision."
+_BUILD_INDEX: Final = "Run: vecmig upgrade head --until index"
 
 
 def judge(gate: Gate, evidence: Evidence) -> tuple[Check, ...]:
@@ -38,7 +40,8 @@ def judge(gate: Gate, evidence: Evidence) -> tuple[Check, ...]:
             evidence.index.word,
             "valid",
             f"the HNSW index is {evidence.index.word}" if evidence.index.exists else "there is no index yet",
-            "Run: vecmig upgrade head --until index",
+            _BUILD_INDEX,
+            upgrade_does=True,
         ),
         _plan(evidence),
     ]
@@ -55,10 +58,15 @@ def judge(gate: Gate, evidence: Evidence) -> tuple[Check, ...]:
 def _coverage(gate: Gate, found: Coverage) -> Check:
     lacking = found.eligible - found.fresh
     rejected = f", {found.rejected} of them rejected" if found.rejected else ""
-    detail = f"{lacking} of {found.eligible} records have no fresh vector{rejected}"
-    remedy = "Run: vecmig backfill" if found.stale + found.missing else _REJECTED
+    records, have = noun(found.eligible, "record"), noun(found.eligible, "has", "have")
+    detail = f"{lacking} of {found.eligible} {records} {have} no fresh vector{rejected}"
+    pending = found.stale + found.missing > 0
+    remedy = "Run: vecmig backfill" if pending else _REJECTED
     if found.records and not found.eligible:
-        detail, remedy = f"none of {found.records} records has a text", "Correct text: in collections.yaml."
+        detail, remedy = (
+            f"none of {found.records} {noun(found.records, 'record')} has a text",
+            "Correct text: in collections.yaml.",
+        )
     return Check(
         "coverage",
         found.share >= gate.coverage and (found.eligible > 0 or found.records == 0),
@@ -66,17 +74,29 @@ def _coverage(gate: Gate, found: Coverage) -> Check:
         gate.coverage,
         detail,
         remedy,
+        bound="≥",
+        share=True,
+        command=None if pending or not found.eligible else "vecmig rejected",
+        upgrade_does=pending,
     )
 
 
 def _freshness(gate: Gate, found: Coverage, behind: Lag | None) -> Check:
     lacking = found.stale + found.missing
     share = lacking / found.eligible if found.eligible else 0.0
-    detail = f"{found.stale} records are stale and {found.missing} missing"
+    detail = f"{found.stale} {noun(found.stale, 'record is', 'records are')} stale and {found.missing} missing"
     if behind is not None and behind.records:
         detail += f"; the oldest change that is not embedded is {behind.seconds:.0f} s old"
     return Check(
-        "freshness", share <= gate.freshness_budget, share, gate.freshness_budget, detail, "Run: vecmig backfill"
+        "freshness",
+        share <= gate.freshness_budget,
+        share,
+        gate.freshness_budget,
+        detail,
+        "Run: vecmig backfill",
+        bound="≤",
+        share=True,
+        upgrade_does=True,
     )
 
 
@@ -84,15 +104,20 @@ def _accounted(evidence: Evidence) -> Check:
     count = evidence.coverage.unaccounted
     if not evidence.followed:
         detail = "collections.yaml was changed, and the triggers do not follow it yet"
-        return Check("accounted", False, "changed", "followed", detail, "Run: vecmig sync")
+        return Check("accounted", False, "changed", "followed", detail, "Run: vecmig sync", upgrade_does=True)
     if evidence.tracked and not evidence.tracking:
         detail = "the triggers that tell of changes are gone or disabled"
         remedy = "Run: vecmig sync (it installs them again)"
-        return Check("accounted", False, "no triggers", "triggers", detail, remedy)
+        return Check("accounted", False, "no triggers", "triggers", detail, remedy, upgrade_does=True)
     detail = "each record without a fresh vector changed lately or was rejected with a reason"
     if count:
-        detail = f"{count} records without a fresh vector neither changed lately nor were rejected"
-    return Check("accounted", count == 0, count, 0, detail, "Run: vecmig backfill")
+        # such as rejected ones that are to be tried again
+        are, them = noun(count, "is", "are"), noun(count, "it", "them")
+        detail = (
+            f"{count} {noun(count, 'record')} without a fresh vector {are} neither noted as changed nor rejected; "
+            f"vecmig backfill embeds {them}"
+        )
+    return Check("accounted", count == 0, count, 0, detail, "Run: vecmig backfill", upgrade_does=True)
 
 
 def _plan(evidence: Evidence) -> Check:
@@ -103,33 +128,39 @@ def _plan(evidence: Evidence) -> Check:
     elif usable:
         detail = "the search can use the index; on so few rows the planner rightly reads them all"
     passed = used or usable
-    return Check("index used", passed, "yes" if passed else "no", "yes", detail, "Look at its plan with EXPLAIN.")
+    # without an index there is none to use, and an upgrade builds it
+    built_first = not evidence.index.usable
+    remedy = _BUILD_INDEX if built_first else "Look at its plan with EXPLAIN."
+    return Check("index used", passed, "yes" if passed else "no", "yes", detail, remedy, upgrade_does=built_first)
 
 
 def _standby(gate: Gate, tag: str, found: Coverage | None) -> Check:
-    remedy = "Run: vecmig sync"
+    command = "vecmig sync"
+    remedy = f"Run: {command}"
     if found is None:
-        return Check("way back", False, None, gate.coverage, f"the vectors of {tag} are gone", remedy)
+        detail = f"the vectors of {tag} are gone"
+        return Check("way back", False, None, gate.coverage, detail, remedy, bound="≥", share=True, command=command)
     # a record that the old tag rejected is none that going back would lose
     lacking = found.stale + found.missing
     share = (found.eligible - lacking) / found.eligible if found.eligible else 1.0
-    detail = f"the old tag lacks {lacking} of {found.eligible} records"
-    return Check("way back", share >= gate.coverage, share, gate.coverage, detail, remedy)
+    detail = f"the old tag lacks {lacking} of {found.eligible} {noun(found.eligible, 'record')}"
+    held = share >= gate.coverage
+    return Check("way back", held, share, gate.coverage, detail, remedy, bound="≥", share=True, command=command)
 
 
 def _canary(evidence: Evidence) -> Check:
     similarity = evidence.canary
-    if evidence.canary_error:
-        return Check("canary", False, None, CANARY_SIMILARITY, evidence.canary_error, "Make the embedder answer first.")
-    if similarity is None:
-        return Check(
-            "canary", None, None, CANARY_SIMILARITY, "not looked at here; it needs the embedder", "Run: vecmig gate"
+    passed: bool | None = False
+    detail, remedy = evidence.canary_error, "Make the embedder answer first."
+    if not evidence.canary_error and similarity is None:
+        passed, detail, remedy = None, "not looked at here; it needs the embedder", "Run: vecmig gate"
+    elif not evidence.canary_error and similarity is not None:
+        passed = similarity >= CANARY_SIMILARITY
+        detail = "the embedder gives the vectors it gave when the tag was new"
+        if not passed:
+            detail = f"the embedder gives other vectors than when the tag was new (similarity {similarity:.4f})"
+        remedy = (
+            "The model behind the name changed: make a new tag with a new version after the @, and run: vecmig revision"
         )
-    same = similarity >= CANARY_SIMILARITY
-    detail = "the embedder gives the vectors it gave when the tag was new"
-    if not same:
-        detail = f"the embedder gives other vectors than when the tag was new (similarity {similarity:.4f})"
-    remedy = (
-        "The model behind the name changed: make a new tag with a new version after the @, and run: vecmig revision"
-    )
-    return Check("canary", same, similarity, CANARY_SIMILARITY, detail, remedy)
+    value = None if evidence.canary_error else similarity
+    return Check("canary", passed, value, CANARY_SIMILARITY, detail, remedy, bound="≥")

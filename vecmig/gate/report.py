@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from vecmig.gate.quality import Shadowing, Trial
 from vecmig.gate.spot import Spot
@@ -10,6 +11,9 @@ from vecmig.gate.verdict import Check
 from vecmig.store.changes import Lag
 from vecmig.store.index import IndexState
 from vecmig.store.vectors import Coverage
+
+#: So many things to do are named at once.
+_MOST_REMEDIES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,23 @@ class Report:
     def failed(self) -> tuple[Check, ...]:
         """The checks that do not hold, or were not looked at."""
         return tuple(check for check in self.checks if not check.passed)
+
+    @property
+    def refusing(self) -> tuple[Check, ...]:
+        """The checks that were looked at and do not hold."""
+        return tuple(check for check in self.checks if check.passed is False)
+
+    @property
+    def remedies(self) -> str:
+        """What to do, a line for each of the first remedies."""
+        found = dict.fromkeys(check.remedy for check in self.refusing or self.failed if check.remedy)
+        return "\n".join(list(found)[:_MOST_REMEDIES])
+
+    @property
+    def waits_for(self) -> Check | None:
+        """The first check that refuses, where no run of ``vecmig upgrade`` would help any of those that do."""
+        refusing = self.refusing
+        return refusing[0] if refusing and not any(check.upgrade_does for check in refusing) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -205,13 +205,15 @@ def _whole(spot: Spot) -> Check:
 
 def _near(spot: Spot) -> Check:
     if spot.farther is None:
-        return Check("questions", True, None, _FARTHER, "there are too few texts to tell records apart")
+        return Check(
+            "questions", True, None, _FARTHER, "there are too few texts to tell records apart", bound="≥", share=True
+        )
     detail = f"a record's text, asked as a question, is nearer to it than to {_floor(spot.farther)} of other records"
     remedy = (
         "Questions and records are embedded into two spaces. Correct query_prompt, or the provider's own treatment of "
         "queries, with a new tag."
     )
-    return Check("questions", spot.farther >= _FARTHER, spot.farther, _FARTHER, detail, remedy)
+    return Check("questions", spot.farther >= _FARTHER, spot.farther, _FARTHER, detail, remedy, bound="≥", share=True)
 
 
 def _floor(share: float) -> str:
@@ -223,4 +225,4 @@ def _findable(asked: int, found: int) -> Check:
     share = found / asked
     detail = f"the search finds {found} of {asked} vectors drawn at random"
     remedy = "Build the index anew: DROP INDEX CONCURRENTLY, then vecmig upgrade head --until index"
-    return Check("search", share >= _FOUND, share, _FOUND, detail, remedy)
+    return Check("search", share >= _FOUND, share, _FOUND, detail, remedy, bound="≥", share=True)

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from vecmig.backfill import Result, backfill
-from vecmig.config import Collection, index_problem
+from vecmig.config import Collection, index_problem, noun
 from vecmig.embedders import Embedder
 from vecmig.errors import ConfigError, DatabaseError, GateRefused, ScriptError, VecmigError
 from vecmig.events import StepDone, StepStarted, Warned
@@ -403,15 +403,24 @@ class DatabaseMigration(Migration):
         space = self._space(source)
         with self._workspace.database.session() as connection:
             layout.require_partition(connection, space)
-            ledger = self._workspace.ledger(connection)
-            self._workspace.maintain(ledger, embedder, self.collection, self.new_tag)
+
+        def maintain() -> None:
+            with self._workspace.database.session() as connection:
+                self._workspace.maintain(self._workspace.ledger(connection), embedder, self.collection, self.new_tag)
+
+        crew = None
+        if fleet and self._workspace.engine != "local":
+            # its workers compare their models with the canary that this leaves
+            maintain()
+            crew = self._workspace.fleet(self.collection, self.new_tag, revision=self.revision)
         return backfill(
             self._workspace.database,
             space,
             embedder,
             limit=self._limit,
             terms=self._workspace.terms("backfill"),
-            fleet=self._workspace.fleet(self.collection, self.new_tag, revision=self.revision) if fleet else None,
+            fleet=crew,
+            prepare=(lambda: None) if crew else maintain,
             listener=self._workspace.listener,
         )
 
@@ -460,7 +469,8 @@ def _standby_below(ledger: Ledger, collection: str, tag: str | None) -> str | No
 def _backfill_summary(result: Result) -> str:
     coverage = result.coverage
     rate = result.written / result.seconds if result.seconds else 0
-    parts = [f"{result.written} records embedded" + (f" ({rate:,.0f}/s)" if result.written else "")]
+    records = f"{result.written} {noun(result.written, 'record')} embedded"
+    parts = [records + (f" ({rate:,.0f}/s)" if result.written else "")]
     if result.rejected:
         parts.append(f"{result.rejected} rejected")
     return f"{', '.join(parts)}; {coverage.fresh} of {coverage.eligible} fresh"
@@ -471,7 +481,8 @@ def _index_summary(built: Build | None, size: int) -> str:
     if built is None:
         return f"already there, {megabytes}"
     helpers = {0: "", 1: ", 1 parallel worker"}.get(built.workers, f", {built.workers} parallel workers")
-    return f"{built.vectors} vectors, {megabytes}; built with at most {built.memory_mb:,} MB of memory{helpers}"
+    vectors = f"{built.vectors} {noun(built.vectors, 'vector')}"
+    return f"{vectors}, {megabytes}; built with at most {built.memory_mb:,} MB of memory{helpers}"
 
 
 def _refused(collection: str, report: Report) -> VecmigError:
@@ -480,5 +491,5 @@ def _refused(collection: str, report: Report) -> VecmigError:
         f"The gate of {collection} refuses the cutover to {report.tag}: {names}.",
         report=report,
         state="Nothing was changed: reads go on as before.",
-        hint=report.failed[0].remedy,
+        hint=report.remedies,
     )

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from vecmig.config import Suite
+from vecmig.config import Suite, counted
 from vecmig.errors import VecmigError
-from vecmig.evaluation import no_worse
+from vecmig.evaluation import mean_loss, no_worse
 from vecmig.gate import Shadowing, Trial
 from vecmig.store.connect import Connection
 from vecmig.store.evals import EvalRun, latest
+from vecmig.store.ledger import Ledger
 from vecmig.store.shadows import count_pair
 from vecmig.store.space import Space
 from vecmig.store.spots import count_embedded_since
@@ -39,11 +40,15 @@ class Witness:
     def shadow(self) -> Shadowing:
         """Count the searches that both tags answered since the new one was begun."""
         name = self.new.source.collection.name
-        answered, failed = count_pair(self.connection, self.new.schema, name, self.old.tag, self.new.tag)
-        return Shadowing(answered, failed)
+        schema, tag = self.new.schema, self.new.tag
+        answered, failed = count_pair(self.connection, schema, name, self.old.tag, tag)
+        route = Ledger(self.connection, schema).route(name)
+        share = route.shadow_share if route.shadow == tag else 0.0
+        return Shadowing(answered, failed, collection=name, tag=tag, share=share)
 
     def _trial(self, wanted: NoWorse) -> Trial:
-        again = f"Run: vecmig eval {wanted.suite}"
+        command = f"vecmig eval {wanted.suite}"
+        again = f"Run: {command}"
         try:
             suite = self.load_suite(wanted.suite)
         except VecmigError as error:
@@ -56,11 +61,11 @@ class Witness:
             run = latest(self.connection, self.new.schema, collection, space.tag, wanted.suite)
             problem = f"it was never run against {space.tag}" if run is None else self._problem(suite, run, space)
             if run is None or problem:
-                return Trial(wanted, False, problem, again)
+                return Trial(wanted, False, problem, again, command)
             runs.append(run)
         passed, detail = no_worse(runs[0], runs[1], wanted.metric, wanted.tolerance)
-        remedy = "" if passed else "Look at the queries that became worse: vecmig eval --json. Reads go on as before."
-        return Trial(wanted, passed, f"{detail}; taken at {_percent(runs[1].coverage)} coverage", remedy)
+        detail = f"{detail}; taken at {_percent(runs[1].coverage)} coverage"
+        return Trial(wanted, passed, detail, "" if passed else _remedy(wanted, runs[0], runs[1]))
 
     def _problem(self, suite: Suite, run: EvalRun, space: Space) -> str:
         """Say why a run does not count; empty where it does."""
@@ -77,10 +82,26 @@ class Witness:
         changed = max(grown, count_embedded_since(self.connection, space, run.at, most + 1))
         if changed > most:
             return (
-                f"more than {_MOST_CHANGED:.0%} of the records have changed since it was run against {space.tag} "
+                f"more than {_MOST_CHANGED * 100:g} % of the records have changed since it was run against {space.tag} "
                 f"({run.eligible:,} then, {eligible:,} now)"
             )
         return ""
+
+
+def _remedy(wanted: NoWorse, old: EvalRun, new: EvalRun) -> str:
+    """Say what to do about an eval that does not show the new tag to be no worse."""
+    if wanted.metric not in new.scores:
+        return (
+            f"Name a metric that {wanted.suite} has in the revision's gate ({', '.join(new.scores)}), or set k: in the "
+            f"suite to that of {wanted.metric}."
+        )
+    if mean_loss(old, new, wanted.metric) <= wanted.tolerance:
+        return (
+            f"{wanted.suite} is too small to tell: the mean is no worse than the tolerance allows, but over "
+            f"{counted(new.queries, 'query', 'queries')} the interval is too wide. Add queries to it, then run: "
+            f"vecmig eval {wanted.suite}"
+        )
+    return f"Look at the queries that became worse: vecmig eval {wanted.suite} --json"
 
 
 def _percent(share: float) -> str:

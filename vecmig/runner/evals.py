@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vecmig.config import (
     DEFAULT_K,
+    KNOWN_ITEM,
     Config,
     Suite,
     WrittenKey,
@@ -40,7 +41,22 @@ from vecmig.store.vectors import count_vectors
 from vecmig.tags import Tag
 
 #: Kinds of suites that can be made.
-KINDS: Final = ("known-item",)
+KINDS: Final = (KNOWN_ITEM,)
+
+
+@dataclass(frozen=True, slots=True)
+class QueryChange:
+    """What one query came to under two tags, by one metric, as production searches."""
+
+    query: str
+    slice: str | None
+    old: float
+    new: float
+
+    @property
+    def difference(self) -> float:
+        """New minus old."""
+        return self.new - self.old
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +78,13 @@ class Evaluated:
     def differences(self) -> list[tuple[EvalRun, EvalRun, list[Difference]]]:
         """Compare each tag with the one that follows it."""
         return [(old, new, differences(old, new)) for old, new in self.pairs]
+
+    def changes(self, old: EvalRun, new: EvalRun, metric: str) -> list[QueryChange]:
+        """Give each query of one of the pairs with its values of a metric, those first that lost most."""
+        texts = {query.id: query.text for query in self.suite.queries}
+        values = zip(new.per_query, old.values(metric), new.values(metric), strict=True)
+        found = [QueryChange(texts[one.query], one.slice, before, after) for one, before, after in values]
+        return sorted(found, key=lambda one: one.difference)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +129,7 @@ def _paths(config: Config, names: Sequence[str]) -> list[Path]:
     if not paths:
         raise UsageError(
             f"There are no suites in {shown(suites_folder(config))}.",
-            hint="Write one, or run: vecmig eval --make known-item",
+            hint=f"Write a suite there, NAME.yaml, or run: vecmig eval --make {KNOWN_ITEM}",
         )
     return list(dict.fromkeys(paths))
 

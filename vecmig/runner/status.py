@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final
 
 from vecmig.config import Config
 from vecmig.errors import ConfigError, DatabaseError, VecmigError
@@ -12,8 +14,9 @@ from vecmig.gate import Report
 from vecmig.migration.way_back import lacking
 from vecmig.migration.workspace import disagreements
 from vecmig.runner.project import Project
-from vecmig.runner.trust import Earned, earned, live_revision
+from vecmig.runner.trust import Earned, earned, live_revision, old_retired
 from vecmig.runner.walk import by_collection
+from vecmig.runner.way_down import WayDown, way_down
 from vecmig.store.catalog import Source, inspect_source
 from vecmig.store.changes import Lag, Outbox, lag, outbox
 from vecmig.store.connect import Connection
@@ -25,6 +28,8 @@ from vecmig.store.ledger import Ledger, RevisionRow, Route, TagRow
 from vecmig.store.spend import Spend, spent
 from vecmig.store.vectors import Coverage, Space, count_records, count_vectors, measure_coverage
 from vecmig.tags import Gate
+
+_SYNC: Final = "vecmig sync"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,17 @@ class CollectionStatus:
     #: Tags whose retirement was begun and cut short.
     half_retired: tuple[str, ...] = ()
 
+    @property
+    def complete(self) -> bool:
+        """Whether it is whole, and each tag that must stay complete is."""
+        lacking = sum(t.coverage.stale + t.coverage.missing for t in _maintained(self))
+        return self.problem is None and lacking == 0
+
+    @property
+    def sync_at_work(self) -> Run | None:
+        """The sync that is at work on it, be it once or as a service."""
+        return next((run for run in self.runs if run.what == "sync"), None)
+
 
 @dataclass(frozen=True, slots=True)
 class WayBack:
@@ -87,6 +103,9 @@ class WayBack:
     budget: float
     #: Whether the vectors were retired.
     retired: bool
+    #: What goes there, and the other revisions that it takes back, such as one in progress.
+    command: str = WayDown().command
+    besides: tuple[str, ...] = ()
 
     @property
     def lacking(self) -> int:
@@ -125,27 +144,56 @@ class Status:
     def settled(self) -> bool:
         """Whether nothing is pending: all revisions are applied, and reads use the tags that are asked for."""
         served = all(c.wanted is None or c.route.live == c.wanted for c in self.collections)
-        complete = all(t.coverage.stale + t.coverage.missing == 0 for c in self.collections for t in _maintained(c))
-        readable = all(c.problem is None for c in self.collections)
-        return not self.pending and served and complete and readable
+        return not self.pending and served and all(c.complete for c in self.collections)
 
     @property
     def next_command(self) -> str | None:
-        """What to run next; None if nothing is pending, or no command helps: see ``settled``."""
-        if self._only_way_back_fails:
-            return "vecmig sync"
-        if any(c.gate is not None for c in self.collections) or self.pending:
-            return "vecmig upgrade heads" if len(self.heads) > 1 else "vecmig upgrade head"
-        if any(c.wanted is not None and c.route.live != c.wanted for c in self.collections):
-            return "vecmig revision"
-        unreadable = any(c.problem is not None and not c.tags for c in self.collections)
-        return None if self.settled or unreadable else "vecmig sync"
+        """What to run next; None if nothing is pending, or no command helps: see ``settled`` and ``next_step``."""
+        return self._next[0]
 
     @property
-    def _only_way_back_fails(self) -> bool:
-        """Whether a cutover waits for nothing but its old tag, which only ``sync`` completes."""
-        checks = [check for c in self.collections if c.gate is not None for check in c.gate[1].checks]
-        return {check.name for check in checks if check.passed is False} == {"way back"}
+    def next_step(self) -> str:
+        """The same for people: the command, or what else is to be done, or who does it already."""
+        command, words = self._next
+        return command or words
+
+    @property
+    def _next(self) -> tuple[str | None, str]:
+        """The next command, and what to say where there is none."""
+        if self.settled:
+            return None, "nothing: all is done"
+        for collection in self.collections:
+            blocker = collection.gate[1].waits_for if collection.gate else None
+            if blocker is not None and blocker.command != _SYNC:
+                return blocker.command, blocker.remedy
+            if blocker is not None:
+                return self._sync([collection])
+        if any(c.gate is not None for c in self.collections) or self.pending:
+            upgrade = "vecmig upgrade heads" if len(self.heads) > 1 else "vecmig upgrade head"
+            # a paused backfill would stand still before it had embedded anything
+            return _resume([c for c in self.collections if c.gate is not None]) or upgrade, ""
+        if any(c.wanted is not None and c.route.live != c.wanted for c in self.collections):
+            return "vecmig revision", ""
+        if any(c.problem is not None and not c.tags for c in self.collections):
+            return None, "correct what stands above"
+        return self._sync([c for c in self.collections if not c.complete])
+
+    def _sync(self, incomplete: Sequence[CollectionStatus]) -> tuple[str | None, str]:
+        """Bring collections up to date; beside a sync that is at work, another one would be refused."""
+        idle = [c for c in incomplete if c.sync_at_work is None]
+        paused = _resume(incomplete)
+        if paused is not None:
+            return paused, ""
+        if not any(c.sync_at_work for c in self.collections):
+            return _SYNC, ""
+        if idle:
+            return " ".join([_SYNC, *(shlex.quote(c.name) for c in idle)]), ""
+        who = ", ".join(
+            dict.fromkeys(f"{c.sync_at_work.host} (pid {c.sync_at_work.pid})" for c in incomplete if c.sync_at_work)
+        )
+        if any(c.problem for c in incomplete):
+            return None, f"end the sync at {who}, then run: {_SYNC}"
+        return None, f"nothing to run: the sync at {who} is at work on it"
 
 
 def status(config: Config) -> Status:
@@ -200,7 +248,7 @@ def _collection(project: Project, connection: Connection, ledger: Ledger, name: 
     else:
         records, eligible = count_records(connection, source)
     known = ledger.tags(name)
-    way_back = _way_back(project, ledger, known, {tag.tag: tag for tag in tags}, name)
+    way_back = _way_back(project, ledger, {tag.tag: tag for tag in tags}, name)
     waiting = outbox(connection, source, project.database.schema) if ledger.installed else Outbox(0, None)
     return CollectionStatus(
         name=name,
@@ -219,17 +267,18 @@ def _collection(project: Project, connection: Connection, ledger: Ledger, name: 
     )
 
 
-def _way_back(
-    project: Project, ledger: Ledger, known: Mapping[str, TagRow], there: Mapping[str, TagStatus], name: str
-) -> WayBack | None:
+def _way_back(project: Project, ledger: Ledger, there: Mapping[str, TagStatus], name: str) -> WayBack | None:
     row = live_revision(ledger, name)
     if row is None or row.old_tag is None:
         return None
     gate = (project.scripts[row.id].gate if row.id in project.scripts.map else None) or Gate()
     tag = there.get(row.old_tag)
     coverage = tag.coverage if tag is not None and tag.state != "gone" else None
-    retired = row.phase == "retired" or (row.old_tag in known and known[row.old_tag].state == "retired")
-    return WayBack(row.id, row.old_tag, None if retired else coverage, gate.freshness_budget, retired)
+    retired = old_retired(ledger, row)
+    down = way_down(project, ledger.revisions(), row.id)
+    return WayBack(
+        row.id, row.old_tag, None if retired else coverage, gate.freshness_budget, retired, down.command, down.besides
+    )
 
 
 def _half_retired(
@@ -299,6 +348,12 @@ def _gate(
     gate = project.scripts[row.id].gate or Gate()
     followed = _disagreement(connection, ledger, source) is None
     return row, project.workspace.measure(connection, gate, space, old, followed=followed)
+
+
+def _resume(collections: Sequence[CollectionStatus]) -> str | None:
+    """Let those go on that are paused; None where none is."""
+    paused = [shlex.quote(c.name) for c in collections if c.control is not None and c.control.paused]
+    return f"vecmig resume {' '.join(paused)}" if paused else None
 
 
 def _maintained(collection: CollectionStatus) -> list[TagStatus]:

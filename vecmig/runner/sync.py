@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from vecmig.backfill import Purse, Result
 from vecmig.backfill import backfill as run_backfill
-from vecmig.config import Config
+from vecmig.config import Config, noun
 from vecmig.errors import DatabaseError, DatabaseUnreachable, UsageError, VecmigError
 from vecmig.events import Listener, Noted, StepDone, StepStarted, ignore
 from vecmig.migration.workspace import Workspace
@@ -111,7 +111,8 @@ def _sync_tag(workspace: Workspace, source: Source, tag: str) -> Result:
             listener=workspace.listener,
         )
     record(workspace, name, tag, result.written, result.rejected, coverage=result.coverage.share)
-    summary = f"{result.written} records embedded; {result.coverage.fresh} of {result.coverage.eligible} fresh"
+    embedded = f"{result.written} {noun(result.written, 'record')} embedded"
+    summary = f"{tag}: {embedded}; {result.coverage.fresh} of {result.coverage.eligible} fresh"
     workspace.listener(StepDone("sync", "", name, summary, result.seconds))
     return result
 

@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +30,8 @@ LOCK_TIMEOUT_MS: Final = 500
 #: The same where nobody queues behind; autovacuum steps aside after deadlock_timeout, by default 1 s.
 _OUTSIDE_TIMEOUT_MS: Final = 2_000
 _LONGEST_PAUSE: Final = 5.0
+#: The name of a session that holds the lock of a service.
+_SERVICE: Final = re.compile(r"vecmig sync --watch (?P<host>\S+) (?P<pid>\d+)")
 #: Between two looks at who is in the way; a wait lasts several.
 _LOOK_SECONDS: Final = 0.1
 
@@ -110,8 +113,19 @@ class RunnerLocks:
         return LockHeld(
             f"Another {other} collection {collection}: {who}.",
             state=lost if again else "Nothing was changed.",
-            hint="Wait for it to end; watch it with: vecmig status --watch",
+            hint=_way_on(who),
         )
+
+
+def _way_on(who: str) -> str:
+    """Say what to do beside the holder of a lock: a run comes to its end, a service does not."""
+    service = _SERVICE.match(who)
+    if service is None:
+        return "Wait for it to end; watch it with: vecmig status --watch"
+    return (
+        f"The watch at {service['host']} (pid {service['pid']}) brings the tags up to date already, and does not end "
+        "by itself. To run another sync, end it first."
+    )
 
 
 @contextmanager

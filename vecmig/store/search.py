@@ -14,6 +14,7 @@ from psycopg import BaseConnection, sql
 from psycopg.adapt import AdaptersMap, Dumper
 from psycopg.pq import Format
 
+from vecmig.config import counted
 from vecmig.errors import UsageError
 from vecmig.store.connect import Connection, transaction_settings
 from vecmig.store.live import nearest
@@ -68,11 +69,12 @@ class Search:
         if isinstance(params, Mapping):
             wanted = {name.removeprefix("w_"): name for name in self.names}
             if missing := wanted.keys() - params.keys():
-                raise UsageError(f"params lacks {', '.join(sorted(missing))}, which where= asks for.")
+                raise UsageError(f"params lacks {', '.join(sorted(missing))}, which where asks for.")
             own = {inner: params[name] for name, inner in wanted.items()}
         else:
             if len(self.names) != len(params):
-                raise UsageError(f"where= has {len(self.names)} placeholders, and params {len(params)} values.")
+                placeholders, values = counted(len(self.names), "placeholder"), counted(len(params), "value")
+                raise UsageError(f"where has {placeholders}, and {values} came with it.")
             own = dict(zip(self.names, params, strict=True))
         return own | {"query": QueryVector(vector, self.half)}
 
@@ -171,14 +173,14 @@ def _condition(where: str) -> tuple[sql.Composable, tuple[str, ...]]:
             return "%%"
         if not positional and not name:
             raise UsageError(
-                f"where= has a % that is no placeholder: {where}", hint="Write %% for a percent sign, %s for a value"
+                f"where has a % that is no placeholder: {where}", hint="Write %% for a percent sign, %s for a value"
             )
         names.append(f"w_{name}" if name else f"w_{len(names)}")
         return f"%({names[-1]})s"
 
     text = _PLACEHOLDER.sub(placeholder, where)
     if len({name.removeprefix("w_").isdecimal() for name in names}) > 1:
-        raise UsageError(f"where= has placeholders with and without names: {where}")
+        raise UsageError(f"where has placeholders with and without names: {where}")
     # the line break ends a trailing comment
     return sql.SQL("({}\n)").format(_Sql(text)), tuple(dict.fromkeys(names))
 
