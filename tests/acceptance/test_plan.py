@@ -78,5 +78,5 @@ def test_rejected_records_are_listed_and_tried_again(planned: Project, vecmig: V
         "def one(t):\n    return np.random.default_rng(zlib.crc32(t.encode())).standard_normal(16)\n"
         "def embed(texts):\n    return np.array([one(t) for t in texts])\n"
     )
-    assert vecmig("rejected", "--retry").stdout.startswith("1 records are tried again")
+    assert vecmig("rejected", "--retry").stdout.startswith("1 record is tried again")
     assert vecmig("rejected").stdout == "No record is rejected.\n"

@@ -308,11 +308,11 @@ def test_only_time_and_evidence_let_the_old_vectors_go(switched: Lab) -> None:
     ("spoil", "why"),
     [
         (lambda lab: keep_eval(lab, LARGE, 0, score=0.7), "nDCG@10 on faq -0.100"),
-        (lambda lab: keep_eval(lab, LARGE, 0, suite_fingerprint="other"), "2 days since"),
+        (lambda lab: keep_eval(lab, LARGE, 0, suite_fingerprint="other"), "2 days with evals"),
         (lambda lab: keep_eval(lab, LARGE, 0, coverage=0.9, suite="more"), ""),
         (lambda lab: lab.sql("UPDATE vecmig.eval SET coverage = 0.9 WHERE tag = %s", LARGE), "no day since"),
         (lambda lab: lab.sql("UPDATE vecmig.eval SET at = at - interval '40 days'"), "no day since"),
-        (lambda lab: lab.sql("UPDATE vecmig.eval SET at = now()"), "1 days since"),
+        (lambda lab: lab.sql("UPDATE vecmig.eval SET at = now()"), "1 day with evals"),
     ],
     ids=["worse", "another suite", "less coverage aside", "less coverage", "before the cutover", "one day"],
 )
@@ -443,7 +443,7 @@ def test_days_count_while_the_tag_serves_every_search(trusted: Lab) -> None:
     earned = lab.status().earned
     assert earned is not None
     assert [check.name for check in earned.failed] == ["days live"]
-    assert f"now {TINY} serves 10% of the searches" in earned.checks[0].detail
+    assert f"now {TINY} serves 10 % of the searches" in earned.checks[0].detail
     runner.route(lab.config, "documents", Reads(ramp=0))
     assert _failed(lab) == ["days live", "eval days"]
     age(lab, 22)
