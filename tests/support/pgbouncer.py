@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -92,7 +92,8 @@ def _lead(listener: socket.socket, places: Iterator[str]) -> None:
 
 def _relay(client: socket.socket, server: socket.socket) -> None:
     """Carry bytes to and fro until one of both is gone."""
-    with client, server:
+    # whoever is gone is found out by writing to it, too
+    with suppress(ConnectionError), client, server:
         while True:
             for source in select.select([client, server], [], [])[0]:
                 data = source.recv(65_536)
