@@ -26,6 +26,7 @@ import psycopg
 
 from common import (
     Report,
+    add_server_options,
     free_recipe,
     load_source,
     measure_backfill,
@@ -97,9 +98,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     made.add_argument("--dims", type=int, nargs="+", default=[1_536, 384])
     made.add_argument("--rounds", type=int, default=3)
     made.add_argument("--only", choices=["free", "http"])
-    made.add_argument("--latency", type=float, default=0.05, help="seconds that the server takes for an answer")
-    made.add_argument("--in-flight", type=int, default=16, help="requests at once")
-    made.add_argument("--batch", type=int, default=128, help="texts in a request")
+    add_server_options(made)
     made.add_argument("--requests-per-second", type=int, help="what the server takes; above it answers 429")
     return made.parse_args(argv)
 

@@ -26,7 +26,18 @@ from typing import Final
 import numpy as np
 import psycopg
 
-from common import Project, Report, directory, load_source, openai_recipe, opened, parser, tag_of, write_project
+from common import (
+    Project,
+    Report,
+    add_server_options,
+    directory,
+    load_source,
+    openai_recipe,
+    opened,
+    parser,
+    tag_of,
+    write_project,
+)
 from provider import Provider
 from vecmig.store.locks import LOCK_TIMEOUT_MS
 
@@ -175,9 +186,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     made.add_argument("--alone", type=float, default=15.0, help="seconds without a migration")
     made.add_argument("--pause", type=float, default=0.02, help="seconds between two statements of the application")
     made.add_argument("--idle", type=float, default=1.0, help="seconds of a transaction open at the cutover; 0: none")
-    made.add_argument("--latency", type=float, default=0.05, help="seconds that the server takes for an answer")
-    made.add_argument("--in-flight", type=int, default=16, help="requests at once")
-    made.add_argument("--batch", type=int, default=128, help="texts in a request")
+    add_server_options(made)
     return made.parse_args(argv)
 
 

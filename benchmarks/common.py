@@ -58,6 +58,13 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return made
 
 
+def add_server_options(made: argparse.ArgumentParser) -> None:
+    """Add how the local server answers, and how it is asked."""
+    made.add_argument("--latency", type=float, default=0.05, help="seconds that the server takes for an answer")
+    made.add_argument("--in-flight", type=int, default=16, help="requests at once")
+    made.add_argument("--batch", type=int, default=128, help="texts in a request")
+
+
 # The database ------------------------------------------------------------------------------------------------------
 
 

@@ -20,7 +20,17 @@ from typing import Any, Final
 
 import psycopg
 
-from common import Report, directory, load_source, openai_recipe, opened, parser, tag_of, write_project
+from common import (
+    Report,
+    add_server_options,
+    directory,
+    load_source,
+    openai_recipe,
+    opened,
+    parser,
+    tag_of,
+    write_project,
+)
 from provider import Provider
 from vecmig.events import Event, StepDone
 
@@ -118,9 +128,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     made.add_argument("--records", type=int, default=10_000)
     made.add_argument("--dims", type=int, default=1_536)
     made.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
-    made.add_argument("--latency", type=float, default=0.05, help="seconds that the server takes for an answer")
-    made.add_argument("--in-flight", type=int, default=16, help="requests at once")
-    made.add_argument("--batch", type=int, default=128, help="texts in a request")
+    add_server_options(made)
     return made.parse_args(argv)
 
 

@@ -20,7 +20,19 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from common import Report, directory, finish, forget, load_source, openai_recipe, opened, parser, tag_of, write_project
+from common import (
+    Report,
+    add_server_options,
+    directory,
+    finish,
+    forget,
+    load_source,
+    openai_recipe,
+    opened,
+    parser,
+    tag_of,
+    write_project,
+)
 from provider import Provider
 from vecmig.store.connect import Database
 
@@ -88,9 +100,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     made.add_argument("--records", type=int, nargs=2, default=[20_000, 200_000], metavar=("SMALL", "LARGE"))
     made.add_argument("--full", action="store_true", help="take 100,000 and 1,000,000 records")
     made.add_argument("--dims", type=int, default=1_536)
-    made.add_argument("--latency", type=float, default=0.05, help="seconds that the server takes for an answer")
-    made.add_argument("--in-flight", type=int, default=16, help="requests at once")
-    made.add_argument("--batch", type=int, default=128, help="texts in a request")
+    add_server_options(made)
     options = made.parse_args(argv)
     if options.full:
         options.records = _FULL

@@ -106,9 +106,11 @@ class Writers:
         """Take the answers that waited longest, as many as make one statement; at least one."""
         taken: list[_Waiting] = []
         rows = 0
-        while self._waiting and (not taken or rows + self._waiting[0].answer.chunks <= self._room):
+        while self._waiting:
+            rows += self._waiting[0].answer.chunks
+            if taken and rows > self._room:
+                break
             taken.append(self._waiting.popleft())
-            rows += taken[-1].answer.chunks
         return taken
 
     def _write(self, session: Lasting, group: list[_Waiting]) -> None:

@@ -11,6 +11,7 @@ import typer
 
 from vecmig.cli import render
 from vecmig.cli.context import options
+from vecmig.config import noun
 from vecmig.errors import UsageError
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ def _figures(run: Run) -> Iterator[str]:
         yield f"{run.rejected:,} rejected"
     yield f"{run.rate:,.0f}/s"
     if run.concurrency:
-        yield f"up to {run.concurrency} {'request' if run.concurrency == 1 else 'requests'} in flight"
+        yield f"up to {run.concurrency} {noun(run.concurrency, 'request')} in flight"
 
 
 def control_json(control: Control) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ import typer
 from vecmig.cli import render
 from vecmig.cli.context import add_command, options
 from vecmig.cli.progress import Narrator, percent
+from vecmig.config import counted
 from vecmig.errors import UsageError
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def _show_made(made: Made, *, as_json: bool) -> None:
 def show_evaluated(found: Evaluated) -> None:
     """Print what a suite came to: each score beside the coverage it was taken at, then what differs."""
     suite = found.suite
-    count = "1 query" if len(suite.queries) == 1 else f"{len(suite.queries):,} queries"
+    count = counted(len(suite.queries), "query", "queries")
     head = f"{suite.name}: {count} to {suite.collection}, k {suite.k}, suite {suite.fingerprint[:8]}"
     render.line(head, style="bold")
     names = dict(zip((run.id for run in found.runs), ascii_uppercase, strict=False))

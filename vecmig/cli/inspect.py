@@ -15,7 +15,7 @@ from vecmig.cli.evals import eval_json, eval_text
 from vecmig.cli.progress import percent, percent_above, seconds
 from vecmig.cli.retire import show_way_back, trust_json, way_back_json
 from vecmig.cli.routes import route_lines
-from vecmig.config import counted
+from vecmig.config import counted, noun
 from vecmig.errors import GateRefused, Pending
 from vecmig.tags import dollars
 
@@ -99,7 +99,7 @@ def rejected(
     config = options(ctx).config()
     if retry:
         count = runner.retry_rejected(config, collection)
-        again = f"{counted(count, 'record')} {'is' if count == 1 else 'are'} tried again"
+        again = f"{counted(count, 'record')} {noun(count, 'is', 'are')} tried again"
         render.line(f"{again} by the next vecmig backfill or vecmig sync.")
         return
     found = runner.rejected(config, collection)

@@ -10,7 +10,7 @@ import typer
 from vecmig.cli import render
 from vecmig.cli.context import options
 from vecmig.cli.progress import Narrator, percent, percent_above, seconds
-from vecmig.config import counted
+from vecmig.config import counted, noun
 from vecmig.errors import UsageError
 from vecmig.tags import dollars
 
@@ -117,7 +117,7 @@ def _way_back_text(way: WayBack) -> str:
 
 def _days(earned: Earned) -> str:
     days = int(earned.days * 10) / 10
-    return f"{days:g} {'day' if days == 1 else 'days'}"
+    return f"{days:g} {noun(days, 'day')}"
 
 
 def _trust_text(earned: Earned) -> str:

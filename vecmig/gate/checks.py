@@ -149,12 +149,12 @@ def _standby(gate: Gate, tag: str, found: Coverage | None) -> Check:
 
 
 def _canary(evidence: Evidence) -> Check:
-    similarity = evidence.canary
-    passed: bool | None = False
-    detail, remedy = evidence.canary_error, "Make the embedder answer first."
-    if not evidence.canary_error and similarity is None:
+    similarity, error = evidence.canary, evidence.canary_error
+    if error:
+        passed, similarity, detail, remedy = False, None, error, "Make the embedder answer first."
+    elif similarity is None:
         passed, detail, remedy = None, "not looked at here; it needs the embedder", "Run: vecmig gate"
-    elif not evidence.canary_error and similarity is not None:
+    else:
         passed = similarity >= CANARY_SIMILARITY
         detail = "the embedder gives the vectors it gave when the tag was new"
         if not passed:
@@ -162,5 +162,4 @@ def _canary(evidence: Evidence) -> Check:
         remedy = (
             "The model behind the name changed: make a new tag with a new version after the @, and run: vecmig revision"
         )
-    value = None if evidence.canary_error else similarity
-    return Check("canary", passed, value, CANARY_SIMILARITY, detail, remedy, bound="≥")
+    return Check("canary", passed, similarity, CANARY_SIMILARITY, detail, remedy, bound="≥")

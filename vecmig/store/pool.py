@@ -21,6 +21,12 @@ _OPTIONS: Final = {"application_name": "vecmig reader", "prepare_threshold": Non
 #: Seconds for which a search waits for a connection. A pool that cannot make one gives up as soon, and tries again when
 #: the next search asks: else it would try ever more rarely, and a server that is back would not be noticed for minutes.
 _PATIENCE: Final = 30.0
+_POOLED: Final[dict[str, Any]] = {
+    "kwargs": _OPTIONS,
+    "min_size": 0,
+    "timeout": _PATIENCE,
+    "reconnect_timeout": _PATIENCE,
+}
 
 
 class Broken(DatabaseUnreachable):
@@ -43,11 +49,8 @@ class Pool:
         self._pool: psycopg_pool.ConnectionPool[psycopg.Connection[Any]] = psycopg_pool.ConnectionPool(
             database.conninfo,
             connection_class=_watched(self._words),
-            kwargs=_OPTIONS,
-            min_size=0,
             max_size=size,
-            timeout=_PATIENCE,
-            reconnect_timeout=_PATIENCE,
+            **_POOLED,
             configure=make_ready,
             open=True,
         )
@@ -89,11 +92,8 @@ class AsyncPool:
         self._pool: psycopg_pool.AsyncConnectionPool[psycopg.AsyncConnection[Any]] = psycopg_pool.AsyncConnectionPool(
             database.conninfo,
             connection_class=_watched_async(self._words),
-            kwargs=_OPTIONS,
-            min_size=0,
             max_size=size,
-            timeout=_PATIENCE,
-            reconnect_timeout=_PATIENCE,
+            **_POOLED,
             configure=_make_ready_async,
             open=False,
         )
