@@ -86,6 +86,13 @@ def tracking_works(connection: Connection, source: Source) -> bool:
     return row is not None and row[0] == len(names)
 
 
+def tracking_is_old(connection: Connection, source: Source) -> bool:
+    """Whether an earlier vecmig made a trigger that no dump gives back, and this role may replace it."""
+    values = {"source": source.relation.as_string(connection), "names": trigger_names(source)}
+    row = connection.execute(statement("changes", "old_triggers"), values).fetchone()
+    return row is not None and bool(row[0])
+
+
 def outbox(connection: Connection, source: Source, schema: str) -> Outbox:
     """Look at what waits."""
     query = statement("changes", "outbox", schema=sql.Identifier(schema))
@@ -241,17 +248,18 @@ def _function_body(source: Source, schema: str) -> sql.Composed:
 def _changed(connection: Connection, source: Source) -> sql.Composed:
     """Tell whether an update changed the key or what the text is made of, by value.
 
-    A column list (UPDATE OF) would go by the statement's SET list, and miss what a BEFORE trigger changed. The operator
-    compares any type, also those without equality, such as json.
+    A column list (UPDATE OF) would go by the statement's SET list, and miss what a BEFORE trigger changed. The function
+    compares any type, also those without equality, such as json. Its operator would not come back from a dump: written
+    between two rows, ``*<>`` is taken for a comparison of their columns.
     """
     read = text_columns(connection, source)
     if not read:
-        return sql.SQL("OLD OPERATOR(pg_catalog.*<>) NEW").format()
+        return sql.SQL("pg_catalog.record_image_ne(OLD, NEW)").format()
     names = dict.fromkeys((*(column.name for column in source.key), *read))
     rows = [
         sql.SQL(", ").join(sql.SQL(f"{row}.{{}}").format(sql.Identifier(n)) for n in names) for row in ("OLD", "NEW")
     ]
-    return sql.SQL("ROW({})::record OPERATOR(pg_catalog.*<>) ROW({})::record").format(*rows)
+    return sql.SQL("pg_catalog.record_image_ne(ROW({}), ROW({}))").format(*rows)
 
 
 def _trigger_name(source: Source, suffix: str) -> str:

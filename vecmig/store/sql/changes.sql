@@ -56,6 +56,16 @@ SELECT count(*)
 FROM pg_catalog.pg_trigger t
 WHERE t.tgrelid = pg_catalog.to_regclass(%(source)s) AND t.tgname = ANY (%(names)s) AND t.tgenabled IN ('O', 'A')
 
+-- old_triggers --
+-- by the operator in the stored condition: its printed form depends on the search path
+SELECT EXISTS (
+    SELECT
+    FROM pg_catalog.pg_trigger t
+    JOIN pg_catalog.pg_proc f ON f.oid = t.tgfoid
+    WHERE t.tgrelid = pg_catalog.to_regclass(%(source)s) AND t.tgname = ANY (%(names)s)
+      AND strpos(t.tgqual::text, ':opno ' || 'pg_catalog.*<>(record,record)'::regoperator::oid || ' ') > 0
+      AND pg_catalog.pg_has_role(f.proowner, 'USAGE') AND pg_catalog.has_table_privilege(t.tgrelid, 'TRIGGER'))
+
 -- lock_batch --
 SELECT c.key::text
 FROM {schema}.change c
