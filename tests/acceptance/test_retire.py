@@ -176,7 +176,7 @@ def test_killed_while_it_waits_for_a_reader_the_next_run_finishes(switched: Proj
 
 def test_a_running_service_lets_go_of_the_tag_and_goes_on(switched: Project, vecmig: Vecmig) -> None:
     age(switched, 3)
-    idle = "SELECT count(*) FROM vecmig.run WHERE what = 'sync' AND reason = 'all changes are embedded'"
+    idle = "SELECT count(*) FROM vecmig.run WHERE what = 'sync' AND reason LIKE 'no change is noted; last full pass %'"
     with switched.start("sync", "--watch", "--every", "0.1") as service:
         try:
             wait_for(lambda: switched.sql(idle) == [(2,)])

@@ -310,7 +310,9 @@ def _interrupt(ended: threading.Event) -> None:
 
 def _idle(lab: Lab, tags: int = 1) -> bool:
     """Whether the first pass of each tag is over, and nothing is to be done."""
-    return lab.sql("SELECT count(*) FROM vecmig.run WHERE reason = 'all changes are embedded'") == [(tags,)]
+    return lab.sql("SELECT count(*) FROM vecmig.run WHERE reason LIKE 'no change is noted; last full pass %'") == [
+        (tags,)
+    ]
 
 
 def _settled(lab: Lab) -> bool:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Final
 
 from vecmig.backfill.engine import clear
@@ -20,8 +21,6 @@ from vecmig.store.changes import free
 from vecmig.store.connect import Connection
 from vecmig.store.vectors import Key, Page, Space, measure_coverage, read_changed
 
-#: What a keeper without work waits for, in the words of ``vecmig status``.
-_IDLE: Final = "all changes are embedded"
 #: Seconds between two looks at whether anything ended the run from outside.
 _TICK: Final = 1.0
 #: After a look at the outbox for nothing, a keeper rests so many times as long as that took, at most so many seconds.
@@ -82,6 +81,8 @@ class Keeper:
         self._rest_until = 0.0
         self._again_at: float | None = None
         self._retry_after = _FIRST_RETRY
+        #: When the last pass over the whole source ended.
+        self._whole_at: datetime | None = None
 
     def start(self) -> None:
         """Begin, with a pass over the whole source."""
@@ -160,13 +161,20 @@ class Keeper:
         if whole:
             with filler.session() as session:
                 session.run(lambda connection: clear(connection, self.space, self._listener))
+            self._whole_at = datetime.now(UTC)
         done = tally.figures.since(before)
         seconds = time.monotonic() - began
         self._plan(done)
-        tally.rest(_IDLE)
+        tally.rest(self._idle)
         with self._changed:
             self._busy = self._wanted is not None
         self._tell(Round(self, done, whole, seconds))
+
+    @property
+    def _idle(self) -> str:
+        """Say why there is nothing to do, in the words of ``vecmig status``, and no more than is known."""
+        noted = "no change is noted" if self.space.source.tracked else "no change was found"
+        return f"{noted}; last full pass {self._whole_at:%Y-%m-%d %H:%M:%S} UTC" if self._whole_at else noted
 
     def _plan(self, done: Figures) -> None:
         """Say when to look again at what could not be written, and how long to rest after a look that was for nothing.
