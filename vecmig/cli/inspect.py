@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -198,8 +198,8 @@ def _show_collection(collection: CollectionStatus) -> None:
             render.line(f"  eval of {_mark(collection, tag) or tag.tag}: {eval_text(run)}")
     for what, text in route_lines(collection.route):
         render.line(f"  {what} {text}")
-    if collection.lag.records:
-        render.line(f"  {changed_text(collection.lag)}")
+    for text in _tracking_lines(collection):
+        render.line(f"  {text}")
     if collection.gate is not None:
         row, report = collection.gate
         render.line(f"  gate of {row.id}: {_verdict(report)}", style="bold")
@@ -242,6 +242,19 @@ def changed_text(lag: Lag) -> str:
     if lag.records == 1:
         return f"1 record changed {seconds(lag.seconds)} ago"
     return f"{lag.records:,} records changed, the oldest {seconds(lag.seconds)} ago"
+
+
+def _tracking_lines(collection: CollectionStatus) -> Iterator[str]:
+    """Say what is known to have changed, and what would not be known."""
+    if collection.lag.records:
+        yield changed_text(collection.lag)
+    if collection.scanned:
+        yield f"changes are found by scanning: {collection.scanned}"
+    for what, name in collection.silent:
+        who = (
+            f"subscription {name}" if what == "subscription" else f"{name}, whose session_replication_role is replica,"
+        )
+        yield f"writes by {who} fire no trigger, so only a full pass finds them; what helps: vecmig audit"
 
 
 def _tag_row(collection: CollectionStatus, tag: TagStatus) -> tuple[str, ...]:
@@ -293,6 +306,8 @@ def _collection_json(collection: CollectionStatus) -> dict[str, Any]:
         "changed": collection.outbox.records,
         "oldest_change": collection.outbox.oldest,
         "lag": _lag_json(collection.lag),
+        "scanned": collection.scanned or None,
+        "silent": [{"what": what, "name": name} for what, name in collection.silent],
         "tags": [_tag_json(tag) for tag in collection.tags],
         "gate": gate_json(collection.gate[0].id, collection.gate[1]) if collection.gate else None,
         "rollback": way_back_json(collection.way_back),

@@ -100,7 +100,9 @@ class DatabaseMigration(Migration):
             if not self._is_expanded(source):
                 self._locked(lambda connection: self._expand_on(connection, source, recipe))
             self._verify_expanded(source)
-            tracking = "triggers tell of changes" if source.tracked else "changes are found by scanning"
+            tracking = (
+                "triggers tell of changes" if source.tracked else f"changes are found by scanning: {source.scanned}"
+            )
             done(f"room for {recipe.dims} dimensions; {tracking}")
 
     def _is_expanded(self, source: Source) -> bool:

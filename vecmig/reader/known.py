@@ -126,7 +126,7 @@ class Routes:
             before = None if anew else self._known.get(collection)
             if before is not None and stamp == before.stamp:
                 return self._keep(replace(before, began=began, read_at=time.monotonic()))
-            source = inspect_source(connection, ledger.collection(collection))
+            source = inspect_source(connection, ledger.collection(collection), changes=False)
             route, tags = ledger.route(collection), ledger.tags(collection)
         return self._keep(Known(source, ledger.schema, route, tags, stamp, began, read_at=time.monotonic()))
 

@@ -17,8 +17,9 @@ from vecmig.runner.project import Project
 from vecmig.runner.trust import Earned, earned, live_revision, old_retired
 from vecmig.runner.walk import by_collection
 from vecmig.runner.way_down import WayDown, way_down
+from vecmig.store.auditing import silent_writers
 from vecmig.store.catalog import Source, inspect_source
-from vecmig.store.changes import Lag, Outbox, lag, outbox
+from vecmig.store.changes import Lag, Outbox, lag, outbox, trigger_names
 from vecmig.store.connect import Connection
 from vecmig.store.control import Control, Run, read_control, runs
 from vecmig.store.evals import EvalRun, latest_of_each
@@ -69,6 +70,10 @@ class CollectionStatus:
     #: What is wrong with the collection as a whole, such as a source that does not exist, or a live view that does not
     #: read the live tag.
     problem: VecmigError | None = None
+    #: Why its changes are found by scanning; empty where triggers tell of them.
+    scanned: str = ""
+    #: What writes to the source without firing the triggers, as (subscription or role, its name).
+    silent: tuple[tuple[str, str], ...] = ()
     #: Who is at work on it, and what operators want of them.
     runs: tuple[Run, ...] = ()
     control: Control | None = None
@@ -261,6 +266,8 @@ def _collection(project: Project, connection: Connection, ledger: Ledger, name: 
         lag=_lag(project, connection, source, ledger.route(name), tags),
         gate=_gate(project, connection, ledger, source),
         problem=_disagreement(connection, ledger, source),
+        scanned=source.scanned,
+        silent=tuple(silent_writers(connection, source, trigger_names(source))) if source.tracked else (),
         way_back=way_back,
         earned=earned(project, connection, ledger, source) if way_back and way_back.coverage else None,
         half_retired=_half_retired(project, connection, source, known),

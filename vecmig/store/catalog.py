@@ -7,13 +7,13 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-import psycopg
 from psycopg import errors as pg
 from psycopg import sql
 
 from vecmig.config import Collection
 from vecmig.errors import ConfigError, DatabaseError
 from vecmig.store.connect import Connection
+from vecmig.store.expressions import check_expressions, unseen_changes, unseen_parts
 from vecmig.store.statements import raw, statement
 
 _OLDEST_PGVECTOR: Final = (0, 7)
@@ -23,6 +23,7 @@ _OPCLASSES: Final = {"cosine": "cosine_ops", "l2": "l2_ops", "ip": "ip_ops"}
 #: What pg_class calls a partitioned table.
 PARTITIONED: Final = "p"
 _TABLES: Final = ("r", PARTITIONED)
+_KINDS: Final = {"r": "table", PARTITIONED: "table", "v": "view", "m": "materialized view", "f": "foreign table"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,8 @@ class Source:
     unique: bool
     row_security: bool
     pgvector: Pgvector
+    #: Why triggers on it cannot see all changes of its records; empty where they can.
+    unseen: tuple[str, ...] = ()
 
     @property
     def is_table(self) -> bool:
@@ -93,7 +96,16 @@ class Source:
     @property
     def tracked(self) -> bool:
         """Whether triggers tell of changes; otherwise only the hashes do."""
-        return self.is_table and self.collection.change_tracking == "triggers"
+        return self.is_table and self.collection.change_tracking == "triggers" and not self.unseen
+
+    @property
+    def scanned(self) -> str:
+        """Why changes are found by scanning; empty where triggers tell of them."""
+        if self.collection.change_tracking == "scan":
+            return "change_tracking is scan"
+        if not self.is_table:
+            return f"{self.table} is a {_KINDS[self.kind]}"
+        return "; ".join(self.unseen)
 
     # The names of vecmig's objects -------------------------------------------------------------------------------
 
@@ -253,8 +265,16 @@ def require_pgvector(connection: Connection) -> Pgvector:
     return found
 
 
-def inspect_source(connection: Connection, collection: Collection, *, expressions: bool = True) -> Source:
+def inspect_source(
+    connection: Connection, collection: Collection, *, expressions: bool = True, changes: bool = True
+) -> Source:
     """Check a collection against the database: source, key columns, and unless told otherwise its SQL expressions.
+
+    Args:
+        connection: a connection.
+        collection: the collection.
+        expressions: whether to make sure that text and where work.
+        changes: whether, beyond that, to see what they change with; a reader need not know.
 
     Raises:
         ConfigError: one of them does not exist or does not fit; the message names it.
@@ -268,14 +288,19 @@ def inspect_source(connection: Connection, collection: Collection, *, expression
             hint="Correct source: in collections.yaml, or check that database_url names the right database.",
         )
     oid, schema, table, kind, row_security = row
-    if kind not in ("r", "p", "v", "m", "f"):
+    if kind not in _KINDS:
         raise ConfigError(f"Collection {collection.name}: {name} is neither a table nor a view.")
     found = connection.execute(statement("catalog", "columns"), {"oid": oid}).fetchall()
     columns = {row[0]: KeyColumn(*row[:5]) for row in found}
     key = tuple(columns[column] for column in _known_key(collection, columns))
     _refuse_nested_keys(collection, key, nested={row[0] for row in found if row[5]})
+    unseen: tuple[str, ...] = unseen_parts(connection, oid) if kind in _TABLES else ()
+    inherited = kind == "r" and bool(unseen)
     if expressions:
-        _check_expressions(connection, collection, sql.Identifier(schema, table))
+        relation = sql.Identifier(schema, table)
+        check_expressions(connection, collection, relation)
+        if changes:
+            unseen += unseen_changes(connection, collection, relation, table=kind in _TABLES)
     unique = connection.execute(
         statement("catalog", "unique_index"), {"oid": oid, "key": [column.name for column in key]}
     ).fetchone()
@@ -286,9 +311,11 @@ def inspect_source(connection: Connection, collection: Collection, *, expression
         kind=kind,
         key=key,
         columns=tuple(columns),
-        unique=unique is not None,
+        # an index does not reach into the tables that inherit
+        unique=unique is not None and not inherited,
         row_security=row_security,
         pgvector=pgvector,
+        unseen=unseen,
     )
 
 
@@ -353,25 +380,6 @@ def _refuse_nested_keys(collection: Collection, key: Iterable[KeyColumn], *, nes
                 "arrays, composite types and JSON cannot be part of a key.",
                 hint="Name other columns in key: that are NOT NULL and together unique.",
             )
-
-
-def _check_expressions(connection: Connection, collection: Collection, relation: sql.Identifier) -> None:
-    for field, test in (("text", "::text IS NOT NULL"), ("where", "")):
-        fragment = getattr(collection, field)
-        if fragment is None:
-            continue
-        try:
-            # as a condition, because there PostgreSQL refuses aggregates and functions that give several rows
-            query = sql.SQL("SELECT FROM {} WHERE {}{} LIMIT 0").format(relation, raw(fragment), sql.SQL(test))
-            connection.execute(query, {})
-        except (psycopg.ProgrammingError, psycopg.DataError, psycopg.NotSupportedError) as error:
-            if isinstance(error, pg.InsufficientPrivilege):
-                raise
-            raise ConfigError(
-                f"Collection {collection.name}: the {field} expression {fragment!r} does not work: "
-                f"{error.diag.message_primary}.",
-                hint="It is SQL over the source's columns; correct it in collections.yaml.",
-            ) from None
 
 
 def text_columns(connection: Connection, source: Source) -> tuple[str, ...]:
