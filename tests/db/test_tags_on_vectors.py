@@ -104,6 +104,29 @@ def test_a_constraint_that_only_has_the_name_guarantees_nothing(lab: Lab, connec
     assert not lab.checks()["vectors"]
 
 
+@pytest.mark.parametrize("storage", ["vector", "halfvec"])
+@pytest.mark.parametrize("kind", ["l2/cosine", "none/cosine", "none/l2"])
+def test_the_constraint_is_known_by_its_definition(
+    bare_lab: Lab, make_source: Any, connection: psycopg.Connection[Any], storage: str, kind: str
+) -> None:
+    make_source(1)
+    norm, metric = kind.split("/")
+    tag = f"toy@1/dim-4/chunk-none/norm-{norm}"
+    lab = bare_lab.write(chain=(tag,), options={"storage": storage, "metric": metric})
+    lab.upgrade(until="index")
+    assert lab.checks()["vectors"]
+    partition = lab.space(tag).relation.as_string(connection)
+    connection.execute(f"ALTER TABLE {partition} RENAME CONSTRAINT vecmig_vector TO ours")
+    assert lab.checks()["vectors"]
+    row = connection.execute("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'ours'").fetchone()
+    assert row is not None
+    again = f"ALTER TABLE {partition} DROP CONSTRAINT ours, ADD CONSTRAINT ours {row[0]}"
+    connection.execute(f"{again} NOT VALID")
+    assert not lab.checks()["vectors"], "what is there already was never checked"
+    connection.execute(f"ALTER TABLE {partition} VALIDATE CONSTRAINT ours")
+    assert lab.checks()["vectors"]
+
+
 def test_the_constraint_is_known_wherever_the_extension_is(lab: Lab, connection: psycopg.Connection[Any]) -> None:
     """The wording of a definition depends on the path and on the extension's schema."""
     lab.upgrade("r1")

@@ -32,7 +32,7 @@ def judge(gate: Gate, evidence: Evidence) -> tuple[Check, ...]:
             "a constraint of the table vouches for dims and length of every vector"
             if evidence.constraint
             else "the constraint on the tag's partition is gone: wrong dims and zero vectors are possible",
-            "Restore it: vecmig downgrade -1 --discard, then vecmig upgrade head",
+            "Run: vecmig audit, whose fix restores it and embeds nothing again",
         ),
         Check(
             "index",

@@ -17,7 +17,6 @@ from vecmig.tags import NORM_TOLERANCE, Tag
 
 #: The constraint with which the database itself vouches for every vector of a partition.
 CONSTRAINT: Final = "vecmig_vector"
-_LINE_BREAK: Final = re.compile(r"\s*\n\s*")
 #: The comment on a vectors table says which ledger knows of it.
 _LEDGER: Final = re.compile(r'vecmig \(ledger in schema "((?:[^"]|"")*)"\)')
 
@@ -131,7 +130,6 @@ def create_partition(connection: Connection, space: Space) -> None:
                 **parts,
             )
         )
-        connection.execute(_remember_constraint(connection, space))
         comment = sql.Literal(f"vecmig: {space.tag}")
         connection.execute(statement("vectors", "comment_table", vectors=space.relation, comment=comment))
     connection.execute(statement("vectors", "attach_partition", **parts))
@@ -151,8 +149,7 @@ def vector_condition(space: Space) -> sql.Composed:
     pgvector, storage = space.source.pgvector, space.source.collection.storage
     embedding = sql.Identifier("embedding")
     dims = sql.SQL("{}({}) = {}").format(pgvector.function("vector_dims"), embedding, sql.Literal(space.dims))
-    norm_function = pgvector.function("vector_norm" if storage == "vector" else "l2_norm")
-    norm = sql.SQL("{}({})").format(norm_function, embedding)
+    norm = sql.SQL("{}({})").format(pgvector.function(_norm_function(storage)), embedding)
     if Tag.parse(space.tag).norm == "l2":
         return sql.SQL("{} AND abs({} - 1) <= {}").format(dims, norm, sql.Literal(NORM_TOLERANCE))
     if space.source.collection.metric == "cosine":
@@ -160,41 +157,49 @@ def vector_condition(space: Space) -> sql.Composed:
     return dims
 
 
+def _norm_function(storage: str) -> str:
+    return "vector_norm" if storage == "vector" else "l2_norm"
+
+
 def constraint_holds(connection: Connection, space: Space) -> bool:
-    """Whether the partition still carries its constraint as it was made, validated, so that no vector can break it."""
+    """Whether a validated constraint of the partition says what ``vector_condition`` does, so that no vector breaks it.
+
+    It goes by what PostgreSQL prints for it, which is alike from 15 to 18: a name vouches for nothing, and a comment is
+    lost in a dump without comments.
+    """
     values = {
         "partition": space.relation.as_string(connection),
-        "name": CONSTRAINT,
+        "definition": _printed_condition(space),
         "pgvector": space.source.pgvector.schema,
     }
     with connection.transaction(force_rollback=True):
-        # under the path of remember_constraint, because the definition names things as the path has them
+        # what is on the path is printed without its schema
         connection.execute("SET LOCAL search_path = pg_catalog")
         row = connection.execute(statement("catalog", "constraint"), values).fetchone()
     return row is not None and bool(row[0])
 
 
-def _remember_constraint(connection: Connection, space: Space) -> sql.Composed:
-    """Keep, as a comment on the constraint, how PostgreSQL words it: its name alone vouches for nothing."""
-    parts = {
-        "name": sql.Literal(CONSTRAINT),
-        "partition": sql.Literal(space.relation.as_string(connection)),
-        "pgvector": sql.Literal(space.source.pgvector.schema),
-    }
-    body = statement("catalog", "remember_constraint_body", **parts).as_string(connection)
-    return statement("catalog", "remember_constraint", body=sql.Literal(body))
+def _printed_condition(space: Space) -> str:
+    """Write ``vector_condition`` as PostgreSQL prints it, without pgvector's schema, for the extension may move."""
+    collection = space.source.collection
+    norm = f"{_norm_function(collection.storage)}(embedding)"
+    dims = f"(vector_dims(embedding) = {space.dims})"
+    if Tag.parse(space.tag).norm == "l2":
+        bound = f"(abs(({norm} - (1)::double precision)) <= ({NORM_TOLERANCE})::double precision)"
+        return f"CHECK (({dims} AND {bound}))"
+    if collection.metric == "cosine":
+        return f"CHECK (({dims} AND ({norm} > (0)::double precision)))"
+    return f"CHECK ({dims})"
 
 
 def constraint_sql(connection: Connection, space: Space) -> str:
-    """Write the statements that give a partition its constraint again; they read every vector of it."""
+    """Write the statement that gives a partition its constraint again; it reads every vector of it."""
     parts = {
         "partition": space.relation,
         "constraint": sql.Identifier(CONSTRAINT),
         "condition": vector_condition(space),
     }
-    add = statement("vectors", "restore_constraint", **parts).as_string(connection)
-    remember = _remember_constraint(connection, space).as_string(connection)
-    return f"{add}; {_LINE_BREAK.sub(' ', remember)};"
+    return statement("vectors", "restore_constraint", **parts).as_string(connection) + ";"
 
 
 def exists(connection: Connection, relation: sql.Identifier) -> bool:

@@ -83,23 +83,8 @@ SELECT EXISTS (SELECT FROM pg_catalog.pg_policy
                WHERE polrelid = pg_catalog.to_regclass(%(name)s) AND polname = 'vecmig_as_source')
 
 -- constraint --
-SELECT c.convalidated AND 'vecmig: ' || replace(pg_catalog.pg_get_constraintdef(c.oid), quote_ident(%(pgvector)s) || '.', '')
-                          = pg_catalog.obj_description(c.oid, 'pg_constraint')
-FROM pg_catalog.pg_constraint c
-WHERE c.conrelid = pg_catalog.to_regclass(%(partition)s) AND c.conname = %(name)s
-
--- remember_constraint --
-DO {body}
-
--- remember_constraint_body --
--- without pgvector's schema, so that the extension may move; one path, because the wording depends on it
-DECLARE
-    path text := current_setting('search_path');
-BEGIN
-    PERFORM set_config('search_path', 'pg_catalog', true);
-    EXECUTE format('COMMENT ON CONSTRAINT %I ON %s IS %L', {name}, {partition}, (
-        SELECT 'vecmig: ' || replace(pg_get_constraintdef(c.oid), quote_ident({pgvector}) || '.', '')
-        FROM pg_constraint c
-        WHERE c.conrelid = to_regclass({partition}) AND c.conname = {name}));
-    PERFORM set_config('search_path', path, true);
-END
+SELECT EXISTS (
+    SELECT
+    FROM pg_catalog.pg_constraint c
+    WHERE c.conrelid = pg_catalog.to_regclass(%(partition)s) AND c.contype = 'c' AND c.convalidated
+      AND replace(pg_catalog.pg_get_constraintdef(c.oid), quote_ident(%(pgvector)s) || '.', '') = %(definition)s)
