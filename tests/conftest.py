@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
+from support.cluster import running_cluster, system_user
+from support.older_postgres import OlderPostgresMissing, get_older_programs
 from support.postgres import Connect, Postgres, imported_pgserver, running_postgres
 
 
@@ -42,6 +45,22 @@ def postgres(pgserver: Any) -> Iterator[Postgres]:
 def own_postgres(pgserver: Any) -> Iterator[Postgres]:
     """A server for this test alone, which may be stopped, started and reconfigured."""
     with running_postgres(pgserver) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def older_programs() -> Path:
+    """The folder with the programs of an older PostgreSQL that has an older pgvector; skips where it cannot be had."""
+    try:
+        return get_older_programs()
+    except OlderPostgresMissing as missing:
+        pytest.skip(f"no older PostgreSQL: {missing}")
+
+
+@pytest.fixture(scope="session")
+def older_postgres(older_programs: Path, pgserver: Any) -> Iterator[Postgres]:
+    """A server of an older PostgreSQL and pgvector, for the tests that run on several."""
+    with running_cluster(older_programs, system_user(pgserver)) as server:
         yield server
 
 

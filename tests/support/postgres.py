@@ -133,11 +133,11 @@ def running_postgres(pgserver: Any) -> Iterator[Postgres]:
     pgserver: the module that ``imported_pgserver`` gives.
     """
     home = quick_directory("vecmig-pg-")
-    with _watchdog(home):
+    with watchdog(home):
         try:
             server = pgserver.get_server(home / "data", cleanup_mode="delete")
             try:
-                yield _configured(Postgres(server))
+                yield configured(Postgres(server))
             finally:
                 server.cleanup()
         finally:
@@ -154,7 +154,8 @@ def quick_directory(prefix: str) -> Path:
     return Path(tempfile.mkdtemp(prefix=prefix, dir=_MEMORY if roomy else None))
 
 
-def _configured(postgres: Postgres) -> Postgres:
+def configured(postgres: Postgres) -> Postgres:
+    """Give a server the tests' settings and its template database."""
     for name, value in _SETTINGS.items():
         postgres.execute(f"ALTER SYSTEM SET {name} = '{value}'")
     postgres.execute("SELECT pg_reload_conf()")
@@ -173,7 +174,7 @@ def running_replica(postgres: Postgres, name: str) -> Iterator[str]:
     if postgres.system_user is not None:
         shutil.chown(data, postgres.system_user)
     primary = f"host={postgres.server.get_postmaster_info().socket_dir} user=postgres application_name={name}"
-    with _watchdog(home):
+    with watchdog(home):
         try:
             _run(postgres, "pg_basebackup", "-D", data, "-d", primary, "-X", "stream", "-c", "fast", "-R")
             # the primary's socket lies among its data, and its lock file was copied
@@ -194,7 +195,7 @@ def _run(postgres: Postgres, program: str, *args: str | Path) -> None:
 
 
 @contextmanager
-def _watchdog(home: Path) -> Iterator[None]:
+def watchdog(home: Path) -> Iterator[None]:
     """Stop the server and remove its directory even when the run is killed and cannot do it by itself.
 
     The shell waits on a pipe that the system closes with our process, whatever ends it.

@@ -1,0 +1,80 @@
+"""Dump, restore and pg_upgrade with PostgreSQL's own tools, halfway through a migration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from support.cluster import dump, own_cluster, restore, system_user, upgrade_cluster
+from support.embedding import Model
+from support.halfway import READER, Halfway
+from support.lab import Lab, create_documents
+from support.postgres import Postgres, configured
+
+Connection = psycopg.Connection[Any]
+
+_FORMATS = {"custom": ("dump", "--format=custom"), "plain": ("sql", "--format=plain")}
+
+
+@pytest.fixture
+def halfway(lab: Lab, model: Model, connection: Connection) -> Iterator[Halfway]:
+    connection.execute(f"CREATE ROLE {READER} LOGIN")
+    yield Halfway(lab, model).go()
+    connection.execute(f"DROP OWNED BY {READER}; DROP ROLE {READER}")
+
+
+@pytest.fixture
+def other_url(postgres: Postgres, halfway: Halfway) -> Iterator[str]:
+    """URL of an empty database to restore into; it goes before the role does."""
+    name = postgres.create_database(template="template0")
+    yield postgres.url(name)
+    postgres.drop_database(name)
+
+
+def _name(url: str) -> str:
+    return url.split("?", maxsplit=1)[0].rpartition("/")[2]
+
+
+@pytest.mark.parametrize("kind", list(_FORMATS))
+def test_a_restored_dump_goes_on_where_it_stood(
+    halfway: Halfway, other_url: str, kind: str, postgres: Postgres, tmp_path: Path
+) -> None:
+    suffix, option = _FORMATS[kind]
+    file = tmp_path / f"all.{suffix}"
+    dump(postgres, _name(halfway.lab.url), file, option)
+    stood = (halfway.objects, halfway.grants, halfway.rows, halfway.findings)
+    restore(postgres, file, _name(other_url))
+    restored = halfway.moved(other_url)
+    assert (restored.objects, restored.grants, restored.rows, restored.findings) == stood
+    assert {kind for kind, _ in restored.findings} == {"missing vectors", "stale vectors"}
+    restored.finish()
+
+
+def test_a_cluster_that_was_upgraded_goes_on_where_it_stood(
+    older_programs: Path, pgserver: Any, model: Model, tmp_path: Path
+) -> None:
+    """pg_upgrade from the older PostgreSQL and pgvector to the usual ones."""
+    newer = Path(pgserver.utils.POSTGRES_VERSIONS[pgserver.utils.TARGET_POSTGRES_VERSION])
+    with own_cluster(older_programs, system_user(pgserver)) as old, own_cluster(newer, system_user(pgserver)) as new:
+        old.create("--no-sync")
+        old.start()
+        server = configured(Postgres(old))
+        server.execute(f"CREATE ROLE {READER} LOGIN")
+        name = server.create_database()
+        with psycopg.connect(server.url(name), autocommit=True) as connection:
+            create_documents(connection)
+        before = Halfway(Lab(tmp_path, server.url(name)), model).go()
+        stood = (before.objects, before.grants, before.rows, before.findings)
+        old.stop()
+
+        upgrade_cluster(old, new)
+        new.start()
+        after = before.moved(Postgres(new).url(name))
+        assert (after.objects, after.grants, after.rows, after.findings) == stood
+        after.finish()
+        after.lab.sql("ALTER EXTENSION vector UPDATE")
+        assert after.lab.upgrade() == ["live"]
