@@ -347,6 +347,22 @@ def test_edits_reach_all_tags_each_once(lab: Lab, model: Model) -> None:
     assert lab.sql("SELECT count(*) FROM vecmig.run") == [(0,)]
 
 
+def test_a_full_pass_that_is_noted_as_needed_is_done_at_once(lab: Lab, model: Model) -> None:
+    lab.upgrade()
+    model.embedded.clear()
+
+    def story() -> Iterator[Callable[[], bool]]:
+        yield lambda: _idle(lab, tags=2)
+        with psycopg.connect(lab.url) as unseen:
+            unseen.execute("SET session_replication_role = replica")
+            unseen.execute("UPDATE documents SET body = 'new' WHERE id = 3")
+            unseen.execute("INSERT INTO vecmig.full_pass (collection, reason) VALUES ('documents', 'a test')")
+        yield lambda: _settled(lab) and not lab.sql("SELECT FROM vecmig.full_pass")
+
+    _watch(lab, story())
+    assert (model.total(64), model.total(256)) == (1, 1)
+
+
 def test_a_cutover_and_a_rollback_are_followed_without_a_restart(lab: Lab, model: Model) -> None:
     lab.upgrade("r1")
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
-from vecmig.backfill.engine import clear
+from vecmig.backfill.engine import finish_full_pass
 from vecmig.backfill.filler import Filler
 from vecmig.backfill.tally import Figures
 from vecmig.backfill.work import whole_source
@@ -160,7 +160,7 @@ class Keeper:
             raise
         if whole:
             with filler.session() as session:
-                session.run(lambda connection: clear(connection, self.space, self._listener))
+                session.run(lambda connection: finish_full_pass(connection, self.space, self._listener))
             self._whole_at = datetime.now(UTC)
         done = tally.figures.since(before)
         seconds = time.monotonic() - began

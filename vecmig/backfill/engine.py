@@ -16,6 +16,7 @@ from vecmig.embedders import Embedder
 from vecmig.events import Listener, Warned, ignore
 from vecmig.store.changes import changed_since, forget_settled, snapshot
 from vecmig.store.connect import Connection, Database
+from vecmig.store.full_pass import noted_for, settle_full_pass
 from vecmig.store.lasting import Lasting
 from vecmig.store.vectors import Coverage, Space, measure_coverage, sweep
 
@@ -104,10 +105,21 @@ def _hands(
 
 def _finish(connection: Connection, space: Space, listener: Listener) -> Coverage:
     """Measure, remove what no record stands behind any more, and forget changes that are dealt with under every tag."""
+    noted = noted_for(connection, space)
     found = measure_coverage(connection, space)
     clear(connection, space, listener, found)
     forget_settled(connection, space.source, space.schema)
+    settle_full_pass(connection, space, noted, found)
     return found
+
+
+def finish_full_pass(connection: Connection, space: Space, listener: Listener) -> None:
+    """Remove what no record stands behind any more; where a full pass was noted as needed, see whether it is done."""
+    noted = noted_for(connection, space)
+    found = measure_coverage(connection, space) if noted else None
+    clear(connection, space, listener, found)
+    if found is not None:
+        settle_full_pass(connection, space, noted, found)
 
 
 def clear(connection: Connection, space: Space, listener: Listener, found: Coverage | None = None) -> None:

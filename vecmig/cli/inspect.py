@@ -248,6 +248,8 @@ def _tracking_lines(collection: CollectionStatus) -> Iterator[str]:
     """Say what is known to have changed, and what would not be known."""
     if collection.lag.records:
         yield changed_text(collection.lag)
+    for one in collection.full_pass:
+        yield f"full pass needed: {one.reason} (since {one.first:%Y-%m-%d %H:%M} UTC)"
     if collection.scanned:
         yield f"changes are found by scanning: {collection.scanned}"
     for what, name in collection.silent:
@@ -308,6 +310,7 @@ def _collection_json(collection: CollectionStatus) -> dict[str, Any]:
         "lag": _lag_json(collection.lag),
         "scanned": collection.scanned or None,
         "silent": [{"what": what, "name": name} for what, name in collection.silent],
+        "full_pass": [{"reason": one.reason, "first": one.first, "last": one.last} for one in collection.full_pass],
         "tags": [_tag_json(tag) for tag in collection.tags],
         "gate": gate_json(collection.gate[0].id, collection.gate[1]) if collection.gate else None,
         "rollback": way_back_json(collection.way_back),

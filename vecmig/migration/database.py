@@ -25,6 +25,7 @@ from vecmig.store import execute, layout, live
 from vecmig.store.catalog import Source, check_keys, check_privileges, inspect_source
 from vecmig.store.changes import install_tracking, outbox, tracking_works
 from vecmig.store.connect import Connection
+from vecmig.store.full_pass import needed_full_pass
 from vecmig.store.index import index_state
 from vecmig.store.index_build import Build
 from vecmig.store.ledger import PHASES, Ledger, check_recipe
@@ -183,7 +184,10 @@ class DatabaseMigration(Migration):
     def _catch_up(self, source: Source) -> None:
         """Embed what changed while the index was built, so that a busy table gets through the gate."""
         with self._workspace.database.session() as connection:
-            waiting = outbox(connection, source, self._workspace.database.schema).records
+            schema = self._workspace.database.schema
+            waiting = outbox(connection, source, schema).records or needed_full_pass(
+                connection, schema, self.collection
+            )
         if source.tracked and waiting:
             with (
                 self._reported("catch up", self.new_tag) as done,

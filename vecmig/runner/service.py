@@ -91,6 +91,9 @@ class _Collection:
     #: Times of the clock: of the next pass over the whole source, and before which the outbox is not cleared again.
     full_at: float = 0.0
     forget_at: float = 0.0
+    #: The newest note of a full pass that was answered, and the time before which no other one is.
+    answered: int = 0
+    answer_at: float = 0.0
     #: Whether a keeper did something since the outbox was cleared last.
     to_forget: bool = False
     #: What was embedded, by tag, and rejected since it was told last; and when that began.
@@ -101,6 +104,13 @@ class _Collection:
     told: set[str] = field(default_factory=set)
     #: The tags that are left to somebody else, as it was told.
     left: dict[str, Noted] = field(default_factory=dict)
+
+    def full_pass_due(self, now: float, newest: int) -> bool:
+        """Whether the first pass was begun, and another one is due: by the clock, or because it was noted as needed."""
+        noted = newest > self.answered and now >= self.answer_at
+        if noted:
+            self.answered, self.answer_at = newest, now + _SCAN_EVERY
+        return self.full_at > 0 and (noted or now >= self.full_at)
 
 
 class Service:
@@ -172,7 +182,7 @@ class Service:
         if source is None:
             source = mine.source = self._prepare(mine, found)
         _require_same(source, found)
-        if now >= mine.full_at and mine.full_at:
+        if mine.full_pass_due(now, found.full_pass):
             self._prepare(mine, found)
             self._wake(mine, whole=True)
         elif found.changed:

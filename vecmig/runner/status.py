@@ -23,6 +23,7 @@ from vecmig.store.changes import Lag, Outbox, lag, outbox, trigger_names
 from vecmig.store.connect import Connection
 from vecmig.store.control import Control, Run, read_control, runs
 from vecmig.store.evals import EvalRun, latest_of_each
+from vecmig.store.full_pass import FullPass, needed_full_pass
 from vecmig.store.index import IndexState, index_state
 from vecmig.store.layout import coverage_of, exists, is_attached
 from vecmig.store.ledger import Ledger, RevisionRow, Route, TagRow
@@ -83,12 +84,14 @@ class CollectionStatus:
     earned: Earned | None = None
     #: Tags whose retirement was begun and cut short.
     half_retired: tuple[str, ...] = ()
+    #: Why all records are to be compared with their vectors, which the next sync does.
+    full_pass: tuple[FullPass, ...] = ()
 
     @property
     def complete(self) -> bool:
         """Whether it is whole, and each tag that must stay complete is."""
         lacking = sum(t.coverage.stale + t.coverage.missing for t in _maintained(self))
-        return self.problem is None and lacking == 0
+        return self.problem is None and lacking == 0 and not self.full_pass
 
     @property
     def sync_at_work(self) -> Run | None:
@@ -271,6 +274,7 @@ def _collection(project: Project, connection: Connection, ledger: Ledger, name: 
         way_back=way_back,
         earned=earned(project, connection, ledger, source) if way_back and way_back.coverage else None,
         half_retired=_half_retired(project, connection, source, known),
+        full_pass=needed_full_pass(connection, project.database.schema, name),
     )
 
 

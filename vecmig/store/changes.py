@@ -51,6 +51,8 @@ class Look:
     filled: bool
     #: Whether the outbox has changes that were not committed at the snapshot that was asked from.
     changed: bool
+    #: The newest note that a full pass is needed; 0 where there is none.
+    full_pass: int
     #: The snapshot to ask from the next time.
     at: str
 

@@ -144,6 +144,7 @@ SELECT r.collection, r.live, r.standby, r.candidate, r.version,
                       OR latest.xid::text::bigint
                              - ((latest.xid::text::bigint - c.xmin::text::bigint) & 4294967295)
                          >= pg_catalog.pg_snapshot_xmin(asked.since::pg_snapshot)::text::bigint)),
+       coalesce((SELECT max(f.id) FROM {schema}.full_pass f WHERE f.collection = r.collection), 0),
        pg_catalog.pg_current_snapshot()::text
 FROM unnest(%(collections)s::text[], %(since)s::text[]) AS asked (collection, since)
 JOIN {schema}.route r ON r.collection = asked.collection
