@@ -20,7 +20,7 @@ import numpy as np
 import psycopg
 
 _READ = "SELECT id FROM documents_live ORDER BY embedding <=> %s::vector LIMIT 10"
-_WRITE = "UPDATE documents SET body = body || ' ' || %s WHERE id = %s"
+_WRITE = "UPDATE public.documents SET body = body || ' ' || %s WHERE id = %s"
 _QUERIES = 64
 #: Seconds between two transactions that are left open.
 _BETWEEN = 0.05

@@ -72,7 +72,7 @@ def compare_http(report: Report, connection: psycopg.Connection[Any], dims: int)
     """Compare vecmig's openai provider with a load generator and with a bare pipeline."""
     options, database = report.options, report.database
     in_flight, batch, records = options.in_flight, options.batch, options.records
-    texts = [row[0] for row in connection.execute("SELECT body FROM documents ORDER BY id LIMIT %s", [batch])]
+    texts = [row[0] for row in connection.execute("SELECT body FROM public.documents ORDER BY id LIMIT %s", [batch])]
     limit, tag = options.requests_per_second, tag_of("benchmark", dims)
     with Provider(dims=dims, latency=options.latency, requests_per_second=limit) as provider:
         recipe = openai_recipe(provider.url, dims, in_flight=in_flight, batch=batch)
@@ -106,7 +106,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure and print."""
     options = _options(argv)
-    with opened(options.database_url) as database, database.session() as connection:
+    with opened(options.database_url) as database, psycopg.connect(database.url, autocommit=True) as connection:
         report = Report("backfill", options, database)
         load_source(connection, options.records)
         for dims in options.dims:

@@ -100,13 +100,13 @@ def _require_empty(connection: psycopg.Connection[Any]) -> None:
 
 def load_source(connection: psycopg.Connection[Any], records: int) -> None:
     """Make public.documents(id bigint, body text), with records of TEXT_LENGTH characters."""
-    connection.execute("DROP TABLE IF EXISTS documents CASCADE")
-    connection.execute("CREATE TABLE documents (id bigint PRIMARY KEY, body text)")
+    connection.execute("DROP TABLE IF EXISTS public.documents CASCADE")
+    connection.execute("CREATE TABLE public.documents (id bigint PRIMARY KEY, body text)")
     connection.execute(
-        "INSERT INTO documents SELECT i, left(repeat(md5(i::text), 20), %s) FROM generate_series(1, %s) i",
+        "INSERT INTO public.documents SELECT i, left(repeat(md5(i::text), 20), %s) FROM generate_series(1, %s) i",
         [TEXT_LENGTH, records],
     )
-    connection.execute("VACUUM ANALYZE documents")
+    connection.execute("VACUUM ANALYZE public.documents")
 
 
 def forget(database: Database) -> None:

@@ -114,12 +114,12 @@ def _environment() -> dict[str, str]:
 def make_table(connection: psycopg.Connection[Any], records: int, dims: int) -> None:
     """Make public.documents with old vectors and a live HNSW index on them."""
     load_source(connection, records)
-    connection.execute(f"ALTER TABLE documents ADD COLUMN embedding vector({dims})")
+    connection.execute(f"ALTER TABLE public.documents ADD COLUMN embedding vector({dims})")
     copy_old(connection, unit_vectors(records, dims, seed=3))
     connection.execute("SET maintenance_work_mem = '1GB'; SET max_parallel_maintenance_workers = 2")
     connection.execute("SET min_parallel_table_scan_size = 0")
-    connection.execute("CREATE INDEX documents_embedding ON documents USING hnsw (embedding vector_cosine_ops)")
-    connection.execute("VACUUM ANALYZE documents")
+    connection.execute("CREATE INDEX documents_embedding ON public.documents USING hnsw (embedding vector_cosine_ops)")
+    connection.execute("VACUUM ANALYZE public.documents")
 
 
 # The peers -----------------------------------------------------------------------------------------------------------
@@ -172,16 +172,18 @@ def run_naive(bench: Bench) -> dict[str, float]:
     client = openai.OpenAI(base_url=bench.provider_url, api_key="none")
     with psycopg.connect(bench.url) as connection:
         register_vector(connection)
-        connection.execute(f"ALTER TABLE documents ADD COLUMN embedding_naive vector({options.dims})")
+        connection.execute(f"ALTER TABLE public.documents ADD COLUMN embedding_naive vector({options.dims})")
         connection.commit()
         began = time.perf_counter()
-        rows = connection.execute("SELECT id, body FROM documents ORDER BY id LIMIT %s", [options.slow]).fetchall()
+        rows = connection.execute(
+            "SELECT id, body FROM public.documents ORDER BY id LIMIT %s", [options.slow]
+        ).fetchall()
         for first in range(0, len(rows), options.batch):
             page = rows[first : first + options.batch]
             answer = client.embeddings.create(model="benchmark", input=[text for _, text in page])
             for (key, _), item in zip(page, answer.data, strict=True):
                 vector = "[" + ",".join(map(str, item.embedding)) + "]"
-                connection.execute("UPDATE documents SET embedding_naive = %s WHERE id = %s", [vector, key])
+                connection.execute("UPDATE public.documents SET embedding_naive = %s WHERE id = %s", [vector, key])
             connection.commit()
         seconds = time.perf_counter() - began
     return {"naive script, indexed": len(rows) / seconds}
@@ -257,7 +259,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = _options(argv)
     with opened(options.database_url) as database, directory() as path:
         report = Report("peers", options, database)
-        with database.session() as connection:
+        with psycopg.connect(database.url, autocommit=True) as connection:
             make_table(connection, options.records, options.dims)
         measure(report, path)
         report.end()

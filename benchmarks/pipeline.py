@@ -65,9 +65,9 @@ def copy_old(connection: psycopg.Connection[Any], vectors: NDArray[np.float32]) 
     """Give the records 1 to n of public.documents the old vectors that they have in production."""
     make_copied(connection)
     copy_rows(connection, iter([laid_out(np.arange(1, len(vectors) + 1), vectors)]))
-    connection.execute("UPDATE documents d SET embedding = c.embedding FROM copied c WHERE c.id = d.id")
+    connection.execute("UPDATE public.documents d SET embedding = c.embedding FROM copied c WHERE c.id = d.id")
     connection.execute("DROP TABLE copied")
-    connection.execute("VACUUM FULL documents")
+    connection.execute("VACUUM FULL public.documents")
 
 
 def measure_copy(
@@ -198,7 +198,7 @@ class Pipeline:
 
     def _read(self, pages: queue.Queue[list[tuple[int, str]] | None]) -> None:
         with psycopg.connect(self.database_url) as connection, connection.cursor("texts") as cursor:
-            cursor.execute("SELECT id, body FROM documents ORDER BY id")
+            cursor.execute("SELECT id, body FROM public.documents ORDER BY id")
             while page := cursor.fetchmany(self.batch):
                 pages.put(page)
         for _ in range(self.in_flight):

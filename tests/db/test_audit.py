@@ -674,7 +674,11 @@ def test_a_function_that_writes_vectors_is_named_with_its_triggers(lab: Lab, con
     )
     connection.execute("CREATE TRIGGER fill AFTER INSERT ON documents FOR EACH ROW EXECUTE FUNCTION fill()")
     found = _only(lab)
-    assert (found.kind, found.object, found.figures["tables"]) == ("writing function", "public.fill()", ["documents"])
+    assert (found.kind, found.object, found.figures["tables"]) == (
+        "writing function",
+        "public.fill()",
+        ["public.documents"],
+    )
 
 
 def test_what_pg_stat_statements_has_of_other_roles_is_told(lab: Lab, role: Role, connection: Connection) -> None:

@@ -36,7 +36,7 @@ CREATE CAST (text AS helpers.wrapped) WITH FUNCTION helpers.wrap(text);
 VOLATILE = {
     "body || random()": "random()",
     "body || clock_timestamp()": "clock_timestamp()",
-    "body || nextval('numbers')": "nextval()",
+    "body || nextval('public.numbers')": "nextval()",
     "coalesce(body, gen_random_uuid()::text)": "gen_random_uuid()",
     "CASE WHEN id > 5 THEN body ELSE title || timeofday() END": "timeofday()",
     "(SELECT string_agg(w, ' ' ORDER BY random()) FROM unnest(string_to_array(body, ' ')) AS w)": "random()",
@@ -69,8 +69,8 @@ LASTING = (
     "(SELECT string_agg(w, ' ') FROM unnest(string_to_array(body, ' ')) AS w)",
 )
 UNSEEN = {
-    "(SELECT a.name FROM authors a WHERE a.id = documents.id) || body": "text reads public.authors",
-    "body || (SELECT count(*) FROM documents d WHERE d.id < documents.id)": "text reads public.documents",
+    "(SELECT a.name FROM public.authors a WHERE a.id = documents.id) || body": "text reads public.authors",
+    "body || (SELECT count(*) FROM public.documents d WHERE d.id < documents.id)": "text reads public.documents",
     "helpers.author(id) || body": "text calls helpers.author(), which is STABLE and may read other tables",
 }
 
@@ -205,7 +205,7 @@ def test_a_text_of_other_tables_is_scanned(big: Lab, connection: Connection) -> 
 
 
 def test_a_change_of_another_table_reaches_the_vectors(big: Lab, model: Model, connection: Connection) -> None:
-    lab = big.write(text="(SELECT a.name FROM authors a WHERE a.id = documents.id) || body")
+    lab = big.write(text="(SELECT a.name FROM public.authors a WHERE a.id = documents.id) || body")
     lab.upgrade()
     connection.execute("UPDATE authors SET name = 'Agatha' WHERE id = 7")
     model.embedded.clear()
@@ -244,7 +244,7 @@ def test_children_that_inherit_are_scanned(big: Lab, model: Model, connection: C
     connection.execute("CREATE TABLE documents_2024 (PRIMARY KEY (id)) INHERITS (documents)")
     connection.execute("INSERT INTO documents_2024 VALUES (1001, 'title', 'of a child')")
     big.upgrade()
-    assert told(big).endswith("changes are found by scanning: documents_2024 inherits from documents")
+    assert told(big).endswith("changes are found by scanning: public.documents_2024 inherits from public.documents")
     assert model.total() == COUNT + 1
     connection.execute("INSERT INTO documents_2024 VALUES (1002, 'title', 'came later')")
     connection.execute("DELETE FROM documents_2024 WHERE id = 1001")
@@ -269,7 +269,7 @@ def test_a_child_that_comes_later_ends_the_tracking_and_its_end_brings_it_back(
     connection.execute("CREATE TABLE documents_2024 (PRIMARY KEY (id)) INHERITS (documents)")
     connection.execute("INSERT INTO documents_2024 VALUES (1001, 'title', 'of a child')")
     found = big.status()
-    assert found.scanned == "documents_2024 inherits from documents"
+    assert found.scanned == "public.documents_2024 inherits from public.documents"
     assert not found.complete
     big.sync()
     assert big.cover(SMALL).share == 1

@@ -198,8 +198,8 @@ def test_the_cost_of_reading_changes_does_not_grow_with_the_corpus(bare_lab: Lab
 def _rows_read(session: Connection, work: Callable[[], Any]) -> int:
     """Rows of documents that the session fetched, by index or not, in one transaction."""
     query = (
-        "SELECT pg_stat_get_xact_tuples_returned('documents'::regclass) "
-        "+ pg_stat_get_xact_tuples_fetched('documents'::regclass)"
+        "SELECT pg_stat_get_xact_tuples_returned('public.documents'::regclass) "
+        "+ pg_stat_get_xact_tuples_fetched('public.documents'::regclass)"
     )
     with session.transaction():
         work()

@@ -26,7 +26,8 @@ from vecmig.errors import (
     TransientEmbedderError,
     VecmigError,
 )
-from vecmig.store.catalog import KeyColumn, Pgvector, Source
+from vecmig.store.catalog import Pgvector, Source
+from vecmig.store.keys import KeyColumn
 from vecmig.store.throttle import Throttle
 from vecmig.store.vectors import Space
 from vecmig.tags import Recipe, Service

@@ -9,7 +9,7 @@ from vecmig.migration.database import DatabaseMigration
 from vecmig.migration.workspace import Declaration, Workspace
 from vecmig.store import execute
 from vecmig.store.catalog import Source
-from vecmig.store.connect import Connection
+from vecmig.store.connect import SEARCH_PATH, Connection
 from vecmig.store.index import create_statement
 from vecmig.store.recorder import Recorder, terminated
 from vecmig.store.vectors import count_records
@@ -70,7 +70,8 @@ class RecordingMigration(DatabaseMigration):
         def change(connection: Connection) -> None:
             ledger = self._workspace.ledger(connection)
             if ledger.statement_done(*place) is None:
-                self._write(terminated(text))
+                for line in ("SET search_path TO DEFAULT;", terminated(text), f"SET search_path TO {SEARCH_PATH};"):
+                    self._write(line)
                 ledger.record_statement(*place, sha256)
                 data = {"step": self._step, "ordinal": self._statements, "sha256": sha256}
                 self._event(ledger, "execute", data)

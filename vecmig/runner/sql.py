@@ -11,10 +11,12 @@ from vecmig.runner.plan import check_applied, check_upgrade
 from vecmig.runner.project import Project, declaration
 from vecmig.runner.walk import ensure_supported
 from vecmig.script import STEPS, Script, Step
-from vecmig.store.connect import Connection
+from vecmig.store.connect import SEARCH_PATH, Connection
 from vecmig.store.recorder import Recorder
 from vecmig.store.schema import install
 
+_PATH = f"SET search_path TO {SEARCH_PATH};"
+_BACK = "SET search_path TO DEFAULT;"
 _FORWARD: tuple[Step, ...] = tuple(step for step in STEPS if step != "downgrade")
 
 
@@ -27,18 +29,26 @@ def upgrade_sql(config: Config, target: str, write: Callable[[str], None]) -> No
     steps = project.scripts.upgrade_path(target, project.current(rows))
     check_upgrade(steps, rows, project.collections)
     if steps:
+        write(_PATH)
         with project.database.session() as connection:
             install(cast(Connection, Recorder(connection, write)), project.database.schema)
     for script in steps:
         _record(project, script, _FORWARD, write)
+    if steps:
+        write(_BACK)
 
 
 def downgrade_sql(config: Config, target: str, write: Callable[[str], None]) -> None:
     """Write what ``downgrade`` would run."""
     project = Project(config)
     heads = project.current(project.revisions(), in_progress=True)
-    for script in project.scripts.downgrade_path(target, heads):
+    steps = project.scripts.downgrade_path(target, heads)
+    if steps:
+        write(_PATH)
+    for script in steps:
         _record(project, script, ("downgrade",), write)
+    if steps:
+        write(_BACK)
 
 
 def _record(project: Project, script: Script, steps: tuple[Step, ...], write: Callable[[str], None]) -> None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from psycopg import errors as pg
 from psycopg import sql
 
 from vecmig.config import Collection
 from vecmig.errors import ConfigError, DatabaseError
-from vecmig.store.connect import Connection
+from vecmig.store.connect import Connection, by_the_roles_path
 from vecmig.store.expressions import check_expressions, unseen_changes, unseen_parts
+from vecmig.store.keys import KeyColumn, same_key
 from vecmig.store.statements import raw, statement
 
 _OLDEST_PGVECTOR: Final = (0, 7)
@@ -54,20 +55,6 @@ class Pgvector:
     def opclass(self, storage: str, metric: str) -> sql.Identifier:
         """Give HNSW's operator class for a storage type and a metric."""
         return sql.Identifier(self.schema, f"{storage}_{_OPCLASSES[metric]}")
-
-
-@dataclass(frozen=True, slots=True)
-class KeyColumn:
-    """One column of a record's key: its name, and its type as SQL writes it."""
-
-    name: str
-    type: str
-    #: The schema of the operator that tells whether two of its values are equal.
-    equal_schema: str
-    #: Whether its values can be sent in binary; a type of an extension may have no such form.
-    binary: bool = True
-    #: Whether it is ordered by another collation than the key column of the vectors.
-    collated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,14 +168,20 @@ class Source:
     def key_list(self, table: str | None = None) -> sql.Composed:
         """The key columns by their own names, optionally qualified: ``"id", "part"``."""
         return sql.SQL(", ").join(
-            sql.Identifier(table, column.name) if table else sql.Identifier(column.name) for column in self.key
+            self.columns_of(table) if table else [sql.Identifier(column.name) for column in self.key]
         )
 
     def alias_list(self, table: str | None = None) -> sql.Composed:
         """The key aliases, optionally qualified: ``s.k0, s.k1``."""
-        return sql.SQL(", ").join(
-            sql.SQL("{}.{}").format(sql.Identifier(table), alias) if table else alias for alias in self.aliases
-        )
+        return sql.SQL(", ").join(self.aliases_of(table) if table else self.aliases)
+
+    def columns_of(self, table: str) -> list[sql.Identifier]:
+        """The key columns of a relation: ``v.id, v.part``."""
+        return [sql.Identifier(table, column.name) for column in self.key]
+
+    def aliases_of(self, table: str) -> list[sql.Identifier]:
+        """The key aliases of a relation: ``s.k0, s.k1``."""
+        return [sql.Identifier(table, f"k{i}") for i in range(len(self.key))]
 
     @staticmethod
     def eligible(table: str) -> sql.Composed:
@@ -207,32 +200,22 @@ class Source:
 
     def match(self, aliased: str, named: str) -> sql.Composed:
         """A join condition between a relation with aliases and one with the columns' own names."""
-        return sql.SQL(" AND ").join(
-            sql.SQL("{} = {}").format(sql.Identifier(aliased, f"k{i}"), sql.Identifier(named, column.name))
-            for i, column in enumerate(self.key)
-        )
+        return same_key(self.key, self.aliases_of(aliased), self.columns_of(named))
 
     def match_source(self, source: str, vectors: str) -> sql.Composed:
         """A join condition between the source itself and vectors."""
-        return sql.SQL(" AND ").join(
-            sql.SQL("{} = {}").format(sql.Identifier(source, column.name), sql.Identifier(vectors, column.name))
-            for column in self.key
-        )
+        return same_key(self.key, self.columns_of(source), self.columns_of(vectors))
 
     def match_json(self, aliased: str, keyed: str) -> sql.Composed:
         """A join condition between a relation with aliases and one of vecmig's tables with a jsonb key.
 
         The key is taken apart into typed columns so that the source's own index serves the join.
         """
-        return sql.SQL(" AND ").join(
-            sql.SQL("{} = ({} ->> {})::{}").format(
-                sql.Identifier(aliased, f"k{i}"),
-                sql.Identifier(keyed, "key"),
-                sql.Literal(i),
-                sql.SQL(column.type),
-            )
+        values = (
+            sql.SQL("({} ->> {})::{}").format(sql.Identifier(keyed, "key"), sql.Literal(i), sql.SQL(column.type))
             for i, column in enumerate(self.key)
         )
+        return same_key(self.key, self.aliases_of(aliased), values)
 
     def key_json(self, table: str) -> sql.Composed:
         """The key as the jsonb array under which the outbox and the rejected records know it."""
@@ -281,7 +264,7 @@ def inspect_source(
     """
     pgvector = require_pgvector(connection)
     name = sql.Identifier(*collection.source).as_string(connection)
-    row = connection.execute(statement("catalog", "source"), {"name": name}).fetchone()
+    row = _look_up(connection, name, qualified=len(collection.source) > 1)
     if row is None:
         raise ConfigError(
             f"Collection {collection.name}: the source {name} does not exist in this database.",
@@ -317,6 +300,13 @@ def inspect_source(
         pgvector=pgvector,
         unseen=unseen,
     )
+
+
+def _look_up(connection: Connection, name: str, *, qualified: bool) -> tuple[Any, ...] | None:
+    if qualified:
+        return connection.execute(statement("catalog", "source"), {"name": name}).fetchone()
+    with connection.transaction(), by_the_roles_path(connection):
+        return connection.execute(statement("catalog", "source"), {"name": name}).fetchone()
 
 
 def check_privileges(connection: Connection, source: Source) -> None:

@@ -14,6 +14,7 @@ from psycopg import sql
 
 from vecmig.store.catalog import PARTITIONED, Source, text_columns
 from vecmig.store.connect import Connection
+from vecmig.store.keys import same_key
 from vecmig.store.ledger import Route
 from vecmig.store.locks import LOCK_TIMEOUT_MS
 from vecmig.store.schema import installed_version
@@ -218,14 +219,8 @@ def _function_body(source: Source, schema: str) -> sql.Composed:
         return sql.SQL(", ").join(sql.SQL(form).format(sql.Identifier(column.name)) for column in source.key)
 
     def same_as_old(relation: str) -> sql.Composed:
-        return sql.SQL(" AND ").join(
-            sql.SQL("{relation}.{name} OPERATOR({schema}.=) OLD.{name}").format(
-                relation=sql.Identifier(relation),
-                name=sql.Identifier(column.name),
-                schema=sql.Identifier(column.equal_schema),
-            )
-            for column in source.key
-        )
+        old = [sql.SQL("OLD.{}").format(sql.Identifier(column.name)) for column in source.key]
+        return same_key(source.key, source.columns_of(relation), old)
 
     moved: sql.Composable = sql.SQL("false")
     if source.kind == PARTITIONED:

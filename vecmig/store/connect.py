@@ -26,8 +26,11 @@ _T = TypeVar("_T")
 
 _EMBEDDED: Final = "embedded:"
 _OLDEST_SERVER: Final = 150_000
+#: Nothing that others made in a schema of their choice stands in for what is PostgreSQL's own.
+SEARCH_PATH: Final = "pg_catalog, pg_temp"
 #: How values become text is pinned, because keys travel as text and hashes are taken of it.
 _SETTINGS: Final = {
+    "search_path": SEARCH_PATH,
     "TimeZone": "UTC",
     "extra_float_digits": "1",
     "DateStyle": "ISO, MDY",
@@ -192,6 +195,14 @@ class Database:
         """Give a connection inside one transaction, committed when the block ends without an error."""
         with self.session() as connection, connection.transaction():
             yield connection
+
+
+@contextmanager
+def by_the_roles_path(connection: Connection) -> Iterator[None]:
+    """Read inside, in the open transaction, what a team wrote for sessions of this role: by the role's search_path."""
+    connection.execute("SET LOCAL search_path TO DEFAULT")
+    yield
+    connection.execute(f"SET LOCAL search_path TO {SEARCH_PATH}")
 
 
 def _settle(connection: Connection, process: int) -> int:

@@ -17,6 +17,7 @@ from vecmig.config import WrittenKey
 from vecmig.errors import ConfigError
 from vecmig.store.catalog import Source
 from vecmig.store.connect import Connection
+from vecmig.store.keys import same_key
 from vecmig.store.schema import installed_version
 from vecmig.store.space import Key
 from vecmig.store.statements import raw, statement
@@ -241,9 +242,7 @@ def find_keys(
         keys=source.alias_list("s"),
         names=sql.SQL(", ").join(_texts(source)),
         texts=sql.SQL(", ").join(sql.SQL("{}::text[]").format(sql.Placeholder(f"t{i}")) for i in range(width)),
-        same_record=sql.SQL(" AND ").join(
-            sql.SQL("s.{} = {}").format(alias, value) for alias, value in zip(source.aliases, typed, strict=True)
-        ),
+        same_record=same_key(source.key, source.aliases_of("s"), typed),
         found_keys=sql.SQL(", ").join(
             sql.SQL("coalesce(s.{}, {})").format(alias, value)
             for alias, value in zip(source.aliases, typed, strict=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from vecmig.store.connect import Connection
+from vecmig.store.connect import Connection, by_the_roles_path
 
 
 def as_text(statement: Any) -> str:
@@ -25,5 +25,6 @@ def digest(text: str) -> str:
 
 
 def run(connection: Connection, text: str) -> None:
-    """Run a statement without parameters, so that ``%`` means what it says."""
-    connection.execute(text)
+    """Run a statement without parameters, so that ``%`` means what it says, and by the role's own search_path."""
+    with by_the_roles_path(connection):
+        connection.execute(text)

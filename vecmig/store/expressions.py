@@ -21,6 +21,13 @@ from vecmig.store.connect import Connection
 from vecmig.store.statements import raw, statement
 
 _PROBE: Final = "vecmig_probe"
+#: What an expression names that is not there, or not where vecmig looks.
+_UNKNOWN: Final = (pg.UndefinedFunction, pg.UndefinedObject, pg.UndefinedTable)
+_CORRECT: Final = "It is SQL over the source's columns; correct it in collections.yaml."
+_QUALIFY: Final = (
+    "vecmig finds by itself only what is PostgreSQL's own, whatever the search_path says. Name the schema of all else "
+    "in collections.yaml, like public.unaccent(title), OPERATOR(public.->) or ::public.citext."
+)
 #: Functions of PostgreSQL's that are called stable, and give something else in the next transaction or session.
 _PASSING: Final = frozenset(
     {
@@ -89,7 +96,7 @@ def check_expressions(connection: Connection, collection: Collection, relation: 
             raise ConfigError(
                 f"Collection {collection.name}: the {field} expression {fragment!r} does not work: "
                 f"{error.diag.message_primary}.",
-                hint="It is SQL over the source's columns; correct it in collections.yaml.",
+                hint=_QUALIFY if isinstance(error, _UNKNOWN) else _CORRECT,
             ) from None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -296,6 +296,9 @@ class Ledger:
             return None
         fixed = _fixed(source)
         was = dict(zip(fixed, (*recorded[1:5], recorded[7], recorded[8]), strict=True))
+        if _unqualified(fixed["key_types"]) == was["key_types"]:
+            # as an earlier vecmig wrote them, by the session's search_path
+            was["key_types"] = fixed["key_types"]
         changed = [f"{field}: {was[field]} → {fixed[field]}" for field in fixed if was[field] != fixed[field]]
         if changed:
             raise DatabaseError(
@@ -439,6 +442,10 @@ class Ledger:
                 state="The transaction was rolled back.",
                 hint="Somebody else may have changed it just now. Look at: vecmig status",
             )
+
+
+def _unqualified(types: Iterable[str]) -> list[str]:
+    return [type_.rpartition(".")[2] for type_ in types]
 
 
 def _fixed(source: Source) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from psycopg import sql
 
 from vecmig.errors import DatabaseError
 from vecmig.store.catalog import Source
-from vecmig.store.connect import Connection
+from vecmig.store.connect import SEARCH_PATH, Connection
 from vecmig.store.layout import exists, mirror_view_grants
 from vecmig.store.statements import raw, statement
 from vecmig.store.vectors import Space
@@ -151,7 +151,9 @@ def _search(connection: Connection, source: Source, space: Space | None) -> sql.
             nearest=nearest(space, query=sql.SQL("$1"), k=sql.SQL("$2")),
             **parts,
         )
-    settings = "SET hnsw.iterative_scan = 'strict_order'" if space and pgvector.iterative_scan else ""
+    settings = f"SET search_path = {SEARCH_PATH}"
+    if space and pgvector.iterative_scan:
+        settings += " SET hnsw.iterative_scan = 'strict_order'"
     return statement(
         "live",
         "create_search",

@@ -12,6 +12,7 @@ from psycopg import sql
 
 from vecmig.store.catalog import Source
 from vecmig.store.connect import Connection
+from vecmig.store.keys import compared_keys
 from vecmig.store.space import Key, Space
 from vecmig.store.statements import finished, statement
 
@@ -148,9 +149,10 @@ def _pending(space: Space, looked_at: sql.Composed, *, order: sql.Composable, pl
         near=space.statement_of(
             "pages",
             near,
-            key_names=source.key_list("v"),
-            f_keys=source.alias_list("f"),
-            l_keys=source.alias_list("l"),
+            within=sql.SQL("{} AND {}").format(
+                compared_keys(source.key, source.columns_of("v"), ">=", source.aliases_of("f")),
+                compared_keys(source.key, source.columns_of("v"), "<=", source.aliases_of("l")),
+            ),
             keys_descending=source.descending,
         ),
         whole=space.whole,
@@ -165,11 +167,11 @@ def _pending(space: Space, looked_at: sql.Composed, *, order: sql.Composable, pl
 
 
 def _compared(source: Source, operator: str, prefix: str) -> sql.Composed:
-    casts = sql.SQL(", ").join(
+    values = [
         sql.SQL("{}::text::{}").format(sql.Placeholder(f"{prefix}{i}"), sql.SQL(column.type))
         for i, column in enumerate(source.key)
-    )
-    return sql.SQL("({}) {} ({})").format(source.alias_list("s"), sql.SQL(operator), casts)
+    ]
+    return compared_keys(source.key, source.aliases_of("s"), operator, values)
 
 
 def _key_values(prefix: str, key: Key | None) -> dict[str, str]:

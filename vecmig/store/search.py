@@ -17,6 +17,7 @@ from psycopg.pq import Format
 from vecmig.config import counted
 from vecmig.errors import UsageError
 from vecmig.store.connect import Connection, transaction_settings
+from vecmig.store.keys import same_key
 from vecmig.store.live import nearest
 from vecmig.store.space import Space
 from vecmig.store.statements import finished
@@ -110,9 +111,7 @@ def new_search(
         "search",
         nearest=nearest(space, query=sql.SQL("%(query)s"), k=sql.Literal(k), where=condition, exact=exact),
         n_keys=source.alias_list("n"),
-        same_record=sql.SQL(" AND ").join(
-            sql.SQL("r.{alias} = n.{alias}").format(alias=alias) for alias in source.aliases
-        ),
+        same_record=same_key(source.key, source.aliases_of("r"), source.aliases_of("n")),
         same_source=source.match("n", "s"),
         same_vector=source.match("n", "v"),
         vectors=source.vectors,

@@ -47,8 +47,7 @@ class Space:
         """
         condition: sql.Composable = sql.SQL("")
         if self.chunks:
-            names = [sql.Identifier(column.name) for column in self.source.key]
-            same = sql.SQL(" AND ").join(sql.SQL("c.{} = v.{}").format(name, name) for name in names)
+            same = self.source.match_source("c", "v")
             condition = statement("vectors", "all_chunks", space=self.relation, same_record=same)
         return statement("vectors", "whole", space=self.relation, condition=condition)
 

@@ -13,7 +13,7 @@ import psycopg
 from psycopg import errors as pg
 
 from vecmig.errors import DatabaseError
-from vecmig.store.connect import Connection
+from vecmig.store.connect import Connection, by_the_roles_path
 from vecmig.store.statements import raw, statement
 
 #: The user's query runs every second; one that takes longer than this is no answer.
@@ -156,7 +156,8 @@ class Throttle:
             with connection.transaction(force_rollback=True):
                 connection.execute("SET TRANSACTION READ ONLY")
                 connection.execute(f"SET LOCAL statement_timeout = {QUERY_TIMEOUT_MS}")
-                cursor = connection.execute(statement("throttle", "ask", query=raw(self._query)))
+                with by_the_roles_path(connection):
+                    cursor = connection.execute(statement("throttle", "ask", query=raw(self._query)))
                 return read_answer(len(cursor.description or ()), cursor.fetchall())
         except pg.QueryCanceled:
             return f"took longer than {QUERY_TIMEOUT_MS / 1000:g} s"

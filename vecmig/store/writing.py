@@ -17,6 +17,7 @@ from psycopg import sql
 
 from vecmig.store.catalog import Source
 from vecmig.store.connect import Connection
+from vecmig.store.keys import same_key
 from vecmig.store.pages import PendingRecord
 from vecmig.store.rows import Rows
 from vecmig.store.space import Key, Space
@@ -232,7 +233,4 @@ def _casts(source: Source) -> sql.Composed:
 
 
 def _same(source: Source, left: str, right: str) -> sql.Composed:
-    return sql.SQL(" AND ").join(
-        sql.SQL("{} = {}").format(sql.Identifier(left, f"k{i}"), sql.Identifier(right, f"k{i}"))
-        for i in range(len(source.key))
-    )
+    return same_key(source.key, source.aliases_of(left), source.aliases_of(right))

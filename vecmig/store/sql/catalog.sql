@@ -14,8 +14,15 @@ WHERE c.oid = pg_catalog.to_regclass(%(name)s)
 
 -- columns --
 -- with the schema of the operator that its type's own index order calls equal; enums and arrays have it in pg_catalog;
--- whether its values have a binary form; whether its collation is not the default one; and whether to_jsonb takes its
+-- a domain's are those of its base; whether its values have a binary form; whether its collation is not the default one; and whether to_jsonb takes its
 -- values apart, as it does with arrays, composites, and what has a cast to json
+WITH RECURSIVE base (type, oid) AS (
+    SELECT a.atttypid, a.atttypid
+    FROM pg_catalog.pg_attribute a
+    WHERE a.attrelid = %(oid)s AND a.attnum > 0 AND NOT a.attisdropped
+    UNION
+    SELECT b.type, t.typbasetype FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.oid AND t.typtype = 'd'
+)
 SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), coalesce(
     (SELECT n.nspname
      FROM pg_catalog.pg_opclass c
@@ -24,7 +31,8 @@ SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), coalesce(
                               AND o.amoplefttype = c.opcintype AND o.amoprighttype = c.opcintype
      JOIN pg_catalog.pg_operator p ON p.oid = o.amopopr
      JOIN pg_catalog.pg_namespace n ON n.oid = p.oprnamespace
-     WHERE c.opcdefault AND c.opcintype = CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END),
+     WHERE c.opcdefault AND c.opcintype IN (SELECT b.oid FROM base b WHERE b.type = t.oid)
+     LIMIT 1),
     'pg_catalog'),
     t.typsend <> 0 AND t.typreceive <> 0,
     a.attcollation NOT IN (0, 'pg_catalog."default"'::regcollation),

@@ -47,7 +47,7 @@ SELECT EXISTS (
     FROM (SELECT {keys} FROM page WHERE k0 IS NOT NULL ORDER BY {keys} LIMIT 1) f,
          (SELECT {keys} FROM page WHERE k0 IS NOT NULL ORDER BY {keys_descending} LIMIT 1) l,
          LATERAL (SELECT FROM {space} v
-                  WHERE v.tag = %(tag)s AND ({key_names}) >= ({f_keys}) AND ({key_names}) <= ({l_keys}) LIMIT 1) v) AS found
+                  WHERE v.tag = %(tag)s AND {within} LIMIT 1) v) AS found
 
 -- near_any --
 SELECT EXISTS (SELECT FROM {space}) AS found
