@@ -21,6 +21,7 @@ from support.cli import Vecmig, describe, documents_collection, make_documents, 
 from support.postgres import Postgres
 from support.project import Project, Result
 from support.provider import Provider, vector
+from support.stamps import text_hash
 
 TAG = tag("fake", 8)
 COUNT, BATCH, FLYING = 300, 5, 3
@@ -86,8 +87,9 @@ def records(texts: list[str]) -> list[str]:
 
 def assert_complete(project: Project, provider: Provider) -> None:
     """Look at every vector: there, fresh, and the one of its text."""
+    made = text_hash("title || ' ' || body")
     rows = project.sql(
-        "SELECT title || ' ' || body, source_hash = md5(title || ' ' || body)::uuid, v.embedding::text "
+        f"SELECT title || ' ' || body, source_hash = {made}, v.embedding::text "
         "FROM documents_vectors v JOIN documents USING (id)"
     )
     assert len(rows) == COUNT

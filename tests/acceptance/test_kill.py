@@ -16,6 +16,7 @@ import pytest
 from support.cli import Vecmig, describe, documents_collection, make_documents, script, tag
 from support.project import Project
 from support.provider import Provider, vector
+from support.stamps import text_hash
 
 TAG, NEXT = tag("fake", 8), tag("next", 8)
 COUNT, BATCH, FLYING, KILLS = 600, 4, 4, 6
@@ -69,8 +70,9 @@ def wait_until_gone(project: Project) -> None:
 
 def wrong(project: Project) -> list[object]:
     """Look at every vector that is there: fresh, whole, and the one of its text."""
+    made = text_hash("title || ' ' || body")
     rows = project.sql(
-        "SELECT id, title || ' ' || body, source_hash = md5(title || ' ' || body)::uuid, v.embedding::text, chunk "
+        f"SELECT id, title || ' ' || body, source_hash = {made}, v.embedding::text, chunk "
         "FROM documents_vectors v LEFT JOIN documents USING (id)"
     )
     assert len({row[0] for row in rows}) == len(rows)

@@ -20,18 +20,20 @@ from support.cli import Vecmig, describe, documents_collection, make_documents, 
 from support.postgres import Postgres
 from support.project import Project, Result
 from support.provider import Provider
+from support.stamps import text_hash
 from vecmig.gate.spot import SAMPLE
 
 OLD, NEW = tag("fake", 8), tag("other", 8)
 COUNT, BATCH, FLYING = 60, 5, 2
 IDLE = "SELECT count(*) FROM vecmig.run WHERE what = 'sync' AND reason LIKE 'no change is noted; last full pass %'"
+HASH = text_hash("d.title || ' ' || d.body")
 #: Records of which a tag in use lacks a fresh vector.
-LACKING = """
+LACKING = f"""
 SELECT count(*)
 FROM public.documents d, vecmig.route r, unnest(ARRAY[r.live, r.standby, r.candidate]) AS t
 WHERE t IS NOT NULL AND NOT EXISTS (
     SELECT FROM documents_vectors v
-    WHERE v.id = d.id AND v.tag = t AND v.source_hash = md5(d.title || ' ' || d.body)::uuid)
+    WHERE v.id = d.id AND v.tag = t AND v.source_hash = {HASH})
 """
 
 
@@ -185,7 +187,7 @@ def test_stopped_it_writes_what_is_in_flight_and_exits_with_0(live: Project, slo
         wait_for(lambda: len(sent(slow)) >= 15, service)
         end(service, number).expect()
     written = "SELECT count(*) FROM documents_vectors v JOIN documents d USING (id) "
-    fresh = project.sql(written + "WHERE v.source_hash = md5(d.title || ' ' || d.body)::uuid")[0][0]
+    fresh = project.sql(written + f"WHERE v.source_hash = {HASH}")[0][0]
     assert len(sent(slow)) == fresh < COUNT, "what was sent was written"
     with watching(project) as service:
         wait_for(lambda: complete(project), service)

@@ -12,6 +12,7 @@ import pytest
 from support.embedding import Model, vector
 from support.lab import CHUNKED, LARGE, SMALL, TINY, Lab, recipe
 from support.postgres import Connect
+from support.stamps import text_hash
 from vecmig import runner
 from vecmig.errors import ConfigError
 from vecmig.runner import Audit, Finding
@@ -62,7 +63,7 @@ def _insert(lab: Lab, tag: str, dims: int, *, key: int = 1, chunk: int = 0, wher
     values = vector("anything", dims).tolist()
     return (
         f"INSERT INTO {where} (tag, id, chunk, embedding, source_hash) SELECT '{tag}', id, {chunk}, '{values}', "
-        f"md5(title || E'\\n\\n' || body)::uuid FROM documents WHERE id = {key}"
+        f"{text_hash(lab.text)} FROM documents WHERE id = {key}"
     )
 
 

@@ -18,15 +18,17 @@ from hypothesis import strategies as st
 from support.embedding import Model, vector
 from support.lab import CHUNKED, SMALL, Lab, recipe
 from support.postgres import Connect
+from support.stamps import text_hash
 from vecmig.errors import DatabaseUnreachable, PoisonInputError, TerminalEmbedderError
 from vecmig.events import Progress, Waiting, Warned
 from vecmig.store.vectors import write_records
 
 Connection = psycopg.Connection[Any]
 
-LIES = """
+HASH = text_hash("s.title || E'\\n\\n' || s.body")
+LIES = f"""
 SELECT count(*) FROM documents_vectors v LEFT JOIN documents s USING (id)
-WHERE s.id IS NULL OR v.source_hash <> md5(s.title || E'\\n\\n' || s.body)::uuid
+WHERE s.id IS NULL OR v.source_hash <> {HASH}
 """
 
 

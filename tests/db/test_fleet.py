@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from support.lab import TINY, Lab, recipe
+from support.stamps import text_hash
 from vecmig import runner
 from vecmig.backfill import Needs
 from vecmig.backfill.cluster import Cluster
@@ -100,7 +101,8 @@ class FleetLab:
 
     def assert_complete(self) -> None:
         """Look at every record: there, once, with the hash of its text."""
-        lies = "SELECT count(*), count(*) FILTER (WHERE v.source_hash = md5(s.title || E'\\n\\n' || s.body)::uuid) "
+        made = text_hash("s.title || E'\\n\\n' || s.body")
+        lies = f"SELECT count(*), count(*) FILTER (WHERE v.source_hash = {made}) "
         found = self.lab.sql(f"{lies} FROM documents s JOIN documents_vectors v USING (id)")
         assert found == [(COUNT, COUNT)]
         assert self.lab.cover(TINY).share == 1.0

@@ -16,6 +16,7 @@ import pytest
 
 from support import planted
 from support.lab import Lab
+from support.stamps import text_hash
 from vecmig import runner
 from vecmig.demo.corpus import Record, read_corpus
 from vecmig.embedders import Embedder, open_embedder
@@ -342,10 +343,7 @@ def test_i_stale_vectors_after_edits(new_lab: NewLab) -> None:
 def test_i_stale_vectors_that_claim_to_be_fresh(new_lab: NewLab) -> None:
     lab = _planted(new_lab(), planted.healthy)
     lab.sql("UPDATE documents SET body = title || ' was about something else' WHERE id % 4 = 0")
-    lab.sql(
-        "UPDATE documents_vectors v SET source_hash = md5(title || E'\\n\\n' || body)::uuid FROM documents d "
-        "WHERE d.id = v.id"
-    )
+    lab.sql(f"UPDATE documents_vectors v SET source_hash = {text_hash(lab.text)} FROM documents d WHERE d.id = v.id")
     assert set(_failed(lab)) == {"sample"}
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from support.embedding import Model
 from support.lab import CHUNKED, LARGE, SMALL, Lab, recipe
+from support.stamps import text_hash
 from vecmig import runner
 from vecmig.errors import BudgetSpent, ConfigError, DatabaseError, TerminalEmbedderError
 from vecmig.events import Event, Noted, StepDone, Waiting
@@ -316,12 +317,13 @@ def _idle(lab: Lab, tags: int = 1) -> bool:
 
 
 def _settled(lab: Lab) -> bool:
+    made = text_hash("d.title || E'\\n\\n' || d.body")
     return not lab.sql("SELECT 1 FROM vecmig.change") and all(
         row == (0,)
         for row in lab.sql(
             "SELECT count(*) FROM documents d, vecmig.route r, unnest(ARRAY[r.live, r.standby]) AS tag "
             "WHERE tag IS NOT NULL AND NOT EXISTS (SELECT FROM documents_vectors v WHERE v.id = d.id AND v.tag = tag "
-            "AND v.source_hash = md5(d.title || E'\\n\\n' || d.body)::uuid)"
+            f"AND v.source_hash = {made})"
         )
     )
 

@@ -51,6 +51,12 @@ class Space:
             condition = statement("vectors", "all_chunks", space=self.relation, same_record=same)
         return statement("vectors", "whole", space=self.relation, condition=condition)
 
+    @property
+    def hash(self) -> sql.Composed:
+        """The hash of ``s.txt`` that a fresh stamp of this tag has."""
+        collection, tag = sql.Literal(self.source.collection.name), sql.Literal(self.tag)
+        return statement("vectors", "hash", schema=sql.Identifier(self.schema), collection=collection, tag=tag)
+
     def match(self, aliased: str, named: str) -> sql.Composed:
         """A join condition between records and this tag's vectors.
 
@@ -71,6 +77,7 @@ class Space:
             "space": self.relation,
             "records": source.records,
             "keys": source.alias_list(),
+            "hash": self.hash,
             "eligible": source.eligible("s"),
             "match": self.match("s", "v"),
             "rejected_key": source.match_json("s", "r"),

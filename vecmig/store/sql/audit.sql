@@ -16,7 +16,7 @@ FROM (SELECT f.kind, c.key IS NOT NULL AS known, c.changed_at, {key_json}::text 
                         WHEN NOT v.whole THEN 'incomplete'
                         WHEN v.source_hash <> s.hash THEN 'stale'
                    END AS kind
-            FROM (SELECT {keys}, s.belongs, coalesce({eligible}, false) AS eligible, md5(s.txt)::uuid AS hash
+            FROM (SELECT {keys}, s.belongs, coalesce({eligible}, false) AS eligible, {hash} AS hash
                   FROM {rows} s OFFSET 0) s
             FULL JOIN (SELECT {v_keys}, true AS there, coalesce({all_chunks}, false) AS whole,
                               (min(v.source_hash::text) FILTER (WHERE v.chunk = 0))::uuid AS source_hash

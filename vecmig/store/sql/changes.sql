@@ -106,9 +106,9 @@ EXISTS (SELECT FROM {rows} s
 EXISTS (SELECT FROM {space} v WHERE {match})
 
 -- unfinished --
-(NOT EXISTS (SELECT FROM {whole} v WHERE {match} AND v.source_hash = md5(s.txt)::uuid)
+(NOT EXISTS (SELECT FROM {whole} v WHERE {match} AND v.source_hash = {hash})
  AND NOT EXISTS (SELECT FROM {schema}.rejected r WHERE r.collection = c.collection AND r.tag = {tag}
-                   AND {rejected_key} AND r.source_hash = md5(s.txt)::uuid))
+                   AND {rejected_key} AND r.source_hash = {hash}))
 
 -- snapshot --
 SELECT pg_catalog.pg_current_snapshot()::text

@@ -13,11 +13,11 @@ ORDER BY c.key
 
 -- pending --
 WITH page AS MATERIALIZED (
-    SELECT r.*, md5(r.txt) AS hash
+    SELECT s.*, {hash} AS hash
     FROM (SELECT l.*, row_number() OVER w AS n,
                  coalesce(sum(octet_length(l.txt)) OVER w, 0) - coalesce(octet_length(l.txt), 0) AS before
-          FROM ({looked_at}) l WINDOW w AS (ORDER BY {order} ROWS UNBOUNDED PRECEDING)) r
-    WHERE r.before < %(bytes)s
+          FROM ({looked_at}) l WINDOW w AS (ORDER BY {order} ROWS UNBOUNDED PRECEDING)) s
+    WHERE s.before < %(bytes)s
 ),
 -- often no record of a page has a vector, and none was ever rejected: then they need not be looked up
 near AS MATERIALIZED ({near}),
@@ -25,16 +25,16 @@ refused AS MATERIALIZED (
     SELECT EXISTS (SELECT FROM {schema}.rejected r WHERE r.collection = %(collection)s AND r.tag = %(tag)s) AS found
 )
 -- OFFSET 0 keeps the planner from reading the vectors of all records for each page
-SELECT p.n, p.hash, p.txt, NOT ((SELECT found FROM near) AND EXISTS (SELECT FROM {space} v WHERE {match} OFFSET 0)),
+SELECT p.n, p.hash::text, p.txt, NOT ((SELECT found FROM near) AND EXISTS (SELECT FROM {space} v WHERE {match} OFFSET 0)),
        {keys_text}
 FROM page p
 WHERE {eligible}
   AND NOT ((SELECT found FROM near)
-           AND EXISTS (SELECT FROM {whole} v WHERE {match} AND v.source_hash = p.hash::uuid OFFSET 0))
+           AND EXISTS (SELECT FROM {whole} v WHERE {match} AND v.source_hash = p.hash OFFSET 0))
   AND NOT ((SELECT found FROM refused)
            AND EXISTS (SELECT FROM {schema}.rejected r
                        WHERE r.collection = %(collection)s AND r.tag = %(tag)s AND r.key = {key_json}
-                         AND r.source_hash = p.hash::uuid OFFSET 0))
+                         AND r.source_hash = p.hash OFFSET 0))
 UNION ALL
 -- the last row tells how many records were looked at, and where to go on
 SELECT count(*) + 1, NULL, (SELECT {place}::text FROM page p ORDER BY p.n DESC LIMIT 1), NULL, {no_keys}

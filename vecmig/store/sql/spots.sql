@@ -4,7 +4,7 @@
 -- one of each equal part of the tag by the time of embedding: what went wrong for a while cannot fall between them
 SELECT coalesce(v.chunk_text, s.txt), v.embedding{real}, {keys_text}
 FROM {space} v
-JOIN {records} s ON {match} AND v.source_hash = md5(s.txt)::uuid
+JOIN {records} s ON {match} AND v.source_hash = {hash}
 WHERE v.ctid = ANY (ARRAY(
     SELECT DISTINCT ON (p.part) p.place
     FROM (SELECT d.ctid AS place, ntile(%(size)s) OVER (ORDER BY d.embedded_at, random()) AS part
@@ -15,7 +15,7 @@ ORDER BY random()
 -- longest --
 SELECT coalesce(v.chunk_text, s.txt)
 FROM {space} v
-JOIN {records} s ON {match} AND v.source_hash = md5(s.txt)::uuid
+JOIN {records} s ON {match} AND v.source_hash = {hash}
 WHERE v.ctid = ANY (ARRAY(SELECT d.ctid FROM {space} d {drawn} ORDER BY random() LIMIT %(size)s))
 ORDER BY length(coalesce(v.chunk_text, s.txt)) DESC
 LIMIT 1

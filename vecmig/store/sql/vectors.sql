@@ -102,6 +102,16 @@ AND (v.chunks = 1 OR v.chunks = (
     FROM {space} c
     WHERE c.tag = v.tag AND {same_record} AND c.chunk < v.chunks AND c.source_hash = v.source_hash))
 
+-- hash --
+-- The first 128 bits of the text's SHA-256. A tag that an earlier vecmig began keeps the MD5 that its stamps are: to write
+-- them anew would put every vector into the index again. In a ledger that has no such column yet, the name means the one
+-- around it.
+CASE WHEN (SELECT (SELECT text_hash FROM {schema}.tag t WHERE t.collection = {collection} AND t.tag = {tag})
+           FROM (VALUES ('md5')) AS older (text_hash)) = 'md5'
+     THEN pg_catalog.md5(s.txt)::uuid
+     ELSE pg_catalog.encode(pg_catalog.substr(pg_catalog.sha256(pg_catalog.convert_to(s.txt, 'UTF8')), 1, 16),
+                            'hex')::uuid END
+
 -- coverage --
 SELECT count(*) AS records,
        count(*) FILTER (WHERE s.eligible) AS eligible,
@@ -117,7 +127,7 @@ FROM (SELECT {keys}, {eligible} AS eligible,
              CASE WHEN (SELECT EXISTS (SELECT FROM {space})
                             OR EXISTS (SELECT FROM {schema}.rejected r
                                        WHERE r.collection = %(collection)s AND r.tag = %(tag)s))
-                  THEN md5(s.txt)::uuid END AS hash
+                  THEN {hash} END AS hash
       FROM {records} s OFFSET 0) s
 LEFT JOIN {whole} v ON {match}
 LEFT JOIN {schema}.rejected r
@@ -152,4 +162,4 @@ WHERE {match} AND s.belongs AND NOT coalesce({eligible}, false)
 -- sweep_rejected --
 DELETE FROM {schema}.rejected r
 WHERE r.collection = %(collection)s AND r.tag = %(tag)s
-  AND NOT EXISTS (SELECT FROM {records} s WHERE {rejected_key} AND md5(s.txt)::uuid = r.source_hash)
+  AND NOT EXISTS (SELECT FROM {records} s WHERE {rejected_key} AND {hash} = r.source_hash)

@@ -10,7 +10,7 @@ SELECT r.at, {sent_keys}
 FROM record r
 -- the text must still be the one that was embedded, and the record must stay until this commits; LIMIT keeps the planner
 -- to one look by index a record, where it would rather read the whole source for each batch
-CROSS JOIN LATERAL (SELECT FROM {records} s WHERE {same_record} AND md5(s.txt)::uuid = r.hash LIMIT 1 {lock}) s
+CROSS JOIN LATERAL (SELECT FROM {records} s WHERE {same_record} AND {hash} = r.hash LIMIT 1 {lock}) s
 
 -- replace --
 -- runs after guard, in its transaction: gives the records that are fresh already, deletes what is there of the others
