@@ -12,6 +12,7 @@ import pytest
 from support.postgres import Connect, Postgres
 from vecmig.errors import DatabaseError
 from vecmig.store.connect import Database, _Session
+from vecmig.store.settings import TEXT
 
 
 @pytest.mark.parametrize("turn", [1, 2])
@@ -50,7 +51,7 @@ def test_a_session_that_cannot_be_prepared_is_closed(database_url: str, monkeypa
         return opened[-1]
 
     monkeypatch.setattr(_Session, "connect", kept)
-    monkeypatch.setattr("vecmig.store.connect._SETTINGS", {"no_such_setting": "1"})
-    with pytest.raises(DatabaseError, match="no_such_setting"):
+    monkeypatch.setitem(TEXT, "DateStyle", "no such style")
+    with pytest.raises(DatabaseError, match="DateStyle"):
         Database(database_url).connect()
     assert [connection.closed for connection in opened] == [True]

@@ -9,9 +9,10 @@ from vecmig.migration.database import DatabaseMigration
 from vecmig.migration.workspace import Declaration, Workspace
 from vecmig.store import execute
 from vecmig.store.catalog import Source
-from vecmig.store.connect import SEARCH_PATH, Connection
+from vecmig.store.connect import Connection
 from vecmig.store.index import create_statement
 from vecmig.store.recorder import Recorder, terminated
+from vecmig.store.settings import SEARCH_PATH
 from vecmig.store.vectors import count_records
 from vecmig.tags import Gate
 

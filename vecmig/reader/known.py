@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from vecmig.errors import DatabaseUnreachable, VecmigError
 from vecmig.store.catalog import Source, inspect_source
-from vecmig.store.connect import Connection, Database, Outdated, transaction_settings, translated
+from vecmig.store.connect import Connection, Database, Outdated, settle_transaction, translated
 from vecmig.store.ledger import Ledger, Route, TagRow
 from vecmig.store.notify import Bell, announced, listen
 from vecmig.store.search import Search
@@ -121,7 +121,8 @@ class Routes:
         began = time.monotonic()
         with translated(self._database.safe_url), connection.transaction():
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            connection.execute(transaction_settings({}))
+            # the session is the application's
+            settle_transaction(connection)
             ledger = Ledger(connection, self._database.schema)
             stamp = ledger.stamp(collection)
             before = None if anew else self._known.get(collection)

@@ -18,6 +18,7 @@ from vecmig.store.keys import same_key
 from vecmig.store.ledger import Route
 from vecmig.store.locks import LOCK_TIMEOUT_MS
 from vecmig.store.schema import installed_version
+from vecmig.store.settings import function_settings
 from vecmig.store.statements import statement
 from vecmig.store.vectors import PendingRecord, Space
 
@@ -68,7 +69,8 @@ def install_tracking(connection: Connection, source: Source, schema: str) -> Non
     function = sql.Identifier(schema, f"{source.collection.name}_track")
     parts = {"function": function, "source": source.relation}
     body = _function_body(source, schema).as_string(connection)
-    connection.execute(statement("changes", "create_function", function=function, body=sql.Literal(body)))
+    made = {"function": function, "settings": function_settings(), "body": sql.Literal(body)}
+    connection.execute(statement("changes", "create_function", **made))
     connection.execute(statement("changes", "revoke_function", **parts))
     for suffix in _TRIGGERS:
         trigger = sql.Identifier(_trigger_name(source, suffix))

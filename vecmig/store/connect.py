@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +17,10 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from vecmig.config import redact
 from vecmig.errors import ConfigError, DatabaseError, DatabaseUnreachable, UsageError
+from vecmig.store.adapting import CONTEXT
 from vecmig.store.embedded import start_embedded
 from vecmig.store.pooler import moved, refusal, sharing
+from vecmig.store.settings import SEARCH_PATH, session_settings, transaction_settings
 from vecmig.store.statements import statement, with_plain_percent
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -26,21 +28,6 @@ _T = TypeVar("_T")
 
 _EMBEDDED: Final = "embedded:"
 _OLDEST_SERVER: Final = 150_000
-#: Nothing that others made in a schema of their choice stands in for what is PostgreSQL's own.
-SEARCH_PATH: Final = "pg_catalog, pg_temp"
-#: How values become text is pinned, because keys travel as text and hashes are taken of it.
-_SETTINGS: Final = {
-    "search_path": SEARCH_PATH,
-    "TimeZone": "UTC",
-    "extra_float_digits": "1",
-    "DateStyle": "ISO, MDY",
-    "IntervalStyle": "postgres",
-    "bytea_output": "hex",
-    "client_min_messages": "warning",
-}
-#: A query fails where a policy would hide rows from vecmig: a hidden row would otherwise count as covered.
-#: A role's limits are meant for its application: a runner's lock is idle for hours, and an index build may take them.
-_OWN: Final = {"row_security": "off", "statement_timeout": "0", "idle_session_timeout": "0"}
 #: A URL with a second @ before its path, or with one in its path.
 _MISREAD: Final = re.compile(r"[^:]*://(?:[^/?]*@[^/?]*@|[^@/?]*:[^@/?]*/[^?]*@)")
 #: A server that is gone without a word is given up after two minutes; the system's own patience is up to two hours.
@@ -150,6 +137,7 @@ class Database:
                 application_name=self.application_name,
                 prepare_threshold=None,
                 cursor_factory=_Cursor,
+                context=CONTEXT,
             )
         except psycopg.OperationalError as error:
             raise _unreachable(error, self.safe_url) from None
@@ -207,26 +195,15 @@ def by_the_roles_path(connection: Connection) -> Iterator[None]:
 
 def _settle(connection: Connection, process: int) -> int:
     """Give a session its settings, if this process of the server answers; give the one that does."""
-    parts = {"process": sql.Literal(process), "settings": _set_each(_SETTINGS | _OWN, local=False)}
-    row = connection.execute(statement("connect", "settle", **parts)).fetchone()
-    assert row is not None, "it gives one row"
+    query = statement("connect", "settle", process=sql.Literal(process), **session_settings())
+    row = connection.execute(query).fetchone()
+    assert row is not None, "it gives a row for each setting"
     return int(row[0])
 
 
-def transaction_settings(more: Mapping[str, str]) -> sql.Composed:
-    """Give the statement that gives the open transaction vecmig's settings and some more.
-
-    They end with it, so any session may be behind it.
-    """
-    settings = _set_each(_SETTINGS | dict(more), local=True)
-    return statement("connect", "settle_transaction", settings=settings)
-
-
-def _set_each(settings: Mapping[str, str], *, local: bool) -> sql.Composed:
-    one = sql.SQL("pg_catalog.set_config({}, {}, {})")
-    return sql.SQL(", ").join(
-        one.format(sql.Literal(name), sql.Literal(value), sql.Literal(local)) for name, value in settings.items()
-    )
+def settle_transaction(connection: Connection) -> None:
+    """Give the open transaction of an application's session the settings that hold in vecmig's own."""
+    connection.execute(statement("connect", "settle_transaction", settings=transaction_settings({})))
 
 
 def _plain(url: str) -> str:
@@ -250,7 +227,8 @@ def _conninfo(url: str) -> str:
             f"database_url is not a PostgreSQL URL: {redact(url)}",
             hint="Write postgresql://user:password@host/database, or embedded:.vecmig/pgdata",
         ) from None
-    return make_conninfo("", **_PATIENCE | known)
+    # a database that has texts in another encoding lets the server translate them
+    return make_conninfo("", **_PATIENCE | known | {"client_encoding": "UTF8"})
 
 
 @contextmanager

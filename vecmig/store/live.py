@@ -9,8 +9,9 @@ from psycopg import sql
 
 from vecmig.errors import DatabaseError
 from vecmig.store.catalog import Source
-from vecmig.store.connect import SEARCH_PATH, Connection
+from vecmig.store.connect import Connection
 from vecmig.store.layout import exists, mirror_view_grants
+from vecmig.store.settings import SEARCH_PATH, function_settings
 from vecmig.store.statements import raw, statement
 from vecmig.store.vectors import Space
 
@@ -151,16 +152,15 @@ def _search(connection: Connection, source: Source, space: Space | None) -> sql.
             nearest=nearest(space, query=sql.SQL("$1"), k=sql.SQL("$2")),
             **parts,
         )
-    settings = f"SET search_path = {SEARCH_PATH}"
-    if space and pgvector.iterative_scan:
-        settings += " SET hnsw.iterative_scan = 'strict_order'"
+    path = f"SET search_path = {SEARCH_PATH}"
+    scan = "SET hnsw.iterative_scan = 'strict_order'" if space and pgvector.iterative_scan else ""
     return statement(
         "live",
         "create_search",
         search=source.search,
         query_type=pgvector.type("vector"),
         result_columns=sql.SQL(", ").join(_result_columns(source)),
-        settings=sql.SQL(settings),
+        settings=sql.SQL(" ").join([sql.SQL(path), function_settings(), sql.SQL(scan)]),
         body=sql.Literal(body.as_string(connection)),
     )
 

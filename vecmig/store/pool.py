@@ -13,11 +13,17 @@ from psycopg import errors as pg
 from psycopg import sql
 
 from vecmig.errors import DatabaseUnreachable, VecmigError
+from vecmig.store.adapting import CONTEXT
 from vecmig.store.connect import Database, Outdated, translated
 from vecmig.store.search import WHOSE_SESSION, Search, allow_preparing, fetch, send_vectors
 from vecmig.store.statements import finished, statement
 
-_OPTIONS: Final = {"application_name": "vecmig reader", "prepare_threshold": None, "autocommit": True}
+_OPTIONS: Final[dict[str, Any]] = {
+    "application_name": "vecmig reader",
+    "prepare_threshold": None,
+    "autocommit": True,
+    "context": CONTEXT,
+}
 #: Seconds for which a search waits for a connection. A pool that cannot make one gives up as soon, and tries again when
 #: the next search asks: else it would try ever more rarely, and a server that is back would not be noticed for minutes.
 _PATIENCE: Final = 30.0

@@ -16,11 +16,12 @@ from psycopg.pq import Format
 
 from vecmig.config import counted
 from vecmig.errors import UsageError
-from vecmig.store.connect import Connection, transaction_settings
+from vecmig.store.connect import Connection
 from vecmig.store.keys import same_key
 from vecmig.store.live import nearest
+from vecmig.store.settings import transaction_settings
 from vecmig.store.space import Space
-from vecmig.store.statements import finished
+from vecmig.store.statements import finished, statement
 
 #: The values of a condition's placeholders: in their order, or by their names.
 Parameters = Sequence[Any] | Mapping[str, Any]
@@ -119,7 +120,8 @@ def new_search(
         source=source.relation,
     )
     half = source.collection.storage == "halfvec"
-    settings = transaction_settings(_settings(space, exact=exact, ef_search=ef_search))
+    more = _settings(space, exact=exact, ef_search=ef_search)
+    settings = statement("connect", "settle_transaction", settings=transaction_settings(more))
     return Search(space, k, settings.as_string(), finished(query), names, where is None, half)
 
 

@@ -4,9 +4,8 @@
 -- it runs with its owner's rights, so no other schema may lend it a function or an operator
 CREATE OR REPLACE FUNCTION {function}() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
--- as in vecmig's own sessions: the key travels as text
-SET "TimeZone" = 'UTC' SET extra_float_digits = 1 SET "DateStyle" = 'ISO, MDY' SET "IntervalStyle" = 'postgres'
-SET bytea_output = 'hex'
+-- as in vecmig's own sessions: the key travels as text, and the collection's SQL means the same
+{settings}
 AS {body}
 
 -- function_body --

@@ -1,0 +1,54 @@
+"""How values of the database become values of Python's, whatever a session's settings say."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import psycopg
+from psycopg import DataError
+from psycopg.abc import AdaptContext, Buffer
+from psycopg.adapt import AdaptersMap, Loader
+from psycopg.types import datetime as dates
+
+
+def _loader(base: type[Loader]) -> type[Loader]:
+    """Make a loader that reads what vecmig's statements ask for: ISO, UTC, intervals as PostgreSQL has them.
+
+    The driver goes by what the session says when the rows are fetched, and a reader's settings have ended with its
+    transaction by then. What Python has no value for, such as infinity or a year before the first, stays a text.
+    """
+
+    class Settled(base):  # type: ignore[valid-type,misc]  # a base that is not known before
+        def __init__(self, oid: int, context: AdaptContext | None = None) -> None:  # noqa: ARG002  # see above
+            super().__init__(oid, None)
+
+        def load(self, data: Buffer) -> Any:
+            try:
+                return super().load(data)
+            except DataError:
+                return bytes(data).decode()
+
+    return Settled
+
+
+_LOADERS: Final = {
+    "date": _loader(dates.DateLoader),
+    "timestamp": _loader(dates.TimestampLoader),
+    "timestamptz": _loader(dates.TimestamptzLoader),
+    "interval": _loader(dates.IntervalLoader),
+}
+
+
+class _Context:
+    """What a new connection takes over."""
+
+    connection: psycopg.Connection[Any] | None = None
+
+    def __init__(self) -> None:
+        self.adapters = AdaptersMap(psycopg.adapters)
+        for name, loader in _LOADERS.items():
+            self.adapters.register_loader(name, loader)
+
+
+#: For ``connect(context=…)``.
+CONTEXT: Final = _Context()
