@@ -188,15 +188,20 @@ def test_a_collection_that_changed_under_its_vectors(ready: Project, vecmig: Vec
     vecmig("upgrade")
     ready.sql("CREATE TABLE other AS SELECT * FROM documents")
     script(ready, "bbbb", B, old=A, down="aaaa")
-    describe(ready, {"documents": documents_collection(B, source="public.other", metric="l2")}, RECIPES)
+    describe(ready, {"documents": documents_collection(B, metric="l2")}, RECIPES)
     result = vecmig("upgrade", code=1)
     assert result.stderr.splitlines()[-3:] == [
-        (
-            "Collection documents is recorded otherwise than collections.yaml has it: "
-            "source_table: documents → other; metric: cosine → l2."
-        ),
+        "Collection documents is recorded otherwise than collections.yaml has it: metric: cosine → l2.",
         "Nothing was changed.",
         "Its vectors rest on these. Take the change back, or give the collection a new name.",
+    ]
+    describe(ready, {"documents": documents_collection(B, source="public.other")}, RECIPES)
+    result = vecmig("upgrade", code=1)
+    assert result.stderr.splitlines()[-4:] == [
+        "public.other is another table than the one whose vectors documents has: that is called public.documents now.",
+        "Nothing was changed; the vectors are kept.",
+        "If public.other has its records now, run: vecmig adopt-source documents",
+        "If public.documents still has them, write source: public.documents in collections.yaml.",
     ]
     describe(ready, {"documents": documents_collection(B)}, RECIPES)
     vecmig("upgrade")

@@ -204,7 +204,9 @@ def test_a_script_whose_old_tag_is_not_live(lab: Lab, connection: Connection) ->
 def test_a_collection_whose_source_key_or_storage_changed(lab: Lab, connection: Connection) -> None:
     lab.upgrade("r1")
     connection.execute("CREATE TABLE other (LIKE documents INCLUDING ALL)")
-    for changes in ({"source": "public.other"}, {"options": {"storage": "halfvec"}}, {"options": {"metric": "l2"}}):
+    with pytest.raises(DatabaseError, match="other is another table than the one whose vectors documents has"):
+        lab.write(source="public.other").upgrade()
+    for changes in ({"options": {"storage": "halfvec"}}, {"options": {"metric": "l2"}}):
         with pytest.raises(DatabaseError, match="recorded otherwise than"):
             lab.write(**changes).upgrade()
     assert lab.write().upgrade() == ["live"]

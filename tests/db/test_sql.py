@@ -31,7 +31,7 @@ _STATE = (
     "SELECT id, collection, old_tag, new_tag, phase, checksum, withdrawn_at FROM vecmig.revision ORDER BY 1",
     "SELECT collection, tag, dims, recipe, fingerprint, partition, state, canary FROM vecmig.tag ORDER BY 1, 2",
     "SELECT collection, live, standby, candidate, version FROM vecmig.route",
-    "SELECT name, source_table, key_columns, key_types, text_expression, storage, metric FROM vecmig.collection",
+    "SELECT name, source_oid::regclass::text, key_numbers, column_numbers, key_types FROM vecmig.collection",
     "SELECT revision, step, ordinal, sha256 FROM vecmig.statement ORDER BY 1, 2, 3",
     "SELECT kind, revision, collection, tag, version, data FROM vecmig.event ORDER BY id",
     "SELECT version FROM vecmig.schema_version",

@@ -16,8 +16,10 @@ from vecmig.config import Config, load_config
 from vecmig.events import Event, Listener, ignore
 from vecmig.reader import Reader
 from vecmig.runner.project import Project
-from vecmig.store.catalog import Source, inspect_source
+from vecmig.store.catalog import Source
 from vecmig.store.connect import Connection, Database
+from vecmig.store.identity import find_source
+from vecmig.store.ledger import Ledger
 from vecmig.store.vectors import Coverage, Space, measure_coverage
 
 #: Tags of the model in ``support.embedding``.
@@ -198,7 +200,7 @@ class Lab:
     def inspected(self) -> Source:
         """The source as the catalogue has it."""
         with self.database.session() as connection:
-            return inspect_source(connection, Project(self.config).collections.collection(self.name))
+            return find_source(Ledger(connection, "vecmig"), Project(self.config).collections.collection(self.name))
 
     @contextmanager
     def opened(self, tag: str) -> Iterator[tuple[Connection, Space]]:

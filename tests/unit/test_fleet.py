@@ -44,6 +44,7 @@ def order(*, url: str = "postgresql://app@db/shop", key: str = "sk") -> Order:
     collection = Collection("documents", ("public", "documents"), ("id",), "body")
     source = Source(
         collection=collection,
+        oid=0,
         schema="public",
         table="documents",
         kind="r",
@@ -52,6 +53,7 @@ def order(*, url: str = "postgresql://app@db/shop", key: str = "sk") -> Order:
         unique=True,
         row_security=False,
         pgvector=Pgvector("public", (0, 8, 0)),
+        home="public",
     )
     return Order(
         version="1",

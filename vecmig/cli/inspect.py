@@ -183,13 +183,11 @@ def _show_collection(collection: CollectionStatus) -> None:
     without = f", {blank:,} without text" if blank else ""
     records = f"  {counted(collection.records, 'record')}{without}" if collection.tags or not collection.problem else ""
     render.line(f"{collection.name}{records}", style="bold")
-    if collection.problem is not None:
-        for text in filter(None, (collection.problem.message, collection.problem.hint)):
-            render.line(f"  {text}")
-        if not collection.tags:
-            return
+    for text in _wrong(collection):
+        render.line(f"  {text}")
     if not collection.tags:
-        render.line("  no tag yet")
+        if collection.problem is None:
+            render.line("  no tag yet")
         return
     heads = ("", "state", "coverage", "fresh", "stale", "missing", "rejected", "vectors", "index", "tag")
     _show_tags([_tag_row(collection, tag) for tag in collection.tags], heads)
@@ -205,6 +203,13 @@ def _show_collection(collection: CollectionStatus) -> None:
         render.line(f"  gate of {row.id}: {_verdict(report)}", style="bold")
         show_checks(report)
     show_way_back(collection)
+
+
+def _wrong(collection: CollectionStatus) -> list[str]:
+    """Give what is to be put right, before all figures."""
+    problem = collection.problem
+    lines = f"{problem.message}\n{problem.hint}".strip().split("\n") if problem else []
+    return [*collection.notes, *lines]
 
 
 def _show_work(collection: CollectionStatus, now: datetime) -> None:
@@ -303,6 +308,7 @@ def _collection_json(collection: CollectionStatus) -> dict[str, Any]:
         "shadow_tag": route.shadow,
         "shadow_share": round(route.shadow_share, 6),
         "problem": collection.problem.message if collection.problem else None,
+        "notes": list(collection.notes),
         "records": collection.records,
         "eligible": collection.eligible,
         "changed": collection.outbox.records,

@@ -22,10 +22,11 @@ from vecmig.migration.interface import Migration
 from vecmig.migration.way_back import lacking, way_back_refused, what_lacks
 from vecmig.migration.workspace import Declaration, Workspace
 from vecmig.store import execute, layout, live
-from vecmig.store.catalog import Source, check_keys, check_privileges, inspect_source
+from vecmig.store.catalog import Source, check_keys, check_privileges
 from vecmig.store.changes import install_tracking, outbox, tracking_works
 from vecmig.store.connect import Connection
 from vecmig.store.full_pass import needed_full_pass
+from vecmig.store.identity import find_source
 from vecmig.store.index import index_state
 from vecmig.store.index_build import Build
 from vecmig.store.ledger import PHASES, Ledger, check_recipe
@@ -337,7 +338,7 @@ class DatabaseMigration(Migration):
         """Look at the source as collections.yaml has it, and let triggers and live view follow it."""
         wanted = collection or self._workspace.collections.collection(self.collection)
         with self._workspace.database.session() as connection:
-            source = inspect_source(connection, wanted)
+            source = find_source(self._workspace.ledger(connection), wanted)
             if self._step == "upgrade":
                 live.refuse_foreign(connection, source)
                 check_privileges(connection, source)
@@ -351,8 +352,9 @@ class DatabaseMigration(Migration):
     def _recorded_source(self) -> Source:
         """Look at the source as it was recorded: the way back depends on nothing that was edited since."""
         with self._workspace.database.session() as connection:
-            collection = self._workspace.ledger(connection).collection(self.collection)
-            return inspect_source(connection, collection, expressions=False)
+            ledger = self._workspace.ledger(connection)
+            recorded = ledger.collection(self.collection)
+            return find_source(ledger, recorded, expressions=False, even_replaced=True)
 
     def _space(self, source: Source) -> Space:
         return self._workspace.space(source, self.new_tag)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,7 +14,7 @@ from vecmig.config import Collections, Engine, Suite, shown
 from vecmig.config import load_collections as read_collections
 from vecmig.embedders import Embedder, Retry, open_embedder
 from vecmig.errors import TransientEmbedderError, UsageError
-from vecmig.events import Listener, Waiting, ignore
+from vecmig.events import Listener, Waiting, Warned, ignore
 from vecmig.gate import (
     CANARY_SIMILARITY,
     Found,
@@ -31,14 +31,18 @@ from vecmig.store.catalog import Source
 from vecmig.store.changes import install_tracking, tracking_is_old, tracking_works
 from vecmig.store.connect import Connection, Database
 from vecmig.store.control import What
+from vecmig.store.index import index_state
 from vecmig.store.index_build import Build, Limits, build_index
-from vecmig.store.layout import is_attached
+from vecmig.store.layout import is_attached, mirror_access
 from vecmig.store.ledger import Actor, Ledger, TagRow, check_recipe
-from vecmig.store.live import has_search, publish, reads_tag
+from vecmig.store.live import has_search, publish, reads_tag, search_is_current
 from vecmig.store.locks import with_lock_retries
+from vecmig.store.recorded import Recorded
+from vecmig.store.regranting import regranted
 from vecmig.store.throttle import Throttle
 from vecmig.store.vectors import Space, count_vectors
 from vecmig.store.vouching import refuse_unvouched
+from vecmig.store.widening import rewrites, rewritten_bytes, widen_key
 from vecmig.tags import Gate, Recipe
 
 
@@ -75,6 +79,7 @@ class Workspace:
     workers: int | None = None
     #: The ``-x key=value`` of the command line.
     x: Mapping[str, str] = field(default_factory=dict)
+    _told: set[str] = field(default_factory=set, repr=False, compare=False)
 
     @property
     def collections(self) -> Collections:
@@ -133,7 +138,7 @@ class Workspace:
     def embedder(self, collection: str, tag: str) -> Iterator[Embedder]:
         """Open the embedder of a recorded tag to ask it something; it gives up on a provider that stays away."""
         recipe = self._recorded(collection, tag)
-        embedder = open_embedder(tag, recipe, retry=Retry(notify=self._told))
+        embedder = open_embedder(tag, recipe, retry=Retry(notify=self._retried))
         try:
             yield embedder
         finally:
@@ -179,7 +184,7 @@ class Workspace:
         with self.database.session() as connection:
             return self.recipe(self.ledger(connection), collection, tag)
 
-    def _told(self, error: TransientEmbedderError, again: float) -> None:
+    def _retried(self, error: TransientEmbedderError, again: float) -> None:
         self.wait(error.message, again)
 
     def _costs(self, recipe: Recipe) -> bool:
@@ -235,7 +240,7 @@ class Workspace:
                 canary=similarity,
                 canary_error=error,
                 spot=spot,
-                followed=not ledger.differs(source),
+                followed=not ledger.edited(source),
             )
 
     def measure(
@@ -279,6 +284,7 @@ class Workspace:
         Raises:
             DatabaseError: what the vectors rest on was changed: source, key, storage or metric.
         """
+        self.tell(source.notes)
         with self.database.session() as connection:
             ledger = self.ledger(connection)
             changed = ledger.differs(source)
@@ -286,20 +292,53 @@ class Workspace:
             known = route.version or route.candidate
             if not known or not (changed or disagreements(connection, ledger, source)):
                 return
+            recorded = ledger.recorded(source.collection.name)
+            indexed = self._about_to_widen(connection, recorded, source) if recorded else []
 
         def change(connection: Connection) -> None:
             ledger = self.ledger(connection)
+            recorded = ledger.recorded(source.collection.name)
             ledger.record_collection(source)
-            if source.tracked:
-                install_tracking(connection, source, self.database.schema)
-            # a sync may stand beside a cutover: the view must not go back to the tag that was live a moment ago
-            route = ledger.held_route(source.collection.name)
-            if route.live is not None:
-                publish(connection, source, self.space(source, route.live))
+            if recorded is not None and recorded.widened(source):
+                with regranted(connection, source):
+                    widen_key(connection, source, recorded.key_types)
+                    mirror_access(connection, source)
+                    self._install(connection, ledger, source)
+            else:
+                self._install(connection, ledger, source)
             ledger.announce(source.collection.name)
             ledger.record_event("follow", collection=source.collection.name)
 
         self.locked(change)
+        for tag in indexed:
+            self.build_index(self.space(source, tag))
+
+    def _install(self, connection: Connection, ledger: Ledger, source: Source) -> None:
+        """Bring the triggers and what applications read up to date."""
+        if source.tracked:
+            install_tracking(connection, source, self.database.schema)
+        # a sync may stand beside a cutover: the view must not go back to the tag that was live a moment ago
+        route = ledger.held_route(source.collection.name)
+        if route.live is not None:
+            publish(connection, source, self.space(source, route.live))
+
+    def _about_to_widen(self, connection: Connection, recorded: Recorded, source: Source) -> list[str]:
+        """Say what a key that became wider takes; give the tags whose indexes are to be built again after it."""
+        types = ", ".join(column.type for column in source.key)
+        if not recorded.widened(source) or not rewrites(recorded.key_types, source.key):
+            return []
+        size = rewritten_bytes(connection, source) / 2**20
+        what = f"The key of {source.collection.name} is {types} now: {size:,.0f} MB of vectors are rewritten, and "
+        self.tell([f"{what}meanwhile neither read nor written; then their indexes are built again"])
+        spaces = [self.space(source, tag) for tag in self.ledger(connection).tags(source.collection.name)]
+        return [space.tag for space in spaces if index_state(connection, space).usable]
+
+    def tell(self, notes: Iterable[str]) -> None:
+        """Warn of something, once in a run."""
+        for note in notes:
+            if note not in self._told:
+                self._told.add(note)
+                self.listener(Warned(note))
 
     def space(self, source: Source, tag: str) -> Space:
         """Give the space of one tag."""
@@ -326,6 +365,8 @@ def disagreements(connection: Connection, ledger: Ledger, source: Source) -> lis
         found.append(f"the live view does not read the live tag {live}")
     if live is not None and not has_search(connection, source):
         found.append("the search function is gone")
+    elif live is not None and not search_is_current(connection, source, Space(source, ledger.schema, live)):
+        found.append("the search function is out of date")
     if source.tracked and not tracking_works(connection, source):
         found.append("triggers on the source are gone or disabled")
     elif source.tracked and tracking_is_old(connection, source):

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from vecmig.errors import DatabaseUnreachable, VecmigError
-from vecmig.store.catalog import Source, inspect_source
+from vecmig.store.catalog import Source
 from vecmig.store.connect import Connection, Database, Outdated, settle_transaction, translated
+from vecmig.store.identity import find_source
 from vecmig.store.ledger import Ledger, Route, TagRow
 from vecmig.store.notify import Bell, announced, listen
 from vecmig.store.search import Search
@@ -128,7 +129,7 @@ class Routes:
             before = None if anew else self._known.get(collection)
             if before is not None and stamp == before.stamp:
                 return self._keep(replace(before, began=began, read_at=time.monotonic()))
-            source = inspect_source(connection, ledger.collection(collection), changes=False)
+            source = find_source(ledger, ledger.collection(collection), even_replaced=True, changes=False)
             route, tags = ledger.route(collection), ledger.tags(collection)
         return self._keep(Known(source, ledger.schema, route, tags, stamp, began, read_at=time.monotonic()))
 

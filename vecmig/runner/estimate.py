@@ -13,9 +13,10 @@ from vecmig.embedders import estimated_tokens
 from vecmig.runner.plan import check_applied, check_upgrade
 from vecmig.runner.project import Project
 from vecmig.script import Script
-from vecmig.store.catalog import Source, inspect_source
+from vecmig.store.catalog import Source
 from vecmig.store.connect import Connection
 from vecmig.store.control import Control, read_control, runs
+from vecmig.store.identity import find_source
 from vecmig.store.index import estimated_bytes, wanted_memory_mb
 from vecmig.store.layout import coverage_of
 from vecmig.store.ledger import Ledger
@@ -121,7 +122,7 @@ def _estimate(
     project: Project, connection: Connection, script: Script, phase: str | None, rate: float | None
 ) -> Estimate:
     assert script.collection is not None and script.new_tag is not None, "the caller chose it so"  # noqa: PT018
-    source = inspect_source(connection, project.collections.collection(script.collection))
+    source = find_source(project.workspace.ledger(connection), project.collections.collection(script.collection))
     space = project.workspace.space(source, script.new_tag)
     recipe = project.collections.recipe(script.new_tag)
     coverage = coverage_of(connection, space)
@@ -260,7 +261,7 @@ def _cost(recipe: Recipe, tokens: int) -> float:
 
 def _locks(source: Source) -> tuple[str, ...]:
     table, short = f"{source.schema}.{source.table}", f"at most {LOCK_TIMEOUT_MS} ms at a time, then tried again"
-    live = f"{source.schema}.{source.collection.name}_live"
+    live = f"{source.home}.{source.collection.name}_live"
     triggers = (f"expand: SHARE ROW EXCLUSIVE on {table} for its triggers, {short}",) if source.tracked else ()
     rows = ("backfill: FOR KEY SHARE on the records of one batch while it is written",) if source.tracked else ()
     index = ("index: built CONCURRENTLY, so neither reads nor writes wait",)

@@ -31,9 +31,10 @@ from vecmig.evaluation import Difference, Outcome, comparable, differences, know
 from vecmig.events import Listener, StepDone, StepStarted, ignore
 from vecmig.runner.project import Project
 from vecmig.store import evals
-from vecmig.store.catalog import Source, inspect_source
+from vecmig.store.catalog import Source
 from vecmig.store.connect import Connection
 from vecmig.store.evals import EvalRun
+from vecmig.store.identity import find_source
 from vecmig.store.layout import is_attached
 from vecmig.store.ledger import Ledger, Route
 from vecmig.store.schema import ensure, installed_version
@@ -172,7 +173,7 @@ def _chosen(project: Project, suites: Sequence[Suite], tags: Sequence[str]) -> l
         for tag in wanted:
             _require_known(ledger, names, tag)
         for name in names:
-            source = inspect_source(connection, project.collections.collection(name))
+            source = find_source(project.workspace.ledger(connection), project.collections.collection(name))
             found = _tags(project, connection, ledger, source, wanted)
             own = tuple(suite for suite in suites if suite.collection == name)
             if found:
@@ -293,7 +294,7 @@ def make_suite(
     project = Project(config)
     name = _only_collection(project, collection)
     with project.database.session() as connection:
-        source = inspect_source(connection, project.collections.collection(name))
+        source = find_source(project.workspace.ledger(connection), project.collections.collection(name))
         items = evals.known_items(connection, source, title, size)
     if not items:
         raise UsageError(

@@ -15,8 +15,9 @@ from vecmig.runner.estimate import Redone, redone
 from vecmig.runner.project import Project
 from vecmig.runner.trust import Earned, earned
 from vecmig.store import retiring
-from vecmig.store.catalog import Source, inspect_source
+from vecmig.store.catalog import Source
 from vecmig.store.connect import Connection
+from vecmig.store.identity import find_source
 from vecmig.store.index import index_state
 from vecmig.store.ledger import Ledger
 from vecmig.store.locks import runner_locks
@@ -182,7 +183,7 @@ def _measured(
 
 def _source(ledger: Ledger, collection: str) -> Source:
     """Look at the source as it was recorded: what goes does not depend on collections.yaml."""
-    return inspect_source(ledger.connection, ledger.collection(collection), expressions=False)
+    return find_source(ledger, ledger.collection(collection), expressions=False, even_replaced=True)
 
 
 def _canonical(tag: str) -> str:

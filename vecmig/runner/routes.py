@@ -10,8 +10,8 @@ from vecmig.config import Config
 from vecmig.errors import DatabaseError, UsageError
 from vecmig.reader.metrics import mean_interval, share_interval
 from vecmig.runner.project import Project
-from vecmig.store.catalog import inspect_source
 from vecmig.store.connect import Connection
+from vecmig.store.identity import find_source
 from vecmig.store.index import index_state
 from vecmig.store.layout import is_attached
 from vecmig.store.ledger import Route
@@ -181,7 +181,7 @@ def _check_ramp(project: Project, collection: str, before: Route) -> None:
     with project.database.session() as connection:
         _require_searchable(project, connection, collection, tag)
         revision = project.workspace.ledger(connection).revision_of(collection, tag)
-        source = inspect_source(connection, project.collections.collection(collection))
+        source = find_source(project.workspace.ledger(connection), project.collections.collection(collection))
         found = measure_coverage(connection, project.workspace.space(source, tag))
     script = project.scripts[revision] if revision in project.scripts.map else None
     required = ((script.gate if script else None) or Gate()).coverage
@@ -195,7 +195,7 @@ def _check_ramp(project: Project, collection: str, before: Route) -> None:
 
 
 def _require_searchable(project: Project, connection: Connection, collection: str, tag: str) -> None:
-    source = inspect_source(connection, project.collections.collection(collection))
+    source = find_source(project.workspace.ledger(connection), project.collections.collection(collection))
     space = project.workspace.space(source, tag)
     state = index_state(connection, space) if is_attached(connection, space) else None
     if state is None or not state.usable:

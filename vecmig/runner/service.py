@@ -19,9 +19,10 @@ from vecmig.events import Event, Listener, Noted, StepDone, Waiting, ignore
 from vecmig.migration.workspace import Workspace
 from vecmig.runner.project import Project
 from vecmig.runner.sync import account, build_indexes, gone, left_to_runner, prepare, project_for, record
-from vecmig.store.catalog import Source, inspect_source
+from vecmig.store.catalog import Source
 from vecmig.store.changes import Lag, Look, forget_settled, lag, look
 from vecmig.store.connect import Connection
+from vecmig.store.identity import find_source
 from vecmig.store.lasting import Lasting
 from vecmig.store.layout import require_partition
 from vecmig.store.locks import runner_at_work, runner_locks
@@ -227,7 +228,7 @@ class Service:
         """
         workspace = self._workspace
         with workspace.database.session() as connection:
-            source = inspect_source(connection, workspace.collections.collection(mine.name))
+            source = find_source(workspace.ledger(connection), workspace.collections.collection(mine.name))
         _require_same(source, found)
         prepare(workspace, source)
         build_indexes(self._project, source, (found.route.live, found.route.standby))

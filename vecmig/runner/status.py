@@ -18,12 +18,13 @@ from vecmig.runner.trust import Earned, earned, live_revision, old_retired
 from vecmig.runner.walk import by_collection
 from vecmig.runner.way_down import WayDown, way_down
 from vecmig.store.auditing import silent_writers
-from vecmig.store.catalog import Source, inspect_source
+from vecmig.store.catalog import Source
 from vecmig.store.changes import Lag, Outbox, lag, outbox, trigger_names
 from vecmig.store.connect import Connection
 from vecmig.store.control import Control, Run, read_control, runs
 from vecmig.store.evals import EvalRun, latest_of_each
 from vecmig.store.full_pass import FullPass, needed_full_pass
+from vecmig.store.identity import SourceReplaced, find_source
 from vecmig.store.index import IndexState, index_state
 from vecmig.store.layout import coverage_of, exists, is_attached
 from vecmig.store.ledger import Ledger, RevisionRow, Route, TagRow
@@ -86,6 +87,8 @@ class CollectionStatus:
     half_retired: tuple[str, ...] = ()
     #: Why all records are to be compared with their vectors, which the next sync does.
     full_pass: tuple[FullPass, ...] = ()
+    #: What collections.yaml calls otherwise than the database does.
+    notes: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -171,6 +174,9 @@ class Status:
         if self.settled:
             return None, "nothing: all is done"
         for collection in self.collections:
+            if isinstance(collection.problem, SourceReplaced):
+                return collection.problem.command, ""
+        for collection in self.collections:
             blocker = collection.gate[1].waits_for if collection.gate else None
             if blocker is not None and blocker.command != _SYNC:
                 return blocker.command, blocker.remedy
@@ -242,7 +248,7 @@ def _collection(project: Project, connection: Connection, ledger: Ledger, name: 
     collection = project.collections.collection(name)
     try:
         with connection.transaction():
-            source = inspect_source(connection, collection)
+            source = find_source(ledger, collection)
     except (ConfigError, DatabaseError) as error:
         return CollectionStatus(name, ledger.route(name), collection.tag, 0, 0, (), Outbox(0, None), Lag(), None, error)
     evals = latest_of_each(connection, project.database.schema, name)
@@ -275,6 +281,7 @@ def _collection(project: Project, connection: Connection, ledger: Ledger, name: 
         earned=earned(project, connection, ledger, source) if way_back and way_back.coverage else None,
         half_retired=_half_retired(project, connection, source, known),
         full_pass=needed_full_pass(connection, project.database.schema, name),
+        notes=source.notes,
     )
 
 
@@ -303,7 +310,7 @@ def _disagreement(connection: Connection, ledger: Ledger, source: Source) -> Vec
     """Say where collections.yaml, the ledger and the live view tell different things."""
     name, live = source.collection.name, ledger.route(source.collection.name).live
     try:
-        changed = ledger.differs(source)
+        changed = ledger.edited(source)
     except DatabaseError as error:
         return error
     if changed:
@@ -313,6 +320,9 @@ def _disagreement(connection: Connection, ledger: Ledger, source: Source) -> Vec
             hint="Run: vecmig sync",
         )
     found = disagreements(connection, ledger, source)
+    recorded = ledger.recorded(name)
+    if recorded is not None and recorded.widened(source):
+        found.insert(0, "the key is wider now than that of the vectors")
     if live is not None and not index_state(connection, Space(source, ledger.schema, live)).usable:
         found.append(f"the index of the live tag {live} is gone or invalid")
     if live is not None or ledger.route(name).candidate is not None:

@@ -13,8 +13,9 @@ from vecmig.errors import DatabaseError, DatabaseUnreachable, UsageError, Vecmig
 from vecmig.events import Listener, Noted, StepDone, StepStarted, ignore
 from vecmig.migration.workspace import Workspace
 from vecmig.runner.project import Project
-from vecmig.store.catalog import Source, inspect_source
+from vecmig.store.catalog import Source
 from vecmig.store.control import What
+from vecmig.store.identity import find_source
 from vecmig.store.lasting import Lasting
 from vecmig.store.layout import mirror_access, require_partition
 from vecmig.store.ledger import Ledger, Route
@@ -73,7 +74,7 @@ def _routes(project: Project) -> dict[str, Route]:
 def _sync_collection(project: Project, name: str) -> dict[tuple[str, str], Coverage]:
     workspace = project.workspace
     with workspace.database.session() as connection:
-        source = inspect_source(connection, workspace.collections.collection(name))
+        source = find_source(workspace.ledger(connection), workspace.collections.collection(name))
     prepare(workspace, source)
     with workspace.database.session() as connection:
         route = workspace.ledger(connection).route(name)

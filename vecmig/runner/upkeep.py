@@ -12,7 +12,7 @@ from vecmig.gate import Report
 from vecmig.migration.database import DatabaseMigration, Stopped
 from vecmig.runner.project import Project, declaration, with_engine
 from vecmig.runner.walk import by_collection
-from vecmig.store.catalog import inspect_source
+from vecmig.store.identity import find_source
 from vecmig.store.layout import require_partition
 from vecmig.store.ledger import Rejected, RevisionRow
 from vecmig.store.locks import runner_locks
@@ -113,7 +113,7 @@ def _judge(project: Project, name: str, row: RevisionRow, *, ask: bool) -> Repor
     assert row.new_tag is not None, "a revision with a collection has a new tag"
     workspace = project.workspace
     with workspace.database.session() as connection:
-        source = inspect_source(connection, project.collections.collection(name))
+        source = find_source(project.workspace.ledger(connection), project.collections.collection(name))
         require_partition(connection, workspace.space(source, row.new_tag))
     gate = project.scripts[row.id].gate or Gate()
     return workspace.judge(gate, source, row.new_tag, row.old_tag, ask=ask)
@@ -121,5 +121,5 @@ def _judge(project: Project, name: str, row: RevisionRow, *, ask: bool) -> Repor
 
 def _coverage(project: Project, name: str, tag: str) -> Coverage:
     with project.database.session() as connection:
-        source = inspect_source(connection, project.collections.collection(name))
+        source = find_source(project.workspace.ledger(connection), project.collections.collection(name))
         return measure_coverage(connection, project.workspace.space(source, tag))

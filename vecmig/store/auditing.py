@@ -170,7 +170,8 @@ def clock(connection: Connection) -> tuple[datetime, datetime | None]:
 
 def names(connection: Connection, source: Source) -> Names:
     """Give the names of a collection's objects as a person would write them."""
-    values = {"schema": source.schema, "table": source.table, "collection": source.collection.name}
+    values = {"schema": source.schema, "table": source.table, "home": source.home}
+    values["collection"] = source.collection.name
     row = connection.execute(statement("audit", "names"), values).fetchone()
     assert row is not None, "it gives one row"
     return Names(*row)
@@ -186,7 +187,7 @@ def faults(connection: Connection, space: Space) -> list[Fault]:
         DatabaseError: the text of a record cannot be made; nothing is compared.
     """
     source = space.source
-    named = [sql.Identifier(column.name) for column in source.key]
+    named = [sql.Identifier(column.stored) for column in source.key]
     pairs = list(zip(source.aliases, named, strict=True))
     found = sql.SQL(", ").join(sql.SQL("coalesce(s.{}, v.{}) AS {}").format(a, name, a) for a, name in pairs)
     query = space.statement_of(
@@ -196,8 +197,8 @@ def faults(connection: Connection, space: Space) -> list[Fault]:
         key_json=source.key_json("f"),
         f_keys=source.alias_list("f"),
         found_keys=found,
-        v_keys=source.key_list("v"),
-        same=source.match("s", "v"),
+        v_keys=source.stored_list("v"),
+        same=source.match_stored("s", "v"),
         all_chunks=statement("audit", "all_chunks" if space.chunks else "one_chunk"),
         rejected_key=source.match_json("f", "r"),
         changed_key=source.match_json("f", "c"),
@@ -217,7 +218,7 @@ def partitions(connection: Connection, source: Source) -> list[Part]:
     """Give everything that is part of the vectors table, and what is called as if it were."""
     values = {
         "vectors": _name(source.vectors),
-        "schema": source.schema,
+        "schema": source.home,
         "prefix": f"{source.collection.name}_vectors_",
     }
     return [Part(*row) for row in connection.execute(statement("audit", "partitions"), values)]
@@ -283,7 +284,7 @@ def policies(connection: Connection, source: Source) -> Policies:
 
 def with_owners_rights(connection: Connection, source: Source) -> tuple[bool, list[str]]:
     """Tell whether the live view runs with its owner's rights, and which search functions do."""
-    values = {"live": _name(source.live), "schema": source.schema, "search": f"{source.collection.name}_search"}
+    values = {"live": _name(source.live), "schema": source.home, "search": f"{source.collection.name}_search"}
     row = connection.execute(statement("audit", "rights_of_owner"), values).fetchone()
     return (row[0], list(row[1])) if row else (False, [])
 

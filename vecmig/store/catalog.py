@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container, Iterable
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
 
 from psycopg import errors as pg
 from psycopg import sql
@@ -58,10 +58,26 @@ class Pgvector:
 
 
 @dataclass(frozen=True, slots=True)
+class Relation:
+    """A relation as the catalogue has it."""
+
+    oid: int
+    schema: str
+    name: str
+    #: What pg_class calls its kind.
+    kind: str
+    row_security: bool
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """A collection together with what the database knows about its source."""
 
     collection: Collection
+    oid: int
     schema: str
     table: str
     kind: str
@@ -72,8 +88,12 @@ class Source:
     unique: bool
     row_security: bool
     pgvector: Pgvector
+    #: The schema of what applications read: the source's own when that was made, wherever the source is now.
+    home: str
     #: Why triggers on it cannot see all changes of its records; empty where they can.
     unseen: tuple[str, ...] = ()
+    #: What collections.yaml names otherwise than it is called now.
+    notes: tuple[str, ...] = ()
 
     @property
     def is_table(self) -> bool:
@@ -97,8 +117,8 @@ class Source:
     # The names of vecmig's objects -------------------------------------------------------------------------------
 
     def object(self, suffix: str) -> sql.Identifier:
-        """Give ``<collection>_<suffix>`` in the source's schema."""
-        return sql.Identifier(self.schema, f"{self.collection.name}_{suffix}")
+        """Give ``<collection>_<suffix>`` beside the source, as it was when they were made."""
+        return sql.Identifier(self.home, f"{self.collection.name}_{suffix}")
 
     @property
     def relation(self) -> sql.Identifier:
@@ -126,7 +146,7 @@ class Source:
 
     def partition(self, tag: str) -> sql.Identifier:
         """Give the partition of one tag."""
-        return sql.Identifier(self.schema, self.partition_name(tag))
+        return sql.Identifier(self.home, self.partition_name(tag))
 
     # Fragments that statements are composed of -------------------------------------------------------------------
 
@@ -166,9 +186,15 @@ class Source:
         return tuple(sql.Identifier(f"k{i}") for i in range(len(self.key)))
 
     def key_list(self, table: str | None = None) -> sql.Composed:
-        """The key columns by their own names, optionally qualified: ``"id", "part"``."""
+        """The key columns as the source calls them, optionally qualified: ``"id", "part"``."""
         return sql.SQL(", ").join(
             self.columns_of(table) if table else [sql.Identifier(column.name) for column in self.key]
+        )
+
+    def stored_list(self, table: str | None = None) -> sql.Composed:
+        """The key columns as the vectors table calls them, optionally qualified."""
+        return sql.SQL(", ").join(
+            self.stored_of(table) if table else [sql.Identifier(column.stored) for column in self.key]
         )
 
     def alias_list(self, table: str | None = None) -> sql.Composed:
@@ -176,8 +202,12 @@ class Source:
         return sql.SQL(", ").join(self.aliases_of(table) if table else self.aliases)
 
     def columns_of(self, table: str) -> list[sql.Identifier]:
-        """The key columns of a relation: ``v.id, v.part``."""
+        """The key columns of the source: ``s.id, s.part``."""
         return [sql.Identifier(table, column.name) for column in self.key]
+
+    def stored_of(self, table: str) -> list[sql.Identifier]:
+        """The key columns of a relation of vectors: ``v.id, v.part``."""
+        return [sql.Identifier(table, column.stored) for column in self.key]
 
     def aliases_of(self, table: str) -> list[sql.Identifier]:
         """The key aliases of a relation: ``s.k0, s.k1``."""
@@ -199,12 +229,16 @@ class Source:
         return sql.SQL(", ").join(sql.SQL("{}.{}::text").format(sql.Identifier(table), alias) for alias in self.aliases)
 
     def match(self, aliased: str, named: str) -> sql.Composed:
-        """A join condition between a relation with aliases and one with the columns' own names."""
+        """A join condition between a relation with aliases and the source."""
         return same_key(self.key, self.aliases_of(aliased), self.columns_of(named))
+
+    def match_stored(self, aliased: str, vectors: str) -> sql.Composed:
+        """A join condition between a relation with aliases and vectors."""
+        return same_key(self.key, self.aliases_of(aliased), self.stored_of(vectors))
 
     def match_source(self, source: str, vectors: str) -> sql.Composed:
         """A join condition between the source itself and vectors."""
-        return same_key(self.key, self.columns_of(source), self.columns_of(vectors))
+        return same_key(self.key, self.columns_of(source), self.stored_of(vectors))
 
     def match_json(self, aliased: str, keyed: str) -> sql.Composed:
         """A join condition between a relation with aliases and one of vecmig's tables with a jsonb key.
@@ -248,65 +282,117 @@ def require_pgvector(connection: Connection) -> Pgvector:
     return found
 
 
-def inspect_source(
-    connection: Connection, collection: Collection, *, expressions: bool = True, changes: bool = True
-) -> Source:
+def find_relation(connection: Connection, name: Sequence[str]) -> Relation | None:
+    """Look a relation up by the name that it has now."""
+    values = {"name": sql.Identifier(*name).as_string(connection)}
+    if len(name) > 1:
+        row = connection.execute(statement("catalog", "source"), values).fetchone()
+    else:
+        with connection.transaction(), by_the_roles_path(connection):
+            row = connection.execute(statement("catalog", "source"), values).fetchone()
+    return Relation(*row) if row else None
+
+
+def relation_of(connection: Connection, oid: int) -> Relation | None:
+    """Look a relation up by its number, whatever it is called now."""
+    row = connection.execute(statement("catalog", "source_of"), {"oid": oid}).fetchone()
+    return Relation(*row) if row else None
+
+
+def column_names(connection: Connection, relation: Relation) -> dict[int, str]:
+    """Give what the columns of a relation are called now, by their numbers."""
+    return dict(connection.execute(statement("catalog", "column_names"), {"oid": relation.oid}).fetchall())
+
+
+def inspect_source(connection: Connection, collection: Collection, *, expressions: bool = True) -> Source:
     """Check a collection against the database: source, key columns, and unless told otherwise its SQL expressions.
 
-    Args:
-        connection: a connection.
-        collection: the collection.
-        expressions: whether to make sure that text and where work.
-        changes: whether, beyond that, to see what they change with; a reader need not know.
+    It goes by names alone; ``find_source`` goes by what the ledger knows of the source.
 
     Raises:
         ConfigError: one of them does not exist or does not fit; the message names it.
     """
-    pgvector = require_pgvector(connection)
+    relation = find_relation(connection, collection.source)
+    if relation is None:
+        raise no_source(connection, collection)
+    return describe(connection, collection, relation, home=relation.schema, expressions=expressions)
+
+
+def no_source(connection: Connection, collection: Collection) -> ConfigError:
+    """Say that a source is not there."""
     name = sql.Identifier(*collection.source).as_string(connection)
-    row = _look_up(connection, name, qualified=len(collection.source) > 1)
-    if row is None:
-        raise ConfigError(
-            f"Collection {collection.name}: the source {name} does not exist in this database.",
-            hint="Correct source: in collections.yaml, or check that database_url names the right database.",
-        )
-    oid, schema, table, kind, row_security = row
-    if kind not in _KINDS:
-        raise ConfigError(f"Collection {collection.name}: {name} is neither a table nor a view.")
-    found = connection.execute(statement("catalog", "columns"), {"oid": oid}).fetchall()
-    columns = {row[0]: KeyColumn(*row[:5]) for row in found}
-    key = tuple(columns[column] for column in _known_key(collection, columns))
-    _refuse_nested_keys(collection, key, nested={row[0] for row in found if row[5]})
-    unseen: tuple[str, ...] = unseen_parts(connection, oid) if kind in _TABLES else ()
-    inherited = kind == "r" and bool(unseen)
+    return ConfigError(
+        f"Collection {collection.name}: the source {name} does not exist in this database.",
+        hint="Correct source: in collections.yaml, or check that database_url names the right database.",
+    )
+
+
+def describe(
+    connection: Connection,
+    collection: Collection,
+    relation: Relation,
+    *,
+    home: str,
+    stored: Sequence[str] | None = None,
+    called: Mapping[str, str] | None = None,
+    notes: tuple[str, ...] = (),
+    expressions: bool = True,
+    changes: bool = True,
+) -> Source:
+    """Check a collection against the relation that is its source.
+
+    Args:
+        connection: the connection.
+        collection: the collection.
+        relation: its source.
+        home: the schema of what applications read.
+        stored: what the vectors table calls the key columns; as the source does, where it is not there yet.
+        called: what columns that the collection may name are called now.
+        notes: what to tell of the names.
+        expressions: whether to make sure that text and where work.
+        changes: whether, beyond that, to see what they change with; a reader need not know.
+
+    Raises:
+        ConfigError: something does not exist or does not fit; the message names it.
+    """
+    pgvector = require_pgvector(connection)
+    if relation.kind not in _KINDS:
+        raise ConfigError(f"Collection {collection.name}: {relation} is neither a table nor a view.")
+    found = connection.execute(statement("catalog", "columns"), {"oid": relation.oid}).fetchall()
+    columns = {row[0]: KeyColumn(*row[:6]) for row in found}
+    names = _known_key(collection, columns)
+    key = tuple(
+        replace(columns[name], made_as=None if made_as == name else made_as)
+        for name, made_as in zip(names, stored or names, strict=True)
+    )
+    _refuse_nested_keys(collection, key, nested={row[0] for row in found if row[6]})
+    table = relation.kind in _TABLES
+    unseen: tuple[str, ...] = unseen_parts(connection, relation.oid) if table else ()
+    inherited = relation.kind == "r" and bool(unseen)
     if expressions:
-        relation = sql.Identifier(schema, table)
-        check_expressions(connection, collection, relation)
+        name = sql.Identifier(relation.schema, relation.name)
+        check_expressions(connection, collection, name, called or {})
         if changes:
-            unseen += unseen_changes(connection, collection, relation, table=kind in _TABLES)
+            unseen += unseen_changes(connection, collection, name, table=table)
     unique = connection.execute(
-        statement("catalog", "unique_index"), {"oid": oid, "key": [column.name for column in key]}
+        statement("catalog", "unique_index"), {"oid": relation.oid, "key": [column.name for column in key]}
     ).fetchone()
     return Source(
         collection=collection,
-        schema=schema,
-        table=table,
-        kind=kind,
+        oid=relation.oid,
+        schema=relation.schema,
+        table=relation.name,
+        kind=relation.kind,
         key=key,
         columns=tuple(columns),
         # an index does not reach into the tables that inherit
         unique=unique is not None and not inherited,
-        row_security=row_security,
+        row_security=relation.row_security,
         pgvector=pgvector,
+        home=home,
         unseen=unseen,
+        notes=notes,
     )
-
-
-def _look_up(connection: Connection, name: str, *, qualified: bool) -> tuple[Any, ...] | None:
-    if qualified:
-        return connection.execute(statement("catalog", "source"), {"name": name}).fetchone()
-    with connection.transaction(), by_the_roles_path(connection):
-        return connection.execute(statement("catalog", "source"), {"name": name}).fetchone()
 
 
 def check_privileges(connection: Connection, source: Source) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -220,14 +220,16 @@ def _function_body(source: Source, schema: str) -> sql.Composed:
     def keys(form: str) -> sql.Composed:
         return sql.SQL(", ").join(sql.SQL(form).format(sql.Identifier(column.name)) for column in source.key)
 
-    def same_as_old(relation: str) -> sql.Composed:
+    def same_as_old(columns: Iterable[sql.Composable]) -> sql.Composed:
         old = [sql.SQL("OLD.{}").format(sql.Identifier(column.name)) for column in source.key]
-        return same_key(source.key, source.columns_of(relation), old)
+        return same_key(source.key, columns, old)
 
     moved: sql.Composable = sql.SQL("false")
     if source.kind == PARTITIONED:
         # an update that moves a row to another partition fires as DELETE and INSERT
-        moved = sql.SQL("EXISTS (SELECT FROM {} s WHERE {})").format(source.relation, same_as_old("s"))
+        moved = sql.SQL("EXISTS (SELECT FROM {} s WHERE {})").format(
+            source.relation, same_as_old(source.columns_of("s"))
+        )
     return statement(
         "changes",
         "function_body",
@@ -239,7 +241,7 @@ def _function_body(source: Source, schema: str) -> sql.Composed:
         # as text: it needs no operator of the key's type
         old_text=keys("OLD.{}::text"),
         new_text=keys("NEW.{}::text"),
-        match_old=same_as_old("v"),
+        match_old=same_as_old(source.stored_of("v")),
         moved=moved,
     )
 

@@ -76,8 +76,16 @@ class _Expression:
     stable: tuple[_Called, ...]
 
 
-def check_expressions(connection: Connection, collection: Collection, relation: sql.Identifier) -> None:
+def check_expressions(
+    connection: Connection, collection: Collection, relation: sql.Identifier, called: Mapping[str, str]
+) -> None:
     """Make sure that text and where are expressions over the source's columns.
+
+    Args:
+        connection: a connection.
+        collection: the collection.
+        relation: its source.
+        called: what columns are called now that had another name before.
 
     Raises:
         ConfigError: one of them is not; the message says why.
@@ -96,8 +104,14 @@ def check_expressions(connection: Connection, collection: Collection, relation: 
             raise ConfigError(
                 f"Collection {collection.name}: the {field} expression {fragment!r} does not work: "
                 f"{error.diag.message_primary}.",
-                hint=_QUALIFY if isinstance(error, _UNKNOWN) else _CORRECT,
+                hint=_corrected(fragment, called, _QUALIFY if isinstance(error, _UNKNOWN) else _CORRECT),
             ) from None
+
+
+def _corrected(fragment: str, called: Mapping[str, str], advice: str) -> str:
+    """Say what to do about an expression that does not work; often one of its columns was renamed."""
+    renamed = [f"{old} is called {new} now" for old, new in called.items() if old in fragment]
+    return f"{', '.join(renamed)}. {advice}" if renamed else advice
 
 
 def unseen_changes(

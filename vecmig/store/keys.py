@@ -14,7 +14,7 @@ _STRICT: Final = {"<": "<", "<=": "<", ">": ">", ">=": ">"}
 
 @dataclass(frozen=True, slots=True)
 class KeyColumn:
-    """One column of a record's key: its name, and its type as SQL writes it."""
+    """One column of a record's key: its name in the source now, and its type as SQL writes it."""
 
     name: str
     type: str
@@ -24,6 +24,15 @@ class KeyColumn:
     binary: bool = True
     #: Whether it is ordered by another collation than the key column of the vectors.
     collated: bool = False
+    #: Its number in the source, which no renaming changes.
+    number: int = 0
+    #: What it was called when the vectors table was made; None where that is its name still.
+    made_as: str | None = None
+
+    @property
+    def stored(self) -> str:
+        """What the vectors table calls it, and with that the live view and the search function."""
+        return self.made_as or self.name
 
     def operator(self, name: str) -> sql.Composed:
         """Return a comparison operator by its full name: in any search_path it is the one of the type's own order."""

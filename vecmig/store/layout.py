@@ -42,10 +42,10 @@ def create_vectors_table(connection: Connection, source: Source, schema: str) ->
 
 def _create(connection: Connection, source: Source) -> None:
     columns = sql.SQL(", ").join(
-        sql.SQL("{} {} NOT NULL").format(sql.Identifier(column.name), sql.SQL(column.type)) for column in source.key
+        sql.SQL("{} {} NOT NULL").format(sql.Identifier(column.stored), sql.SQL(column.type)) for column in source.key
     )
     writer = statement("vectors", "writer")
-    parts = {"vectors": source.vectors, "key_columns": columns, "keys": source.key_list(), "writer": writer}
+    parts = {"vectors": source.vectors, "key_columns": columns, "keys": source.stored_list(), "writer": writer}
     table_type = source.pgvector.type(source.collection.storage)
     connection.execute(statement("vectors", "create_table", type=table_type, **parts))
 

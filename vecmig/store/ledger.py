@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -14,6 +14,7 @@ from vecmig.config import Collection
 from vecmig.errors import DatabaseError, RecipeError
 from vecmig.store.catalog import Source
 from vecmig.store.connect import Connection
+from vecmig.store.recorded import Recorded
 from vecmig.store.schema import installed_version
 from vecmig.store.statements import statement
 from vecmig.tags import Recipe, Tag
@@ -177,14 +178,21 @@ class Ledger:
         Raises:
             DatabaseError: the database does not know it.
         """
-        rows = {row[0]: row for row in self._read("collections")}
-        if name not in rows:
+        known = self._collections()
+        if name not in known:
             raise DatabaseError(
                 f"This database has no collection {name}.",
-                hint=f"Its collections are: {', '.join(sorted(rows)) or 'none yet; run: vecmig upgrade head'}",
+                hint=f"Its collections are: {', '.join(sorted(known)) or 'none yet; run: vecmig upgrade head'}",
             )
-        _, schema, table, key, _, text, where, storage, metric, tracking = rows[name]
-        return Collection(name, (schema, table), tuple(key), text, where, storage, metric, None, tracking)
+        return known[name].collection
+
+    def recorded(self, name: str) -> Recorded | None:
+        """What is known of the source of one collection; None where it was never recorded."""
+        return self._collections().get(name)
+
+    def _collections(self) -> dict[str, Recorded]:
+        rows = self._read("collections")
+        return {row[0]: Recorded.from_row(row) for row in rows}
 
     def tags(self, collection: str) -> dict[str, TagRow]:
         """The recorded tags of one collection, oldest first."""
@@ -256,50 +264,63 @@ class Ledger:
         """Remember that a script's statement ran; call it in the statement's own transaction."""
         self._write_one("record_statement", revision=revision, step=step, ordinal=ordinal, sha256=sha256)
 
-    def differs(self, source: Source) -> bool:
+    def edited(self, source: Source) -> bool:
         """Whether a recorded collection is configured otherwise now, in a way that can be followed.
 
         Raises:
             DatabaseError: it is recorded with another source, key, storage or metric, which its vectors rest on.
         """
-        recorded = self._recorded(source)
-        now = source.collection
-        return recorded is not None and (recorded[5], recorded[6], recorded[9]) != (
-            now.text,
-            now.where,
-            now.change_tracking,
-        )
+        recorded = self._unchanged(source)
+        return recorded is not None and recorded.edited(source)
 
-    def record_collection(self, source: Source) -> None:
-        """Write down a collection as it is configured now.
+    def differs(self, source: Source) -> bool:
+        """Whether a recorded collection is configured or called otherwise now, in a way that can be followed.
 
         Raises:
             DatabaseError: it is recorded with another source, key, storage or metric, which its vectors rest on.
         """
-        self._recorded(source)
+        recorded = self._unchanged(source)
+        return recorded is not None and recorded.differs(source)
+
+    def record_collection(self, source: Source) -> None:
+        """Write down a collection as it is configured now, and which relation its source is.
+
+        Raises:
+            DatabaseError: it is recorded with another source, key, storage or metric, which its vectors rest on.
+        """
+        self._unchanged(source)
+        self.adopt_source(source)
+        self._write("record_route", collection=source.collection.name)
+
+    def adopt_source(self, source: Source) -> None:
+        """Write down a collection and its source, whatever was recorded before."""
         collection = source.collection
         self._write_one(
             "record_collection",
             name=collection.name,
+            source_schema=source.schema,
+            source_table=source.table,
+            key_columns=[column.stored for column in source.key],
+            key_types=[column.type for column in source.key],
             text=collection.text,
             where=collection.where,
+            storage=collection.storage,
+            metric=collection.metric,
             change_tracking=collection.change_tracking,
-            **_fixed(source),
         )
-        self._write("record_route", collection=collection.name)
+        self._write_one(
+            "record_identity",
+            name=collection.name,
+            source=source.relation.as_string(self.connection),
+            key_names=[column.name for column in source.key],
+            home=source.home,
+        )
 
-    def _recorded(self, source: Source) -> tuple[Any, ...] | None:
-        """Give the row of a collection, if it is as the vectors rest on it."""
+    def _unchanged(self, source: Source) -> Recorded | None:
+        """Give what is recorded of a collection, if it is as the vectors rest on it."""
         name = source.collection.name
-        recorded = {row[0]: row for row in self._read("collections")}.get(name)
-        if recorded is None:
-            return None
-        fixed = _fixed(source)
-        was = dict(zip(fixed, (*recorded[1:5], recorded[7], recorded[8]), strict=True))
-        if _unqualified(fixed["key_types"]) == was["key_types"]:
-            # as an earlier vecmig wrote them, by the session's search_path
-            was["key_types"] = fixed["key_types"]
-        changed = [f"{field}: {was[field]} → {fixed[field]}" for field in fixed if was[field] != fixed[field]]
+        recorded = self.recorded(name)
+        changed = recorded.changes(source) if recorded is not None else []
         if changed:
             raise DatabaseError(
                 f"Collection {name} is recorded otherwise than collections.yaml has it: {'; '.join(changed)}.",
@@ -428,7 +449,8 @@ class Ledger:
         return self._execute(name, **values).fetchall() if self.installed else []
 
     def _execute(self, name: str, /, **values: Any) -> Any:
-        return self.connection.execute(statement("ledger", name, schema=self._name), values)
+        identity = statement("ledger", "identity")
+        return self.connection.execute(statement("ledger", name, schema=self._name, identity=identity), values)
 
     def _write(self, name: str, /, **values: Any) -> int:
         return int(self._execute(name, **values).rowcount)
@@ -442,22 +464,6 @@ class Ledger:
                 state="The transaction was rolled back.",
                 hint="Somebody else may have changed it just now. Look at: vecmig status",
             )
-
-
-def _unqualified(types: Iterable[str]) -> list[str]:
-    return [type_.rpartition(".")[2] for type_ in types]
-
-
-def _fixed(source: Source) -> dict[str, Any]:
-    """What a collection's vectors rest on."""
-    return {
-        "source_schema": source.schema,
-        "source_table": source.table,
-        "key_columns": [column.name for column in source.key],
-        "key_types": [column.type for column in source.key],
-        "storage": source.collection.storage,
-        "metric": source.collection.metric,
-    }
 
 
 def check_recipe(ledger: Ledger, tag: str, recipe: Recipe) -> None:

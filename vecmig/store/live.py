@@ -83,7 +83,16 @@ def has_search(connection: Connection, source: Source) -> bool:
     """Whether the search function is there."""
     row = connection.execute(
         statement("live", "has_search"),
-        {"schema": source.schema, "name": f"{source.collection.name}_search"},
+        {"schema": source.home, "name": f"{source.collection.name}_search"},
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def search_is_current(connection: Connection, source: Source, space: Space) -> bool:
+    """Whether the search function is as it would be published now: what it names may be called otherwise since."""
+    names = {"schema": source.home, "name": f"{source.collection.name}_search"}
+    row = connection.execute(
+        statement("live", "same_search"), names | {"body": _search_body(source, space).as_string(connection)}
     ).fetchone()
     return bool(row and row[0])
 
@@ -95,7 +104,7 @@ def refuse_foreign(connection: Connection, source: Source) -> None:
         DatabaseError: there is one.
     """
     values = {"view": source.live.as_string(connection), "vectors": f"{source.collection.name}_vectors"}
-    names = {"schema": source.schema, "name": f"{source.collection.name}_search"}
+    names = {"schema": source.home, "name": f"{source.collection.name}_search"}
     row = connection.execute(statement("live", "foreign"), values | names).fetchone()
     if row and any(row):
         what = source.live if row[0] else source.search
@@ -112,16 +121,21 @@ def _view(connection: Connection, source: Source, space: Space | None) -> sql.Co
     if space is not None:
         indexed = source.pgvector.type(source.collection.storage, space.dims)
         embedding = sql.SQL("(e.embedding::{})::{}").format(indexed, storage)
-    expressions = {name: sql.SQL("s.{}").format(sql.Identifier(name)) for name in source.columns}
+    # a key column keeps the name under which applications know it, whatever the source calls it now
+    shown = {column.name: column.stored for column in source.key}
+    named = {shown.get(name, name): name for name in source.columns if name in shown or name not in shown.values()}
+    expressions = {name: sql.SQL("s.{}").format(sql.Identifier(column)) for name, column in named.items()}
     expressions |= {"tag": sql.SQL("e.tag"), "chunk": sql.SQL("e.chunk"), "embedding": embedding}  # type: ignore[dict-item]  # SQL is Composable too
     values = {"view": source.live.as_string(connection)}
     present = [row[0] for row in connection.execute(statement("live", "view_columns"), values)]
     # CREATE OR REPLACE VIEW keeps the columns it has, in their order, and takes new ones only at the end
-    order = dict.fromkeys((*present, *(n for n in source.columns if n not in _OWN_COLUMNS), *_OWN_COLUMNS))
+    order = dict.fromkeys((*present, *(n for n in named if n not in _OWN_COLUMNS), *_OWN_COLUMNS))
     if renamed := [name for name in present if name not in expressions]:
         raise _renamed(connection, source, renamed[0])
     # no more columns than are shown: the application could not drop a column that the view depends on
-    needed = dict.fromkeys((*(column.name for column in source.key), *(n for n in order if n not in _OWN_COLUMNS)))
+    needed = dict.fromkeys(
+        (*(column.name for column in source.key), *(named[n] for n in order if n not in _OWN_COLUMNS))
+    )
     source_columns = sql.SQL(", ").join(map(sql.Identifier, needed))
     columns = [sql.SQL("{} AS {}").format(expressions[name], sql.Identifier(name)) for name in order]
     parts = _parts(source, space) | {"columns": sql.SQL(", ").join(columns), "source_columns": source_columns}
@@ -140,18 +154,7 @@ def _renamed(connection: Connection, source: Source, column: str) -> DatabaseErr
 
 def _search(connection: Connection, source: Source, space: Space | None) -> sql.Composed:
     pgvector = source.pgvector
-    parts = _parts(source, space)
-    if space is None:
-        body = statement("live", "no_search_body", **parts)
-    else:
-        body = statement(
-            "live",
-            "search_body",
-            vector_dims=pgvector.function("vector_dims"),
-            dims=sql.Literal(space.dims),
-            nearest=nearest(space, query=sql.SQL("$1"), k=sql.SQL("$2")),
-            **parts,
-        )
+    body = _search_body(source, space)
     path = f"SET search_path = {SEARCH_PATH}"
     scan = "SET hnsw.iterative_scan = 'strict_order'" if space and pgvector.iterative_scan else ""
     return statement(
@@ -165,9 +168,23 @@ def _search(connection: Connection, source: Source, space: Space | None) -> sql.
     )
 
 
+def _search_body(source: Source, space: Space | None) -> sql.Composed:
+    parts = _parts(source, space)
+    if space is None:
+        return statement("live", "no_search_body", **parts)
+    return statement(
+        "live",
+        "search_body",
+        vector_dims=source.pgvector.function("vector_dims"),
+        dims=sql.Literal(space.dims),
+        nearest=nearest(space, query=sql.SQL("$1"), k=sql.SQL("$2")),
+        **parts,
+    )
+
+
 def _result_columns(source: Source) -> Iterator[sql.Composed]:
     for column in source.key:
-        name = f"{column.name}_key" if column.name in _SEARCH_NAMES else column.name
+        name = f"{column.stored}_key" if column.stored in _SEARCH_NAMES else column.stored
         yield sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(column.type))
 
 

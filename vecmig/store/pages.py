@@ -150,8 +150,8 @@ def _pending(space: Space, looked_at: sql.Composed, *, order: sql.Composable, pl
             "pages",
             near,
             within=sql.SQL("{} AND {}").format(
-                compared_keys(source.key, source.columns_of("v"), ">=", source.aliases_of("f")),
-                compared_keys(source.key, source.columns_of("v"), "<=", source.aliases_of("l")),
+                compared_keys(source.key, source.stored_of("v"), ">=", source.aliases_of("f")),
+                compared_keys(source.key, source.stored_of("v"), "<=", source.aliases_of("l")),
             ),
             keys_descending=source.descending,
         ),

@@ -11,7 +11,7 @@ from vecmig.store.connect import Connection, Database
 from vecmig.store.statements import script, statement
 
 #: The numbered files under sql/, in order; the position is the schema's version.
-FILES: Final = ("001_metadata", "002_control", "003_trust", "005_tracking", "007_text_hash")
+FILES: Final = ("001_metadata", "002_control", "003_trust", "005_tracking", "006_identity", "007_text_hash")
 VERSION: Final = len(FILES)
 
 

@@ -114,7 +114,7 @@ def new_search(
         n_keys=source.alias_list("n"),
         same_record=same_key(source.key, source.aliases_of("r"), source.aliases_of("n")),
         same_source=source.match("n", "s"),
-        same_vector=source.match("n", "v"),
+        same_vector=source.match_stored("n", "v"),
         vectors=source.vectors,
         tag_literal=sql.Literal(space.tag),
         source=source.relation,

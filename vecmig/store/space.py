@@ -8,6 +8,7 @@ from typing import Any
 from psycopg import sql
 
 from vecmig.store.catalog import Source
+from vecmig.store.keys import same_key
 from vecmig.store.statements import statement
 from vecmig.tags import Tag
 
@@ -47,7 +48,7 @@ class Space:
         """
         condition: sql.Composable = sql.SQL("")
         if self.chunks:
-            same = self.source.match_source("c", "v")
+            same = same_key(self.source.key, self.source.stored_of("c"), self.source.stored_of("v"))
             condition = statement("vectors", "all_chunks", space=self.relation, same_record=same)
         return statement("vectors", "whole", space=self.relation, condition=condition)
 
@@ -63,7 +64,7 @@ class Space:
         It names the tag, which leads the primary key: before PostgreSQL 18 an index serves only by its first column.
         """
         tag = sql.SQL("{}.tag = {}").format(sql.Identifier(named), sql.Literal(self.tag))
-        return sql.SQL("{} AND {}").format(tag, self.source.match(aliased, named))
+        return sql.SQL("{} AND {}").format(tag, self.source.match_stored(aliased, named))
 
     def statement(self, name: str, /, **parts: sql.Composable) -> sql.Composed:
         """Give a statement of ``vectors.sql`` with all that follows from the collection filled in."""

@@ -153,7 +153,7 @@ def _copy(
     hashes, vectors = [record.source_hash for record in records], [record.vectors for record in records]
     rows = Rows(space.tag.encode(encoding), keys, hashes, vectors, texts)
     columns = sql.SQL(", ").join(
-        [sql.Identifier("tag"), source.key_list(), *(sql.Identifier(name) for name in rows.columns)]
+        [sql.Identifier("tag"), source.stored_list(), *(sql.Identifier(name) for name in rows.columns)]
     )
     target: sql.Composable = space.relation
     if not _has_binary_keys(source):
@@ -205,7 +205,7 @@ def _staged(source: Source, columns: Iterable[str], *, cast: bool = False) -> sq
     names = [sql.SQL("v.tag")]
     for column in source.key:
         kind = sql.SQL(column.type if cast else "text")
-        names.append(sql.SQL("v.{name}::{kind} AS {name}").format(name=sql.Identifier(column.name), kind=kind))  # type: ignore[arg-type]  # Composed
+        names.append(sql.SQL("v.{name}::{kind} AS {name}").format(name=sql.Identifier(column.stored), kind=kind))  # type: ignore[arg-type]  # Composed
     return sql.SQL(", ").join([*names, *(sql.Identifier("v", name) for name in columns)])
 
 

@@ -13,8 +13,9 @@ from vecmig.runner.audit.finding import SEVERITIES, Finding, Severity, Subject
 from vecmig.runner.project import Project
 from vecmig.store import auditing
 from vecmig.store.auditing import VectorIndex
-from vecmig.store.catalog import Source, find_pgvector, inspect_source
+from vecmig.store.catalog import Source, find_pgvector
 from vecmig.store.connect import Connection
+from vecmig.store.identity import find_source
 from vecmig.store.layout import exists
 from vecmig.store.ledger import Ledger, TagRow
 
@@ -88,7 +89,7 @@ class _Looker:
         for name in found.names:
             try:
                 with self.connection.transaction():
-                    source = inspect_source(self.connection, known[name])
+                    source = find_source(self.ledger, known[name])
             except (ConfigError, DatabaseError) as error:
                 found.findings.append(_unreadable(known[name], error))
                 continue
@@ -201,7 +202,8 @@ class _Looker:
 
     def _own_tables(self) -> _Own:
         routes = self.ledger.routes()
-        return _Own({(self.ledger.collection(name).source[0], f"{name}_vectors") for name in routes})
+        recorded = {name: self.ledger.recorded(name) for name in routes}
+        return _Own({(known.home, f"{name}_vectors") for name, known in recorded.items() if known is not None})
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ def findings(subject: Subject) -> Iterator[Finding]:
 def followed(subject: Subject) -> Iterator[Finding]:
     """Tell where collections.yaml says another thing than what triggers, view and vectors were made by."""
     try:
-        differs = subject.ledger.differs(subject.source)
+        differs = subject.ledger.edited(subject.source)
     except DatabaseError as error:
         yield subject.finding(OTHERWISE, "error", subject.table, error.message, error.hint)
         return

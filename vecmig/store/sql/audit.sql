@@ -43,8 +43,8 @@ SELECT pg_catalog.now(),
 
 -- names --
 SELECT pg_catalog.format('%%I.%%I', %(schema)s::text, %(table)s::text),
-       pg_catalog.format('%%I.%%I', %(schema)s::text, %(collection)s || '_vectors'),
-       pg_catalog.format('%%I.%%I', %(schema)s::text, %(collection)s || '_live')
+       pg_catalog.format('%%I.%%I', %(home)s::text, %(collection)s || '_vectors'),
+       pg_catalog.format('%%I.%%I', %(home)s::text, %(collection)s || '_live')
 
 -- partitions --
 -- of one collection: what is part of the vectors table, and what is called as if it were

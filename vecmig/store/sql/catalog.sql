@@ -12,9 +12,21 @@ FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid = pg_catalog.to_regclass(%(name)s)
 
+-- source_of --
+SELECT c.oid, n.nspname, c.relname, c.relkind::text, c.relrowsecurity
+FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid = %(oid)s
+
+-- column_names --
+SELECT a.attnum, a.attname
+FROM pg_catalog.pg_attribute a
+WHERE a.attrelid = %(oid)s AND a.attnum > 0 AND NOT a.attisdropped
+
 -- columns --
 -- with the schema of the operator that its type's own index order calls equal; enums and arrays have it in pg_catalog;
--- a domain's are those of its base; whether its values have a binary form; whether its collation is not the default one; and whether to_jsonb takes its
+-- a domain's are those of its base; whether its values have a binary form; whether its collation is not the default one;
+-- its number; and whether to_jsonb takes its
 -- values apart, as it does with arrays, composites, and what has a cast to json
 WITH RECURSIVE base (type, oid) AS (
     SELECT a.atttypid, a.atttypid
@@ -36,6 +48,7 @@ SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), coalesce(
     'pg_catalog'),
     t.typsend <> 0 AND t.typreceive <> 0,
     a.attcollation NOT IN (0, 'pg_catalog."default"'::regcollation),
+    a.attnum,
     t.typcategory IN ('A', 'C')
     OR CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END IN ('json'::regtype, 'jsonb'::regtype)
     OR EXISTS (SELECT FROM pg_catalog.pg_cast WHERE castsource = t.oid AND casttarget = 'json'::regtype)

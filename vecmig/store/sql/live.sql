@@ -25,6 +25,12 @@ SELECT EXISTS (
     JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
     WHERE n.nspname = %(schema)s AND p.proname = %(name)s AND pg_catalog.strpos(p.prosrc, 'VM00') > 0)
 
+-- same_search --
+SELECT EXISTS (
+    SELECT FROM pg_catalog.pg_proc p
+    JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+    WHERE n.nspname = %(schema)s AND p.proname = %(name)s AND p.prosrc = %(body)s)
+
 -- foreign --
 SELECT pg_catalog.to_regclass(%(view)s) IS NOT NULL AND NOT coalesce(
            pg_catalog.strpos(pg_catalog.pg_get_viewdef(pg_catalog.to_regclass(%(view)s)), %(vectors)s) > 0, false),

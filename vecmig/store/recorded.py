@@ -1,0 +1,98 @@
+"""What the ledger knows of a collection's source, and whether what is there now is the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vecmig.config import Collection
+from vecmig.errors import DatabaseError
+from vecmig.store.catalog import Source
+from vecmig.store.widening import is_wider
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One collection as it was written down last."""
+
+    #: With the names that source and key had then.
+    collection: Collection
+    #: What the vectors table calls the key columns.
+    stored: tuple[str, ...]
+    key_types: tuple[str, ...]
+    #: The source and the numbers of its key columns. None where they were never written down, or in another database
+    #: (of which this one is a copy): there, names count.
+    oid: int | None
+    key_numbers: tuple[int, ...]
+    #: The numbers of all columns, by the names that they had.
+    numbers: Mapping[str, int]
+    #: The schema of what applications read: what it is called now, and then.
+    home: str
+    home_then: str
+
+    @classmethod
+    def from_row(cls, row: tuple[Any, ...]) -> Recorded:
+        """Read a row of ``collections``."""
+        name, schema, table, names, stored, types, text, where, storage, metric, tracking, *identity = row
+        oid, key_numbers, numbers, home, home_then = identity
+        collection = Collection(name, (schema, table), tuple(names), text, where, storage, metric, None, tracking)
+        return cls(
+            collection, tuple(stored), tuple(types), oid, tuple(key_numbers or ()), numbers or {}, home, home_then
+        )
+
+    def changes(self, source: Source) -> list[str]:
+        """Name what the vectors rest on and is otherwise now, as ``field: then → now``."""
+        now = source.collection
+        then: dict[str, object] = {"storage": self.collection.storage, "metric": self.collection.metric}
+        found: dict[str, object] = {"storage": now.storage, "metric": now.metric}
+        if self.oid is None or self.oid != source.oid:
+            then |= {"source_schema": self.collection.source[0], "source_table": self.collection.source[1]}
+            found |= {"source_schema": source.schema, "source_table": source.table}
+        if self.oid != source.oid or [c.number for c in source.key] != list(self.key_numbers):
+            then |= {"key_columns": list(self.collection.key)}
+            found |= {"key_columns": [c.name for c in source.key]}
+        return [f"{field}: {then[field]} → {found[field]}" for field in found if then[field] != found[field]]
+
+    def edited(self, source: Source) -> bool:
+        """Whether collections.yaml says otherwise how its records are read."""
+        then, now = self.collection, source.collection
+        return (then.text, then.where, then.change_tracking) != (now.text, now.where, now.change_tracking)
+
+    def widened(self, source: Source) -> bool:
+        """Whether the key takes more values than the vectors table does."""
+        return self.key_types != tuple(self._types(source))
+
+    def _types(self, source: Source) -> list[str]:
+        """Give the types of the key now; an earlier vecmig wrote them by the session's search_path, without schema."""
+        now = [column.type for column in source.key]
+        if [type_.rpartition(".")[2] for type_ in now] == list(self.key_types):
+            return list(self.key_types)
+        return now
+
+    def require_key(self, source: Source) -> None:
+        """Refuse a key whose values the vectors table does not take, be it altered.
+
+        Raises:
+            DatabaseError: it has another type than before, which does not take all that it had.
+        """
+        types = self._types(source)
+        if len(types) != len(self.key_types) or not all(map(is_wider, self.key_types, types)):
+            raise DatabaseError(
+                f"The key of {source.collection.name} was {', '.join(self.key_types)} when its vectors were made, and "
+                f"is {', '.join(types)} now.",
+                state="Nothing was changed.",
+                hint="Only a type that takes all values of the one before is followed. Change it back, or give the "
+                "collection another name in collections.yaml: it is embedded beside this one.",
+            )
+
+    def differs(self, source: Source) -> bool:
+        """Whether it is to be written down again: it was edited, or something has another name or number now."""
+        names = (source.schema, source.table), tuple(column.name for column in source.key)
+        return (
+            self.edited(source)
+            or self.widened(source)
+            or self.oid != source.oid
+            or (self.collection.source, self.collection.key) != names
+            or self.home != self.home_then
+        )
