@@ -54,6 +54,62 @@ def test_a_restored_dump_goes_on_where_it_stood(
     restored.finish()
 
 
+def test_a_restore_without_comments_loses_nothing(
+    halfway: Halfway, other_url: str, postgres: Postgres, tmp_path: Path
+) -> None:
+    file = tmp_path / "all.dump"
+    dump(postgres, _name(halfway.lab.url), file, "--format=custom", "--no-comments")
+    restore(postgres, file, _name(other_url))
+    restored = halfway.moved(other_url)
+    comments = "SELECT description FROM pg_description WHERE description LIKE 'vecmig%'"
+    assert halfway.lab.sql(comments) != []
+    assert restored.lab.sql(comments) == []
+    assert restored.findings == halfway.findings
+    restored.finish()
+
+
+def test_a_restore_without_privileges_is_mended_once_the_sources_are_back(
+    halfway: Halfway, other_url: str, postgres: Postgres, tmp_path: Path
+) -> None:
+    file = tmp_path / "all.dump"
+    dump(postgres, _name(halfway.lab.url), file, "--format=custom", "--no-privileges", "--no-owner")
+    restore(postgres, file, _name(other_url))
+    restored = halfway.moved(other_url)
+    assert restored.grants != halfway.grants
+    problem = restored.lab.status().problem
+    assert problem is not None
+    assert "everybody may run the trigger function" in problem.message
+    restored.lab.sql(f"GRANT SELECT ON documents TO {READER}")
+    assert "shut out" in {kind for kind, _ in restored.findings}
+    restored.lab.sync()
+    assert restored.grants == halfway.grants
+    restored.require_reader(8)
+    restored.finish()
+
+
+def test_a_dump_of_an_older_server_goes_into_a_newer_one(
+    older_postgres: Postgres, postgres: Postgres, model: Model, tmp_path: Path
+) -> None:
+    older, newer = older_postgres.create_database(), postgres.create_database(template="template0")
+    servers = (older_postgres, postgres)
+    for server in servers:
+        server.execute(f"CREATE ROLE {READER} LOGIN")
+    try:
+        with psycopg.connect(older_postgres.url(older), autocommit=True) as connection:
+            create_documents(connection)
+        before = Halfway(Lab(tmp_path, older_postgres.url(older)), model).go()
+        dump(older_postgres, older, tmp_path / "all.dump", "--format=custom")
+        stood = (before.objects, before.grants, before.rows, before.findings)
+        restore(postgres, tmp_path / "all.dump", newer)
+        after = before.moved(postgres.url(newer))
+        assert (after.objects, after.grants, after.rows, after.findings) == stood
+        after.finish()
+    finally:
+        for server, name in zip(servers, (older, newer), strict=True):
+            server.drop_database(name)
+            server.execute(f"DROP ROLE {READER}")
+
+
 def test_a_cluster_that_was_upgraded_goes_on_where_it_stood(
     older_programs: Path, pgserver: Any, model: Model, tmp_path: Path
 ) -> None:

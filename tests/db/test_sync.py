@@ -5,13 +5,16 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
+from support.cluster import dump, own_cluster, restore, system_user
 from support.embedding import Model
-from support.lab import CHUNKED, LARGE, SMALL, Lab, recipe
+from support.lab import CHUNKED, LARGE, SMALL, Lab, create_documents, recipe
+from support.postgres import Postgres, configured
 from support.stamps import text_hash
 from vecmig import runner
 from vecmig.errors import BudgetSpent, ConfigError, DatabaseError, TerminalEmbedderError
@@ -461,6 +464,42 @@ def test_a_lost_database_is_waited_for(lab: Lab, model: Model) -> None:
     _watch(lab, story())
     assert model.total(64) == 23
     assert any(isinstance(event, Waiting) for event in lab.events)
+
+
+#: So many transactions that a new cluster's numbers are smaller.
+_BURN = "DO $$ BEGIN FOR n IN 1..20000 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$"
+
+
+def test_a_cluster_that_was_restored_in_its_place_is_followed(tmp_path: Path, pgserver: Any, model: Model) -> None:
+    programs = Path(pgserver.utils.POSTGRES_VERSIONS[pgserver.utils.TARGET_POSTGRES_VERSION])
+    user = system_user(pgserver)
+    with own_cluster(programs, user) as cluster, own_cluster(programs, user) as other:
+        for one in (cluster, other):
+            one.create("--no-sync")
+            one.start()
+        server = configured(Postgres(cluster))
+        lab = Lab(tmp_path, server.url(server.create_database()))
+        with psycopg.connect(lab.url, autocommit=True) as connection:
+            create_documents(connection)
+        lab = lab.write()
+        lab.upgrade("r1")
+        lab.sql("UPDATE documents SET body = 'waits' WHERE id = 3")
+        dump(server, "test_1", tmp_path / "all.dump", "--format=custom")
+        Postgres(other).execute("CREATE DATABASE test_1")
+        restore(Postgres(other), tmp_path / "all.dump", "test_1")
+        other.stop()
+        lab.sql(_BURN)
+
+        def story() -> Iterator[Callable[[], bool]]:
+            yield lambda: _settled(lab)
+            cluster.stop()
+            cluster.pgdata.rename(cluster.home / "before")
+            other.pgdata.rename(cluster.pgdata)
+            cluster.start()
+            yield lambda: _settled(lab)
+
+        _watch(lab, story())
+    assert model.embedded[64, "title 3\n\nwaits"] == 2
 
 
 def test_a_provider_that_refuses_for_good_ends_the_service(lab: Lab, model: Model) -> None:

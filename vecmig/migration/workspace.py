@@ -28,7 +28,7 @@ from vecmig.gate import (
 )
 from vecmig.migration.evidence import Witness
 from vecmig.store.catalog import Source
-from vecmig.store.changes import install_tracking, tracking_is_old, tracking_works
+from vecmig.store.changes import install_tracking, tracking_is_old, tracking_is_open, tracking_works
 from vecmig.store.connect import Connection, Database
 from vecmig.store.control import What
 from vecmig.store.index import index_state
@@ -371,4 +371,6 @@ def disagreements(connection: Connection, ledger: Ledger, source: Source) -> lis
         found.append("triggers on the source are gone or disabled")
     elif source.tracked and tracking_is_old(connection, source):
         found.append("a trigger on the source is of an old form, which a dump would lose")
+    elif source.tracked and tracking_is_open(connection, source):
+        found.append("everybody may run the trigger function")
     return found

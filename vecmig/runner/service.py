@@ -125,7 +125,12 @@ class Service:
         self._full_every = full_every or math.inf
         self._collections = {name: _Collection(name) for name in names}
         self._leaving: list[Keeper] = []
-        self._session = Lasting(project.database, wait=math.inf, on_wait=project.workspace.wait)
+        self._session = Lasting(
+            project.database,
+            wait=math.inf,
+            on_wait=project.workspace.wait,
+            prepare=lambda _connection: self._ask_of_all(),
+        )
         self._pause = 0.0
         self._written: dict[tuple[str, str], int] = {}
 
@@ -166,8 +171,19 @@ class Service:
             self._follow(self._collections[name], found)
 
     def _look(self) -> dict[str, Look]:
-        since = {one.name: one.since for one in self._collections.values()}
-        return self._session.run(lambda connection: look(connection, self._project.database.schema, since))
+        def ask(connection: Connection) -> dict[str, Look]:
+            since = {one.name: one.since for one in self._collections.values()}
+            return look(connection, self._project.database.schema, since)
+
+        return self._session.run(ask)
+
+    def _ask_of_all(self) -> None:
+        """Take all that waits for news: behind a new connection there may be another cluster, with smaller numbers.
+
+        A database that was restored, or upgraded by a dump, counts its transactions from the beginning again.
+        """
+        for one in self._collections.values():
+            one.since = None
 
     def _follow(self, mine: _Collection, found: Look) -> None:
         """Have a keeper for each tag that is to be kept, and wake those for which there is something to do."""

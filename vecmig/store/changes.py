@@ -98,6 +98,13 @@ def tracking_is_old(connection: Connection, source: Source) -> bool:
     return row is not None and bool(row[0])
 
 
+def tracking_is_open(connection: Connection, source: Source) -> bool:
+    """Whether PUBLIC may run the trigger function, as after a restore without grants, and this role may forbid it."""
+    values = {"source": source.relation.as_string(connection), "names": trigger_names(source)}
+    row = connection.execute(statement("changes", "open_function"), values).fetchone()
+    return row is not None and bool(row[0])
+
+
 def outbox(connection: Connection, source: Source, schema: str) -> Outbox:
     """Look at what waits."""
     query = statement("changes", "outbox", schema=sql.Identifier(schema))

@@ -65,6 +65,17 @@ SELECT EXISTS (
       AND strpos(t.tgqual::text, ':opno ' || 'pg_catalog.*<>(record,record)'::regoperator::oid || ' ') > 0
       AND pg_catalog.pg_has_role(f.proowner, 'USAGE') AND pg_catalog.has_table_privilege(t.tgrelid, 'TRIGGER'))
 
+-- open_function --
+-- whether PUBLIC may run what the triggers run, and this role may forbid it
+SELECT EXISTS (
+    SELECT
+    FROM pg_catalog.pg_trigger t
+    JOIN pg_catalog.pg_proc f ON f.oid = t.tgfoid
+    CROSS JOIN pg_catalog.aclexplode(coalesce(f.proacl, pg_catalog.acldefault('f', f.proowner))) a
+    WHERE t.tgrelid = pg_catalog.to_regclass(%(source)s) AND t.tgname = ANY (%(names)s)
+      AND a.grantee = 0 AND pg_catalog.pg_has_role(f.proowner, 'USAGE')
+      AND pg_catalog.has_table_privilege(t.tgrelid, 'TRIGGER'))
+
 -- lock_batch --
 SELECT c.key::text
 FROM {schema}.change c
