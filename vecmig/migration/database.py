@@ -208,7 +208,7 @@ class DatabaseMigration(Migration):
     def _flip_on(self, connection: Connection, source: Source, checks: Mapping[str, Any]) -> None:
         ledger = self._workspace.ledger(connection)
         ledger.move_route(self.collection, before=self.old_tag, live=self.new_tag, standby=self.old_tag)
-        live.publish(connection, source, self._space(source))
+        live.publish(connection, source, self._space(source), ledger=ledger.schema)
         self._event(ledger, "cutover", {"from": self.old_tag, "gate": checks})
 
     # Back --------------------------------------------------------------------------------------------------------
@@ -261,7 +261,7 @@ class DatabaseMigration(Migration):
         began = time.monotonic()
         ledger = self._workspace.ledger(connection)
         ledger.move_route(self.collection, before=self.new_tag, live=self.old_tag, standby=standby)
-        live.publish(connection, source, old)
+        live.publish(connection, source, old, ledger=ledger.schema)
         ledger.step_back(self.revision)
         self._event(ledger, "rollback", {"to": self.old_tag})
         return time.monotonic() - began

@@ -27,13 +27,14 @@ from vecmig.gate import (
     require_same_model,
 )
 from vecmig.migration.evidence import Witness
+from vecmig.store.access import mirror_access
 from vecmig.store.catalog import Source
 from vecmig.store.changes import install_tracking, tracking_is_old, tracking_is_open, tracking_works
 from vecmig.store.connect import Connection, Database
 from vecmig.store.control import What
 from vecmig.store.index import index_state
 from vecmig.store.index_build import Build, Limits, build_index
-from vecmig.store.layout import is_attached, mirror_access
+from vecmig.store.layout import is_attached
 from vecmig.store.ledger import Actor, Ledger, TagRow, check_recipe
 from vecmig.store.live import has_search, publish, reads_tag, search_is_current
 from vecmig.store.locks import with_lock_retries
@@ -320,7 +321,7 @@ class Workspace:
         # a sync may stand beside a cutover: the view must not go back to the tag that was live a moment ago
         route = ledger.held_route(source.collection.name)
         if route.live is not None:
-            publish(connection, source, self.space(source, route.live))
+            publish(connection, source, self.space(source, route.live), ledger=ledger.schema)
 
     def _about_to_widen(self, connection: Connection, recorded: Recorded, source: Source) -> list[str]:
         """Say what a key that became wider takes; give the tags whose indexes are to be built again after it."""

@@ -13,11 +13,13 @@ from vecmig.errors import DatabaseError, DatabaseUnreachable, UsageError, Vecmig
 from vecmig.events import Listener, Noted, StepDone, StepStarted, ignore
 from vecmig.migration.workspace import Workspace
 from vecmig.runner.project import Project
+from vecmig.store.access import mirror_access, remember_grants
 from vecmig.store.catalog import Source
+from vecmig.store.connect import Connection
 from vecmig.store.control import What
 from vecmig.store.identity import find_source
 from vecmig.store.lasting import Lasting
-from vecmig.store.layout import mirror_access, require_partition
+from vecmig.store.layout import require_partition
 from vecmig.store.ledger import Ledger, Route
 from vecmig.store.locks import runner_at_work, runner_locks
 from vecmig.store.schema import ensure
@@ -160,8 +162,12 @@ def project_for(config: Config, listener: Listener, max_cost: float | None) -> P
 def prepare(workspace: Workspace, source: Source) -> None:
     """Let triggers, live view and grants follow collections.yaml, once for all tags."""
     workspace.follow(source)
-    with workspace.database.session() as connection:
+
+    def mirror(connection: Connection) -> None:
+        remember_grants(connection, source, workspace.database.schema)
         mirror_access(connection, source)
+
+    workspace.locked(mirror)
 
 
 def build_indexes(project: Project, source: Source, tags: Sequence[str | None]) -> None:

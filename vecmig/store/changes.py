@@ -12,6 +12,7 @@ from typing import Any, Final
 from psycopg import errors as pg
 from psycopg import sql
 
+from vecmig.store.access import close_function
 from vecmig.store.catalog import PARTITIONED, Source, text_columns
 from vecmig.store.connect import Connection
 from vecmig.store.keys import same_key
@@ -71,7 +72,7 @@ def install_tracking(connection: Connection, source: Source, schema: str) -> Non
     body = _function_body(source, schema).as_string(connection)
     made = {"function": function, "settings": function_settings(), "body": sql.Literal(body)}
     connection.execute(statement("changes", "create_function", **made))
-    connection.execute(statement("changes", "revoke_function", **parts))
+    close_function(connection, function)
     for suffix in _TRIGGERS:
         trigger = sql.Identifier(_trigger_name(source, suffix))
         changed = _changed(connection, source)

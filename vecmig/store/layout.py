@@ -8,6 +8,7 @@ from typing import Final
 from psycopg import sql
 
 from vecmig.errors import DatabaseError
+from vecmig.store.access import close_table, mirror_access
 from vecmig.store.catalog import Source
 from vecmig.store.connect import Connection
 from vecmig.store.coverage import Coverage, count_records, measure_coverage
@@ -48,6 +49,7 @@ def _create(connection: Connection, source: Source) -> None:
     parts = {"vectors": source.vectors, "key_columns": columns, "keys": source.stored_list(), "writer": writer}
     table_type = source.pgvector.type(source.collection.storage)
     connection.execute(statement("vectors", "create_table", type=table_type, **parts))
+    close_table(connection, source, source.vectors)
 
 
 def _update(connection: Connection, source: Source) -> None:
@@ -74,17 +76,6 @@ def _comment_is_old(connection: Connection, source: Source) -> bool:
     """Whether the table's comment is missing or names no ledger yet; what a team wrote itself stays."""
     comment = _comment(connection, source)
     return comment is None or comment.startswith("vecmig: ")
-
-
-def mirror_access(connection: Connection, source: Source) -> None:
-    """Protect the vectors as their source is protected now: its row-level security, and who may read it whole.
-
-    Safe to repeat; it only adds. Who lost the right to read the source keeps that to read the vectors.
-    """
-    _mirror_row_security(connection, source)
-    for target in (source.vectors, source.live):
-        if target == source.vectors or exists(connection, target):
-            _mirror_grants(connection, source, target)
 
 
 def _require_ours(connection: Connection, source: Source, schema: str) -> None:
@@ -120,6 +111,7 @@ def create_partition(connection: Connection, space: Space) -> None:
         connection.execute(statement("retiring", "finalize", partition=space.relation, vectors=space.source.vectors))
     if not exists(connection, space.relation):
         connection.execute(statement("vectors", "create_partition", **parts))
+        close_table(connection, space.source, space.relation)
         connection.execute(
             statement(
                 "vectors",
@@ -243,40 +235,6 @@ def require_partition(connection: Connection, space: Space) -> None:
             f"The partition of {space.tag} is not there.",
             hint="Somebody dropped or detached it. Look at: vecmig status",
         )
-
-
-def mirror_view_grants(connection: Connection, source: Source) -> None:
-    """Let those who may read the source read the live view as well."""
-    _mirror_grants(connection, source, source.live)
-
-
-def _mirror_grants(connection: Connection, source: Source, target: sql.Identifier) -> None:
-    """Grant SELECT to the roles that may read the whole source table.
-
-    A source that is a view may hide rows by who asks; there, grants are left to its owner.
-    """
-    if not source.is_table:
-        return
-    for role, public in _readers(connection, source.relation) - _readers(connection, target):
-        grantee = sql.SQL("PUBLIC") if public else sql.Identifier(role)
-        connection.execute(sql.SQL("GRANT SELECT ON {} TO {}").format(target, grantee))
-
-
-def _readers(connection: Connection, relation: sql.Identifier) -> set[tuple[str, bool]]:
-    values = {"source": relation.as_string(connection)}
-    return {(role, public) for role, public in connection.execute(statement("vectors", "readers"), values)}
-
-
-def _mirror_row_security(connection: Connection, source: Source) -> None:
-    """Hide a vector from whoever may not see its record, where the source has row-level security."""
-    if not source.row_security:
-        return
-    match = source.match_source("s", f"{source.collection.name}_vectors")
-    parts = {"vectors": source.vectors, "source": source.relation, "match_source": match}
-    if not _has(connection, "vectors", "row_security", source.vectors):
-        connection.execute(statement("vectors", "enable_row_security", **parts))
-    if not _has(connection, "catalog", "policy", source.vectors):
-        connection.execute(statement("vectors", "create_policy", **parts))
 
 
 def _has(connection: Connection, file: str, name: str, relation: sql.Identifier) -> bool:

@@ -8,9 +8,10 @@ from typing import Final
 from psycopg import sql
 
 from vecmig.errors import DatabaseError
+from vecmig.store.access import open_search, remember_grants, restore_grants
 from vecmig.store.catalog import Source
 from vecmig.store.connect import Connection
-from vecmig.store.layout import exists, mirror_view_grants
+from vecmig.store.layout import exists
 from vecmig.store.settings import SEARCH_PATH, function_settings
 from vecmig.store.statements import raw, statement
 from vecmig.store.vectors import Space
@@ -21,18 +22,27 @@ _SEARCH_NAMES: Final = ("query", "k", "tag", "chunk", "distance")
 _NO_TAG: Final = ""
 
 
-def publish(connection: Connection, source: Source, space: Space | None) -> None:
+def publish(connection: Connection, source: Source, space: Space | None, *, ledger: str) -> None:
     """Point the live view and the search function at one tag, or at none, in the caller's transaction.
 
     Both are replaced, not dropped, so that grants and prepared statements survive. The embedding column is cast to
     ``vector(N)``, the indexed expression, and back to ``vector``, so that its type stays the same when N changes; the
-    planner sees through the outer cast.
+    planner sees through the outer cast. A view that somebody dropped comes back with the grants that it had.
+
+    Args:
+        connection: the connection.
+        source: the collection.
+        space: the tag.
+        ledger: the schema of vecmig's own tables.
     """
-    new = not exists(connection, source.live)
+    new_view, new_search = not exists(connection, source.live), not has_search(connection, source)
+    if not new_view:
+        remember_grants(connection, source, ledger)
     connection.execute(_view(connection, source, space))
     connection.execute(_search(connection, source, space))
-    if new:
-        mirror_view_grants(connection, source)
+    if new_view:
+        restore_grants(connection, source, ledger)
+    open_search(connection, source, born=new_search)
 
 
 def nearest(

@@ -7,11 +7,20 @@ from typing import Final
 from psycopg import sql
 
 from vecmig.errors import DatabaseError
+from vecmig.store.access import close_own, own_relations
 from vecmig.store.connect import Connection, Database
 from vecmig.store.statements import script, statement
 
 #: The numbered files under sql/, in order; the position is the schema's version.
-FILES: Final = ("001_metadata", "002_control", "003_trust", "005_tracking", "006_identity", "007_text_hash")
+FILES: Final = (
+    "001_metadata",
+    "002_control",
+    "003_trust",
+    "004_placement",
+    "005_tracking",
+    "006_identity",
+    "007_text_hash",
+)
 VERSION: Final = len(FILES)
 
 
@@ -51,13 +60,18 @@ def ensure(database: Database) -> int:
 def install(connection: Connection, schema: str) -> int:
     """Do the work of ``ensure`` in the caller's transaction."""
     before = installed_version(connection, schema)
+    if before == VERSION:
+        return before
     name = sql.Identifier(schema)
+    known = own_relations(connection, schema)
+    created = before == 0 and connection.execute(statement("schema", "find"), {"schema": schema}).fetchone() is None
     if before == 0:
-        if connection.execute(statement("schema", "find"), {"schema": schema}).fetchone() is None:
+        if created:
             # the right to create schemas is asked for only where one is created
             connection.execute(statement("schema", "create_schema", schema=name))
         connection.execute(statement("schema", "create", schema=name))
     for number, file in enumerate(FILES[before:], start=before + 1):
         connection.execute(script(file, schema=name))
         connection.execute(statement("schema", "record", schema=name), {"version": number})
+    close_own(connection, schema, known, created=created)
     return before

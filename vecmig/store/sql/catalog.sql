@@ -99,10 +99,6 @@ SELECT 1 FROM {records} s WHERE {null} LIMIT 1
 -- duplicate_key --
 SELECT {key_json}::text, count(*) FROM {records} s GROUP BY {keys} HAVING count(*) > 1 LIMIT 1
 
--- policy --
-SELECT EXISTS (SELECT FROM pg_catalog.pg_policy
-               WHERE polrelid = pg_catalog.to_regclass(%(name)s) AND polname = 'vecmig_as_source')
-
 -- constraint --
 SELECT EXISTS (
     SELECT

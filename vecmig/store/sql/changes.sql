@@ -35,9 +35,6 @@ BEGIN
     RETURN NULL;
 END
 
--- revoke_function --
-REVOKE ALL ON FUNCTION {function}() FROM PUBLIC
-
 -- create_track --
 CREATE OR REPLACE TRIGGER {trigger} AFTER INSERT OR DELETE ON {source}
     FOR EACH ROW EXECUTE FUNCTION {function}()

@@ -43,15 +43,6 @@ ALTER TABLE {vectors} ALTER COLUMN written_by SET DEFAULT {writer}
 CASE WHEN pg_catalog.current_setting('application_name') <> 'vecmig'
      THEN ARRAY[session_user::text, pg_catalog.current_setting('application_name')] END
 
--- row_security --
-SELECT relrowsecurity FROM pg_catalog.pg_class WHERE oid = pg_catalog.to_regclass(%(name)s)
-
--- enable_row_security --
-ALTER TABLE {vectors} ENABLE ROW LEVEL SECURITY
-
--- create_policy --
-CREATE POLICY vecmig_as_source ON {vectors} FOR SELECT USING (EXISTS (SELECT FROM {source} s WHERE {match_source}))
-
 -- create_partition --
 CREATE TABLE {partition} (LIKE {vectors} INCLUDING ALL)
 
@@ -85,13 +76,6 @@ SELECT pg_catalog.to_regclass(%(name)s) IS NOT NULL
 
 -- is_ours --
 SELECT pg_catalog.pg_get_partkeydef(pg_catalog.to_regclass(%(name)s)) = 'LIST (tag)'
-
--- readers --
-SELECT DISTINCT CASE WHEN a.grantee = 0 THEN 'public' ELSE pg_catalog.pg_get_userbyid(a.grantee) END, a.grantee = 0
-FROM pg_catalog.pg_class c,
-     LATERAL pg_catalog.aclexplode(coalesce(c.relacl, pg_catalog.acldefault('r', c.relowner))) a
-WHERE c.oid = pg_catalog.to_regclass(%(source)s) AND a.privilege_type = 'SELECT'
-  AND (a.grantee = 0 OR pg_catalog.pg_get_userbyid(a.grantee) <> current_user)
 
 -- whole --
 (SELECT v.* FROM {space} v WHERE v.chunk = 0 {condition})
