@@ -11,6 +11,7 @@ VecmigError                 1    failed
 ├── LockHeld                5    another runner works on the collection
 ├── DatabaseUnreachable     6
 ├── DatabaseError           1    the database refused a statement
+│   └── Blocked                  somebody else held a lock for too long
 ├── EmbedderError           7    the provider failed; a later run resumes
 │   ├── BudgetSpent              the next request would pass the budget
 │   ├── TransientEmbedderError   worth another try
@@ -88,6 +89,10 @@ class DatabaseUnreachable(VecmigError):
 
 class DatabaseError(VecmigError):
     """The database refused a statement."""
+
+
+class Blocked(DatabaseError):
+    """Somebody else held a lock for longer than ``lock_wait``."""
 
 
 class EmbedderError(VecmigError):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from support.cli import Vecmig, describe, documents_collection, local, make_documents, script, tag, write_hashing
-from support.postgres import Connect, Postgres
+from support.postgres import Connect, Postgres, running_replica
 from support.project import INI, Project
 
 A, B = tag("hashing", 16), tag("hashing", 32)
@@ -46,6 +46,48 @@ def test_no_pgvector(ready: Project, vecmig: Vecmig) -> None:
     assert vecmig("current").stdout == ""
     ready.sql("CREATE EXTENSION vector")
     vecmig("upgrade")
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1", "WIN1252"])
+def test_another_encoding(ready: Project, vecmig: Vecmig, postgres: Postgres, connect: Connect, encoding: str) -> None:
+    name = f"in_{encoding.lower()}"
+    postgres.execute(f"CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
+    try:
+        ready.ini.write_text(INI.format(database_url=postgres.url(name)))
+        said = (
+            f"The database {name} is in the encoding {encoding}; vecmig needs UTF8, because models and their providers "
+            "read and write every script.\n"
+            "Nothing was changed.\n"
+            "Restore a dump of it into a database made with: CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0\n"
+        )
+        for command in ("upgrade", "status", "check"):
+            assert vecmig(command, code=1).stderr == said
+        assert connect(postgres.url(name)).execute(SCHEMAS).fetchall() == [(0,)]
+    finally:
+        postgres.drop_database(name)
+
+
+def test_a_database_that_is_read_only_by_a_setting(ready: Project, vecmig: Vecmig) -> None:
+    """The setting is meant for applications; it says nothing of the server."""
+    ready.sql(f"ALTER DATABASE {ready.sql('SELECT current_database()')[0][0]} SET default_transaction_read_only = on")
+    vecmig("upgrade")
+    assert vecmig("status").stderr == ""
+
+
+def test_a_standby(ready: Project, vecmig: Vecmig, own_postgres: Postgres, connect: Connect) -> None:
+    name = own_postgres.create_database()
+    make = connect(own_postgres.url(name))
+    make.execute("CREATE TABLE documents (id bigint PRIMARY KEY, title text, body text)")
+    make.execute("INSERT INTO documents VALUES (1, 'one', 'two')")
+    with running_replica(own_postgres, "standby") as url:
+        standby = url.replace("/postgres?", f"/{name}?")
+        ready.ini.write_text(INI.format(database_url=standby) + "reconnect_wait = 0\n")
+        said = vecmig("upgrade", code=6).stderr
+        assert said.startswith(f"The server at {standby} only lets itself be read: it is a standby (cannot execute ")
+        assert RESUME in said
+        assert said.endswith(
+            "Point database_url at the primary: name all servers and add ?target_session_attrs=read-write\n"
+        )
 
 
 @pytest.mark.parametrize("version", ["0.5.1", "0.6"])

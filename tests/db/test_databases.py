@@ -11,7 +11,7 @@ import pytest
 
 from support.postgres import Connect, Postgres
 from vecmig.errors import DatabaseError
-from vecmig.store.connect import Database, _Session
+from vecmig.store.connect import Database, Session
 from vecmig.store.settings import TEXT
 
 
@@ -44,13 +44,13 @@ def test_a_server_of_its_own_stops_and_starts(own_postgres: Postgres) -> None:
 
 def test_a_session_that_cannot_be_prepared_is_closed(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[psycopg.Connection[Any]] = []
-    connect = _Session.connect
+    connect = Session.connect
 
     def kept(*args: Any, **options: Any) -> psycopg.Connection[Any]:
         opened.append(connect(*args, **options))
         return opened[-1]
 
-    monkeypatch.setattr(_Session, "connect", kept)
+    monkeypatch.setattr(Session, "connect", kept)
     monkeypatch.setitem(TEXT, "DateStyle", "no such style")
     with pytest.raises(DatabaseError, match="DateStyle"):
         Database(database_url).connect()

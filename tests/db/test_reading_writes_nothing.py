@@ -12,6 +12,7 @@ from support.lab import SMALL, Lab
 from support.postgres import Connect
 from vecmig import runner
 from vecmig.errors import VecmigError
+from vecmig.store import settings
 
 Connection = psycopg.Connection[Any]
 
@@ -39,12 +40,13 @@ READS: dict[str, Callable[[Lab], object]] = {
 
 
 @pytest.fixture
-def forbidden(lab: Lab, connection: Connection) -> Callable[[], None]:
-    """Call it, and every later session of this database runs its transactions read-only."""
+def forbidden(lab: Lab, connection: Connection, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Call it, and every later session of this database runs its transactions read-only, also those of vecmig."""
 
     def forbid() -> None:
         name = connection.info.dbname
         connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        monkeypatch.setitem(settings._OWN, "default_transaction_read_only", "on")
 
     return forbid
 

@@ -12,6 +12,7 @@ import pytest
 from support.lab import Lab
 from support.postgres import Connect, Postgres
 from vecmig import runner
+from vecmig.store import settings
 from vecmig.store.recorder import terminated
 
 Connection = psycopg.Connection[Any]
@@ -120,11 +121,12 @@ def test_what_was_done_is_not_printed_again(bare_lab: Lab, connection: Connectio
     assert not [line for line in lines if line.startswith("SELECT")]
 
 
-def test_a_session_that_may_only_read_is_enough(lab: Lab, connection: Connection, connect: Connect) -> None:
-    database = connection.info.dbname
-    connection.execute(f"ALTER DATABASE {database} SET default_transaction_read_only = on")
-    lines = _printed(lab, "r1")
-    connection.execute(f"ALTER DATABASE {database} RESET default_transaction_read_only")
+def test_a_session_that_may_only_read_is_enough(
+    lab: Lab, connection: Connection, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setitem(settings._OWN, "default_transaction_read_only", "on")
+        lines = _printed(lab, "r1")
     assert any("pg_catalog.record_image_ne(OLD, NEW)" in line for line in lines)
     writer = connect()
     for line in lines:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import typer
 from vecmig.errors import UsageError
 
 if TYPE_CHECKING:
+    from vecmig.cli.progress import Narrator
     from vecmig.config import Config
     from vecmig.script import ScriptDirectory
 
@@ -26,6 +27,7 @@ class Options:
     raiseerr: bool = False
     quiet: bool = False
     _configs: dict[bool, Config] = field(default_factory=dict)
+    _narrator: Narrator | None = None
 
     def config(self, *, database: bool = True) -> Config:
         """Load the configuration, once; without ``database`` one that names none will do.
@@ -36,11 +38,20 @@ class Options:
         from vecmig.config import load_config
 
         if database not in self._configs:
-            self._configs[database] = found = load_config(self.config_path, x=self.x, database=database)
+            found = load_config(self.config_path, x=self.x, database=database)
+            found = self._configs[database] = replace(found, on_wait=self._tell_wait)
             if found.path is not None and str(found.path.parent) not in sys.path:
                 # scripts and recipes name the project's own modules, wherever the command is run
                 sys.path.insert(0, str(found.path.parent))
         return self._configs[database]
+
+    def _tell_wait(self, reason: str) -> None:
+        from vecmig.cli.progress import Narrator
+        from vecmig.events import Waiting
+
+        if self._narrator is None:
+            self._narrator = Narrator(quiet=self.quiet)
+        self._narrator(Waiting(reason))
 
     def scripts(self) -> ScriptDirectory:
         """Open the script directory; no database is needed.

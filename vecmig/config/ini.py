@@ -69,6 +69,8 @@ class Config:
     workers: int | None = None
     #: The ``-x key=value`` pairs of the command line.
     x: Mapping[str, str] = field(default_factory=dict)
+    #: Told why a command waits that tells nothing else meanwhile; may be called from any thread.
+    on_wait: Callable[[str], None] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

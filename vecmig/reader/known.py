@@ -123,7 +123,7 @@ class Routes:
         with translated(self._database.safe_url), connection.transaction():
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             # the session is the application's
-            settle_transaction(connection)
+            settle_transaction(connection, self._database.lock_wait)
             ledger = Ledger(connection, self._database.schema)
             stamp = ledger.stamp(collection)
             before = None if anew else self._known.get(collection)

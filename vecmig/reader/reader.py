@@ -21,6 +21,7 @@ from vecmig.reader.flow import Ask, Embed, Embedded, Load, Mend, Run, Stamp, Ste
 from vecmig.reader.known import Routes, live_of
 from vecmig.reader.shadow import Shadow
 from vecmig.store.connect import Database
+from vecmig.store.locks import watched
 from vecmig.store.pool import AsyncPool, Pool
 from vecmig.store.search import Hit, Parameters
 from vecmig.tags import Recipe
@@ -92,7 +93,11 @@ class _Shared:
     def for_project(cls, config: Config) -> Self:
         """Open a reader for a project whose configuration is loaded."""
         recipes = load_collections(config.collections_path).recipes
-        return cls(config.database_url, config.schema, recipes=recipes)
+        reader = cls(config.database_url, config.schema, recipes=recipes)
+        if config.on_wait is not None:
+            reader._database = watched(reader._database, lock_wait=config.lock_wait, tell=config.on_wait)
+            reader._own = reader._new()
+        return reader
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._database.safe_url!r})"

@@ -15,12 +15,12 @@ from vecmig.about import version
 from vecmig.backfill import Purse
 from vecmig.config import ENGINES, Collections, Config, load_collections, load_suite, suite_path
 from vecmig.errors import ScriptError, UsageError
-from vecmig.events import Listener, ignore
+from vecmig.events import Listener, Waiting, ignore
 from vecmig.migration.workspace import Declaration, Workspace
 from vecmig.script import Script, ScriptDirectory
 from vecmig.store.connect import Database
 from vecmig.store.ledger import Actor, Ledger, RevisionRow
-from vecmig.store.locks import RunnerLocks
+from vecmig.store.locks import RunnerLocks, watched
 from vecmig.tags import Gate
 
 _GIT_SECONDS: Final = 5
@@ -56,7 +56,14 @@ class Project:
     @cached_property
     def database(self) -> Database:
         """The database of ``database_url``."""
-        return Database(self.config.database_url, self.config.schema)
+        database = Database(self.config.database_url, self.config.schema)
+        return watched(database, lock_wait=self.config.lock_wait, tell=self._tell_wait)
+
+    def _tell_wait(self, reason: str) -> None:
+        if self.listener is ignore and self.config.on_wait is not None:
+            self.config.on_wait(reason)
+        else:
+            self.listener(Waiting(reason))
 
     @cached_property
     def workspace(self) -> Workspace:

@@ -14,7 +14,7 @@ from vecmig.backfill.catch_up import Ended, Keeper, Round
 from vecmig.backfill.filler import Filler
 from vecmig.config import Config
 from vecmig.embedders import Limiter
-from vecmig.errors import ConfigError, DatabaseError, DatabaseUnreachable, Interrupted
+from vecmig.errors import Blocked, ConfigError, DatabaseError, DatabaseUnreachable, Interrupted
 from vecmig.events import Event, Listener, Noted, StepDone, Waiting, ignore
 from vecmig.migration.workspace import Workspace
 from vecmig.runner.project import Project
@@ -155,12 +155,12 @@ class Service:
     # What one round does -----------------------------------------------------------------------------------------
 
     def _patiently(self) -> None:
-        """Do one round; a database that is gone is waited for as long as it takes."""
+        """Do one round; a database that is gone, and a lock, is waited for as long as it takes."""
         try:
             self._round()
             self._listen(self._every)
             self._pause = 0.0
-        except DatabaseUnreachable as error:
+        except (DatabaseUnreachable, Blocked) as error:
             self._pause = min(max(2 * self._pause, self._every), _LONGEST_PAUSE)
             self._workspace.wait(error.message, self._pause)
             time.sleep(self._pause)
@@ -337,7 +337,7 @@ class Service:
         failure = news.failure
         if failure is None:
             return
-        if isinstance(failure, DatabaseUnreachable):
+        if isinstance(failure, DatabaseUnreachable | Blocked):
             self._tell(Waiting(failure.message.removesuffix(".")))
         elif isinstance(failure, DatabaseError) and tag not in self._maintained(name):
             self._tell(gone(name, tag))

@@ -16,12 +16,13 @@ from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from vecmig.config import redact
-from vecmig.errors import ConfigError, DatabaseError, DatabaseUnreachable, UsageError
+from vecmig.errors import Blocked, ConfigError, DatabaseError, DatabaseUnreachable, UsageError
 from vecmig.store.adapting import CONTEXT
 from vecmig.store.embedded import start_embedded
 from vecmig.store.pooler import moved, refusal, sharing
-from vecmig.store.settings import SEARCH_PATH, session_settings, transaction_settings
+from vecmig.store.settings import SEARCH_PATH, lock_timeout, session_settings, transaction_settings
 from vecmig.store.statements import statement, with_plain_percent
+from vecmig.store.waits import LockWatch, Watched
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 _T = TypeVar("_T")
@@ -45,7 +46,7 @@ class Outdated(DatabaseError):
     """A table or column that a statement was made for has gone since."""
 
 
-class _Session(psycopg.Connection[tuple[Any, ...]]):
+class Session(Watched):
     """Says to its end what it broke of: the driver says so once, and from then on that the connection is closed."""
 
     _end: psycopg.OperationalError | None = None
@@ -88,6 +89,9 @@ class Database:
     #: Whether vecmig works here, in a session of its own where row-level security may hide no rows: a query that it
     #: would filter fails instead. Otherwise an application reads, maybe through a pooler: nothing is set for a session.
     sees_all: bool = True
+    #: Seconds that a statement waits for a lock before it gives up; None for ever. Who holds it is told meanwhile.
+    lock_wait: float | None = None
+    watch: LockWatch | None = field(default=None, repr=False, compare=False)
     #: Host and port of poolers that were found to keep a session for each client.
     _whole: set[tuple[str, int]] = field(default_factory=set, init=False, repr=False, compare=False)
 
@@ -111,7 +115,7 @@ class Database:
         """
         return _conninfo(self.url)
 
-    def connect(self, *, autocommit: bool = True) -> Connection:
+    def connect(self, *, autocommit: bool = True) -> Session:
         """Open a connection of its own.
 
         Raises:
@@ -124,14 +128,16 @@ class Database:
             with translated(self.safe_url):
                 self._prepare(connection)
                 connection.autocommit = autocommit
+                if self.watch is not None:
+                    self.watch.add(connection)
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def _open(self, conninfo: str) -> Connection:
+    def _open(self, conninfo: str) -> Session:
         try:
-            return _Session.connect(
+            return Session.connect(
                 conninfo,
                 autocommit=True,
                 application_name=self.application_name,
@@ -142,17 +148,19 @@ class Database:
         except psycopg.OperationalError as error:
             raise _unreachable(error, self.safe_url) from None
 
-    def _prepare(self, connection: Connection) -> None:
+    def _prepare(self, connection: Session) -> None:
         if connection.info.server_version < _OLDEST_SERVER:
             version = connection.info.server_version // 10_000
             raise DatabaseError(f"PostgreSQL {version} is too old.", hint="vecmig needs PostgreSQL 15 or newer.")
+        connection.process = connection.info.backend_pid
         if self.sees_all:
+            _require_unicode(connection)
             # a pooler invents the number of the process that it names to its client
-            process = _settle(connection, connection.info.backend_pid)
-            if process != connection.info.backend_pid:
-                self._settle_behind_pooler(connection, process)
+            connection.process = self._settle(connection, connection.process)
+            if connection.process != connection.info.backend_pid:
+                self._settle_behind_pooler(connection, connection.process)
 
-    def _settle_behind_pooler(self, connection: Connection, process: int) -> None:
+    def _settle_behind_pooler(self, connection: Session, process: int) -> None:
         """Give the session its settings if a pooler keeps it for this client; refuse before anything is set if not."""
         place = (connection.info.host, connection.info.port)
         if place not in self._whole:
@@ -163,9 +171,16 @@ class Database:
             if found is not None:
                 raise refusal(found)
             self._whole.add(place)
-        now = _settle(connection, process)
+        now = self._settle(connection, process)
         if now != process:
             raise refusal(moved(process, now))
+
+    def _settle(self, connection: Connection, process: int) -> int:
+        """Give a session its settings, if this process of the server answers; give the one that does."""
+        query = statement("connect", "settle", process=sql.Literal(process), **session_settings(self.lock_wait))
+        row = connection.execute(query).fetchone()
+        assert row is not None, "it gives a row for each setting"
+        return int(row[0])
 
     @contextmanager
     def session(self) -> Iterator[Connection]:
@@ -193,17 +208,23 @@ def by_the_roles_path(connection: Connection) -> Iterator[None]:
     connection.execute(f"SET LOCAL search_path TO {SEARCH_PATH}")
 
 
-def _settle(connection: Connection, process: int) -> int:
-    """Give a session its settings, if this process of the server answers; give the one that does."""
-    query = statement("connect", "settle", process=sql.Literal(process), **session_settings())
-    row = connection.execute(query).fetchone()
-    assert row is not None, "it gives a row for each setting"
-    return int(row[0])
-
-
-def settle_transaction(connection: Connection) -> None:
+def settle_transaction(connection: Connection, lock_wait: float | None) -> None:
     """Give the open transaction of an application's session the settings that hold in vecmig's own."""
-    connection.execute(statement("connect", "settle_transaction", settings=transaction_settings({})))
+    more = {} if lock_wait is None else lock_timeout(lock_wait)
+    connection.execute(statement("connect", "settle_transaction", settings=transaction_settings(more)))
+
+
+def _require_unicode(connection: Connection) -> None:
+    """Refuse a database that cannot keep each text, before anything is made in it."""
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise DatabaseError(
+            f"The database {connection.info.dbname} is in the encoding {encoding}; vecmig needs UTF8, because models "
+            "and their providers read and write every script.",
+            state="Nothing was changed.",
+            hint="Restore a dump of it into a database made with: CREATE DATABASE name ENCODING 'UTF8' "
+            "TEMPLATE template0",
+        )
 
 
 def _plain(url: str) -> str:
@@ -261,18 +282,32 @@ def _translate(error: psycopg.Error, where: str) -> Exception:
             f"A pooler in front of the database refuses: {message}.",
             hint="Connect to the server itself, or to a pool in session mode that gives vecmig twelve connections.",
         )
-    # read-only: after a failover this is the old primary, or a standby that is about to be the new one
+    if isinstance(error, pg.LockNotAvailable):
+        return _blocked(error)
+    if isinstance(error, pg.ReadOnlySqlTransaction):
+        # after a failover this is the old primary, or a standby that is about to be the new one
+        return DatabaseUnreachable(
+            f"The server at {where} only lets itself be read: it is a standby ({message}).",
+            state=_RESUME,
+            hint="Point database_url at the primary: name all servers and add ?target_session_attrs=read-write",
+        )
     lost = isinstance(
         error,
-        pg.AdminShutdown
-        | pg.CrashShutdown
-        | pg.CannotConnectNow
-        | pg.IdleInTransactionSessionTimeout
-        | pg.ReadOnlySqlTransaction,
+        pg.AdminShutdown | pg.CrashShutdown | pg.CannotConnectNow | pg.IdleInTransactionSessionTimeout,
     )
     if lost or (isinstance(error, psycopg.OperationalError) and error.sqlstate is None):
         return _unreachable(error, where)
     return DatabaseError(f"The database refuses: {message} (SQLSTATE {error.sqlstate}).")
+
+
+def _blocked(error: psycopg.Error) -> Blocked:
+    seen = next(filter(None, getattr(error, "__notes__", ())), "somebody else has it, for a moment or longer")
+    return Blocked(
+        f"A lock could not be had in time: {seen}.",
+        state="What was committed stays.",
+        hint="Let that transaction end, or end it with: SELECT pg_terminate_backend(pid); then run this again. "
+        "lock_wait in vecmig.ini says how long to wait.",
+    )
 
 
 def _unreachable(error: psycopg.Error, where: str) -> DatabaseUnreachable:

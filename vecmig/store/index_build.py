@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
@@ -148,7 +148,9 @@ class _Builder(threading.Thread):
 
     def run(self) -> None:
         try:
-            with self._task.database.session() as connection:
+            # it waits for old transactions by their locks, for as long as it takes, and its watch tells of that
+            patient = replace(self._task.database, lock_wait=None, watch=None)
+            with patient.session() as connection:
                 self._work(connection)
         except BaseException as error:  # noqa: BLE001  # it is raised again where the build was asked for
             self.error = error

@@ -11,16 +11,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Literal, TypeVar
 
 import psycopg
 from psycopg import errors as pg
 
-from vecmig.errors import DatabaseError, LockHeld, VecmigError
+from vecmig.errors import Blocked, LockHeld, VecmigError
 from vecmig.store.connect import Connection, Database, translated
 from vecmig.store.statements import statement
+from vecmig.store.waits import LockWatch
 
 T = TypeVar("T")
 #: Which of two locks of a collection: of the runs that move it, one at a time, or of its syncs, one at a time.
@@ -187,7 +188,7 @@ def with_lock_retries(
         blocker = seen.blockers or "a transaction that has just ended"
         on_wait(blocker)
         if time.monotonic() + pause > deadline:
-            raise DatabaseError(
+            raise Blocked(
                 f"A lock could not be had within {wait:g} s. In the way: {blocker}.",
                 state="Nothing was changed.",
                 hint="Let that transaction end, or end it with: SELECT pg_terminate_backend(pid); then run this again.",
@@ -230,6 +231,25 @@ def _holder(connection: Connection, key: int) -> str | None:
 def _known(*words: str | None) -> list[str]:
     """Leave out what PostgreSQL does not tell this role of another's session."""
     return [word for word in words if word]
+
+
+def watched(database: Database, *, lock_wait: float, tell: Callable[[str], None]) -> Database:
+    """Give a database whose sessions wait so long for a lock, and tell meanwhile who holds it."""
+
+    def look(processes: list[int]) -> dict[int, str]:
+        with database.session() as connection:
+            seen = {process: _awaited(connection, process) for process in processes}
+        return {process: what for process, what in seen.items() if what}
+
+    return replace(database, lock_wait=lock_wait, watch=LockWatch(look, tell, within=lock_wait))
+
+
+def _awaited(connection: Connection, process: int) -> str:
+    who = blockers(connection, process)
+    if not who:
+        return ""
+    row = connection.execute(statement("locks", "awaited"), {"pid": process}).fetchone()
+    return f"a lock on {row[0]} is held by {who}" if row else f"a lock is held by {who}"
 
 
 @dataclass(slots=True)

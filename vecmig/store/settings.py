@@ -55,7 +55,6 @@ _OWN: Final = {
     # a role's limits are meant for its application: a runner's lock is idle for hours, an index build may take them
     "statement_timeout": "0",
     "transaction_timeout": "0",
-    "lock_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
     "idle_session_timeout": "0",
     "default_transaction_isolation": "read committed",
@@ -78,18 +77,24 @@ _OWN: Final = {
 _INSTEAD_OF: Final = {"synchronous_commit": ("off", "local")}
 
 
-def session_settings() -> dict[str, sql.Composable]:
+def lock_timeout(seconds: float | None) -> dict[str, str]:
+    """Give the setting that lets a statement wait so long for a lock; None for as long as it takes."""
+    return {"lock_timeout": "0" if seconds is None else f"{max(1, round(seconds * 1000))}ms"}
+
+
+def session_settings(lock_wait: float | None) -> dict[str, sql.Composable]:
     """Give the parts of the statement that gives a session its settings.
 
     A setting that has its value already is left alone, for some are a superuser's to set; and one that this server does
     not know yet has no value.
     """
     # no NULL: where the session does not read it in an array yet, it would be a text
-    settings = {name: ("", value) for name, value in (_PATH | TEXT | MEANING | _OWN).items()} | _INSTEAD_OF
+    settings = _PATH | TEXT | MEANING | _OWN | lock_timeout(lock_wait)
+    pairs = {name: ("", value) for name, value in settings.items()} | _INSTEAD_OF
     return {
-        "names": sql.Literal(list(settings)),
-        "values": sql.Literal([value for _, value in settings.values()]),
-        "instead_of": sql.Literal([old for old, _ in settings.values()]),
+        "names": sql.Literal(list(pairs)),
+        "values": sql.Literal([value for _, value in pairs.values()]),
+        "instead_of": sql.Literal([old for old, _ in pairs.values()]),
     }
 
 
@@ -112,4 +117,4 @@ def function_settings() -> sql.Composed:
 
 def pinned() -> frozenset[str]:
     """Name all settings that a session of vecmig's has of its own, apart from the encoding, which is said first."""
-    return frozenset(_PATH | TEXT | MEANING | _OWN | _INSTEAD_OF)
+    return frozenset(_PATH | TEXT | MEANING | _OWN | _INSTEAD_OF | lock_timeout(None))

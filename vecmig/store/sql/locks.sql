@@ -50,3 +50,12 @@ WHERE w.pid = %(pid)s AND w.wait_event_type = 'Lock'
 GROUP BY b.pid, a.usename, a.application_name, a.state, a.xact_start
 ORDER BY a.xact_start
 LIMIT 5
+
+-- awaited --
+-- who waits for a row has the lock of its place in the table, and waits for a transaction
+SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname)
+FROM pg_catalog.pg_locks l
+JOIN pg_catalog.pg_class c ON c.oid = l.relation
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE l.pid = %(pid)s AND (NOT l.granted OR l.locktype = 'tuple')
+LIMIT 1
