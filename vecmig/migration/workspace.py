@@ -34,6 +34,7 @@ from vecmig.store.connect import Connection, Database
 from vecmig.store.control import What
 from vecmig.store.index import index_state
 from vecmig.store.index_build import Build, Limits, build_index
+from vecmig.store.lasting import lasting
 from vecmig.store.layout import is_attached
 from vecmig.store.ledger import Actor, Ledger, TagRow, check_recipe
 from vecmig.store.live import has_search, publish, reads_tag, search_is_current
@@ -212,7 +213,7 @@ class Workspace:
         return Terms(what, self.reconnect_wait, supervised=True, throttle=throttle, still_alone=self.still_alone)
 
     def judge(self, gate: Gate, source: Source, new: str, old: str | None, *, ask: bool = True) -> Report:
-        """Judge the gate between two tags of a collection; nothing is written.
+        """Judge the gate between two tags of a collection, anew if its session is lost; nothing is written.
 
         Args:
             gate: the thresholds.
@@ -221,6 +222,10 @@ class Workspace:
             old: the tag that they use now.
             ask: whether to ask the embedder, for the canary and a close look; otherwise these checks are left open.
         """
+        work = partial(self._judge, gate, source, new, old, ask=ask)
+        return lasting(work, wait=self.reconnect_wait, on_wait=self.wait)
+
+    def _judge(self, gate: Gate, source: Source, new: str, old: str | None, *, ask: bool) -> Report:
         name, space = source.collection.name, self.space(source, new)
         with self.database.session() as connection:
             ledger = self.ledger(connection)
@@ -255,11 +260,15 @@ class Workspace:
         return measure(connection, gate, space, old, trials=witness.trials(), shadow=shadow, **found)
 
     def build_index(self, space: Space) -> Build | None:
-        """Build a tag's index within what is allowed; give None where a valid one is there."""
-        with self.database.session() as connection:
-            vectors, _ = count_vectors(connection, space)
+        """Build a tag's index within what is allowed, anew if its session is lost; None where a valid one is there."""
         limits = Limits(self.memory_mb, self.index_workers)
-        return build_index(self.database, space, rows=vectors, limits=limits, listener=self.listener)
+
+        def build() -> Build | None:
+            with self.database.session() as connection:
+                vectors, _ = count_vectors(connection, space)
+            return build_index(self.database, space, rows=vectors, limits=limits, listener=self.listener)
+
+        return lasting(build, wait=self.reconnect_wait, on_wait=self.wait)
 
     def wait(self, reason: str, seconds: float | None = None) -> None:
         """Tell why work stands still."""

@@ -57,13 +57,16 @@ class Project:
     def database(self) -> Database:
         """The database of ``database_url``."""
         database = Database(self.config.database_url, self.config.schema)
-        return watched(database, lock_wait=self.config.lock_wait, tell=self._tell_wait)
+        listener = self._told
+        return watched(database, lock_wait=self.config.lock_wait, tell=lambda reason: listener(Waiting(reason)))
 
-    def _tell_wait(self, reason: str) -> None:
-        if self.listener is ignore and self.config.on_wait is not None:
-            self.config.on_wait(reason)
-        else:
-            self.listener(Waiting(reason))
+    @property
+    def _told(self) -> Listener:
+        """Who is told of waits: where nobody listens to a run, whoever the configuration names."""
+        on_wait = self.config.on_wait
+        if self.listener is not ignore or on_wait is None:
+            return self.listener
+        return lambda event: on_wait(event.reason) if isinstance(event, Waiting) else None
 
     @cached_property
     def workspace(self) -> Workspace:
@@ -73,7 +76,7 @@ class Project:
             load_collections=lambda: self.collections,
             actor=_actor(self.config.script_location),
             load_suite=lambda name: load_suite(suite_path(self.config, name)),
-            listener=self.listener,
+            listener=self._told,
             lock_wait=self.config.lock_wait,
             memory_mb=self.config.maintenance_work_mem_mb,
             index_workers=self.config.index_workers,

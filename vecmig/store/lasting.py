@@ -18,6 +18,38 @@ _FIRST_PAUSE: Final = 0.2
 _LONGEST_PAUSE: Final = 5.0
 
 
+def lasting(
+    work: Callable[[], T],
+    *,
+    wait: float,
+    on_wait: Callable[[str, float], None],
+    sleep: Callable[[float], None] = time.sleep,
+) -> T:
+    """Do work that may be repeated, again and again while its database is away.
+
+    Args:
+        work: opens its own sessions, or new ones.
+        wait: seconds for which it is tried again after a session was lost.
+        on_wait: told why, and how many seconds until the next try.
+        sleep: waits; what it raises ends the work.
+
+    Raises:
+        DatabaseUnreachable: the database stayed away for longer than ``wait``.
+    """
+    deadline: float | None = None
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            return work()
+        except DatabaseUnreachable as error:
+            deadline = deadline or time.monotonic() + wait
+            if time.monotonic() + pause > deadline:
+                raise
+            on_wait(error.message, pause)
+        sleep(pause)
+        pause = min(pause * 2, _LONGEST_PAUSE)
+
+
 class Lasting:
     """A context that runs work on one connection, and again on a new one when that breaks.
 
@@ -66,20 +98,15 @@ class Lasting:
         Raises:
             DatabaseUnreachable: the database stayed away for longer than ``wait``.
         """
-        deadline: float | None = None
-        pause = _FIRST_PAUSE
-        while True:
-            try:
-                with translated(self._database.safe_url):
-                    return work(self._open())
-            except DatabaseUnreachable as error:
-                self._close()
-                deadline = deadline or time.monotonic() + self._wait
-                if time.monotonic() + pause > deadline:
-                    raise
-                self._on_wait(error.message, pause)
-            self._sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
+        return lasting(lambda: self._once(work), wait=self._wait, on_wait=self._on_wait, sleep=self._sleep)
+
+    def _once(self, work: Callable[[Connection], T]) -> T:
+        try:
+            with translated(self._database.safe_url):
+                return work(self._open())
+        except DatabaseUnreachable:
+            self._close()
+            raise
 
     def _open(self) -> Connection:
         if self._connection is None:

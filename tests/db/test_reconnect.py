@@ -1,0 +1,95 @@
+"""A gate and an index build whose session is ended begin anew, for as long as the backfill would wait."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import psycopg
+import pytest
+
+from support.lab import LARGE, Lab
+from vecmig import runner
+from vecmig.errors import DatabaseUnreachable
+from vecmig.events import Event, IndexProgress, Waiting
+from vecmig.gate import look
+from vecmig.migration import workspace
+from vecmig.runner.project import Project
+from vecmig.store import index_build
+
+BUILDING = "SELECT pid FROM pg_stat_progress_create_index WHERE datname = current_database()"
+
+
+@pytest.fixture
+def ended(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The session of a gate is ended once, in the middle; gives the processes."""
+    pids: list[int] = []
+
+    def end_and_look(connection: psycopg.Connection[Any], *others: Any) -> Any:
+        if not pids:
+            pids.append(connection.info.backend_pid)
+            lab.sql("SELECT pg_terminate_backend(%s, 5000)", pids[0])
+        return look(connection, *others)
+
+    monkeypatch.setattr(workspace, "look", end_and_look)
+    return pids
+
+
+def _waits(lab: Lab) -> list[str]:
+    return [event.reason for event in lab.events if isinstance(event, Waiting)]
+
+
+def test_a_gate_of_an_upgrade_begins_anew(lab: Lab, ended: list[int]) -> None:
+    assert lab.upgrade("r1") == ["live"]
+    assert len(ended) == 1
+    assert "cannot be reached: terminating connection due to administrator command" in _waits(lab)[0]
+
+
+def test_the_command_gate_says_so(lab: Lab, ended: list[int]) -> None:
+    lab.upgrade("r1", until="index")
+    said: list[str] = []
+    _, report = runner.gate_reports(replace(lab.config, on_wait=said.append))["documents"]
+    assert report.passed
+    assert len(ended) == 1
+    assert "cannot be reached" in said[0]
+
+
+def test_a_gate_gives_up_after_reconnect_wait(lab: Lab, ended: list[int]) -> None:
+    lab.upgrade("r1", until="index")
+    with pytest.raises(DatabaseUnreachable):
+        runner.gate_reports(replace(lab.config, reconnect_wait=0.0))
+    assert len(ended) == 1
+
+
+def _first(kind: type[Event], then: Callable[[], object]) -> Callable[[Event], None]:
+    done: list[Event] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, kind) and not done:
+            done.append(event)
+            then()
+
+    return listen
+
+
+def test_an_index_build_begins_anew(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_build, "_TICK", 0.02)
+    lab = lab.write(chain=(LARGE,), options={"hnsw": {"m": 32, "ef_construction": 200}})
+    lab.upgrade(until="backfill")
+    lab.sql(
+        "INSERT INTO documents_vectors (tag, id, embedding, source_hash) SELECT %s, n + 1000, l2_normalize(("
+        "SELECT array_agg(random() - 0.5 + 0 * n * i) FROM generate_series(1, 256) i)::vector), md5('')::uuid "
+        "FROM generate_series(1, 4000) n",
+        LARGE,
+    )
+    end = _first(IndexProgress, lambda: lab.sql(f"SELECT pg_terminate_backend(pid, 5000) FROM ({BUILDING}) b"))
+
+    def listen(event: Event) -> None:
+        lab.listen(event)
+        end(event)
+
+    project = Project(lab.config, listen)
+    assert project.workspace.build_index(lab.space(LARGE)) is not None
+    assert any("terminating connection" in reason for reason in _waits(lab))
+    assert lab.sql("SELECT count(*) FROM pg_index WHERE NOT indisvalid") == [(0,)]
