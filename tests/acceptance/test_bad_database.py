@@ -168,7 +168,11 @@ def test_a_reader_may_search_and_look_but_not_change(ready: Project, vecmig: Vec
 
 
 def test_the_roles_own_limits_are_for_its_application(ready: Project, vecmig: Vecmig) -> None:
-    describe(ready, {"documents": documents_collection(A, where="pg_sleep(0.002) IS NOT NULL")}, RECIPES)
+    ready.sql(
+        "CREATE FUNCTION public.slow() RETURNS boolean STABLE LANGUAGE plpgsql "
+        "AS 'BEGIN PERFORM pg_sleep(0.002); RETURN true; END'"
+    )
+    describe(ready, {"documents": documents_collection(A, where="public.slow()")}, RECIPES)
     limits = "&options=-c%20statement_timeout%3D20%20-c%20idle_session_timeout%3D20"
     ready.ini.write_text(INI.format(database_url=ready.database_url + limits))
     vecmig("upgrade")

@@ -34,7 +34,8 @@ def test_the_holder_of_any_lock_is_named_and_no_bystander(lab: Lab, connect: Con
     bystander.execute("SELECT count(*) FROM theirs")
     said = _wait(
         lab,
-        "CREATE TRIGGER t AFTER INSERT ON theirs FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+        "CREATE TRIGGER t AFTER INSERT ON public.theirs "
+        "FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
     )
     assert f"pid {holder.info.backend_pid} (postgres, holder, idle in transaction" in said
     assert str(bystander.info.backend_pid) not in said
@@ -43,7 +44,7 @@ def test_the_holder_of_any_lock_is_named_and_no_bystander(lab: Lab, connect: Con
 def test_the_holder_of_a_row_is_named(lab: Lab, connect: Connect) -> None:
     holder = connect(autocommit=False)
     holder.execute("UPDATE documents SET body = 'theirs' WHERE id = 1")
-    assert f"pid {holder.info.backend_pid} " in _wait(lab, "UPDATE documents SET body = 'ours' WHERE id = 1")
+    assert f"pid {holder.info.backend_pid} " in _wait(lab, "UPDATE public.documents SET body = 'ours' WHERE id = 1")
 
 
 def test_a_change_that_needs_no_wait_opens_one_session(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
