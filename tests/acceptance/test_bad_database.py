@@ -170,10 +170,10 @@ def test_a_reader_may_search_and_look_but_not_change(ready: Project, vecmig: Vec
 def test_the_roles_own_limits_are_for_its_application(ready: Project, vecmig: Vecmig) -> None:
     ready.sql(
         "CREATE FUNCTION public.slow() RETURNS boolean STABLE LANGUAGE plpgsql "
-        "AS 'BEGIN PERFORM pg_sleep(0.002); RETURN true; END'"
+        "AS 'BEGIN PERFORM pg_sleep(0.02); RETURN true; END'"
     )
     describe(ready, {"documents": documents_collection(A, where="public.slow()")}, RECIPES)
-    limits = "&options=-c%20statement_timeout%3D20%20-c%20idle_session_timeout%3D20"
+    limits = "&options=-c%20statement_timeout%3D300%20-c%20idle_session_timeout%3D300"
     ready.ini.write_text(INI.format(database_url=ready.database_url + limits))
     vecmig("upgrade")
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,6 +19,7 @@ from psycopg import sql
 
 from support.embedding import Model, vector
 from support.lab import LARGE, SMALL, Lab
+from vecmig import runner
 from vecmig.errors import ConfigError
 from vecmig.store.vectors import read_page
 
@@ -82,6 +84,25 @@ CASES = {
     "date": _table({"id": "date"}, [(dt.date(2026, 2, 1),), (dt.date(2026, 1, 2),)]),
     "numeric": _table({"id": "numeric"}, [(Decimal(n),) for n in ("1.10", "1.1001", "-0.5", "1e30", "NaN", "9", "10")]),
     "float": _table({"id": "double precision"}, [(0.1,), (1 / 3,), (1e300,), (-1.5,), (float("inf"),)]),
+    "infinite timestamptz": _table(
+        {"id": "timestamptz"},
+        [("infinity",), ("-infinity",), ("0044-03-15 12:00:00+00 BC",), ("294276-12-31 23:59:59.999999+00",)],
+    ),
+    "infinite timestamp": _table({"id": "timestamp"}, [("infinity",), ("0044-03-15 12:00:00 BC",), ("2026-01-02",)]),
+    "infinite date": _table({"id": "date"}, [("infinity",), ("-infinity",), ("0044-03-15 BC",), ("5874897-12-31",)]),
+    "not a number": _table({"id": "numeric"}, [("NaN",), ("Infinity",), ("-Infinity",), ("1.10",)]),
+    "float not a number": _table({"id": "real", "part": "float"}, [("NaN", "NaN"), ("-infinity", "1e-300")]),
+    "interval": _table({"id": "interval"}, [("1 mon -2 days 03:04:05.678",), ("-178000000 years",), ("90 days",)]),
+    "boolean": _table({"id": "boolean"}, [(True,), (False,)]),
+    "money": _table({"id": "money"}, [("1234567.89",), ("-0.01",)]),
+    "time": _table({"id": "time", "zone": "timetz"}, [("24:00:00", "24:00:00-15:59"), ("00:00", "12:00+05:45")]),
+    "network": _table({"id": "cidr", "mac": "macaddr"}, [("10.0.0.0/8", "08:00:2b:01:02:03"), ("::/0", "0:0:0:0:0:1")]),
+    "range": _table(
+        {"id": "int4range", "at": "tstzrange", "day": "daterange"},
+        [("[1,3)", "[-infinity,infinity]", "empty"), ("(,)", "(,2026-01-02 03:04:05+00)", "[2026-01-01,infinity]")],
+    ),
+    "multirange": _table({"id": "int4multirange"}, [("{}",), ("{[1,3),[7,)}",)]),
+    "bits": _table({"id": "bit varying", "o": "oid", "n": "name"}, [("", "4294967295", "a'b"), ("0101", "0", "")]),
     "enum": _table({"id": "mood"}, [("sad",), ("ok",)], before="CREATE TYPE mood AS ENUM ('sad', 'ok')"),
     "domain": _table({"id": "slug"}, [("b",), ("a",)], before="CREATE DOMAIN slug AS text CHECK (value <> '')"),
     "bytea": _table({"id": "bytea"}, [(b"\x00\xff",), (b"",), (b"%s",)]),
@@ -100,7 +121,8 @@ CASES = {
         "CREATE TYPE num (INPUT = num_in, OUTPUT = num_out, LIKE = bigint); "
         + "".join(
             f"CREATE FUNCTION num_{name}(num, num) RETURNS bool LANGUAGE internal IMMUTABLE STRICT AS 'int8{name}'; "
-            f"CREATE OPERATOR {sign} (LEFTARG = num, RIGHTARG = num, FUNCTION = num_{name}); "
+            f"CREATE OPERATOR {sign} (LEFTARG = num, RIGHTARG = num, FUNCTION = num_{name}"
+            + (", MERGES); " if sign == "=" else "); ")
             for name, sign in {"lt": "<", "le": "<=", "eq": "=", "ge": ">=", "gt": ">"}.items()
         )
         + "CREATE FUNCTION num_cmp(num, num) RETURNS int LANGUAGE internal IMMUTABLE STRICT AS 'btint8cmp'; "
@@ -174,6 +196,8 @@ def test_a_collection_with_any_key_goes_to_its_second_tag(
             assert hit.text == _text(key)
             assert hit.record[case.body] == _text(key)
     _check_triggers(lab, case, connection)
+    assert {finding.severity for finding in runner.audit(lab.config).findings} <= {"warning"}
+    assert lab.downgrade() == ["r2"]
 
 
 def _check_triggers(lab: Lab, case: Case, connection: psycopg.Connection[Any]) -> None:
@@ -214,6 +238,47 @@ def test_a_rejected_record_is_known_by_its_key(
 
     assert model.total() == 5
     assert lab.cover(SMALL).rejected == 5
+
+
+def test_a_key_that_python_has_no_value_for_is_a_key_everywhere(
+    bare_lab: Lab, connection: psycopg.Connection[Any], model: Model
+) -> None:
+    """Infinity, NaN and the years before the first: rejected, tried again, named, judged by a suite, audited."""
+    connection.execute(
+        "CREATE TABLE documents (at timestamptz, n numeric, f float, body text, PRIMARY KEY (at, n, f));"
+        "INSERT INTO documents VALUES ('infinity', 'NaN', 'NaN', 'first'), ('-infinity', 'Infinity', '-0', 'second'), "
+        "('0044-03-15 BC', '1.10', 'infinity', 'third')"
+    )
+    lab = bare_lab.write(key=["at", "n", "f"], text="body", coverage=0)
+    model.after = lambda texts, vectors: vectors * np.array([[text != "first"] for text in texts])
+    lab.upgrade("r1")
+    (refused,) = runner.rejected(lab.config)
+    assert list(refused.key) == ["infinity", "NaN", "NaN"]
+    assert lab.cover(SMALL).rejected == 1
+
+    model.after = lambda texts, vectors: vectors
+    assert runner.retry_rejected(lab.config) == 1
+    lab.sync()
+    lab.upgrade()
+    assert lab.cover(LARGE).fresh == lab.cover(SMALL).fresh == 3
+    assert runner.audit(lab.config).findings == ()
+
+    queries = [
+        {"query": "first", "relevant": [["infinity", "NaN", "NaN"]]},
+        {"query": "third", "relevant": [["0044-03-15 00:00:00+00 BC", "1.1", "Infinity"]]},
+    ]
+    (lab.path / "evals").mkdir()
+    suite = {"collection": "documents", "queries": queries}
+    (lab.path / "evals" / "odd.yaml").write_text(json.dumps(suite))
+    (evaluated,) = runner.evaluate(lab.config)
+    assert [run.scores["success@10"]["search"].mean for run in evaluated.runs] == [1.0, 1.0]
+
+    connection.execute("UPDATE documents SET at = 'infinity' WHERE body = 'second'")
+    connection.execute("DELETE FROM documents WHERE body = 'first'")
+    lab.sync()
+    assert lab.status().outbox.records == 0
+    assert connection.execute("SELECT count(*) FROM vecmig.rejected").fetchone() == (0,)
+    assert lab.cover(LARGE).fresh == lab.cover(SMALL).fresh == 2
 
 
 def test_pgvector_in_a_schema_that_no_path_names(
