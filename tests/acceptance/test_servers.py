@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,16 +34,24 @@ tags:
 QUESTION = "read a csv file line by line"
 
 
-@pytest.fixture(params=["older wheel", "other of the wheel", "usual"])
+#: The folder with the programs of one more PostgreSQL to try, one that has pgvector.
+ANOTHER = os.environ.get("ANOTHER_POSTGRES")
+
+
+@pytest.fixture(params=["older wheel", "other of the wheel", "usual", *(["another"] if ANOTHER else [])])
 def server(request: pytest.FixtureRequest, pgserver: Any) -> Iterator[Postgres]:
     """A server of each kind that there is."""
-    if request.param == "other of the wheel":
-        versions, usual = pgserver.utils.POSTGRES_VERSIONS, pgserver.utils.TARGET_POSTGRES_VERSION
-        (programs,) = (Path(place) for version, place in versions.items() if version != usual)
-        with running_cluster(programs, system_user(pgserver)) as other:
-            yield other
-    else:
-        yield request.getfixturevalue("older_postgres" if request.param == "older wheel" else "postgres")
+    versions, usual = pgserver.utils.POSTGRES_VERSIONS, pgserver.utils.TARGET_POSTGRES_VERSION
+    match request.param:
+        case "older wheel":
+            yield request.getfixturevalue("older_postgres")
+        case "usual":
+            yield request.getfixturevalue("postgres")
+        case which:
+            (other,) = (place for version, place in versions.items() if version != usual)
+            programs = Path(ANOTHER or "" if which == "another" else other)
+            with running_cluster(programs, system_user(pgserver)) as running:
+                yield running
 
 
 @pytest.fixture

@@ -107,17 +107,24 @@ def dump(postgres: Postgres, database: str, target: Path, *options: str) -> None
 
 
 def restore(postgres: Postgres, source: Path, database: str, *options: str) -> None:
-    """Restore a custom or a plain dump; anything that goes wrong fails."""
+    """Restore a custom or a plain dump into an empty database; anything that goes wrong fails."""
     if source.suffix == ".sql":
         _client(postgres, "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", postgres.url(database), "-f", source)
     else:
         _client(postgres, "pg_restore", "--exit-on-error", "-d", postgres.url(database), *options, source)
 
 
-def _client(postgres: Postgres, program: str, *args: str | Path) -> None:
+def restore_over(postgres: Postgres, source: Path, database: str) -> str:
+    """Restore a custom dump over what is there, as far as it goes; give what pg_restore complains of."""
+    return _client(postgres, "pg_restore", "--clean", "--if-exists", "-d", postgres.url(database), source, code=1)
+
+
+def _client(postgres: Postgres, program: str, *args: str | Path, code: int = 0) -> str:
     command = [str(Path(postgres.server.bin_path) / program), *map(str, args)]
     done = subprocess.run(command, check=False, timeout=_PATIENCE, capture_output=True, stdin=subprocess.DEVNULL)
-    assert done.returncode == 0, f"{' '.join(command)}\n{done.stderr.decode(errors='replace')}"
+    said = done.stderr.decode(errors="replace")
+    assert done.returncode == code, f"{' '.join(command)}\n{said}"
+    return said
 
 
 def system_user(pgserver: Any) -> str | None:
