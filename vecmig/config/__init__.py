@@ -14,6 +14,7 @@ from vecmig.config.collections import (
     recipe_lines,
 )
 from vecmig.config.ini import EMBEDDED, ENGINES, FILE_TOKENS, Config, Engine, load_config
+from vecmig.config.redaction import origin, redact, without_passwords
 from vecmig.config.suites import (
     DEFAULT_K,
     KNOWN_ITEM,
@@ -25,7 +26,7 @@ from vecmig.config.suites import (
     suite_paths,
     suites_folder,
 )
-from vecmig.config.words import counted, nearest, noun, redact, shown, without_passwords
+from vecmig.config.words import counted, nearest, noun, shown
 
 __all__ = [
     "DEFAULT_K",
@@ -53,6 +54,7 @@ __all__ = [
     "load_suite",
     "nearest",
     "noun",
+    "origin",
     "recipe_lines",
     "redact",
     "shown",

@@ -14,8 +14,9 @@ from string import Formatter
 from typing import Any, Final, Literal, get_args
 from urllib.parse import quote
 
+from vecmig.config.redaction import redact
 from vecmig.config.sql_text import fragment_problem
-from vecmig.config.words import redact, shown, unknown
+from vecmig.config.words import shown, unknown
 from vecmig.errors import ConfigError
 
 INI: Final = "vecmig.ini"

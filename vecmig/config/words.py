@@ -1,17 +1,10 @@
-"""Small helpers for messages about configuration: file names, near misses, secrets."""
+"""Small helpers for messages about configuration: file names, near misses, counts."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
-
-_PASSWORD_PARAMETER = re.compile(r"((?:ssl)?password\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s&]*)", re.IGNORECASE)
-_SECRETIVE = re.compile(r"\S*(?:://|password)\S*", re.IGNORECASE)
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-#: What follows the host where a port would, in a URL whose ``@host`` was forgotten.
-_NOT_A_PORT = re.compile(r"^([^/?:\[]*):(?!\d*(?:[,/?]|$))[^/?]*")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -43,20 +36,3 @@ def shown(path: Path) -> str:
         return str(path.absolute().relative_to(Path.cwd()))
     except ValueError:
         return str(path)
-
-
-def without_passwords(text: str) -> str:
-    """Make one line of a text that comes from elsewhere, with the words redacted that may hold a password."""
-    return _SECRETIVE.sub(lambda word: redact(word[0]), " ".join(text.split()))
-
-
-def redact(url: str) -> str:
-    """Replace the password of a database URL or connection string by ``***``, however malformed it is."""
-    scheme = _SCHEME.match(url)
-    start = scheme.end() if scheme else 0
-    userinfo, at, host = url[start:].rpartition("@")
-    user, colon, _ = userinfo.partition(":")
-    rest = f"{user}{colon and ':***'}@{host}" if at else host
-    if scheme and not at:
-        rest = _NOT_A_PORT.sub(r"\1:***", rest)
-    return _PASSWORD_PARAMETER.sub(r"\1***", url[:start] + rest)
