@@ -74,7 +74,7 @@ class Narrator(AbstractContextManager["Narrator"]):
             self._say(f"{event.revision}  {event.collection}", style="bold")
         self._last = time.monotonic()
         if self._moving is not None:
-            self._moving.update(f"{event.step} {event.subject}")
+            self._moving.update(render.visible(f"{event.step} {event.subject}"))
             self._go()
 
     def _move(self, text: str) -> None:
@@ -95,7 +95,7 @@ class Narrator(AbstractContextManager["Narrator"]):
 
     def _show(self, text: str, moving: Status) -> None:
         # beside what moves; a longer line would be cut off
-        moving.update("\n".join(render.broken(text, moving.console.width - 3)))
+        moving.update("\n".join(render.broken(render.visible(text), moving.console.width - 3)))
 
     def _say(self, text: str, *, style: str | None = None) -> None:
         # what moves would stand before it on its line

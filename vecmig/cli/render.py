@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 _UNLIMITED = 10_000
 #: What stands before the second column of a line: where its first word is followed by two spaces.
 _FIRST_COLUMN = re.compile(r" *(?:\S+ {2,})?")
+#: What a terminal obeys instead of showing it, but for line breaks and tabs: C0 and C1 controls, and what turns the
+#: direction of writing, behind which a text looks like another one.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u202a-\u202e\u2066-\u2069]")
 #: Width of the page that is being told; 0 for none.
 _page_width: ContextVar[int] = ContextVar("page_width", default=0)
 
@@ -88,6 +91,16 @@ def _width(*, terminal: bool) -> int | None:
     return min(page_width, shutil.get_terminal_size().columns) if terminal else page_width
 
 
+def visible(text: str) -> str:
+    r"""Write out what would command a terminal: a record, a tag or a server's message may hold it; ESC becomes \x1b."""
+    return _CONTROL.sub(_escape, text.replace("\r\n", "\n"))
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
 def line(text: str = "", *, style: str | None = None) -> None:
     """Print one line of a result; a long one is wrapped by the terminal, never cut."""
     _print(stdout(), text, style)
@@ -99,6 +112,7 @@ def note(text: str, *, style: str | None = None) -> None:
 
 
 def _print(console: Console, text: str, style: str | None = None) -> None:
+    text = visible(text)
     for piece in broken(text, console.width) if _page_width.get() else [text]:
         console.print(piece, style=style, markup=False, soft_wrap=True)
 
@@ -113,7 +127,9 @@ def broken(text: str, width: int) -> list[str]:
 
 def as_json(value: Any) -> None:
     """Print a value as one JSON document to stdout."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=_plain) + "\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=_plain)
+    # of what terminals obey, JSON itself writes out the first 32
+    sys.stdout.write(_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
 
 
 def error(problem: VecmigError) -> None:
@@ -126,7 +142,7 @@ def error(problem: VecmigError) -> None:
 
 def traceback_of(problem: BaseException) -> None:
     """Print a traceback to stderr, without the values of variables, which may be secret."""
-    traceback.print_exception(problem, file=sys.stderr)
+    sys.stderr.write(visible("".join(traceback.format_exception(problem))))
 
 
 def columns(rows: Sequence[Sequence[str]], *, heads: Sequence[str] = (), right: Iterable[int] = ()) -> None:
@@ -143,9 +159,11 @@ def column_lines(
     rows: Sequence[Sequence[str]], *, heads: Sequence[str] = (), right: frozenset[int] = frozenset(), width: int = 80
 ) -> list[str]:
     """Lay out rows as `columns` prints them; the lines have no blanks at their end."""
-    table = [*([list(heads)] if heads else []), *map(list, rows)]
     if not rows:
         return []
+    # before the cells are measured
+    rows = [[visible(text) for text in row] for row in rows]
+    table = [*([list(heads)] if heads else []), *rows]
     widths = [max(_cells(row[at]) for row in table) for at in range(len(table[0]))]
     before = sum(widths[:-1]) + 2 * (len(widths) - 1)
     if before + widths[-1] > width and width - before < 20:
