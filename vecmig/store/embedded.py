@@ -125,14 +125,40 @@ def _own_runtime_directory() -> Iterator[None]:
 
 
 def _private_directory() -> Path | None:
-    """Make a directory that only this user may enter, as platformdirs demands; None where that cannot be had."""
+    """Make a directory that only this user may enter, as platformdirs demands; None where that cannot be had.
+
+    Its name is known to everybody, and everybody may write to its parent: what lies there already may be a trap.
+
+    Raises:
+        ConfigError: there is a link, or something that others own or may write to.
+    """
     if not hasattr(os, "getuid"):
         return None
     directory = Path(tempfile.gettempdir()) / f"vecmig-{os.getuid()}"
     try:
-        directory.mkdir(mode=0o700, exist_ok=True)
-        directory.chmod(0o700)
-        (directory / "python_PostgresServer").mkdir(exist_ok=True)
-    except OSError:
+        with suppress(FileExistsError):
+            directory.mkdir(mode=0o700)
+        opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError as error:
+        if directory.is_symlink() or directory.exists():
+            raise _not_ours(directory) from error
         return None
+    try:
+        found = os.fstat(opened)
+        # what others could write to may hold links of theirs
+        if found.st_uid != os.getuid() or found.st_mode & 0o022:
+            raise _not_ours(directory)
+        os.fchmod(opened, 0o700)
+        with suppress(FileExistsError):
+            os.mkdir("python_PostgresServer", dir_fd=opened)
+    finally:
+        os.close(opened)
     return directory
+
+
+def _not_ours(directory: Path) -> ConfigError:
+    return ConfigError(
+        f"The embedded PostgreSQL keeps its lock file in {directory}, which is a link, or which others own or may write to.",
+        state="Nothing was changed.",
+        hint="Remove it, or set XDG_RUNTIME_DIR to a directory that only you may enter.",
+    )
