@@ -103,5 +103,5 @@ sys.exit(main(["status"]))
     )
 
     assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith(f"The embedded PostgreSQL keeps its lock file in {place}, which is a link ")
+    assert done.stderr.startswith(f"The embedded PostgreSQL keeps its lock file in {place}, and that is a link")
     assert not (project / "pgdata").exists()

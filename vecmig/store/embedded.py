@@ -158,7 +158,8 @@ def _private_directory() -> Path | None:
 
 def _not_ours(directory: Path) -> ConfigError:
     return ConfigError(
-        f"The embedded PostgreSQL keeps its lock file in {directory}, which is a link, or which others own or may write to.",
+        f"The embedded PostgreSQL keeps its lock file in {directory}, and that is a link, "
+        "or others own it or may write to it.",
         state="Nothing was changed.",
         hint="Remove it, or set XDG_RUNTIME_DIR to a directory that only you may enter.",
     )
