@@ -7,7 +7,17 @@ from typing import Any
 
 import pytest
 
-from support.cli import Vecmig, describe, documents_collection, local, make_documents, script, tag, write_hashing
+from support.cli import (
+    Vecmig,
+    describe,
+    documents_collection,
+    local,
+    make_documents,
+    partition,
+    script,
+    tag,
+    write_hashing,
+)
 from support.project import Project
 
 A, B = tag("hashing", 16), tag("hashing", 32)
@@ -46,6 +56,31 @@ def test_storages_and_metrics(project: Project, vecmig: Vecmig, storage: str, me
     assert best[0]["key"] == [7]
     assert best[0]["distance"] == pytest.approx(-1 if metric == "ip" else 0, abs=0.01)
     assert best[0]["distance"] <= best[1]["distance"]
+
+
+def test_the_longest_names_that_are_allowed_are_cut_nowhere(project: Project, vecmig: Vecmig) -> None:
+    name, schema = "ü" * 20, "ä" * 28 + "s"
+    assert (len(name.encode()), len(schema.encode())) == (40, 57)
+    make_documents(project, 30)
+    write_hashing(project, 16, 32)
+    project.ini.write_text(project.ini.read_text() + f"schema = {schema}\n")
+    describe(project, {name: documents_collection(B)}, RECIPES)
+
+    there_and_back(project, vecmig, name, f'"{name}_live"')
+
+    made = {
+        row[0]
+        for row in project.sql(
+            "SELECT relname::text FROM pg_class WHERE relname ~ '^(vecmig_)?ü' UNION "
+            "SELECT tgname::text FROM pg_trigger WHERE NOT tgisinternal AND tgname ~ 'ü' UNION "
+            "SELECT proname::text FROM pg_proc WHERE proname ~ 'ü'"
+        )
+    }
+    assert {f"{name}_vectors", f"{name}_live", f"{name}_search", f"{name}_track"} <= made
+    for one in (A, B):
+        assert {partition(name, one), f"{partition(name, one)}_hnsw"} <= made
+    triggers = {one for one in made if one.startswith("vecmig_")}
+    assert {f"vecmig_{name}_track", f"vecmig_{name}_track_update", f"vecmig_{name}_track_truncate"} <= triggers
 
 
 def test_names_that_need_quoting_and_a_key_of_two_columns(project: Project, vecmig: Vecmig) -> None:

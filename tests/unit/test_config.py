@@ -305,8 +305,18 @@ def test_toml_that_is_not() -> None:
             "Run: vecmig list_templates",
         ),
         (
-            [f"database_url = {URL}", f"schema = {'s' * 64}"],
-            "vecmig.ini:3: schema is not a name that PostgreSQL takes: at most 63 bytes.",
+            [f"database_url = {URL}", f"schema = {'s' * 58}"],
+            "vecmig.ini:3: schema has 58 bytes; at most 57 are allowed.",
+            "",
+        ),
+        (
+            [f"database_url = {URL}", f"schema = {'ü' * 29}"],
+            "vecmig.ini:3: schema has 58 bytes; at most 57 are allowed.",
+            "",
+        ),
+        (
+            [f"database_url = {URL}", "schema = pg_vecmig"],
+            "vecmig.ini:3: schema is not a name that PostgreSQL takes for a schema.",
             "",
         ),
         (

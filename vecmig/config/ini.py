@@ -25,8 +25,9 @@ EMBEDDED: Final = "embedded:"
 Engine = Literal["local", "ray"]
 ENGINES: Final[tuple[Engine, ...]] = get_args(Engine)
 FILE_TOKENS: Final = ("rev", "slug", "year", "month", "day", "hour", "minute", "second", "epoch")
-#: Longest identifier of PostgreSQL, in bytes.
-MAX_IDENTIFIER: Final = 63
+#: Longest name of vecmig's schema, in bytes: with ``_route`` behind it, it names the channel on which a cutover is
+#: announced, and that must fit PostgreSQL's 63.
+MAX_SCHEMA: Final = 57
 #: Most parallel workers that PostgreSQL lets anybody ask for.
 MAX_WORKERS: Final = 1024
 
@@ -385,8 +386,11 @@ def _query(setting: _Setting) -> str:
 
 def _schema(setting: _Setting) -> str:
     name = _text(setting)
-    if "\0" in name or len(name.encode()) > MAX_IDENTIFIER:
-        raise setting.error(f"is not a name that PostgreSQL takes: at most {MAX_IDENTIFIER} bytes")
+    size = len(name.encode("utf-8", "surrogatepass"))
+    if size > MAX_SCHEMA:
+        raise setting.error(f"has {size} bytes; at most {MAX_SCHEMA} are allowed")
+    if "\0" in name or name.startswith("pg_"):
+        raise setting.error("is not a name that PostgreSQL takes for a schema")
     return name
 
 
