@@ -11,7 +11,8 @@ VecmigError                 1    failed
 ├── LockHeld                5    another runner works on the collection
 ├── DatabaseUnreachable     6
 ├── DatabaseError           1    the database refused a statement
-│   └── Blocked                  somebody else held a lock for too long
+│   ├── Blocked                  somebody else held a lock for too long
+│   └── NotRecorded         2    the database knows no collection or tag of that name
 ├── EmbedderError           7    the provider failed; a later run resumes
 │   ├── BudgetSpent              the next request would pass the budget
 │   ├── TransientEmbedderError   worth another try
@@ -93,6 +94,12 @@ class DatabaseError(VecmigError):
 
 class Blocked(DatabaseError):
     """Somebody else held a lock for longer than ``lock_wait``."""
+
+
+class NotRecorded(DatabaseError, UsageError):
+    """The database knows no collection, or no tag, of the name that was asked for."""
+
+    exit_code = UsageError.exit_code
 
 
 class EmbedderError(VecmigError):

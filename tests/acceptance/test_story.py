@@ -69,11 +69,11 @@ def test_search_speaks_to_the_live_tag(project: Project, documents: int, vecmig:
     assert hits[0]["record"]["id"] == hits[0]["key"][0]
     older = vecmig("search", "documents", "compress a string", "-k", "1", "--tag", OLD_TAG, "--json").json
     assert [hit["tag"] for hit in older] == [OLD_TAG]
-    refused = vecmig("search", "documents", "x", "--tag", tag("other", 8), code=1)
+    refused = vecmig("search", "documents", "x", "--tag", tag("other", 8), code=2)
     assert refused.stderr == (
         f"Collection documents has no tag other@1/dim-8/chunk-none/norm-l2.\nIts tags are: {OLD_TAG}, {NEW_TAG}\n"
     )
-    assert vecmig("search", "papers", "x", code=1).stderr == (
+    assert vecmig("search", "papers", "x", code=2).stderr == (
         "This database has no collection papers.\nIts collections are: documents\n"
     )
     assert vecmig("search", "documents", "  ", code=2).stderr == "A blank question cannot be embedded.\n"

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from vecmig.errors import DatabaseUnreachable, VecmigError
+from vecmig.errors import DatabaseUnreachable, NotRecorded, VecmigError
 from vecmig.store.catalog import Source
 from vecmig.store.connect import Connection, Database, Outdated, settle_transaction, translated
 from vecmig.store.identity import find_source
@@ -198,15 +198,20 @@ class Routes:
                 self._refused[collection] = began
 
 
+class NoSuchTag(Outdated, NotRecorded):
+    """A tag that is not known: it may have come since, and may have been mistyped."""
+
+
 def row_of(known: Known, tag: str) -> TagRow:
     """Give the tag of a collection, as it is recorded.
 
     Raises:
-        Outdated: there is none of that name, or its vectors were retired.
+        NoSuchTag: there is none of that name.
+        Outdated: its vectors were retired.
     """
     row = known.tags.get(tag)
     if row is None:
-        raise Outdated(
+        raise NoSuchTag(
             f"Collection {known.route.collection} has no tag {tag}.",
             hint=f"Its tags are: {', '.join(known.tags) or 'none yet; run: vecmig upgrade head'}",
         )

@@ -11,7 +11,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from vecmig.config import Collection
-from vecmig.errors import DatabaseError, RecipeError
+from vecmig.errors import DatabaseError, NotRecorded, RecipeError
 from vecmig.store.catalog import Source
 from vecmig.store.connect import Connection
 from vecmig.store.recorded import Recorded
@@ -176,11 +176,11 @@ class Ledger:
         """One collection as it was recorded last.
 
         Raises:
-            DatabaseError: the database does not know it.
+            NotRecorded: the database does not know it.
         """
         known = self._collections()
         if name not in known:
-            raise DatabaseError(
+            raise NotRecorded(
                 f"This database has no collection {name}.",
                 hint=f"Its collections are: {', '.join(sorted(known)) or 'none yet; run: vecmig upgrade head'}",
             )
@@ -202,11 +202,11 @@ class Ledger:
         """One recorded tag.
 
         Raises:
-            DatabaseError: the database does not know it.
+            NotRecorded: the database does not know it.
         """
         known = self.tags(collection)
         if tag not in known:
-            raise DatabaseError(
+            raise NotRecorded(
                 f"Collection {collection} has no tag {tag}.",
                 hint=f"Its tags are: {', '.join(known) or 'none yet; run: vecmig upgrade head'}",
             )
