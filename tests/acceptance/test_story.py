@@ -10,6 +10,7 @@ import pytest
 from support.cli import Vecmig, describe, documents_collection, make_documents, partition, script, tag
 from support.project import NEW_TAG, OLD_TAG, Project
 from support.provider import Provider
+from vecmig.store.schema import VERSION
 
 LIVE = """
 SELECT tag, count(*), min(v.embedded_at), max(v.embedded_at)
@@ -281,8 +282,8 @@ def test_downgrade_of_a_revision_that_is_not_live(project: Project, vecmig: Vecm
 
 @pytest.mark.parametrize("command", ["ensure_version", "ensure-version"])
 def test_ensure_version(project: Project, vecmig: Vecmig, command: str) -> None:
-    assert vecmig(command).stdout == "vecmig's schema, version 3: installed\n"
-    assert vecmig(command).stdout == "vecmig's schema, version 3: is there already\n"
+    assert vecmig(command).stdout == f"vecmig's schema, version {VERSION}: installed\n"
+    assert vecmig(command).stdout == f"vecmig's schema, version {VERSION}: is there already\n"
 
 
 def test_current_and_check_on_the_way(project: Project, documents: int, vecmig: Vecmig) -> None:
