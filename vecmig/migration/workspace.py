@@ -312,10 +312,10 @@ class Workspace:
             if recorded is not None and recorded.widened(source):
                 with regranted(connection, source):
                     widen_key(connection, source, recorded.key_types)
-                    mirror_access(connection, source)
-                    self._install(connection, ledger, source)
+                    self.install(connection, ledger, source)
+                mirror_access(connection, source)
             else:
-                self._install(connection, ledger, source)
+                self.install(connection, ledger, source)
             ledger.announce(source.collection.name)
             ledger.record_event("follow", collection=source.collection.name)
 
@@ -323,7 +323,7 @@ class Workspace:
         for tag in indexed:
             self.build_index(self.space(source, tag))
 
-    def _install(self, connection: Connection, ledger: Ledger, source: Source) -> None:
+    def install(self, connection: Connection, ledger: Ledger, source: Source) -> None:
         """Bring the triggers and what applications read up to date."""
         if source.tracked:
             install_tracking(connection, source, self.database.schema)

@@ -1,5 +1,6 @@
 """The verbs of vecmig as functions; the command line is a thin layer over them."""
 
+from vecmig.runner.adopting import Adopted, adopt_source
 from vecmig.runner.audit import Audit, Finding, audit
 from vecmig.runner.control import Controlled, controlled, pause, resume, tune
 from vecmig.runner.estimate import Estimate, estimate
@@ -16,6 +17,7 @@ from vecmig.runner.versions import Standing, current, ensure_version, stamp
 from vecmig.runner.walk import Walked, downgrade, upgrade, verify
 
 __all__ = [
+    "Adopted",
     "Audit",
     "CollectionStatus",
     "Comparison",
@@ -33,6 +35,7 @@ __all__ = [
     "TagStatus",
     "Walked",
     "WayBack",
+    "adopt_source",
     "audit",
     "backfill",
     "compare",

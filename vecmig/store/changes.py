@@ -13,7 +13,7 @@ from psycopg import errors as pg
 from psycopg import sql
 
 from vecmig.store.access import close_function
-from vecmig.store.catalog import PARTITIONED, Source, text_columns
+from vecmig.store.catalog import PARTITIONED, Relation, Source, text_columns
 from vecmig.store.connect import Connection
 from vecmig.store.keys import same_key
 from vecmig.store.ledger import Route
@@ -82,6 +82,13 @@ def install_tracking(connection: Connection, source: Source, schema: str) -> Non
 def trigger_names(source: Source) -> list[str]:
     """Name the triggers that a tracked source has."""
     return [_trigger_name(source, suffix) for suffix in _TRIGGERS]
+
+
+def drop_tracking(connection: Connection, source: Source, relation: Relation) -> None:
+    """Take the triggers off a relation that is a collection's source no more."""
+    on = sql.Identifier(relation.schema, relation.name)
+    for name in trigger_names(source):
+        connection.execute(statement("changes", "drop_trigger", trigger=sql.Identifier(name), source=on))
 
 
 def tracking_works(connection: Connection, source: Source) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -316,17 +316,21 @@ class Ledger:
             home=source.home,
         )
 
+    def require_form(self, source: Source) -> None:
+        """Refuse a collection whose vectors are recorded in another form than it is configured with.
+
+        Raises:
+            DatabaseError: they are.
+        """
+        recorded = self.recorded(source.collection.name)
+        if recorded is not None and (changed := recorded.form_changes(source)):
+            raise _otherwise(source, changed)
+
     def _unchanged(self, source: Source) -> Recorded | None:
         """Give what is recorded of a collection, if it is as the vectors rest on it."""
-        name = source.collection.name
-        recorded = self.recorded(name)
-        changed = recorded.changes(source) if recorded is not None else []
-        if changed:
-            raise DatabaseError(
-                f"Collection {name} is recorded otherwise than collections.yaml has it: {'; '.join(changed)}.",
-                state="Nothing was changed.",
-                hint="Its vectors rest on these. Take the change back, or give the collection a new name.",
-            )
+        recorded = self.recorded(source.collection.name)
+        if recorded is not None and (changed := recorded.changes(source)):
+            raise _otherwise(source, changed)
         return recorded
 
     def record_tag(self, source: Source, tag: str, recipe: Recipe) -> None:
@@ -464,6 +468,15 @@ class Ledger:
                 state="The transaction was rolled back.",
                 hint="Somebody else may have changed it just now. Look at: vecmig status",
             )
+
+
+def _otherwise(source: Source, changed: Iterable[str]) -> DatabaseError:
+    name = source.collection.name
+    return DatabaseError(
+        f"Collection {name} is recorded otherwise than collections.yaml has it: {'; '.join(changed)}.",
+        state="Nothing was changed.",
+        hint="Its vectors rest on these. Take the change back, or give the collection a new name.",
+    )
 
 
 def check_recipe(ledger: Ledger, tag: str, recipe: Recipe) -> None:

@@ -43,16 +43,25 @@ class Recorded:
 
     def changes(self, source: Source) -> list[str]:
         """Name what the vectors rest on and is otherwise now, as ``field: then → now``."""
-        now = source.collection
-        then: dict[str, object] = {"storage": self.collection.storage, "metric": self.collection.metric}
-        found: dict[str, object] = {"storage": now.storage, "metric": now.metric}
-        if self.oid is None or self.oid != source.oid:
-            then |= {"source_schema": self.collection.source[0], "source_table": self.collection.source[1]}
-            found |= {"source_schema": source.schema, "source_table": source.table}
-        if self.oid != source.oid or [c.number for c in source.key] != list(self.key_numbers):
-            then |= {"key_columns": list(self.collection.key)}
-            found |= {"key_columns": [c.name for c in source.key]}
-        return [f"{field}: {then[field]} → {found[field]}" for field in found if then[field] != found[field]]
+        then, found = list(self.collection.source), [source.schema, source.table]
+        fields = ["source_schema", "source_table"]
+        if self.oid is not None and self.oid == source.oid:
+            then, found, fields = [], [], []
+        changed = [f"{field}: {old} → {new}" for field, old, new in zip(fields, then, found, strict=True) if old != new]
+        numbers = [column.number for column in source.key]
+        names = [column.name for column in source.key]
+        if (self.oid, list(self.key_numbers)) != (source.oid, numbers) and list(self.collection.key) != names:
+            changed.append(f"key_columns: {list(self.collection.key)} → {names}")
+        return changed + self.form_changes(source)
+
+    def form_changes(self, source: Source) -> list[str]:
+        """Name what the form of the vectors themselves rests on and is otherwise now."""
+        then, now = self.collection, source.collection
+        return [
+            f"{field}: {getattr(then, field)} → {getattr(now, field)}"
+            for field in ("storage", "metric")
+            if getattr(then, field) != getattr(now, field)
+        ]
 
     def edited(self, source: Source) -> bool:
         """Whether collections.yaml says otherwise how its records are read."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from psycopg import errors as pg
 from psycopg import sql
 
+from vecmig.errors import DatabaseError
 from vecmig.store.catalog import Source
 from vecmig.store.connect import Connection
 from vecmig.store.layout import exists
@@ -32,6 +34,20 @@ def regranted(connection: Connection, source: Source) -> Iterator[None]:
                     sql.SQL(" WITH GRANT OPTION" if grantable else ""),
                 )
             )
+
+
+def replaced_in_place(connection: Connection, publish: Callable[[], None]) -> bool:
+    """Replace view and function where their columns allow it, so that what the team built on them stays.
+
+    Returns:
+        Whether it was done; if not, they have to be dropped first.
+    """
+    try:
+        with connection.transaction():
+            publish()
+    except (DatabaseError, pg.InvalidTableDefinition, pg.InvalidFunctionDefinition):
+        return False
+    return True
 
 
 def _grants(connection: Connection, kind: str, target: sql.Composable) -> list[tuple[Any, ...]]:

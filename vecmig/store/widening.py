@@ -58,18 +58,29 @@ def widen_key(connection: Connection, source: Source, then: Sequence[str]) -> No
     What rests on these columns goes, and is for the caller to make again: the live view, the search function, the
     policies, and where the vectors are rewritten their vector indexes, which would be built again under its lock.
     """
-    values = _named(connection, source)
-    for name, schema, table in connection.execute(statement("widening", "policies"), values).fetchall():
+    drop_policies(connection, source)
+    if rewrites(then, source.key):
+        for name in connection.execute(statement("widening", "vector_indexes"), _named(connection, source)).fetchall():
+            connection.execute(statement("widening", "drop_index", index=sql.Identifier(*name)))
+    drop_published(connection, source)
+    alter = sql.SQL(", ").join(_typed(column) for column in source.key)
+    connection.execute(statement("widening", "alter", vectors=source.vectors, alter=alter))
+
+
+def drop_policies(connection: Connection, source: Source) -> None:
+    """Drop the policies that follow the source's row-level security, which name the source and its key."""
+    for name, schema, table in connection.execute(
+        statement("widening", "policies"), _named(connection, source)
+    ).fetchall():
         parts = {"policy": sql.Identifier(name), "table": sql.Identifier(schema, table)}
         connection.execute(statement("widening", "drop_policy", **parts))
-    if rewrites(then, source.key):
-        for name in connection.execute(statement("widening", "vector_indexes"), values).fetchall():
-            connection.execute(statement("widening", "drop_index", index=sql.Identifier(*name)))
+
+
+def drop_published(connection: Connection, source: Source) -> None:
+    """Drop the live view and the search function, which cannot be replaced by ones with other columns."""
     connection.execute(statement("widening", "drop_view", live=source.live))
     query_type = source.pgvector.type("vector")
     connection.execute(statement("widening", "drop_search", search=source.search, query_type=query_type))
-    alter = sql.SQL(", ").join(_typed(column) for column in source.key)
-    connection.execute(statement("widening", "alter", vectors=source.vectors, alter=alter))
 
 
 def _typed(column: KeyColumn) -> sql.Composed:

@@ -15,7 +15,7 @@ from vecmig.store import auditing
 from vecmig.store.auditing import VectorIndex
 from vecmig.store.catalog import Source, find_pgvector
 from vecmig.store.connect import Connection
-from vecmig.store.identity import find_source
+from vecmig.store.identity import SourceReplaced, find_source
 from vecmig.store.layout import exists
 from vecmig.store.ledger import Ledger, TagRow
 
@@ -218,7 +218,7 @@ class _Own:
 
 def _unreadable(collection: Collection, error: ConfigError | DatabaseError) -> Finding:
     return Finding(
-        "unreadable source",
+        "source replaced" if isinstance(error, SourceReplaced) else "unreadable source",
         "error",
         collection.name,
         None,

@@ -47,6 +47,9 @@ CREATE OR REPLACE TRIGGER {trigger} AFTER UPDATE ON {source}
 CREATE OR REPLACE TRIGGER {trigger} AFTER TRUNCATE ON {source}
     FOR EACH STATEMENT EXECUTE FUNCTION {function}()
 
+-- drop_trigger --
+DROP TRIGGER IF EXISTS {trigger} ON {source}
+
 -- triggers --
 SELECT count(*)
 FROM pg_catalog.pg_trigger t

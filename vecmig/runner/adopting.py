@@ -1,0 +1,116 @@
+"""Let a collection go on with another table under its source's name, as a person says; its vectors are kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vecmig.config import Config
+from vecmig.errors import DatabaseError, UsageError
+from vecmig.events import Listener, ignore
+from vecmig.migration.workspace import Workspace
+from vecmig.runner.project import Project
+from vecmig.store.access import mirror_access
+from vecmig.store.catalog import Relation, Source, check_keys, check_privileges, relation_of
+from vecmig.store.changes import drop_tracking, tracking_works
+from vecmig.store.connect import Connection
+from vecmig.store.full_pass import note_full_pass
+from vecmig.store.identity import find_source
+from vecmig.store.ledger import Ledger
+from vecmig.store.live import refuse_foreign
+from vecmig.store.recorded import Recorded
+from vecmig.store.regranting import regranted, replaced_in_place
+from vecmig.store.schema import ensure
+from vecmig.store.widening import drop_policies, drop_published, widen_key
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """What a collection's source is now, and what it was."""
+
+    collection: str
+    source: str
+    #: What the table before is called now; None where it is gone.
+    before: str | None
+    #: Whether it is another table than before.
+    changed: bool
+
+
+def adopt_source(config: Config, collection: str, *, listener: Listener = ignore) -> Adopted:
+    """Take the table that has the source's name now for the one whose vectors are there.
+
+    Triggers move to it, and so do the live view, the search function and the row-level security of the vectors. Every
+    vector is kept, and the next sync compares all records with them.
+
+    Args:
+        config: the project.
+        collection: whose source was replaced.
+        listener: told of what happens.
+
+    Raises:
+        UsageError: it has no tag yet.
+        ConfigError: the table lacks a column that the collection names.
+        DatabaseError: its key does not fit the vectors, or this role may not do it.
+    """
+    project = Project(config, listener)
+    ensure(project.database)
+    workspace = project.workspace
+    with project.database.session() as connection:
+        ledger = workspace.ledger(connection)
+        configured = project.collections.collection(collection)
+        recorded = ledger.recorded(collection)
+        if recorded is None:
+            raise UsageError(f"Collection {collection} has no tag yet.", hint="Run: vecmig upgrade head")
+        source = find_source(ledger, configured, even_replaced=True)
+        before = relation_of(connection, recorded.oid) if recorded.oid is not None else None
+        name = f"{source.schema}.{source.table}"
+        if recorded.oid in (None, source.oid):
+            return Adopted(collection, name, name, changed=False)
+        recorded.require_key(source)
+        ledger.require_form(source)
+        refuse_foreign(connection, source)
+        check_privileges(connection, source)
+        check_keys(connection, source)
+    workspace.locked(lambda connection: _adopt(workspace, connection, source, before))
+    _verify(workspace, source)
+    return Adopted(collection, name, str(before) if before else None, changed=True)
+
+
+def _adopt(workspace: Workspace, connection: Connection, source: Source, before: Relation | None) -> None:
+    ledger, name = workspace.ledger(connection), source.collection.name
+    recorded = ledger.recorded(name)
+    assert recorded is not None, "it was there a moment ago"
+    if before is not None:
+        drop_tracking(connection, source, before)
+    ledger.adopt_source(source)
+    drop_policies(connection, source)
+    _publish_on(workspace, connection, ledger, recorded, source)
+    mirror_access(connection, source)
+    note_full_pass(connection, ledger.schema, name, "another table was adopted as the source")
+    ledger.announce(name)
+    data = {"from": str(before) if before else None, "to": f"{source.schema}.{source.table}"}
+    ledger.record_event("adopt-source", collection=name, data=data)
+
+
+def _publish_on(
+    workspace: Workspace, connection: Connection, ledger: Ledger, recorded: Recorded, source: Source
+) -> None:
+    """Have triggers, live view and search function on the new table."""
+    if not recorded.widened(source) and replaced_in_place(
+        connection, lambda: workspace.install(connection, ledger, source)
+    ):
+        return
+    with regranted(connection, source):
+        if recorded.widened(source):
+            widen_key(connection, source, recorded.key_types)
+        else:
+            drop_published(connection, source)
+        workspace.install(connection, ledger, source)
+
+
+def _verify(workspace: Workspace, source: Source) -> None:
+    with workspace.database.session() as connection:
+        found = find_source(workspace.ledger(connection), source.collection, expressions=False)
+        if source.tracked and not tracking_works(connection, found):
+            raise DatabaseError(
+                f"The triggers on {source.schema}.{source.table} are not there.", hint="Run: vecmig sync"
+            )
