@@ -104,6 +104,24 @@ def test_a_restore_without_privileges_is_mended_once_the_sources_are_back(
     restored.finish()
 
 
+def test_default_privileges_where_a_dump_is_restored_open_nothing(
+    halfway: Halfway, other_url: str, postgres: Postgres, tmp_path: Path
+) -> None:
+    """A dump does not say that nobody else has rights on a table, so that its new place decides."""
+    file = tmp_path / "all.dump"
+    dump(postgres, _name(halfway.lab.url), file, "--format=custom")
+    with psycopg.connect(other_url, autocommit=True) as connection:
+        connection.execute(f"ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO {READER}")
+    restore(postgres, file, _name(other_url))
+    restored = halfway.moved(other_url)
+    assert ("relation", "vecmig.route", READER, "UPDATE") in restored.grants
+    restored.lab.sync()
+    ours = ("documents", "documents_live")
+    assert [grant for grant in restored.grants if grant[1] not in ours] == [
+        grant for grant in halfway.grants if grant[1] not in ours
+    ]
+
+
 def test_a_dump_of_an_older_server_goes_into_a_newer_one(
     older_postgres: Postgres, postgres: Postgres, model: Model, tmp_path: Path
 ) -> None:

@@ -13,7 +13,7 @@ from vecmig.errors import DatabaseError, DatabaseUnreachable, UsageError, Vecmig
 from vecmig.events import Listener, Noted, StepDone, StepStarted, ignore
 from vecmig.migration.workspace import Workspace
 from vecmig.runner.project import Project
-from vecmig.store.access import mirror_access, remember_grants
+from vecmig.store.access import close_restored, mirror_access, remember_grants
 from vecmig.store.catalog import Source
 from vecmig.store.connect import Connection
 from vecmig.store.control import What
@@ -165,6 +165,7 @@ def prepare(workspace: Workspace, source: Source) -> None:
 
     def mirror(connection: Connection) -> None:
         remember_grants(connection, source, workspace.database.schema)
+        close_restored(connection, workspace.database.schema)
         mirror_access(connection, source)
 
     workspace.locked(mirror)

@@ -60,6 +60,15 @@ def close_own(connection: Connection, schema: str, known: Sequence[str], *, crea
     _run(connection, "close_own", schema=name, known=sql.Literal(list(known)), created=sql.Literal(created))
 
 
+def close_restored(connection: Connection, schema: str) -> None:
+    """Take from what is in vecmig's own schema what default privileges gave it when a dump was restored.
+
+    A dump does not say that nobody else has rights on a table, so its new place decides. What a role was granted that
+    default privileges do not give stays.
+    """
+    _close(connection, [sql.Identifier(schema, name) for name in own_relations(connection, schema)], born=False)
+
+
 # What is there -------------------------------------------------------------------------------------------------------
 
 
@@ -146,7 +155,7 @@ def _close(
     connection: Connection, relations: Sequence[sql.Identifier], *, born: bool, source: Source | None = None
 ) -> None:
     names = sql.Literal([relation.as_string(None) for relation in relations])
-    whose = _name(source.relation) if source is not None else sql.Literal("")
+    whose = _name(source.relation) if source is not None else sql.Literal(None)
     _run(connection, "close", relations=names, born=sql.Literal(born), source=whose)
 
 

@@ -16,7 +16,7 @@ BEGIN
                CASE WHEN {born} THEN 'ALL' ELSE string_agg(DISTINCT a.privilege_type, ', ') END AS privileges
         FROM pg_class c
         CROSS JOIN LATERAL aclexplode(c.relacl) a
-        WHERE c.oid = ANY ({relations}::regclass[]) AND a.grantee <> c.relowner
+        WHERE c.oid = ANY ({relations}::regclass[]) AND a.grantee <> c.relowner AND pg_has_role(c.relowner, 'USAGE')
           AND ({born} OR (
               EXISTS (SELECT FROM pg_default_acl d, LATERAL aclexplode(d.defaclacl) g
                       WHERE d.defaclrole = c.relowner AND d.defaclnamespace IN (0, c.relnamespace)
