@@ -301,12 +301,15 @@ def _translate(error: psycopg.Error, where: str) -> Exception:
 
 
 def _blocked(error: psycopg.Error) -> Blocked:
-    seen = next(filter(None, getattr(error, "__notes__", ())), "somebody else has it, for a moment or longer")
+    seen, hint = (
+        *getattr(error, "__notes__", ()),
+        "somebody else has it, for a moment or longer",
+        "Let that transaction end, or end it with: SELECT pg_terminate_backend(pid); then run this again.",
+    )[:2]
     return Blocked(
         f"A lock could not be had in time: {seen}.",
         state="What was committed stays.",
-        hint="Let that transaction end, or end it with: SELECT pg_terminate_backend(pid); then run this again. "
-        "lock_wait in vecmig.ini says how long to wait.",
+        hint=f"{hint} lock_wait in vecmig.ini says how long to wait.",
     )
 
 

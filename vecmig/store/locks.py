@@ -18,10 +18,11 @@ from typing import Final, Literal, TypeVar
 import psycopg
 from psycopg import errors as pg
 
+from vecmig.config import noun
 from vecmig.errors import Blocked, LockHeld, VecmigError
 from vecmig.store.connect import Connection, Database, translated
 from vecmig.store.statements import statement
-from vecmig.store.waits import LockWatch
+from vecmig.store.waits import LockWatch, Wait
 
 T = TypeVar("T")
 #: Which of two locks of a collection: of the runs that move it, one at a time, or of its syncs, one at a time.
@@ -33,6 +34,7 @@ _OUTSIDE_TIMEOUT_MS: Final = 2_000
 _LONGEST_PAUSE: Final = 5.0
 #: The name of a session that holds the lock of a service.
 _SERVICE: Final = re.compile(r"vecmig sync --watch (?P<host>\S+) (?P<pid>\d+)")
+_END_SESSION: Final = "Let that transaction end, or end it with: SELECT pg_terminate_backend(pid)"
 #: Between two looks at who is in the way; a wait lasts several.
 _LOOK_SECONDS: Final = 0.1
 
@@ -185,13 +187,13 @@ def with_lock_retries(
             _watched(database, _limit_waiting(connection, in_transaction=in_transaction), seen),
         ):
             return change(connection)
-        blocker = seen.blockers or "a transaction that has just ended"
-        on_wait(blocker)
+        who = seen.blockers.words or "a transaction that has just ended"
+        on_wait(who)
         if time.monotonic() + pause > deadline:
             raise Blocked(
-                f"A lock could not be had within {wait:g} s. In the way: {blocker}.",
+                f"A lock could not be had within {wait:g} s. In the way: {who}.",
                 state="Nothing was changed.",
-                hint="Let that transaction end, or end it with: SELECT pg_terminate_backend(pid); then run this again.",
+                hint=seen.blockers.hint,
             )
         time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, no secret
         pause = min(pause * 2, _LONGEST_PAUSE)
@@ -236,27 +238,48 @@ def _known(*words: str | None) -> list[str]:
 def watched(database: Database, *, lock_wait: float, tell: Callable[[str], None]) -> Database:
     """Give a database whose sessions wait so long for a lock, and tell meanwhile who holds it."""
 
-    def look(processes: list[int]) -> dict[int, str]:
+    def look(processes: list[int]) -> dict[int, Wait]:
         with database.session() as connection:
             seen = {process: _awaited(connection, process) for process in processes}
-        return {process: what for process, what in seen.items() if what}
+        return {process: wait for process, wait in seen.items() if wait is not None}
 
     return replace(database, lock_wait=lock_wait, watch=LockWatch(look, tell, within=lock_wait))
 
 
-def _awaited(connection: Connection, process: int) -> str:
-    who = blockers(connection, process)
-    if not who:
-        return ""
+def _awaited(connection: Connection, process: int) -> Wait | None:
+    who = blocking(connection, process)
+    if not who.words:
+        return None
     row = connection.execute(statement("locks", "awaited"), {"pid": process}).fetchone()
-    return f"a lock on {row[0]} is held by {who}" if row else f"a lock is held by {who}"
+    return Wait(f"a lock {f'on {row[0]} ' if row else ''}is held by {who.words}", who.hint)
+
+
+@dataclass(frozen=True, slots=True)
+class Blockers:
+    """Who is in the way, in words; whether a session is among them, and the prepared transactions, as literals."""
+
+    words: str = ""
+    sessions: bool = False
+    prepared: tuple[str, ...] = ()
+
+    @property
+    def hint(self) -> str:
+        """How to end what is in the way. A prepared transaction has no session, and outlives the server."""
+        if not self.prepared:
+            return f"{_END_SESSION}; then run this again."
+        ends = " ".join(f"ROLLBACK PREPARED {gid};" for gid in self.prepared)
+        whose = f"{_END_SESSION}. " if self.sessions else ""
+        return (
+            f"{whose}A prepared transaction waits for whoever prepared it. If it is forgotten, end it in this database "
+            f"with: {ends} (or COMMIT PREPARED); then run this again."
+        )
 
 
 @dataclass(slots=True)
 class _Seen:
     """What a watch has seen: who stood in the way last."""
 
-    blockers: str = ""
+    blockers: Blockers = Blockers()
 
 
 @contextmanager
@@ -279,18 +302,25 @@ def _watch(database: Database, pid: int, seen: _Seen, done: threading.Event) -> 
         return
     with suppress(VecmigError), database.session() as connection:
         while not done.is_set():
-            seen.blockers = blockers(connection, pid) or seen.blockers
+            now = blocking(connection, pid)
+            seen.blockers = now if now.words else seen.blockers
             done.wait(_LOOK_SECONDS)
 
 
 def blockers(connection: Connection, pid: int) -> str:
     """Name the sessions for which another one waits right now; empty when it waits for none."""
+    return blocking(connection, pid).words
+
+
+def blocking(connection: Connection, pid: int) -> Blockers:
+    """Find who keeps a session waiting right now, and how each is ended."""
     rows = connection.execute(statement("locks", "blockers"), {"pid": pid}).fetchall()
-    return "; ".join(_blocker(*row) for row in rows)
+    gids = [gid for row in rows for gid in row[5]]
+    prepared = f"the prepared {noun(len(gids), 'transaction')} {', '.join(gids) or '(see pg_prepared_xacts)'}"
+    words = [_session(*row[:5]) if row[0] else prepared for row in rows]
+    return Blockers("; ".join(words), any(row[0] for row in rows), tuple(gids))
 
 
-def _blocker(pid: int, user: str | None, application: str | None, state: str | None, age: str | None) -> str:
-    if pid == 0:
-        return "a prepared transaction (see pg_prepared_xacts)"
+def _session(pid: int, user: str | None, application: str | None, state: str | None, age: str | None) -> str:
     words = _known(user, application, state, age and f"transaction open for {age}")
     return f"pid {pid} ({', '.join(words)})" if words else f"pid {pid}"

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 from weakref import WeakSet
 
 import psycopg
@@ -21,13 +21,20 @@ _PATIENCE: Final = 1.0
 _TICK: Final = 0.25
 
 
+class Wait(NamedTuple):
+    """What a session waits for, and what to do about it."""
+
+    what: str
+    hint: str
+
+
 class Watched(psycopg.Connection[tuple[Any, ...]]):
     """Knows since when its statement is at work, and what that was last seen to wait for."""
 
     #: The process of the server, as it says itself: a pooler invents the number that it names.
     process: int = 0
     at_work_since: float | None = None
-    waits_for: str = ""
+    waits_for: Wait | None = None
 
     def wait(self, gen: PQGen[_T], *args: Any, **options: Any) -> _T:
         """Wait for the server as the driver does."""
@@ -36,17 +43,18 @@ class Watched(psycopg.Connection[tuple[Any, ...]]):
             return super().wait(gen, *args, **options)
         except pg.LockNotAvailable as error:
             # afterwards nobody can tell
-            error.add_note(self.waits_for)
+            for note in self.waits_for or ():
+                error.add_note(note)
             raise
         finally:
-            self.at_work_since, self.waits_for = None, ""
+            self.at_work_since, self.waits_for = None, None
 
 
 class LockWatch:
     """Looks from a session of its own at those which wait, and tells."""
 
     def __init__(
-        self, look: Callable[[list[int]], dict[int, str]], tell: Callable[[str], None], *, within: float
+        self, look: Callable[[list[int]], dict[int, Wait]], tell: Callable[[str], None], *, within: float
     ) -> None:
         """Watch nothing yet.
 
@@ -78,9 +86,9 @@ class LockWatch:
                 continue
             # a server that does not answer says so to those who wait for it
             with suppress(VecmigError):
-                for process, what in self._look(list(waiting)).items():
-                    waiting[process].waits_for = what
-                    self._tell(what)
+                for process, wait in self._look(list(waiting)).items():
+                    waiting[process].waits_for = wait
+                    self._tell(wait.what)
                 time.sleep(self._patience)
 
     def _any_left(self) -> bool:

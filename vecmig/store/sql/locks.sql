@@ -41,13 +41,28 @@ SELECT pg_catalog.pg_backend_pid(), pg_catalog.set_config('lock_timeout', %(mill
 
 -- blockers --
 -- pg_blocking_pids holds up the lock manager for a moment, so it is asked only about a session that does wait
+-- process 0 stands for transactions that were prepared: they have no session, and are known by what they hold
 SELECT b.pid, a.usename, a.application_name, a.state,
-       pg_catalog.date_trunc('second', pg_catalog.clock_timestamp() - a.xact_start)::text
+       pg_catalog.date_trunc('second', pg_catalog.clock_timestamp() - a.xact_start)::text,
+       ARRAY(SELECT DISTINCT pg_catalog.quote_literal(x.gid)
+             FROM pg_catalog.pg_locks l
+             JOIN pg_catalog.pg_locks h
+                 ON h.pid IS NULL AND h.granted AND h.locktype = l.locktype
+                AND (h.database, h.relation, h.page, h.tuple, h.transactionid::text, h.classid, h.objid, h.objsubid)
+                    IS NOT DISTINCT FROM
+                    (l.database, l.relation, l.page, l.tuple, l.transactionid::text, l.classid, l.objid, l.objsubid)
+             -- the lock that each transaction has on its own number ties the others to it
+             JOIN pg_catalog.pg_locks o
+                 ON o.pid IS NULL AND o.granted AND o.locktype = 'transactionid'
+                AND o.virtualtransaction = h.virtualtransaction
+             JOIN pg_catalog.pg_prepared_xacts x ON x.transaction::text = o.transactionid::text
+             WHERE b.pid = 0 AND l.pid = w.pid AND NOT l.granted
+             ORDER BY 1)
 FROM pg_catalog.pg_stat_activity w
 CROSS JOIN LATERAL unnest(pg_catalog.pg_blocking_pids(w.pid)) AS b(pid)
 LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = b.pid
 WHERE w.pid = %(pid)s AND w.wait_event_type = 'Lock'
-GROUP BY b.pid, a.usename, a.application_name, a.state, a.xact_start
+GROUP BY w.pid, b.pid, a.usename, a.application_name, a.state, a.xact_start
 ORDER BY a.xact_start
 LIMIT 5
 
