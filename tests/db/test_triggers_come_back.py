@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from support.lab import SMALL, Lab
-from vecmig.store.changes import tracking_is_old
+from vecmig.store.tracking import tracking_is_old
 
 Connection = psycopg.Connection[Any]
 
@@ -46,7 +46,7 @@ def test_a_trigger_of_the_old_form_is_replaced(lab: Lab, connection: Connection)
     assert connection.execute(_AS_PRINTED).fetchall() != wanted
     problem = lab.status().problem
     assert problem is not None
-    assert "old form, which a dump would lose" in problem.message
+    assert "not as this vecmig makes them" in problem.message
     lab.sync()
     assert connection.execute(_AS_PRINTED).fetchall() == wanted
     assert lab.status().problem is None
@@ -57,6 +57,6 @@ def test_a_role_that_may_not_replace_a_trigger_leaves_it(lab: Lab, connection: C
     lab.upgrade("r1")
     _make_old(connection)
     with lab.opened(SMALL) as (session, space):
-        assert tracking_is_old(session, space.source)
+        assert tracking_is_old(session, space.source, "vecmig")
         session.execute("SET ROLE pg_read_all_data")
-        assert not tracking_is_old(session, space.source)
+        assert not tracking_is_old(session, space.source, "vecmig")

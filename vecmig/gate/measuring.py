@@ -9,10 +9,11 @@ from vecmig.gate.checks import judge
 from vecmig.gate.quality import Shadowing, Trial
 from vecmig.gate.report import Evidence, Report
 from vecmig.gate.spot import Spot
-from vecmig.store.changes import changed_since, lag, snapshot, tracking_works
+from vecmig.store.changes import changed_since, lag, snapshot
 from vecmig.store.connect import Connection
 from vecmig.store.index import index_state, plan_uses_index
 from vecmig.store.layout import constraint_holds, is_attached
+from vecmig.store.tracking import tracking_works
 from vecmig.store.vectors import Coverage, Space, measure_coverage
 from vecmig.tags import Gate
 

@@ -23,13 +23,14 @@ from vecmig.migration.way_back import lacking, way_back_refused, what_lacks
 from vecmig.migration.workspace import Declaration, Workspace
 from vecmig.store import execute, layout, live
 from vecmig.store.catalog import Source, check_keys, check_privileges
-from vecmig.store.changes import install_tracking, outbox, tracking_works
+from vecmig.store.changes import outbox
 from vecmig.store.connect import Connection
 from vecmig.store.full_pass import needed_full_pass
 from vecmig.store.identity import find_source
 from vecmig.store.index import index_state
 from vecmig.store.index_build import Build
 from vecmig.store.ledger import PHASES, Ledger, check_recipe
+from vecmig.store.tracking import install_tracking, tracking_works, try_tracking
 from vecmig.store.vectors import Space, measure_coverage
 from vecmig.tags import Gate, Recipe
 
@@ -129,6 +130,7 @@ class DatabaseMigration(Migration):
         layout.create_partition(connection, self._space(source))
         if source.tracked:
             install_tracking(connection, source, self._workspace.database.schema)
+            try_tracking(connection, self._space(source))
         ledger.set_candidate(self.collection, self.new_tag)
         self._start(ledger)
         self._event(ledger, "expand", {"dims": recipe.dims, "fingerprint": recipe.fingerprint})

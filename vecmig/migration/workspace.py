@@ -29,7 +29,6 @@ from vecmig.gate import (
 from vecmig.migration.evidence import Witness
 from vecmig.store.access import mirror_access
 from vecmig.store.catalog import Source
-from vecmig.store.changes import install_tracking, tracking_is_old, tracking_is_open, tracking_works
 from vecmig.store.connect import Connection, Database
 from vecmig.store.control import What
 from vecmig.store.index import index_state
@@ -42,6 +41,7 @@ from vecmig.store.locks import with_lock_retries
 from vecmig.store.recorded import Recorded
 from vecmig.store.regranting import regranted
 from vecmig.store.throttle import Throttle
+from vecmig.store.tracking import install_tracking, tracking_is_old, tracking_is_open, tracking_works
 from vecmig.store.vectors import Space, count_vectors
 from vecmig.store.vouching import refuse_unvouched
 from vecmig.store.widening import rewrites, rewritten_bytes, widen_key
@@ -379,8 +379,8 @@ def disagreements(connection: Connection, ledger: Ledger, source: Source) -> lis
         found.append("the search function is out of date")
     if source.tracked and not tracking_works(connection, source):
         found.append("triggers on the source are gone or disabled")
-    elif source.tracked and tracking_is_old(connection, source):
-        found.append("a trigger on the source is of an old form, which a dump would lose")
+    elif source.tracked and tracking_is_old(connection, source, ledger.schema):
+        found.append("the triggers on the source are not as this vecmig makes them")
     elif source.tracked and tracking_is_open(connection, source):
         found.append("everybody may run the trigger function")
     return found

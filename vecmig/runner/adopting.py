@@ -11,7 +11,6 @@ from vecmig.migration.workspace import Workspace
 from vecmig.runner.project import Project
 from vecmig.store.access import mirror_access
 from vecmig.store.catalog import Relation, Source, check_keys, check_privileges, relation_of
-from vecmig.store.changes import drop_tracking, tracking_works
 from vecmig.store.connect import Connection
 from vecmig.store.full_pass import note_full_pass
 from vecmig.store.identity import find_source
@@ -20,6 +19,7 @@ from vecmig.store.live import refuse_foreign
 from vecmig.store.recorded import Recorded
 from vecmig.store.regranting import regranted, replaced_in_place
 from vecmig.store.schema import ensure
+from vecmig.store.tracking import drop_tracking, tracking_works
 from vecmig.store.widening import drop_policies, drop_published, widen_key
 
 

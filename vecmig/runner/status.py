@@ -19,7 +19,7 @@ from vecmig.runner.walk import by_collection
 from vecmig.runner.way_down import WayDown, way_down
 from vecmig.store.auditing import silent_writers
 from vecmig.store.catalog import Source
-from vecmig.store.changes import Lag, Outbox, lag, outbox, trigger_names
+from vecmig.store.changes import Lag, Outbox, lag, outbox
 from vecmig.store.connect import Connection
 from vecmig.store.control import Control, Run, read_control, runs
 from vecmig.store.evals import EvalRun, latest_of_each
@@ -29,6 +29,7 @@ from vecmig.store.index import IndexState, index_state
 from vecmig.store.layout import coverage_of, exists, is_attached
 from vecmig.store.ledger import Ledger, RevisionRow, Route, TagRow
 from vecmig.store.spend import Spend, spent
+from vecmig.store.tracking import trigger_names
 from vecmig.store.vectors import Coverage, Space, count_records, count_vectors, measure_coverage
 from vecmig.tags import Gate
 

@@ -377,7 +377,7 @@ def describe(
     unique = connection.execute(
         statement("catalog", "unique_index"), {"oid": relation.oid, "key": [column.name for column in key]}
     ).fetchone()
-    return Source(
+    source = Source(
         collection=collection,
         oid=relation.oid,
         schema=relation.schema,
@@ -393,6 +393,19 @@ def describe(
         unseen=unseen,
         notes=notes,
     )
+    return replace(source, key=_compared_collations(connection, source))
+
+
+def _compared_collations(connection: Connection, source: Source) -> tuple[KeyColumn, ...]:
+    """Mark the key columns that the vectors have in another collation."""
+    names = [column.name for column in source.key if column.collation is not None]
+    if not names:
+        return source.key
+    stored = [column.stored for column in source.key if column.collation is not None]
+    vectors = source.vectors.as_string(connection)
+    values = {"vectors": vectors, "oid": source.oid, "names": names, "stored": stored}
+    other = {name for (name,) in connection.execute(statement("catalog", "other_collations"), values)}
+    return tuple(replace(column, collated=column.name in other) for column in source.key)
 
 
 def check_privileges(connection: Connection, source: Source) -> None:

@@ -1,9 +1,9 @@
-"""Change tracking: triggers on the source that fill an outbox and let vectors go with their record."""
+"""The outbox that the triggers fill: what changed, and what of it the tags in use lack."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,18 +12,14 @@ from typing import Any, Final
 from psycopg import errors as pg
 from psycopg import sql
 
-from vecmig.store.access import close_function
-from vecmig.store.catalog import PARTITIONED, Relation, Source, text_columns
+from vecmig.store.catalog import Source
 from vecmig.store.connect import Connection
-from vecmig.store.keys import same_key
 from vecmig.store.ledger import Route
 from vecmig.store.locks import LOCK_TIMEOUT_MS
 from vecmig.store.schema import installed_version
-from vecmig.store.settings import function_settings
 from vecmig.store.statements import statement
-from vecmig.store.vectors import PendingRecord, Space
+from vecmig.store.vectors import FIRST_DIGEST, PendingRecord, Space
 
-_TRIGGERS: Final = ("track", "track_update", "track_truncate")
 _BATCH: Final = 1_000
 
 
@@ -63,54 +59,6 @@ class Look:
     def from_row(cls, row: tuple[Any, ...]) -> Look:
         """Read a row of ``look``."""
         return cls(Route(*row[:5]), tuple(row[5:8]), *row[8:])
-
-
-def install_tracking(connection: Connection, source: Source, schema: str) -> None:
-    """Create the trigger function and its triggers, or bring them up to date. Takes a short lock on the source."""
-    function = sql.Identifier(schema, f"{source.collection.name}_track")
-    parts = {"function": function, "source": source.relation}
-    body = _function_body(source, schema).as_string(connection)
-    made = {"function": function, "settings": function_settings(), "body": sql.Literal(body)}
-    connection.execute(statement("changes", "create_function", **made))
-    close_function(connection, function)
-    for suffix in _TRIGGERS:
-        trigger = sql.Identifier(_trigger_name(source, suffix))
-        changed = _changed(connection, source)
-        connection.execute(statement("changes", f"create_{suffix}", trigger=trigger, changed=changed, **parts))
-
-
-def trigger_names(source: Source) -> list[str]:
-    """Name the triggers that a tracked source has."""
-    return [_trigger_name(source, suffix) for suffix in _TRIGGERS]
-
-
-def drop_tracking(connection: Connection, source: Source, relation: Relation) -> None:
-    """Take the triggers off a relation that is a collection's source no more."""
-    on = sql.Identifier(relation.schema, relation.name)
-    for name in trigger_names(source):
-        connection.execute(statement("changes", "drop_trigger", trigger=sql.Identifier(name), source=on))
-
-
-def tracking_works(connection: Connection, source: Source) -> bool:
-    """Whether all triggers are there and enabled."""
-    names = trigger_names(source)
-    values = {"source": source.relation.as_string(connection), "names": names}
-    row = connection.execute(statement("changes", "triggers"), values).fetchone()
-    return row is not None and row[0] == len(names)
-
-
-def tracking_is_old(connection: Connection, source: Source) -> bool:
-    """Whether an earlier vecmig made a trigger that no dump gives back, and this role may replace it."""
-    values = {"source": source.relation.as_string(connection), "names": trigger_names(source)}
-    row = connection.execute(statement("changes", "old_triggers"), values).fetchone()
-    return row is not None and bool(row[0])
-
-
-def tracking_is_open(connection: Connection, source: Source) -> bool:
-    """Whether PUBLIC may run the trigger function, as after a restore without grants, and this role may forbid it."""
-    values = {"source": source.relation.as_string(connection), "names": trigger_names(source)}
-    row = connection.execute(statement("changes", "open_function"), values).fetchone()
-    return row is not None and bool(row[0])
 
 
 def outbox(connection: Connection, source: Source, schema: str) -> Outbox:
@@ -180,7 +128,7 @@ def forget_settled(connection: Connection, source: Source, schema: str) -> None:
     vectors are gone, which this sees to. The tags are read once the outbox's rows are locked, so a tag that becomes one
     of them meanwhile finds either the change or, as its backfill begins later, the record as it is now.
     """
-    after: str | None = "[]"
+    after: str | None = FIRST_DIGEST
     # an application, or another run, is at work on the tables themselves: the next call goes on
     with suppress(pg.LockNotAvailable, pg.UndefinedTable):
         while after is not None:
@@ -197,16 +145,16 @@ def _forget_batch(connection: Connection, source: Source, schema: str, after: st
     relations = sql.SQL(", ").join([source.relation, *(space.relation for space in spaces)])
     connection.execute(statement("changes", "hold_relations", relations=relations))
     values: dict[str, Any] = {"collection": source.collection.name, "after": after, "size": _BATCH}
-    keys = [row[0] for row in connection.execute(spaces[0].statement_of("changes", "lock_batch"), values)]
-    if not keys:
+    digests = [row[0] for row in connection.execute(spaces[0].statement_of("changes", "lock_batch"), values)]
+    if not digests:
         return None
     if _maintained(connection, source, schema) != spaces:
         return after
-    values = {"collection": source.collection.name, "keys": keys}
+    values = {"collection": source.collection.name, "digests": digests}
     for space in spaces:
         connection.execute(space.statement_of("changes", "sweep_emptied", rows=source.rows), values)
     connection.execute(spaces[0].statement_of("changes", "forget_settled", unsettled=_unsettled(spaces)), values)
-    return str(keys[-1])
+    return str(digests[-1])
 
 
 def _maintained(connection: Connection, source: Source, schema: str) -> list[Space]:
@@ -229,54 +177,3 @@ def _unsettled(spaces: Sequence[Space]) -> sql.Composed:
 def _unfinished(space: Space) -> sql.Composed:
     """Neither fresh under this tag, nor rejected as it stands."""
     return space.statement_of("changes", "unfinished", tag=sql.Literal(space.tag), whole=space.whole)
-
-
-def _function_body(source: Source, schema: str) -> sql.Composed:
-    def keys(form: str) -> sql.Composed:
-        return sql.SQL(", ").join(sql.SQL(form).format(sql.Identifier(column.name)) for column in source.key)
-
-    def same_as_old(columns: Iterable[sql.Composable]) -> sql.Composed:
-        old = [sql.SQL("OLD.{}").format(sql.Identifier(column.name)) for column in source.key]
-        return same_key(source.key, columns, old)
-
-    moved: sql.Composable = sql.SQL("false")
-    if source.kind == PARTITIONED:
-        # an update that moves a row to another partition fires as DELETE and INSERT
-        moved = sql.SQL("EXISTS (SELECT FROM {} s WHERE {})").format(
-            source.relation, same_as_old(source.columns_of("s"))
-        )
-    return statement(
-        "changes",
-        "function_body",
-        vectors=source.vectors,
-        schema=sql.Identifier(schema),
-        collection=sql.Literal(source.collection.name),
-        old_keys=keys("OLD.{}"),
-        new_keys=keys("NEW.{}"),
-        # as text: it needs no operator of the key's type
-        old_text=keys("OLD.{}::text"),
-        new_text=keys("NEW.{}::text"),
-        match_old=same_as_old(source.stored_of("v")),
-        moved=moved,
-    )
-
-
-def _changed(connection: Connection, source: Source) -> sql.Composed:
-    """Tell whether an update changed the key or what the text is made of, by value.
-
-    A column list (UPDATE OF) would go by the statement's SET list, and miss what a BEFORE trigger changed. The function
-    compares any type, also those without equality, such as json. Its operator would not come back from a dump: written
-    between two rows, ``*<>`` is taken for a comparison of their columns.
-    """
-    read = text_columns(connection, source)
-    if not read:
-        return sql.SQL("pg_catalog.record_image_ne(OLD, NEW)").format()
-    names = dict.fromkeys((*(column.name for column in source.key), *read))
-    rows = [
-        sql.SQL(", ").join(sql.SQL(f"{row}.{{}}").format(sql.Identifier(n)) for n in names) for row in ("OLD", "NEW")
-    ]
-    return sql.SQL("pg_catalog.record_image_ne(ROW({}), ROW({}))").format(*rows)
-
-
-def _trigger_name(source: Source, suffix: str) -> str:
-    return f"vecmig_{source.collection.name}_{suffix}"

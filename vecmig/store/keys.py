@@ -22,10 +22,12 @@ class KeyColumn:
     equal_schema: str
     #: Whether its values can be sent in binary; a type of an extension may have no such form.
     binary: bool = True
-    #: Whether it is ordered by another collation than the key column of the vectors.
-    collated: bool = False
+    #: Its collation by its full name; None where its type has none.
+    collation: str | None = None
     #: Its number in the source, which no renaming changes.
     number: int = 0
+    #: Whether the key column of the vectors, which an earlier vecmig made, has another collation.
+    collated: bool = False
     #: What it was called when the vectors table was made; None where that is its name still.
     made_as: str | None = None
 

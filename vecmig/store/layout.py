@@ -43,7 +43,13 @@ def create_vectors_table(connection: Connection, source: Source, schema: str) ->
 
 def _create(connection: Connection, source: Source) -> None:
     columns = sql.SQL(", ").join(
-        sql.SQL("{} {} NOT NULL").format(sql.Identifier(column.stored), sql.SQL(column.type)) for column in source.key
+        # in the source's collation, so that the index serves what is compared with it
+        sql.SQL("{} {}{} NOT NULL").format(
+            sql.Identifier(column.stored),
+            sql.SQL(column.type),
+            sql.SQL(f" COLLATE {column.collation}" if column.collation else ""),
+        )
+        for column in source.key
     )
     writer = statement("vectors", "writer")
     parts = {"vectors": source.vectors, "key_columns": columns, "keys": source.stored_list(), "writer": writer}

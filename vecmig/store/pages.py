@@ -16,6 +16,8 @@ from vecmig.store.keys import compared_keys
 from vecmig.store.space import Key, Space
 from vecmig.store.statements import finished, statement
 
+#: Before the first change of the outbox, whose order is that of its keys' digests.
+FIRST_DIGEST: Final = "00000000-0000-0000-0000-000000000000"
 #: Bytes of text at which a page ends, whatever its size.
 PAGE_BYTES: Final = 16 * 1024 * 1024
 #: Records by which a source is cut into ranges; more than these are a sample of blocks.
@@ -75,7 +77,7 @@ def read_changed(
     What it costs depends on the number of changes, not on the size of the source. ``after`` and the page's ``last``
     are places in the outbox, not keys of records.
     """
-    values = space.values | {"size": size, "bytes": max_bytes, "after": after[0] if after else "[]"}
+    values = space.values | {"size": size, "bytes": max_bytes, "after": after[0] if after else FIRST_DIGEST}
     pending, size, place = _fetch(connection, _changed(space), values)
     return Page(pending, size, (place,) if size else None)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final
 
+from psycopg import errors as pg
 from psycopg import sql
 
 from vecmig.errors import DatabaseError
@@ -60,9 +62,10 @@ def ensure(database: Database) -> int:
 def install(connection: Connection, schema: str) -> int:
     """Do the work of ``ensure`` in the caller's transaction."""
     before = installed_version(connection, schema)
-    if before == VERSION:
-        return before
     name = sql.Identifier(schema)
+    if before == VERSION:
+        _renew_outbox(connection, name)
+        return before
     known = own_relations(connection, schema)
     created = before == 0 and connection.execute(statement("schema", "find"), {"schema": schema}).fetchone() is None
     if before == 0:
@@ -73,5 +76,19 @@ def install(connection: Connection, schema: str) -> int:
     for number, file in enumerate(FILES[before:], start=before + 1):
         connection.execute(script(file, schema=name))
         connection.execute(statement("schema", "record", schema=name), {"version": number})
+    _renew_outbox(connection, name)
     close_own(connection, schema, known, created=created)
     return before
+
+
+def _renew_outbox(connection: Connection, schema: sql.Identifier) -> None:
+    """Take away the outbox's limit on the length of a key, once no trigger of an earlier vecmig rests on it.
+
+    Where an application is at work on the outbox, the next command tries again.
+    """
+    outbox = sql.SQL("{}.change").format(schema).as_string(connection)
+    row = connection.execute(statement("schema", "old_outbox"), {"outbox": outbox}).fetchone()
+    if row is not None and row[0]:
+        with suppress(pg.LockNotAvailable), connection.transaction():
+            connection.execute("SET LOCAL lock_timeout = '500ms'")
+            connection.execute(statement("schema", "renew_outbox", schema=schema))

@@ -10,11 +10,21 @@ from vecmig.store.coverage import (
     measure_coverage,
     sweep,
 )
-from vecmig.store.pages import PAGE_BYTES, Page, PendingRecord, read_changed, read_page, sample_texts, split_keys
+from vecmig.store.pages import (
+    FIRST_DIGEST,
+    PAGE_BYTES,
+    Page,
+    PendingRecord,
+    read_changed,
+    read_page,
+    sample_texts,
+    split_keys,
+)
 from vecmig.store.space import Key, Space
 from vecmig.store.writing import LOCK_PATIENCE, EmbeddedRecord, prepare_to_write, reject_records, write_records
 
 __all__ = [
+    "FIRST_DIGEST",
     "LOCK_PATIENCE",
     "PAGE_BYTES",
     "Coverage",

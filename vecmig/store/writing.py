@@ -52,6 +52,8 @@ def write_records(
     Where the application holds a row (a deletion under way, SELECT … FOR UPDATE), all is tried again rather than queued
     behind it: vecmig never waits with locks in its hands, so the application cannot end in a deadlock with it. After
     ``patience`` seconds, records that are still held are left out.
+
+    A record that PostgreSQL itself cannot store, because its key is too long for the vectors' index, is rejected.
     """
     if not records:
         return 0
@@ -61,6 +63,12 @@ def write_records(
     while True:
         try:
             return _write_once(connection, space, records, values, "NOWAIT", new=new)
+        except pg.ProgramLimitExceeded as error:
+            if len(records) == 1:
+                _reject_unstored(connection, space, records[0], error)
+                return 0
+            halves = records[: len(records) // 2], records[len(records) // 2 :]
+            return sum(write_records(connection, space, half, patience=patience) for half in halves)
         except pg.UniqueViolation:
             new = False
         except _HELD:
@@ -68,6 +76,11 @@ def write_records(
         if time.monotonic() > deadline:
             return _write_once(connection, space, records, values, "SKIP LOCKED", new=new)
         time.sleep(random.uniform(0.02, 0.1))  # noqa: S311  # no secret
+
+
+def _reject_unstored(connection: Connection, space: Space, record: EmbeddedRecord, error: psycopg.Error) -> None:
+    unstored = PendingRecord(record.key, "", record.source_hash)
+    reject_records(connection, space, [(unstored, f"PostgreSQL cannot store it: {error.diag.message_primary}")])
 
 
 def _write_once(

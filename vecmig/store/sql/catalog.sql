@@ -25,8 +25,8 @@ WHERE a.attrelid = %(oid)s AND a.attnum > 0 AND NOT a.attisdropped
 
 -- columns --
 -- with the schema of the operator that its type's own index order calls equal; enums and arrays have it in pg_catalog;
--- a domain's are those of its base; whether its values have a binary form; whether its collation is not the default one;
--- its number; and whether to_jsonb takes its
+-- a domain's are those of its base; whether its values have a binary form; its collation; its number; and whether
+-- to_jsonb takes its
 -- values apart, as it does with arrays, composites, and what has a cast to json
 WITH RECURSIVE base (type, oid) AS (
     SELECT a.atttypid, a.atttypid
@@ -47,7 +47,10 @@ SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), coalesce(
      LIMIT 1),
     'pg_catalog'),
     t.typsend <> 0 AND t.typreceive <> 0,
-    a.attcollation NOT IN (0, 'pg_catalog."default"'::regcollation),
+    (SELECT pg_catalog.format('%%I.%%I', n.nspname, c.collname)
+     FROM pg_catalog.pg_collation c
+     JOIN pg_catalog.pg_namespace n ON n.oid = c.collnamespace
+     WHERE c.oid = a.attcollation),
     a.attnum,
     t.typcategory IN ('A', 'C')
     OR CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END IN ('json'::regtype, 'jsonb'::regtype)
@@ -56,6 +59,14 @@ FROM pg_catalog.pg_attribute a
 JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
 WHERE a.attrelid = %(oid)s AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum
+
+-- other_collations --
+-- the key columns that the vectors have in another collation than the source: their index does not serve it
+SELECT a.attname
+FROM unnest(%(names)s::text[], %(stored)s::text[]) AS k (name, stored)
+JOIN pg_catalog.pg_attribute a ON a.attrelid = %(oid)s AND a.attname = k.name
+JOIN pg_catalog.pg_attribute v ON v.attrelid = pg_catalog.to_regclass(%(vectors)s) AND v.attname = k.stored
+WHERE v.attcollation <> a.attcollation
 
 -- missing_privileges --
 -- UPDATE is what FOR KEY SHARE asks for: it keeps a record in place while its vectors are written; TEMPORARY is for the

@@ -1,86 +1,10 @@
--- The triggers that tell of changes, and the outbox they fill.
-
--- create_function --
--- it runs with its owner's rights, so no other schema may lend it a function or an operator
-CREATE OR REPLACE FUNCTION {function}() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
--- as in vecmig's own sessions: the key travels as text, and the collection's SQL means the same
-{settings}
-AS {body}
-
--- function_body --
-BEGIN
-    -- a deleted record, or one that moved to another key, takes its vectors of all tags along
-    IF TG_OP = 'TRUNCATE' THEN
-        TRUNCATE {vectors};
-        DELETE FROM {schema}.change WHERE collection = {collection};
-        DELETE FROM {schema}.rejected WHERE collection = {collection};
-        RETURN NULL;
-    END IF;
-    IF TG_OP = 'DELETE' AND {moved} THEN
-        RETURN NULL;
-    END IF;
-    IF TG_OP = 'DELETE' OR (TG_OP = 'UPDATE' AND ({old_text}) IS DISTINCT FROM ({new_text})) THEN
-        -- by tag and key, because the tag leads the primary key
-        DELETE FROM {vectors} v
-        WHERE v.tag = ANY (ARRAY(SELECT t.tag FROM {schema}.tag t WHERE t.collection = {collection})) AND {match_old};
-        DELETE FROM {schema}.change WHERE collection = {collection} AND key = jsonb_build_array({old_keys});
-        DELETE FROM {schema}.rejected WHERE collection = {collection} AND key = jsonb_build_array({old_keys});
-    END IF;
-    IF TG_OP <> 'DELETE' THEN
-        INSERT INTO {schema}.change (collection, key)
-        VALUES ({collection}, jsonb_build_array({new_keys}))
-        ON CONFLICT (collection, key) DO UPDATE SET changed_at = clock_timestamp();
-    END IF;
-    RETURN NULL;
-END
-
--- create_track --
-CREATE OR REPLACE TRIGGER {trigger} AFTER INSERT OR DELETE ON {source}
-    FOR EACH ROW EXECUTE FUNCTION {function}()
-
--- create_track_update --
-CREATE OR REPLACE TRIGGER {trigger} AFTER UPDATE ON {source}
-    FOR EACH ROW WHEN ({changed}) EXECUTE FUNCTION {function}()
-
--- create_track_truncate --
-CREATE OR REPLACE TRIGGER {trigger} AFTER TRUNCATE ON {source}
-    FOR EACH STATEMENT EXECUTE FUNCTION {function}()
-
--- drop_trigger --
-DROP TRIGGER IF EXISTS {trigger} ON {source}
-
--- triggers --
-SELECT count(*)
-FROM pg_catalog.pg_trigger t
-WHERE t.tgrelid = pg_catalog.to_regclass(%(source)s) AND t.tgname = ANY (%(names)s) AND t.tgenabled IN ('O', 'A')
-
--- old_triggers --
--- by the operator in the stored condition: its printed form depends on the search path
-SELECT EXISTS (
-    SELECT
-    FROM pg_catalog.pg_trigger t
-    JOIN pg_catalog.pg_proc f ON f.oid = t.tgfoid
-    WHERE t.tgrelid = pg_catalog.to_regclass(%(source)s) AND t.tgname = ANY (%(names)s)
-      AND strpos(t.tgqual::text, ':opno ' || 'pg_catalog.*<>(record,record)'::regoperator::oid || ' ') > 0
-      AND pg_catalog.pg_has_role(f.proowner, 'USAGE') AND pg_catalog.has_table_privilege(t.tgrelid, 'TRIGGER'))
-
--- open_function --
--- whether PUBLIC may run what the triggers run, and this role may forbid it
-SELECT EXISTS (
-    SELECT
-    FROM pg_catalog.pg_trigger t
-    JOIN pg_catalog.pg_proc f ON f.oid = t.tgfoid
-    CROSS JOIN pg_catalog.aclexplode(coalesce(f.proacl, pg_catalog.acldefault('f', f.proowner))) a
-    WHERE t.tgrelid = pg_catalog.to_regclass(%(source)s) AND t.tgname = ANY (%(names)s)
-      AND a.grantee = 0 AND pg_catalog.pg_has_role(f.proowner, 'USAGE')
-      AND pg_catalog.has_table_privilege(t.tgrelid, 'TRIGGER'))
+-- The outbox that the triggers fill, see tracking.sql.
 
 -- lock_batch --
-SELECT c.key::text
+SELECT (md5(c.key::text)::uuid)::text
 FROM {schema}.change c
-WHERE c.collection = %(collection)s AND c.key > %(after)s::jsonb
-ORDER BY c.key
+WHERE c.collection = %(collection)s AND md5(c.key::text)::uuid > %(after)s::uuid
+ORDER BY md5(c.key::text)::uuid
 LIMIT %(size)s
 FOR UPDATE SKIP LOCKED
 
@@ -100,13 +24,13 @@ WHERE v.ctid = ANY (ARRAY(
     FROM {schema}.change c
     JOIN {rows} s ON {changed_key} AND s.belongs AND NOT coalesce({eligible}, false)
     JOIN {space} v ON {match}
-    WHERE c.collection = %(collection)s AND c.key = ANY (%(keys)s::jsonb[])
+    WHERE c.collection = %(collection)s AND md5(c.key::text)::uuid = ANY (%(digests)s::uuid[])
     FOR UPDATE OF v SKIP LOCKED))
 
 -- forget_settled --
 -- runs after lock_batch, so that its snapshot sees every edit whose outbox row it may delete
 DELETE FROM {schema}.change c
-WHERE c.collection = %(collection)s AND c.key = ANY (%(keys)s::jsonb[]) AND NOT {unsettled}
+WHERE c.collection = %(collection)s AND md5(c.key::text)::uuid = ANY (%(digests)s::uuid[]) AND NOT {unsettled}
 
 -- unsettled --
 EXISTS (SELECT FROM {rows} s

@@ -2,14 +2,16 @@
 -- {records} is a sub-select over the source with columns k0, k1, … and txt; {space} is the relation of one tag.
 
 -- looked_at --
-SELECT NULL::jsonb AS outbox, s.* FROM {records} s WHERE {after} AND {upto} ORDER BY {keys} LIMIT %(size)s
+SELECT NULL::uuid AS outbox, s.* FROM {records} s WHERE {after} AND {upto} ORDER BY {keys} LIMIT %(size)s
 
 -- changed --
-SELECT c.key AS outbox, s.*
-FROM (SELECT c.key FROM {schema}.change c
-      WHERE c.collection = %(collection)s AND c.key > %(after)s::jsonb ORDER BY c.key LIMIT %(size)s) c
+-- in the order of the digests, which an index has whatever the keys are like
+SELECT c.digest AS outbox, s.*
+FROM (SELECT c.key, md5(c.key::text)::uuid AS digest FROM {schema}.change c
+      WHERE c.collection = %(collection)s AND md5(c.key::text)::uuid > %(after)s::uuid
+      ORDER BY md5(c.key::text)::uuid LIMIT %(size)s) c
 LEFT JOIN LATERAL (SELECT s.* FROM {records} s WHERE {changed_key} LIMIT 1) s ON true
-ORDER BY c.key
+ORDER BY c.digest
 
 -- pending --
 WITH page AS MATERIALIZED (
@@ -33,7 +35,8 @@ WHERE {eligible}
            AND EXISTS (SELECT FROM {whole} v WHERE {match} AND v.source_hash = p.hash OFFSET 0))
   AND NOT ((SELECT found FROM refused)
            AND EXISTS (SELECT FROM {schema}.rejected r
-                       WHERE r.collection = %(collection)s AND r.tag = %(tag)s AND r.key = {key_json}
+                       WHERE r.collection = %(collection)s AND r.tag = %(tag)s
+                         AND md5(r.key::text)::uuid = md5({key_json}::text)::uuid
                          AND r.source_hash = p.hash OFFSET 0))
 UNION ALL
 -- the last row tells how many records were looked at, and where to go on

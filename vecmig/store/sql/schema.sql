@@ -26,3 +26,22 @@ CREATE TABLE {schema}.schema_version (
 
 -- record --
 INSERT INTO {schema}.schema_version (version) VALUES (%(version)s)
+
+-- old_outbox --
+-- whether the outbox has a primary key that limits how long a key may be, and no trigger infers it any more
+SELECT EXISTS (
+    SELECT
+    FROM pg_catalog.pg_constraint k
+    JOIN pg_catalog.pg_class c ON c.oid = k.conrelid
+    WHERE k.contype = 'p' AND pg_catalog.pg_has_role(c.relowner, 'USAGE')
+      AND c.oid = pg_catalog.to_regclass(%(outbox)s)
+      AND k.conkey @> ARRAY(SELECT a.attnum FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'key'))
+    AND NOT EXISTS (
+        SELECT
+        FROM pg_catalog.pg_trigger t
+        JOIN pg_catalog.pg_proc f ON f.oid = t.tgfoid
+        WHERE strpos(f.prosrc, 'INTO ' || %(outbox)s || ' (') > 0
+          AND strpos(f.prosrc, 'ON CONFLICT (collection, key) DO UPDATE') > 0)
+
+-- renew_outbox --
+ALTER TABLE {schema}.change DROP CONSTRAINT change_pkey

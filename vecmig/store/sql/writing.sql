@@ -48,5 +48,5 @@ INSERT INTO {schema}.rejected AS r (collection, tag, key, source_hash, reason)
 SELECT %(collection)s, %(tag)s, {key_json}, i.hash::uuid, i.reason
 FROM (SELECT {casts}, i.hash, i.reason
       FROM unnest({key_arrays}, %(hash)s::text[], %(reason)s::text[]) AS i({keys}, hash, reason)) i
-ON CONFLICT (collection, key, tag) DO UPDATE
+ON CONFLICT (collection, (md5(key::text)::uuid), tag) DO UPDATE
 SET source_hash = excluded.source_hash, reason = excluded.reason, at = now()

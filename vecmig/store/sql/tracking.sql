@@ -1,0 +1,214 @@
+-- The triggers that tell of changes.
+
+-- create_function --
+-- it runs with its owner's rights, so no other schema may lend it a function or an operator
+CREATE OR REPLACE FUNCTION {function}() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+{settings}
+AS {body}
+
+-- function_body --
+-- It never fails its writer: all that it does is done in a block of its own, and what goes wrong there is noted. It goes
+-- by the names of the key columns as long as these have their numbers still, and else by the numbers.
+DECLARE
+    relation oid := {relation};
+    places text[];
+    moved boolean := false;
+    old_key jsonb;
+    new_key jsonb;
+    trouble text;
+BEGIN
+    BEGIN
+        IF {in_place} THEN
+            IF TG_OP IN ('UPDATE', 'DELETE') THEN
+                old_key := jsonb_build_array({old_keys});
+            END IF;
+            IF TG_OP IN ('UPDATE', 'INSERT') THEN
+                new_key := jsonb_build_array({new_keys});
+            END IF;
+        ELSE
+            {find_elsewhere}
+        END IF;
+        IF trouble IS NULL THEN
+            {work}
+        END IF;
+    EXCEPTION
+        WHEN serialization_failure THEN
+            IF current_setting('transaction_isolation') = 'serializable' THEN
+                -- the application's own transaction is to be run again
+                RAISE;
+            END IF;
+            trouble := 'a change could not be noted, SQLSTATE ' || SQLSTATE;
+        -- whatever it is, except that the statement is cancelled, which OTHERS leaves out
+        WHEN OTHERS THEN
+            trouble := 'a change could not be noted, SQLSTATE ' || SQLSTATE;
+    END;
+    IF trouble IS NOT NULL THEN
+        {note_full_pass}
+    END IF;
+    RETURN NULL;
+END
+
+-- in_place --
+(pg_identify_object_as_address('pg_class'::regclass, relation, {number})).object_names IS NOT DISTINCT FROM {names}
+
+-- find_elsewhere --
+-- The source may have another name; but where another relation has taken the name, they changed places, and the records
+-- are not the vectors' any more. Numbers hold for the relation that they were taken from; one that was restored from a
+-- dump has the same names.
+SELECT CASE WHEN (n.nspname, c.relname) IS DISTINCT FROM ({source_schema}, {source_table})
+                 AND (c.oid <> {oid} OR to_regclass({source}) IS NOT NULL)
+            THEN format('triggers made for %s.%s are on %s.%s', {source_schema}, {source_table}, n.nspname, c.relname) END,
+       ARRAY(SELECT a.attname
+             FROM unnest({key_names}, {key_numbers}) WITH ORDINALITY AS k (name, number, place)
+             JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+                                AND CASE WHEN c.oid = {oid} THEN a.attnum = k.number ELSE a.attname = k.name END
+             ORDER BY k.place)
+INTO trouble, places
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid = relation;
+IF trouble IS NULL AND cardinality(places) < cardinality({key_names}) THEN
+    trouble := 'a key column is gone';
+ELSIF trouble IS NULL THEN
+    IF TG_OP IN ('UPDATE', 'DELETE') THEN
+        EXECUTE (SELECT format('SELECT jsonb_build_array(%s)', string_agg(format({taken}, name), ', '))
+                 FROM unnest(places) AS p (name)) INTO old_key USING OLD;
+    END IF;
+    IF TG_OP IN ('UPDATE', 'INSERT') THEN
+        EXECUTE (SELECT format('SELECT jsonb_build_array(%s)', string_agg(format({taken}, name), ', '))
+                 FROM unnest(places) AS p (name)) INTO new_key USING NEW;
+    END IF;
+END IF;
+
+-- work --
+-- A deleted record, or one that moved to another key, takes its vectors of all tags along. What the outbox has under that
+-- key stays: another record may have taken it a moment ago, and if none did, the next run forgets it.
+IF TG_OP = 'TRUNCATE' THEN
+    {empty}
+ELSE
+    IF TG_OP = 'DELETE' OR (TG_OP = 'UPDATE' AND old_key IS DISTINCT FROM new_key) THEN
+        {look_behind}
+        IF NOT moved THEN
+            {forget};
+        END IF;
+    END IF;
+    IF TG_OP <> 'DELETE' THEN
+        {note};
+    END IF;
+END IF;
+
+-- look_behind --
+-- an update that moves a row to another partition fires as DELETE and INSERT
+IF TG_OP = 'DELETE' AND places IS NULL THEN
+    moved := EXISTS (SELECT FROM {source} s WHERE {match_source});
+END IF;
+
+-- empty --
+TRUNCATE {vectors};
+DELETE FROM {schema}.rejected WHERE collection = {collection};
+IF NOT EXISTS (SELECT FROM {source}) THEN
+    DELETE FROM {schema}.change WHERE collection = {collection};
+END IF;
+
+-- forget --
+-- by tag and key, because the tag leads the primary key
+DELETE FROM {vectors} v
+WHERE v.tag = ANY (ARRAY(SELECT t.tag FROM {schema}.tag t WHERE t.collection = {collection})) AND {match_old};
+DELETE FROM {schema}.rejected r
+WHERE r.collection = {collection} AND md5(r.key::text)::uuid = md5({old_key}::text)::uuid
+
+-- note --
+INSERT INTO {schema}.change (collection, key)
+VALUES ({collection}, {new_key})
+ON CONFLICT (collection, (md5(key::text)::uuid)) DO UPDATE SET changed_at = clock_timestamp()
+
+-- note_full_pass --
+-- once in a transaction, which the setting remembers
+IF current_setting({noted}, true) IS DISTINCT FROM trouble THEN
+    BEGIN
+        INSERT INTO {schema}.full_pass (collection, reason) VALUES ({collection}, trouble);
+        PERFORM set_config({noted}, trouble, true);
+    EXCEPTION
+        WHEN OTHERS THEN
+            IF SQLSTATE = '40001' AND current_setting('transaction_isolation') = 'serializable' THEN
+                RAISE;
+            END IF;
+            RAISE WARNING 'vecmig could note neither a change nor that a full pass is needed: %', SQLERRM;
+    END;
+END IF;
+
+-- create_track --
+CREATE OR REPLACE TRIGGER {trigger} AFTER INSERT OR DELETE ON {source}
+    FOR EACH ROW EXECUTE FUNCTION {function}()
+
+-- create_track_update --
+CREATE OR REPLACE TRIGGER {trigger} AFTER UPDATE ON {source}
+    FOR EACH ROW WHEN ({changed}) EXECUTE FUNCTION {function}()
+
+-- create_track_truncate --
+CREATE OR REPLACE TRIGGER {trigger} AFTER TRUNCATE ON {source}
+    FOR EACH STATEMENT EXECUTE FUNCTION {function}()
+
+-- enabled --
+-- the triggers that fire also where a session says that it is a replica
+SELECT t.tgname
+FROM pg_catalog.pg_trigger t
+WHERE t.tgrelid = pg_catalog.to_regclass(%(source)s) AND t.tgname = ANY (%(names)s) AND t.tgenabled IN ('A', 'R')
+
+-- enable_always --
+ALTER TABLE {source} ENABLE ALWAYS TRIGGER {trigger}
+
+-- types --
+-- the types of the key columns by their full names, without a modifier
+SELECT pg_catalog.format('%%I.%%I', n.nspname, t.typname)
+FROM unnest(%(numbers)s::int[]) WITH ORDINALITY AS k (number, place)
+JOIN pg_catalog.pg_attribute a ON a.attrelid = %(oid)s AND a.attnum = k.number
+JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+ORDER BY k.place
+
+-- drop_trigger --
+DROP TRIGGER IF EXISTS {trigger} ON {source}
+
+-- triggers --
+SELECT count(*)
+FROM pg_catalog.pg_trigger t
+WHERE t.tgrelid = pg_catalog.to_regclass(%(source)s) AND t.tgname = ANY (%(names)s) AND t.tgenabled IN ('O', 'A')
+
+-- old_triggers --
+-- by the operator in the stored condition: its printed form depends on the search path
+SELECT EXISTS (
+    SELECT
+    FROM pg_catalog.pg_trigger t
+    JOIN pg_catalog.pg_proc f ON f.oid = t.tgfoid
+    WHERE t.tgrelid = pg_catalog.to_regclass(%(source)s) AND t.tgname = ANY (%(names)s)
+      AND (f.prosrc <> %(body)s
+           OR strpos(t.tgqual::text, ':opno ' || 'pg_catalog.*<>(record,record)'::regoperator::oid || ' ') > 0)
+      AND pg_catalog.pg_has_role(f.proowner, 'USAGE') AND pg_catalog.has_table_privilege(t.tgrelid, 'TRIGGER'))
+
+-- open_function --
+-- whether PUBLIC may run what the triggers run, and this role may forbid it
+SELECT EXISTS (
+    SELECT
+    FROM pg_catalog.pg_trigger t
+    JOIN pg_catalog.pg_proc f ON f.oid = t.tgfoid
+    CROSS JOIN pg_catalog.aclexplode(coalesce(f.proacl, pg_catalog.acldefault('f', f.proowner))) a
+    WHERE t.tgrelid = pg_catalog.to_regclass(%(source)s) AND t.tgname = ANY (%(names)s)
+      AND a.grantee = 0 AND pg_catalog.pg_has_role(f.proowner, 'USAGE')
+      AND pg_catalog.has_table_privilege(t.tgrelid, 'TRIGGER'))
+
+-- trial_key --
+-- a key of the source, or one of NULLs where it has none
+SELECT coalesce((SELECT {key_json} FROM {records} s LIMIT 1), {nulls})::text
+
+-- trial_column --
+SELECT FROM {source} s, {vectors} v WHERE v.{column} {equals} s.{column} LIMIT 0
+
+-- trial_round --
+-- of the first records, one whose key does not come back from the outbox as it was
+SELECT {key_json}::text
+FROM (SELECT s.* FROM {records} s LIMIT 1000) s
+CROSS JOIN LATERAL (SELECT {key_json} AS key) c
+WHERE ({changed_key}) IS FALSE
+LIMIT 1

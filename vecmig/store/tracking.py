@@ -1,0 +1,266 @@
+"""The triggers on a source: they tell the outbox of changes, and let vectors go with their record."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import psycopg
+from psycopg import sql
+
+from vecmig.errors import ConfigError
+from vecmig.store.access import close_function
+from vecmig.store.catalog import PARTITIONED, Relation, Source, text_columns
+from vecmig.store.connect import Connection
+from vecmig.store.keys import KeyColumn, same_key
+from vecmig.store.settings import function_settings
+from vecmig.store.statements import statement
+from vecmig.store.vectors import Space, read_changed, read_page
+
+_TRIGGERS: Final = ("track", "track_update", "track_truncate")
+#: Types whose values are the same text whatever the session's settings are.
+_PLAIN: Final = {f"pg_catalog.{name}" for name in ("int2", "int4", "int8", "text", "varchar", "bpchar", "uuid", "bool")}
+
+
+def install_tracking(connection: Connection, source: Source, schema: str) -> None:
+    """Create the trigger function and its triggers, or bring them up to date. Takes a short lock on the source.
+
+    Triggers that somebody let fire in replica sessions too, as a subscription needs it, go on to do so.
+    """
+    function = sql.Identifier(schema, f"{source.collection.name}_track")
+    parts = {"function": function, "source": source.relation}
+    body = sql.Literal(function_body(connection, source, schema))
+    # each costs every changed row a microsecond or two, and most keys are the same under all of them
+    plain = set(_types(connection, source)) <= _PLAIN
+    settings = sql.SQL("") if plain else function_settings()
+    values = {"source": source.relation.as_string(connection), "names": trigger_names(source)}
+    always = {name for (name,) in connection.execute(statement("tracking", "enabled"), values)}
+    connection.execute(statement("tracking", "create_function", function=function, settings=settings, body=body))
+    close_function(connection, function)
+    changed = _changed(connection, source)
+    for suffix, name in zip(_TRIGGERS, trigger_names(source), strict=True):
+        trigger = sql.Identifier(name)
+        connection.execute(statement("tracking", f"create_{suffix}", trigger=trigger, changed=changed, **parts))
+        if name in always:
+            connection.execute(statement("tracking", "enable_always", source=source.relation, trigger=trigger))
+
+
+def try_tracking(connection: Connection, space: Space) -> None:
+    """Do, and roll back, what the triggers and a run are about to do with the keys, on their real types.
+
+    Raises:
+        ConfigError: PostgreSQL refuses it; the message names the column and its type.
+    """
+    source, key = space.source, ""
+    try:
+        with connection.transaction(force_rollback=True):
+            nulls = sql.SQL("jsonb_build_array({})").format(sql.SQL(", ").join([sql.SQL("NULL")] * len(source.key)))
+            first = space.statement_of("tracking", "trial_key", key_json=source.key_json("s"), nulls=nulls)
+            (key,) = connection.execute(first, {}).fetchone() or ("",)
+            with connection.transaction(force_rollback=True):
+                # as the trigger function has it
+                connection.execute("SET LOCAL search_path = pg_catalog, pg_temp")
+                literal = sql.SQL("{}::jsonb").format(sql.Literal(key))
+                connection.execute(_forget(source, _types(connection, source), space.schema, literal))
+            connection.execute(_note(source, space.schema, sql.SQL("{}::jsonb").format(sql.Literal(key))))
+            read_page(connection, space, None, 1)
+            read_changed(connection, space, None, 1)
+            connection.execute(sql.SQL("EXPLAIN {}").format(space.statement("coverage")), space.values)
+            there_and_back = space.statement_of("tracking", "trial_round", key_json=source.key_json("s"))
+            changed = connection.execute(there_and_back, {}).fetchone()
+    except (psycopg.ProgrammingError, psycopg.DataError, psycopg.NotSupportedError) as error:
+        raise _unfit(connection, source, str(error.diag.message_primary)) from error
+    if changed is not None:
+        raise _unfit(connection, source, "its values do not come back from JSON as they were")
+
+
+def _unfit(connection: Connection, source: Source, why: str) -> ConfigError:
+    """Name the key columns that PostgreSQL cannot compare; all of them where that is not the reason."""
+    unfit = [column for column in source.key if not _comparable(connection, source, column)] or source.key
+    named = " and ".join(f"{column.name} of type {column.type}" for column in unfit)
+    return ConfigError(
+        f"Collection {source.collection.name}: its key cannot be tracked by {named}: {why}.",
+        state="Nothing was changed.",
+        hint="Name other columns in key: that are NOT NULL and together unique.",
+    )
+
+
+def _comparable(connection: Connection, source: Source, column: KeyColumn) -> bool:
+    parts = {
+        "source": source.relation,
+        "vectors": source.vectors,
+        "column": sql.Identifier(column.name),
+        "equals": column.operator("="),
+    }
+    try:
+        with connection.transaction():
+            connection.execute(statement("tracking", "trial_column", **parts))
+    except psycopg.ProgrammingError:
+        return False
+    return True
+
+
+def trigger_names(source: Source) -> list[str]:
+    """Name the triggers that a tracked source has."""
+    return [f"vecmig_{source.collection.name}_{suffix}" for suffix in _TRIGGERS]
+
+
+def drop_tracking(connection: Connection, source: Source, relation: Relation) -> None:
+    """Take the triggers off a relation that is a collection's source no more."""
+    on = sql.Identifier(relation.schema, relation.name)
+    for name in trigger_names(source):
+        connection.execute(statement("tracking", "drop_trigger", trigger=sql.Identifier(name), source=on))
+
+
+def tracking_works(connection: Connection, source: Source) -> bool:
+    """Whether all triggers are there and enabled."""
+    names = trigger_names(source)
+    values = {"source": source.relation.as_string(connection), "names": names}
+    row = connection.execute(statement("tracking", "triggers"), values).fetchone()
+    return row is not None and row[0] == len(names)
+
+
+def tracking_is_old(connection: Connection, source: Source, schema: str) -> bool:
+    """Whether the triggers are not as they would be made now, and this role may replace them."""
+    values = {
+        "source": source.relation.as_string(connection),
+        "names": trigger_names(source),
+        "body": function_body(connection, source, schema),
+    }
+    row = connection.execute(statement("tracking", "old_triggers"), values).fetchone()
+    return row is not None and bool(row[0])
+
+
+def tracking_is_open(connection: Connection, source: Source) -> bool:
+    """Whether PUBLIC may run the trigger function, as after a restore without grants, and this role may forbid it."""
+    values = {"source": source.relation.as_string(connection), "names": trigger_names(source)}
+    row = connection.execute(statement("tracking", "open_function"), values).fetchone()
+    return row is not None and bool(row[0])
+
+
+def function_body(connection: Connection, source: Source, schema: str) -> str:
+    """Write the body of the trigger function."""
+    types = _types(connection, source)
+    collection = sql.Literal(source.collection.name)
+    named: dict[str, sql.Composable] = {"schema": sql.Identifier(schema), "collection": collection}
+    note_full_pass = statement("tracking", "note_full_pass", noted=sql.Literal(_noted(source, schema)), **named)
+    root = "TG_RELID" if source.kind != PARTITIONED else "pg_partition_root(TG_RELID)"
+    body = statement(
+        "tracking",
+        "function_body",
+        relation=sql.SQL(root),
+        in_place=_in_place(source),
+        old_keys=_listed(source, "OLD.{}"),
+        new_keys=_listed(source, "NEW.{}"),
+        find_elsewhere=_find_elsewhere(source),
+        work=statement(
+            "tracking",
+            "work",
+            empty=statement("tracking", "empty", vectors=source.vectors, source=source.relation, **named),
+            look_behind=_look_behind(source, types),
+            forget=_forget(source, types, schema, sql.SQL("old_key")),
+            note=_note(source, schema, sql.SQL("new_key")),
+        ),
+        note_full_pass=note_full_pass,
+    )
+    return body.as_string(connection)
+
+
+def _types(connection: Connection, source: Source) -> list[str]:
+    """Name the types of the key columns so that the trigger function finds them, which has no search path."""
+    values = {"oid": source.oid, "numbers": [column.number for column in source.key]}
+    return [name for (name,) in connection.execute(statement("tracking", "types"), values)]
+
+
+def _noted(source: Source, schema: str) -> str:
+    """Name the setting that remembers, to the end of a transaction, that a full pass was noted."""
+    return "vecmig.noted_" + hashlib.sha256(f"{schema}\0{source.collection.name}".encode()).hexdigest()[:12]
+
+
+def _in_place(source: Source) -> sql.Composed:
+    return sql.SQL(" AND ").join(
+        statement(
+            "tracking",
+            "in_place",
+            number=sql.Literal(column.number),
+            names=_array([source.schema, source.table, column.name]),
+        )
+        for column in source.key
+    )
+
+
+def _find_elsewhere(source: Source) -> sql.Composed:
+    numbers = sql.SQL("ARRAY[{}]").format(sql.SQL(", ").join(sql.Literal(column.number) for column in source.key))
+    return statement(
+        "tracking",
+        "find_elsewhere",
+        source_schema=sql.Literal(source.schema),
+        source_table=sql.Literal(source.table),
+        key_names=_array([column.name for column in source.key]),
+        key_numbers=numbers,
+        source=sql.Literal(source.relation.as_string(None)),
+        oid=sql.Literal(source.oid),
+        taken=sql.Literal("($1).%I"),
+    )
+
+
+def _look_behind(source: Source, types: Sequence[str]) -> sql.Composable:
+    if source.kind != PARTITIONED:
+        return sql.SQL("")
+    match_source = _match(source, types, source.columns_of("s"), sql.SQL("old_key"))
+    return statement("tracking", "look_behind", source=source.relation, match_source=match_source)
+
+
+def _forget(source: Source, types: Sequence[str], schema: str, key: sql.Composable) -> sql.Composed:
+    """Delete what there is of a record that is gone: all its vectors, and its rejections."""
+    return statement(
+        "tracking",
+        "forget",
+        vectors=source.vectors,
+        schema=sql.Identifier(schema),
+        collection=sql.Literal(source.collection.name),
+        old_key=key,
+        match_old=_match(source, types, source.stored_of("v"), key),
+    )
+
+
+def _note(source: Source, schema: str, key: sql.Composable) -> sql.Composed:
+    collection = sql.Literal(source.collection.name)
+    return statement("tracking", "note", schema=sql.Identifier(schema), collection=collection, new_key=key)
+
+
+def _match(
+    source: Source, types: Sequence[str], columns: Iterable[sql.Composable], key: sql.Composable
+) -> sql.Composed:
+    """Match the columns of a relation with a key in the form that the outbox has."""
+    values = (
+        sql.SQL("({} ->> {})::{}").format(key, sql.Literal(number), sql.SQL(type_))
+        for number, type_ in enumerate(types)
+    )
+    return same_key(source.key, columns, values)
+
+
+def _listed(source: Source, form: str) -> sql.Composed:
+    return sql.SQL(", ").join(sql.SQL(form).format(sql.Identifier(column.name)) for column in source.key)
+
+
+def _array(texts: Iterable[str]) -> sql.Composed:
+    return sql.SQL("ARRAY[{}]::text[]").format(sql.SQL(", ").join(map(sql.Literal, texts)))
+
+
+def _changed(connection: Connection, source: Source) -> sql.Composed:
+    """Tell whether an update changed the key or what the text is made of, by value.
+
+    A column list (UPDATE OF) would go by the statement's SET list, and miss what a BEFORE trigger changed. The function
+    compares any type, also those without equality, such as json. Its operator would not come back from a dump: written
+    between two rows, ``*<>`` is taken for a comparison of their columns.
+    """
+    read = text_columns(connection, source)
+    if not read:
+        return sql.SQL("pg_catalog.record_image_ne(OLD, NEW)").format()
+    names = dict.fromkeys((*(column.name for column in source.key), *read))
+    rows = [
+        sql.SQL(", ").join(sql.SQL(f"{row}.{{}}").format(sql.Identifier(n)) for n in names) for row in ("OLD", "NEW")
+    ]
+    return sql.SQL("pg_catalog.record_image_ne(ROW({}), ROW({}))").format(*rows)
