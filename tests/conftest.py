@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from support.cluster import running_cluster, system_user
+from support.cluster import running_cluster
 from support.older_postgres import OlderPostgresMissing, get_older_programs
 from support.postgres import Connect, Postgres, imported_pgserver, running_postgres
 
@@ -60,7 +60,7 @@ def older_programs() -> Path:
 @pytest.fixture(scope="session")
 def older_postgres(older_programs: Path, pgserver: Any) -> Iterator[Postgres]:
     """A server of an older PostgreSQL and pgvector, for the tests that run on several."""
-    with running_cluster(older_programs, system_user(pgserver)) as server:
+    with running_cluster(older_programs, pgserver) as server:
         yield server
 
 

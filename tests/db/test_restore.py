@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from support.cluster import dump, own_cluster, restore, restore_over, system_user, upgrade_cluster
+from support.cluster import dump, own_cluster, restore, restore_over, upgrade_cluster
 from support.embedding import Model
 from support.halfway import READER, Halfway
 from support.lab import Lab, create_documents
@@ -150,7 +150,7 @@ def test_a_cluster_that_was_upgraded_goes_on_where_it_stood(
 ) -> None:
     """pg_upgrade from the older PostgreSQL and pgvector to the usual ones."""
     newer = Path(pgserver.utils.POSTGRES_VERSIONS[pgserver.utils.TARGET_POSTGRES_VERSION])
-    with own_cluster(older_programs, system_user(pgserver)) as old, own_cluster(newer, system_user(pgserver)) as new:
+    with own_cluster(older_programs, pgserver) as old, own_cluster(newer, pgserver) as new:
         old.create("--no-sync")
         old.start()
         server = configured(Postgres(old))

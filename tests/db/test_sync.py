@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from support.cluster import dump, own_cluster, restore, system_user
+from support.cluster import dump, own_cluster, restore
 from support.embedding import Model
 from support.lab import CHUNKED, LARGE, SMALL, Lab, create_documents, recipe
 from support.postgres import Postgres, configured
@@ -472,8 +472,7 @@ _BURN = "DO $$ BEGIN FOR n IN 1..20000 LOOP PERFORM pg_current_xact_id(); COMMIT
 
 def test_a_cluster_that_was_restored_in_its_place_is_followed(tmp_path: Path, pgserver: Any, model: Model) -> None:
     programs = Path(pgserver.utils.POSTGRES_VERSIONS[pgserver.utils.TARGET_POSTGRES_VERSION])
-    user = system_user(pgserver)
-    with own_cluster(programs, user) as cluster, own_cluster(programs, user) as other:
+    with own_cluster(programs, pgserver) as cluster, own_cluster(programs, pgserver) as other:
         for one in (cluster, other):
             one.create("--no-sync")
             one.start()

@@ -72,11 +72,14 @@ class Cluster:
 
 
 @contextmanager
-def own_cluster(programs: Path, system_user: str | None) -> Iterator[Cluster]:
-    """Give a cluster in a temporary directory, not yet made; stop it and remove everything at the end."""
+def own_cluster(programs: Path, pgserver: Any) -> Iterator[Cluster]:
+    """Give a cluster in a temporary directory, not yet made; stop it and remove everything at the end.
+
+    pgserver: the module that ``imported_pgserver`` gives.
+    """
     home = quick_directory("vecmig-pg-")
     with watchdog(home):
-        cluster = Cluster(programs, home, system_user)
+        cluster = Cluster(programs, home, _system_user(pgserver, programs))
         try:
             yield cluster
         finally:
@@ -85,9 +88,9 @@ def own_cluster(programs: Path, system_user: str | None) -> Iterator[Cluster]:
 
 
 @contextmanager
-def running_cluster(programs: Path, system_user: str | None) -> Iterator[Postgres]:
+def running_cluster(programs: Path, pgserver: Any) -> Iterator[Postgres]:
     """Start a server of these programs in a temporary directory; stop it and remove everything at the end."""
-    with own_cluster(programs, system_user) as cluster:
+    with own_cluster(programs, pgserver) as cluster:
         cluster.create("--no-sync")
         cluster.start()
         yield configured(Postgres(cluster))
@@ -127,9 +130,10 @@ def _client(postgres: Postgres, program: str, *args: str | Path, code: int = 0) 
     return said
 
 
-def system_user(pgserver: Any) -> str | None:
-    """Name the user that a server must run as where root runs the tests; the wheel's module has one made."""
+def _system_user(pgserver: Any, programs: Path) -> str | None:
+    """Name the user that a server must run as where root runs the tests, and let it reach the programs."""
     if os.geteuid() != 0:
         return None
     pgserver.utils.ensure_user_exists("pgserver")
+    pgserver.utils.ensure_prefix_permissions(programs)
     return "pgserver"

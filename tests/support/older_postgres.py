@@ -44,7 +44,7 @@ def _install() -> None:
     command = [sys.executable, "-m", "pip", "install", "--quiet", f"--target={unfinished}", *_PIP, WHEEL]
     done = subprocess.run(command, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300)
     if done.returncode:
-        raise OlderPostgresMissing(f"pip cannot install {WHEEL}: {done.stderr.strip().splitlines()[-1:]}")
+        raise OlderPostgresMissing(f"pip cannot install {WHEEL}: {' '.join(done.stderr.splitlines()[-1:])}")
     # run by root, the server has another user
     subprocess.run(["chmod", "-R", "a+rX", unfinished], check=True)
     unfinished.rename(_PLACE)
