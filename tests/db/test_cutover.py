@@ -293,7 +293,8 @@ def test_plain_sql_on_the_live_view_uses_the_index(bare_lab: Lab, make_source: A
 
 
 def test_the_source_may_gain_and_rename_columns(lab: Lab, connection: Connection) -> None:
-    lab.upgrade("r1")
+    """Where the live view shows all of them."""
+    lab.write(options={"live_columns": "all"}).upgrade("r1")
     connection.execute("ALTER TABLE documents ADD COLUMN author text, ADD COLUMN tag text")
     lab.upgrade()
     columns = [column.name for column in connection.execute("SELECT * FROM documents_live").description or ()]

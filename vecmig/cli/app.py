@@ -10,12 +10,26 @@ from typing import Annotated
 import typer
 
 from vecmig.about import version
-from vecmig.cli import adopting, audit, control, demo, evals, inspect, migrate, plan, render, retire, routes, scripts
+from vecmig.cli import (
+    adopting,
+    audit,
+    control,
+    demo,
+    evals,
+    inspect,
+    migrate,
+    plan,
+    render,
+    retire,
+    routes,
+    scripts,
+    views,
+)
 from vecmig.cli.context import Options
 from vecmig.errors import GateRefused, VecmigError
 
 #: Each registers its commands; their order is the order of ``vecmig --help``.
-FAMILIES = (scripts, plan, migrate, retire, adopting, control, inspect, audit, evals, routes, demo)
+FAMILIES = (scripts, plan, migrate, retire, adopting, control, views, inspect, audit, evals, routes, demo)
 INTERRUPTED = 130
 
 app = typer.Typer(

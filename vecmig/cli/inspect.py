@@ -208,8 +208,9 @@ def _show_collection(collection: CollectionStatus) -> None:
 def _wrong(collection: CollectionStatus) -> list[str]:
     """Give what is to be put right, before all figures."""
     problem = collection.problem
+    aside = [collection.detached.text] if collection.detached else []
     lines = f"{problem.message}\n{problem.hint}".strip().split("\n") if problem else []
-    return [*collection.notes, *lines]
+    return [*aside, *collection.notes, *lines]
 
 
 def _show_work(collection: CollectionStatus, now: datetime) -> None:
@@ -309,6 +310,7 @@ def _collection_json(collection: CollectionStatus) -> dict[str, Any]:
         "shadow_share": round(route.shadow_share, 6),
         "problem": collection.problem.message if collection.problem else None,
         "notes": list(collection.notes),
+        "detached": _detached_json(collection),
         "records": collection.records,
         "eligible": collection.eligible,
         "changed": collection.outbox.records,
@@ -325,6 +327,11 @@ def _collection_json(collection: CollectionStatus) -> dict[str, Any]:
         "runs": [run_json(run) for run in collection.runs],
         "control": control_json(collection.control) if collection.control else None,
     }
+
+
+def _detached_json(collection: CollectionStatus) -> dict[str, Any] | None:
+    found = collection.detached
+    return None if found is None else {"at": found.at, "by": found.by}
 
 
 def _lag_json(lag: Lag) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from vecmig.tags import Recipe, Service, Tag, recipe_problems
 Storage = Literal["vector", "halfvec"]
 Metric = Literal["cosine", "l2", "ip"]
 ChangeTracking = Literal["triggers", "scan"]
+#: Which columns of the source the live view shows beside those that vecmig reads: all, some, or nothing was said.
+LiveColumns = Literal["all"] | tuple[str, ...] | None
 
 #: The vectors table's own columns; a key column cannot be called like one of them.
 VECTOR_COLUMNS: Final = (
@@ -29,6 +31,8 @@ VECTOR_COLUMNS: Final = (
     "embedded_at",
     "written_by",
 )
+#: The live view's own columns; it hides columns of the source that are called like them.
+LIVE_OWN: Final = ("tag", "chunk", "embedding")
 #: Most dimensions that pgvector's HNSW indexes, by the type of the column.
 INDEX_DIMS: Final[Mapping[str, int]] = {"vector": 2_000, "halfvec": 4_000}
 #: Longest name of a collection, in bytes: its objects add a suffix and must fit PostgreSQL's 63.
@@ -65,6 +69,7 @@ class Collection:
     tag: str | None = None
     change_tracking: ChangeTracking = "triggers"
     hnsw: Hnsw = field(default=Hnsw())
+    live_columns: LiveColumns = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +314,17 @@ class _CollectionReader:
             self._add(name, f"{value!r} is not one of {', '.join(choices)}{hint}")
         return str(value)
 
+    def live_columns(self, value: object) -> LiveColumns:
+        if value is None or value == "all":
+            return "all" if value else None
+        names = value if isinstance(value, list) else [None]
+        if not all(isinstance(name, str) and name and "\0" not in name for name in names):
+            self._add("live_columns", f"{value!r} is neither all nor a list of column names, like [title, author]")
+            return None
+        for name in dict.fromkeys(name for name in names if name in LIVE_OWN):
+            self._add("live_columns", f"the live view has a column {name!r} of its own")
+        return tuple(dict.fromkeys(names))
+
     def hnsw(self, value: object) -> Hnsw:
         if not isinstance(value, dict):
             self._add("hnsw", "a mapping like {m: 16, ef_construction: 64} is needed")
@@ -341,4 +357,5 @@ _CHECKS: Final[dict[str, Callable[[_CollectionReader, object], Any]]] = {
     "tag": _CollectionReader.tag,
     "change_tracking": _choice("change_tracking", "triggers", "scan"),
     "hnsw": _CollectionReader.hnsw,
+    "live_columns": _CollectionReader.live_columns,
 }

@@ -25,6 +25,7 @@ from vecmig.store import execute, layout, live
 from vecmig.store.catalog import Source, check_keys, check_privileges
 from vecmig.store.changes import outbox
 from vecmig.store.connect import Connection
+from vecmig.store.detaching import is_detached
 from vecmig.store.full_pass import needed_full_pass
 from vecmig.store.identity import find_source
 from vecmig.store.index import index_state
@@ -128,7 +129,7 @@ class DatabaseMigration(Migration):
         layout.create_vectors_table(connection, source, self._workspace.database.schema)
         ledger.record_tag(source, self.new_tag, recipe)
         layout.create_partition(connection, self._space(source))
-        if source.tracked:
+        if source.tracked and not is_detached(connection, self._workspace.database.schema, self.collection):
             install_tracking(connection, source, self._workspace.database.schema)
             try_tracking(connection, self._space(source))
         ledger.set_candidate(self.collection, self.new_tag)
@@ -397,7 +398,8 @@ class DatabaseMigration(Migration):
     def _verify_live(self, source: Source, tag: str | None) -> None:
         with self._workspace.database.session() as connection:
             route = self._workspace.ledger(connection).route(self.collection)
-            if route.live != tag or not live.reads_tag(connection, source, tag):
+            aside = is_detached(connection, self._workspace.database.schema, self.collection)
+            if route.live != tag or not (aside or live.reads_tag(connection, source, tag)):
                 raise DatabaseError(
                     f"The route of {self.collection} says {route.live}, and its live view does not agree with {tag}.",
                     hint="Somebody changed one of them just now. Look at: vecmig status",

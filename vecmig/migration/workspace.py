@@ -31,6 +31,8 @@ from vecmig.store.access import mirror_access
 from vecmig.store.catalog import Source
 from vecmig.store.connect import Connection, Database
 from vecmig.store.control import What
+from vecmig.store.detaching import all_detached, forget, give_back, is_detached
+from vecmig.store.full_pass import note_full_pass
 from vecmig.store.index import index_state
 from vecmig.store.index_build import Build, Limits, build_index
 from vecmig.store.lasting import lasting
@@ -300,22 +302,17 @@ class Workspace:
             changed = ledger.differs(source)
             route = ledger.route(source.collection.name)
             known = route.version or route.candidate
-            if not known or not (changed or disagreements(connection, ledger, source)):
+            aside = all_detached(connection, self.database.schema).get(source.collection.name)
+            if aside is not None:
+                self.listener(Warned(f"{source.collection.name}: {aside.text}"))
+            if not known or aside or not (changed or disagreements(connection, ledger, source)):
                 return
             recorded = ledger.recorded(source.collection.name)
             indexed = self._about_to_widen(connection, recorded, source) if recorded else []
 
         def change(connection: Connection) -> None:
             ledger = self.ledger(connection)
-            recorded = ledger.recorded(source.collection.name)
-            ledger.record_collection(source)
-            if recorded is not None and recorded.widened(source):
-                with regranted(connection, source):
-                    widen_key(connection, source, recorded.key_types)
-                    self.install(connection, ledger, source)
-                mirror_access(connection, source)
-            else:
-                self.install(connection, ledger, source)
+            self._bring_up_to_date(connection, ledger, source)
             ledger.announce(source.collection.name)
             ledger.record_event("follow", collection=source.collection.name)
 
@@ -323,14 +320,27 @@ class Workspace:
         for tag in indexed:
             self.build_index(self.space(source, tag))
 
-    def install(self, connection: Connection, ledger: Ledger, source: Source) -> None:
+    def _bring_up_to_date(self, connection: Connection, ledger: Ledger, source: Source) -> None:
+        recorded = ledger.recorded(source.collection.name)
+        columns = recorded is not None and recorded.edited(source)
+        ledger.record_collection(source)
+        if recorded is not None and recorded.widened(source):
+            with regranted(connection, source):
+                widen_key(connection, source, recorded.key_types)
+                self.install(connection, ledger, source, columns=columns)
+            mirror_access(connection, source)
+        else:
+            self.install(connection, ledger, source, columns=columns)
+
+    def install(self, connection: Connection, ledger: Ledger, source: Source, *, columns: bool = False) -> None:
         """Bring the triggers and what applications read up to date."""
         if source.tracked:
             install_tracking(connection, source, self.database.schema)
         # a sync may stand beside a cutover: the view must not go back to the tag that was live a moment ago
         route = ledger.held_route(source.collection.name)
         if route.live is not None:
-            publish(connection, source, self.space(source, route.live), ledger=ledger.schema)
+            space = self.space(source, route.live)
+            publish(connection, source, space, ledger=ledger.schema, columns=columns)
 
     def _about_to_widen(self, connection: Connection, recorded: Recorded, source: Source) -> list[str]:
         """Say what a key that became wider takes; give the tags whose indexes are to be built again after it."""
@@ -349,6 +359,29 @@ class Workspace:
             if note not in self._told:
                 self._told.add(note)
                 self.listener(Warned(note))
+
+    def attach(self, source: Source) -> bool:
+        """Put back a live view that stepped aside, by collections.yaml; return whether there was one."""
+        name, schema = source.collection.name, self.database.schema
+
+        def change(connection: Connection) -> bool:
+            ledger = self.ledger(connection)
+            route = ledger.held_route(name)
+            aside = forget(connection, schema, name)
+            if aside is None:
+                return False
+            self._bring_up_to_date(connection, ledger, source)
+            if route.live is None and aside.had_view:
+                publish(connection, source, None, ledger=schema)
+            if route.live is not None or aside.had_view:
+                give_back(connection, schema, aside.belongings)
+            # no trigger fires where a column's type is altered
+            note_full_pass(connection, schema, name, "columns may have been altered while the view was detached")
+            ledger.announce(name)
+            ledger.record_event("view_attach", collection=name)
+            return True
+
+        return bool(self.locked(change))
 
     def space(self, source: Source, tag: str) -> Space:
         """Give the space of one tag."""
@@ -371,7 +404,8 @@ def disagreements(connection: Connection, ledger: Ledger, source: Source) -> lis
     """Name what the database lacks of what the ledger takes to be there, beside vectors and index."""
     found = []
     live = ledger.route(source.collection.name).live
-    if live is not None and not reads_tag(connection, source, live):
+    aside = is_detached(connection, ledger.schema, source.collection.name)
+    if live is not None and not aside and not reads_tag(connection, source, live):
         found.append(f"the live view does not read the live tag {live}")
     if live is not None and not has_search(connection, source):
         found.append("the search function is gone")

@@ -14,6 +14,7 @@ from vecmig.runner.sync import sync
 from vecmig.runner.trust import Earned
 from vecmig.runner.upkeep import backfill, gate_reports, rejected, retry_rejected
 from vecmig.runner.versions import Standing, current, ensure_version, stamp
+from vecmig.runner.views import attach_view, detach_view
 from vecmig.runner.walk import Walked, downgrade, upgrade, verify
 
 __all__ = [
@@ -36,11 +37,13 @@ __all__ = [
     "Walked",
     "WayBack",
     "adopt_source",
+    "attach_view",
     "audit",
     "backfill",
     "compare",
     "controlled",
     "current",
+    "detach_view",
     "downgrade",
     "downgrade_sql",
     "ensure_version",

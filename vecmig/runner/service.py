@@ -412,9 +412,9 @@ def _waits(behind: Lag) -> str:
 def _require_same(source: Source, found: Look) -> None:
     """Refuse to go on by a collections.yaml that is not the one that the database was brought to."""
     now = source.collection
-    if (now.text, now.where, now.change_tracking) != found.recorded:
+    if (now.text, now.where, now.change_tracking, now.live_columns) != found.recorded:
         raise ConfigError(
-            f"text, where or change_tracking of {now.name} is not what the database was brought to.",
+            f"text, where, change_tracking or live_columns of {now.name} is not what the database was brought to.",
             state="Nothing was changed.",
             hint="Start it again with the newest collections.yaml; if this is the newest, run once: vecmig sync",
         )

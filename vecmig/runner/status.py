@@ -22,6 +22,7 @@ from vecmig.store.catalog import Source
 from vecmig.store.changes import Lag, Outbox, lag, outbox
 from vecmig.store.connect import Connection
 from vecmig.store.control import Control, Run, read_control, runs
+from vecmig.store.detaching import Detached, all_detached
 from vecmig.store.evals import EvalRun, latest_of_each
 from vecmig.store.full_pass import FullPass, needed_full_pass
 from vecmig.store.identity import SourceReplaced, find_source
@@ -90,12 +91,21 @@ class CollectionStatus:
     full_pass: tuple[FullPass, ...] = ()
     #: What collections.yaml calls otherwise than the database does.
     notes: tuple[str, ...] = ()
+    #: Since when its live view stepped aside for a migration of the source; None where it did not.
+    detached: Detached | None = None
 
     @property
     def complete(self) -> bool:
         """Whether it is whole, and each tag that must stay complete is."""
         lacking = sum(t.coverage.stale + t.coverage.missing for t in _maintained(self))
-        return self.problem is None and lacking == 0 and not self.full_pass
+        return self.problem is None and lacking == 0 and not self.full_pass and self.detached is None
+
+    @property
+    def blocked_by(self) -> str | None:
+        """The command without which nothing else helps; None where there is none."""
+        if self.detached is not None:
+            return f"vecmig view attach {shlex.quote(self.name)}"
+        return self.problem.command if isinstance(self.problem, SourceReplaced) else None
 
     @property
     def sync_at_work(self) -> Run | None:
@@ -175,8 +185,8 @@ class Status:
         if self.settled:
             return None, "nothing: all is done"
         for collection in self.collections:
-            if isinstance(collection.problem, SourceReplaced):
-                return collection.problem.command, ""
+            if collection.blocked_by:
+                return collection.blocked_by, ""
         for collection in self.collections:
             blocker = collection.gate[1].waits_for if collection.gate else None
             if blocker is not None and blocker.command != _SYNC:
@@ -225,7 +235,7 @@ def status(config: Config) -> Status:
         pending = project.scripts.upgrade_path("heads", heads)
         schema = project.database.schema
         found = [_collection(project, connection, ledger, name) for name in sorted(project.collections.collections)]
-        at_work = runs(connection, schema)
+        at_work, aside = runs(connection, schema), all_detached(connection, schema)
         return Status(
             database=project.database.safe_url,
             current=heads,
@@ -237,6 +247,7 @@ def status(config: Config) -> Status:
                     one,
                     runs=tuple(run for run in at_work if run.collection == one.name),
                     control=read_control(connection, schema, one.name),
+                    detached=aside.get(one.name),
                 )
                 for one in found
             ),
@@ -316,8 +327,8 @@ def _disagreement(connection: Connection, ledger: Ledger, source: Source) -> Vec
         return error
     if changed:
         return ConfigError(
-            f"text, where or change_tracking of {name} was changed in collections.yaml; triggers and live view do not "
-            "follow it yet.",
+            f"text, where, change_tracking or live_columns of {name} was changed in collections.yaml; triggers and "
+            "live view do not follow it yet.",
             hint="Run: vecmig sync",
         )
     found = disagreements(connection, ledger, source)

@@ -365,6 +365,8 @@ def describe(
         replace(columns[name], made_as=None if made_as == name else made_as)
         for name, made_as in zip(names, stored or names, strict=True)
     )
+    if expressions:
+        _check_live_columns(collection, columns, called or {})
     _refuse_nested_keys(collection, key, nested={row[0] for row in found if row[6]})
     table = relation.kind in _TABLES
     unseen: tuple[str, ...] = unseen_parts(connection, relation.oid) if table else ()
@@ -458,6 +460,19 @@ def _known_key(collection: Collection, columns: Iterable[str]) -> tuple[str, ...
                 hint=f"Its columns are: {', '.join(columns)}",
             )
     return collection.key
+
+
+def _check_live_columns(collection: Collection, columns: Container[str], called: Mapping[str, str]) -> None:
+    said = collection.live_columns
+    for column in said if isinstance(said, tuple) else ():
+        if column not in columns:
+            now = called.get(column)
+            hint = f"It is called {now} now: correct live_columns:" if now else "Take it out of live_columns:"
+            raise ConfigError(
+                f"Collection {collection.name}: {'.'.join(collection.source)} has no column {column!r}, named in "
+                "live_columns:.",
+                hint=f"{hint} in collections.yaml.",
+            )
 
 
 def _refuse_nested_keys(collection: Collection, key: Iterable[KeyColumn], *, nested: Container[str]) -> None:

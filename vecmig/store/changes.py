@@ -12,10 +12,12 @@ from typing import Any, Final
 from psycopg import errors as pg
 from psycopg import sql
 
+from vecmig.config import LiveColumns
 from vecmig.store.catalog import Source
 from vecmig.store.connect import Connection
 from vecmig.store.ledger import Route
 from vecmig.store.locks import LOCK_TIMEOUT_MS
+from vecmig.store.recorded import columns_said
 from vecmig.store.schema import installed_version
 from vecmig.store.statements import statement
 from vecmig.store.vectors import FIRST_DIGEST, PendingRecord, Space
@@ -44,8 +46,8 @@ class Look:
     """How one collection stands: where its reads are, as what it is recorded, and whether anything changed."""
 
     route: Route
-    #: text, where and change_tracking, as they were recorded last.
-    recorded: tuple[str, str | None, str]
+    #: text, where, change_tracking and live_columns, as they were recorded last.
+    recorded: tuple[str, str | None, str, LiveColumns]
     #: Whether the candidate's backfill came to its end once.
     filled: bool
     #: Whether the outbox has changes that were not committed at the snapshot that was asked from.
@@ -58,7 +60,8 @@ class Look:
     @classmethod
     def from_row(cls, row: tuple[Any, ...]) -> Look:
         """Read a row of ``look``."""
-        return cls(Route(*row[:5]), tuple(row[5:8]), *row[8:])
+        text, where, tracking, columns = row[5:9]
+        return cls(Route(*row[:5]), (text, where, tracking, columns_said(columns)), *row[9:])
 
 
 def outbox(connection: Connection, source: Source, schema: str) -> Outbox:

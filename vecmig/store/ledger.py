@@ -307,6 +307,7 @@ class Ledger:
             storage=collection.storage,
             metric=collection.metric,
             change_tracking=collection.change_tracking,
+            live_columns=None if collection.live_columns is None else Jsonb(collection.live_columns),
         )
         self._write_one(
             "record_identity",

@@ -2,47 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from psycopg import sql
 
+from vecmig.config import LIVE_OWN
 from vecmig.errors import DatabaseError
 from vecmig.store.access import open_search, remember_grants, restore_grants
 from vecmig.store.catalog import Source
 from vecmig.store.connect import Connection
-from vecmig.store.layout import exists
+from vecmig.store.detaching import is_detached, replaced
+from vecmig.store.live_columns import wanted_columns
 from vecmig.store.settings import SEARCH_PATH, function_settings
 from vecmig.store.statements import raw, statement
 from vecmig.store.vectors import Space
 
-_OWN_COLUMNS: Final = ("tag", "chunk", "embedding")
 _SEARCH_NAMES: Final = ("query", "k", "tag", "chunk", "distance")
 #: No vector can carry it, by the vectors table's own CHECK; a view on it has no rows.
 _NO_TAG: Final = ""
 
 
-def publish(connection: Connection, source: Source, space: Space | None, *, ledger: str) -> None:
+def publish(connection: Connection, source: Source, space: Space | None, *, ledger: str, columns: bool = False) -> None:
     """Point the live view and the search function at one tag, or at none, in the caller's transaction.
 
     Both are replaced, not dropped, so that grants and prepared statements survive. The embedding column is cast to
     ``vector(N)``, the indexed expression, and back to ``vector``, so that its type stays the same when N changes; the
-    planner sees through the outer cast. A view that somebody dropped comes back with the grants that it had.
+    planner sees through the outer cast. A view that somebody dropped comes back with the grants that it had; one that
+    stepped aside stays there.
 
     Args:
         connection: the connection.
         source: the collection.
-        space: the tag.
+        space: the tag to read; None for none.
         ledger: the schema of vecmig's own tables.
+        columns: whether the view's columns follow collections.yaml; otherwise a view keeps those that it has.
+
+    Raises:
+        DatabaseError: a column of the view was renamed in the source, or is to go while something hangs on the view.
     """
-    new_view, new_search = not exists(connection, source.live), not has_search(connection, source)
-    if not new_view:
-        remember_grants(connection, source, ledger)
-    connection.execute(_view(connection, source, space))
+    new_search = not has_search(connection, source)
     connection.execute(_search(connection, source, space))
-    if new_view:
-        restore_grants(connection, source, ledger)
     open_search(connection, source, born=new_search)
+    if not is_detached(connection, ledger, source.collection.name):
+        _publish_view(connection, source, space, ledger=ledger, columns=columns)
+
+
+def _publish_view(connection: Connection, source: Source, space: Space | None, *, ledger: str, columns: bool) -> None:
+    present, named = _present(connection, source), _named(source)
+    if present:
+        remember_grants(connection, source, ledger)
+    shown = list(present)
+    if columns or not present:
+        wanted = wanted_columns(connection, source, ledger)
+        shown = [name for name, column in named.items() if column in wanted]
+    elif source.collection.live_columns == "all":
+        shown = list(named)
+    if columns and set(present) - {*shown, *LIVE_OWN}:
+        with replaced(connection, ledger, source.live):
+            connection.execute(_view(source, space, shown, present=()))
+            restore_grants(connection, source, ledger)
+        return
+    if renamed := [name for name in present if name not in (*named, *LIVE_OWN)]:
+        raise _renamed(connection, source, renamed[0])
+    connection.execute(_view(source, space, shown, present))
+    if not present:
+        restore_grants(connection, source, ledger)
 
 
 def nearest(
@@ -125,27 +150,34 @@ def refuse_foreign(connection: Connection, source: Source) -> None:
         )
 
 
-def _view(connection: Connection, source: Source, space: Space | None) -> sql.Composed:
+def _present(connection: Connection, source: Source) -> list[str]:
+    """Return the columns of the view that is there, in their order."""
+    values = {"view": source.live.as_string(connection)}
+    return [row[0] for row in connection.execute(statement("live", "view_columns"), values)]
+
+
+def _named(source: Source) -> dict[str, str]:
+    """Return the source's columns by the names that the view has for them.
+
+    A key column keeps the name under which applications know it, whatever the source calls it now.
+    """
+    keys = {column.name: column.stored for column in source.key}
+    return {keys.get(name, name): name for name in source.columns if name in keys or name not in keys.values()}
+
+
+def _view(source: Source, space: Space | None, shown: Sequence[str], present: Sequence[str]) -> sql.Composed:
     storage = source.pgvector.type(source.collection.storage)
     embedding = sql.SQL("e.embedding::{}").format(storage)
     if space is not None:
         indexed = source.pgvector.type(source.collection.storage, space.dims)
         embedding = sql.SQL("(e.embedding::{})::{}").format(indexed, storage)
-    # a key column keeps the name under which applications know it, whatever the source calls it now
-    shown = {column.name: column.stored for column in source.key}
-    named = {shown.get(name, name): name for name in source.columns if name in shown or name not in shown.values()}
+    named = _named(source)
     expressions = {name: sql.SQL("s.{}").format(sql.Identifier(column)) for name, column in named.items()}
     expressions |= {"tag": sql.SQL("e.tag"), "chunk": sql.SQL("e.chunk"), "embedding": embedding}  # type: ignore[dict-item]  # SQL is Composable too
-    values = {"view": source.live.as_string(connection)}
-    present = [row[0] for row in connection.execute(statement("live", "view_columns"), values)]
     # CREATE OR REPLACE VIEW keeps the columns it has, in their order, and takes new ones only at the end
-    order = dict.fromkeys((*present, *(n for n in named if n not in _OWN_COLUMNS), *_OWN_COLUMNS))
-    if renamed := [name for name in present if name not in expressions]:
-        raise _renamed(connection, source, renamed[0])
+    order = dict.fromkeys((*present, *(name for name in shown if name not in LIVE_OWN), *LIVE_OWN))
     # no more columns than are shown: the application could not drop a column that the view depends on
-    needed = dict.fromkeys(
-        (*(column.name for column in source.key), *(named[n] for n in order if n not in _OWN_COLUMNS))
-    )
+    needed = dict.fromkeys((*(column.name for column in source.key), *(named[n] for n in order if n not in LIVE_OWN)))
     source_columns = sql.SQL(", ").join(map(sql.Identifier, needed))
     columns = [sql.SQL("{} AS {}").format(expressions[name], sql.Identifier(name)) for name in order]
     parts = _parts(source, space) | {"columns": sql.SQL(", ").join(columns), "source_columns": source_columns}

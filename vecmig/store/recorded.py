@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from vecmig.config import Collection
+from vecmig.config import Collection, LiveColumns
 from vecmig.errors import DatabaseError
 from vecmig.store.catalog import Source
 from vecmig.store.widening import is_wider
+
+
+def columns_said(recorded: Any) -> LiveColumns:
+    """Read what the ledger keeps of ``live_columns``."""
+    return tuple(recorded) if isinstance(recorded, list) else recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +39,10 @@ class Recorded:
     @classmethod
     def from_row(cls, row: tuple[Any, ...]) -> Recorded:
         """Read a row of ``collections``."""
-        name, schema, table, names, stored, types, text, where, storage, metric, tracking, *identity = row
+        name, schema, table, names, stored, types, text, where, storage, metric, tracking, shown, *identity = row
         oid, key_numbers, numbers, home, home_then = identity
-        collection = Collection(name, (schema, table), tuple(names), text, where, storage, metric, None, tracking)
+        base = Collection(name, (schema, table), tuple(names), text, where, storage, metric, None, tracking)
+        collection = replace(base, live_columns=columns_said(shown))
         return cls(
             collection, tuple(stored), tuple(types), oid, tuple(key_numbers or ()), numbers or {}, home, home_then
         )
@@ -66,7 +72,8 @@ class Recorded:
     def edited(self, source: Source) -> bool:
         """Whether collections.yaml says otherwise how its records are read."""
         then, now = self.collection, source.collection
-        return (then.text, then.where, then.change_tracking) != (now.text, now.where, now.change_tracking)
+        fields = ("text", "where", "change_tracking", "live_columns")
+        return any(getattr(then, field) != getattr(now, field) for field in fields)
 
     def widened(self, source: Source) -> bool:
         """Whether the key takes more values than the vectors table does."""

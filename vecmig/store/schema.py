@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
+from functools import cache
 from typing import Final
 
 from psycopg import errors as pg
@@ -22,8 +24,10 @@ FILES: Final = (
     "005_tracking",
     "006_identity",
     "007_text_hash",
+    "008_views",
 )
 VERSION: Final = len(FILES)
+_TABLE: Final = re.compile(r'^CREATE TABLE "vecmig"\.(\w+)', re.MULTILINE)
 
 
 def installed_version(connection: Connection, schema: str) -> int:
@@ -50,6 +54,14 @@ def installed_version(connection: Connection, schema: str) -> int:
             hint="Somebody works here with a newer vecmig. Run: pip install --upgrade vecmig",
         )
     return version
+
+
+@cache
+def ledger_tables() -> frozenset[str]:
+    """Name the tables that vecmig's schema has."""
+    schema = sql.Identifier("vecmig")
+    texts = [statement("schema", "create", schema=schema), *(script(file, schema=schema) for file in FILES)]
+    return frozenset(name for text in texts for name in _TABLE.findall(text.as_string()))
 
 
 def ensure(database: Database) -> int:

@@ -9,6 +9,7 @@ from vecmig.config import counted
 from vecmig.errors import DatabaseError
 from vecmig.runner.audit.finding import Finding, Severity, Subject
 from vecmig.store.auditing import Part, silent_writers, tags_in, trigger_faults
+from vecmig.store.detaching import all_detached
 from vecmig.store.layout import constraint_holds, constraint_sql
 from vecmig.store.live import has_search, reads_tag
 from vecmig.store.tracking import trigger_names
@@ -41,8 +42,8 @@ def followed(subject: Subject) -> Iterator[Finding]:
             "not followed",
             "error",
             "collections.yaml",
-            "text, where or change_tracking was changed, and triggers and live view do not follow it yet; the vectors "
-            "were not compared with the records.",
+            "text, where, change_tracking or live_columns was changed, and triggers and live view do not follow it "
+            "yet; the vectors were not compared with the records.",
             f"vecmig sync {subject.argument}",
         )
 
@@ -184,7 +185,12 @@ def _live(subject: Subject) -> Iterator[Finding]:
     live, fix = subject.route.live, f"vecmig sync {subject.argument}"
     if live is None:
         return
-    if not reads_tag(subject.connection, subject.source, live):
+    aside = all_detached(subject.connection, subject.ledger.schema).get(subject.name)
+    if aside is not None:
+        detail = f"It is detached since {aside.at:%Y-%m-%d %H:%M:%S} UTC by {aside.by}."
+        attach = f"vecmig view attach {subject.argument}"
+        yield subject.finding("live view", "warning", subject.live_view, detail, attach, tag=live)
+    elif not reads_tag(subject.connection, subject.source, live):
         detail = f"It does not read the live tag {live}, or is not there."
         yield subject.finding("live view", "error", subject.live_view, detail, fix, tag=live)
     if not has_search(subject.connection, subject.source):

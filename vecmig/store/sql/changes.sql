@@ -68,7 +68,7 @@ WHERE c.collection = %(collection)s AND {unsettled}
 -- look --
 -- one row for each collection that was asked for and has a route; what changed since a snapshot as in count_since
 SELECT r.collection, r.live, r.standby, r.candidate, r.version,
-       d.text_expression, d.where_expression, d.change_tracking,
+       d.text_expression, d.where_expression, d.change_tracking, d.live_columns,
        EXISTS (SELECT FROM {schema}.revision v
                WHERE v.collection = r.collection AND v.new_tag = r.candidate
                  AND v.withdrawn_at IS NULL AND v.phase <> 'expanded'),

@@ -70,16 +70,19 @@ VALUES (%(revision)s, %(step)s, %(ordinal)s, %(sha256)s)
 
 -- record_collection --
 INSERT INTO {schema}.collection AS c (name, source_schema, source_table, key_columns, key_types, text_expression,
-                                      where_expression, storage, metric, change_tracking)
+                                      where_expression, storage, metric, change_tracking, live_columns)
 VALUES (%(name)s, %(source_schema)s, %(source_table)s, %(key_columns)s, %(key_types)s, %(text)s,
-        %(where)s, %(storage)s, %(metric)s, %(change_tracking)s)
+        %(where)s, %(storage)s, %(metric)s, %(change_tracking)s, %(live_columns)s)
 ON CONFLICT (name) DO UPDATE
 SET source_schema = excluded.source_schema,
     source_table = excluded.source_table,
     key_types = excluded.key_types,
     text_expression = excluded.text_expression,
     where_expression = excluded.where_expression,
-    change_tracking = excluded.change_tracking
+    change_tracking = excluded.change_tracking,
+    live_columns = excluded.live_columns,
+    -- what a view of an earlier vecmig showed counts until something is said
+    kept_columns = CASE WHEN excluded.live_columns IS NULL THEN c.kept_columns END
 
 -- record_identity --
 -- looked up here, because --sql writes it for a database that may be another one
@@ -102,6 +105,7 @@ WHERE c.name = %(name)s
 -- by way of jsonb, as routes; what identifies the source counts only in the database that it was written down in
 SELECT c.name, c.source_schema, c.source_table, coalesce(nullif(j.row -> 'key_names', 'null'), to_jsonb(c.key_columns)),
        c.key_columns, c.key_types, c.text_expression, c.where_expression, c.storage, c.metric, c.change_tracking,
+       nullif(j.row -> 'live_columns', 'null'),
        CASE WHEN own.here THEN (j.row ->> 'source_oid')::bigint END,
        CASE WHEN own.here THEN nullif(j.row -> 'key_numbers', 'null') END,
        CASE WHEN own.here THEN nullif(j.row -> 'column_numbers', 'null') END,

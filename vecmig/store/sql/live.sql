@@ -14,6 +14,10 @@ FROM pg_catalog.pg_attribute a
 WHERE a.attrelid = pg_catalog.to_regclass(%(view)s) AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum
 
+-- kept_columns --
+-- by way of jsonb, because --sql may come before the upgrade that adds the column
+SELECT nullif(pg_catalog.to_jsonb(c) -> 'kept_columns', 'null') FROM {schema}.collection c WHERE c.name = %(collection)s
+
 -- view_reads --
 -- not quote_literal: it writes a backslash in E'', the deparser does not
 SELECT pg_catalog.strpos(pg_catalog.pg_get_viewdef(pg_catalog.to_regclass(%(view)s)),
