@@ -9,12 +9,13 @@ import tomllib
 from graphlib import CycleError, TopologicalSorter
 
 import pytest
+from packaging.requirements import Requirement
 
 from support.source import ROOT, foreign_imports, layer_of, modules, own_imports
 
 #: Top to bottom. A module imports only from lines below its own; siblings on one line do not see each other.
 LAYERS = (
-    ("cli",),
+    ("cli", "alembic"),
     ("demo",),
     ("runner",),
     ("migration", "script"),
@@ -42,6 +43,7 @@ CONFINED = {
     "wordllama": "embedders",
     "sentence_transformers": "embedders",
     "ray": "backfill",
+    "alembic": "alembic",
 }
 
 
@@ -95,10 +97,23 @@ def test_foreign_packages_are_declared() -> None:
     assert not undeclared, "\n".join(undeclared)
 
 
+def test_vecmig_can_be_installed_beside_langchain_postgres() -> None:
+    """It wants pgvector before 0.4."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    (wanted,) = (Requirement(line) for line in project["dependencies"] if line.startswith("pgvector"))
+    assert wanted.specifier.contains("0.3.6")
+
+
 def _declared() -> set[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    listed = [*project["dependencies"], *extras["embedded"], *extras["sentence-transformers"], *extras["ray"]]
+    listed = [
+        *project["dependencies"],
+        *extras["embedded"],
+        *extras["sentence-transformers"],
+        *extras["ray"],
+        *extras["alembic"],
+    ]
     return {re.split(r"[\[<>=~! ]", requirement)[0].lower() for requirement in listed}
 
 
