@@ -102,6 +102,14 @@ def test_tables_that_change_names_are_for_a_person_to_judge(live: Lab, model: Mo
     is_followed(live, model)
 
 
+def test_the_old_table_can_be_emptied_before_anybody_judged(live: Lab, model: Model) -> None:
+    swap(live)
+    live.sql("TRUNCATE documents_new")
+    assert found(live) == 5, "search answers from the table that has the name now"
+    adopt_source(live.config, "documents")
+    is_followed(live, model)
+
+
 def test_a_rollback_does_not_wait_for_the_judgement(live: Lab) -> None:
     swap(live)
     live.sql("UPDATE documents SET body = 'body 3' WHERE id = 3")

@@ -6,9 +6,11 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from support.embedding import Model
 from support.lab import LARGE, SMALL, Lab
+from support.postgres import Postgres
 from vecmig.errors import DatabaseError
 from vecmig.events import Warned
 
@@ -209,6 +211,17 @@ def test_a_wider_key_is_followed(bare_lab: Lab, model: Model, then: str, now: st
     assert lab.downgrade() == ["r2"]
 
 
+def test_a_wider_key_keeps_its_collation(bare_lab: Lab) -> None:
+    lab = keyed(bare_lab, 'varchar(10) COLLATE "C"')
+    lab.sql("DROP VIEW documents_live")
+    lab.sql("DROP TRIGGER vecmig_documents_track_update ON documents")
+    lab.sql('ALTER TABLE documents ALTER COLUMN id TYPE text COLLATE "C"')
+    lab.sync()
+    collations = "SELECT DISTINCT attcollation::regcollation::text FROM pg_attribute WHERE attname = 'id'"
+    of_all = "attrelid IN (SELECT relid FROM pg_partition_tree('documents_vectors'))"
+    assert lab.sql(f"{collations} AND {of_all}") == [('"C"',)]
+
+
 def test_what_is_rewritten_is_said_before(bare_lab: Lab) -> None:
     lab = keyed(bare_lab, "integer")
     alter_key(lab, "bigint")
@@ -257,6 +270,26 @@ def test_in_another_database_names_count(live: Lab, connection: psycopg.Connecti
     assert live.sql("SELECT source_oid::regclass::text, key_numbers FROM vecmig.collection") == [("documents", [1])]
     live.sql("ALTER TABLE documents RENAME TO posts")
     assert found(live) == 3
+
+
+def test_a_copy_of_the_database_has_an_identity_of_its_own(
+    live: Lab, model: Model, postgres: Postgres, connection: psycopg.Connection[Any]
+) -> None:
+    # a database is copied only while nobody uses it
+    connection.close()
+    (name,) = live.sql("SELECT current_database()")[0]
+    whose = "SELECT identity_of FROM vecmig.collection"
+    before = live.sql(whose)
+    postgres.execute(sql.SQL("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = {}").format(name))
+    copy = postgres.create_database(template=name)
+    try:
+        lab = live.write(url=postgres.url(copy))
+        lab.sync()
+        assert not model.embedded
+        assert lab.sql(whose) != before
+    finally:
+        postgres.drop_database(copy)
+    assert live.sql(whose) == before
 
 
 def test_a_ledger_of_an_earlier_version_is_filled(live: Lab) -> None:

@@ -84,7 +84,10 @@ def drop_published(connection: Connection, source: Source) -> None:
 
 
 def _typed(column: KeyColumn) -> sql.Composed:
-    return statement("widening", "typed", column=sql.Identifier(column.stored), type=sql.SQL(column.type))
+    # without it the column would get the new type's own collation, whose order the source's index does not have
+    collation = sql.SQL(f" COLLATE {column.collation}" if column.collation else "")
+    parts = {"column": sql.Identifier(column.stored), "type": sql.SQL(column.type), "collation": collation}
+    return statement("widening", "typed", **parts)
 
 
 def _named(connection: Connection, source: Source) -> dict[str, str]:

@@ -35,4 +35,4 @@ DROP FUNCTION IF EXISTS {search}({query_type}, int, text)
 ALTER TABLE {vectors} {alter}
 
 -- typed --
-ALTER COLUMN {column} TYPE {type}
+ALTER COLUMN {column} TYPE {type}{collation}
