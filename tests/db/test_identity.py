@@ -11,6 +11,7 @@ from psycopg import sql
 from support.embedding import Model
 from support.lab import LARGE, SMALL, Lab
 from support.postgres import Postgres
+from vecmig import runner
 from vecmig.errors import DatabaseError
 from vecmig.events import Warned
 
@@ -209,6 +210,29 @@ def test_a_wider_key_is_followed(bare_lab: Lab, model: Model, then: str, now: st
     assert lab.status().problem is None
     assert {tag.index.word for tag in lab.status().tags} == {"valid"}
     assert lab.downgrade() == ["r2"]
+
+
+@pytest.mark.parametrize("protected", [False, True], ids=["open", "with row-level security"])
+def test_a_view_that_steps_aside_lets_the_key_be_widened(bare_lab: Lab, model: Model, protected: bool) -> None:
+    bare_lab.sql("CREATE TABLE documents (id int PRIMARY KEY, title text, body text)")
+    bare_lab.sql("INSERT INTO documents SELECT n, 'title ' || n, 'body ' || n FROM generate_series(1, 20) n")
+    if protected:
+        bare_lab.sql("ALTER TABLE documents ENABLE ROW LEVEL SECURITY")
+    bare_lab.write().upgrade()
+    bare_lab.sql("GRANT SELECT ON documents_live TO pg_monitor")
+    runner.detach_view(bare_lab.config, "documents")
+    if protected:
+        # it names the source's key, and what detaches the view must not open the vectors
+        bare_lab.sql("DROP POLICY vecmig_as_source ON documents_vectors")
+    bare_lab.sql("ALTER TABLE documents ALTER COLUMN id TYPE bigint")
+    runner.attach_view(bare_lab.config, "documents")
+    model.embedded.clear()
+    bare_lab.sync()
+    assert not model.embedded
+    bare_lab.sql("INSERT INTO documents VALUES (5000000000, 'a', 'b')")
+    assert bare_lab.sync()["documents", LARGE].fresh == COUNT + 1
+    assert shown(bare_lab) == (COUNT + 1, COUNT + 1)
+    assert bare_lab.sql("SELECT has_table_privilege('pg_monitor', 'documents_live', 'SELECT')") == [(True,)]
 
 
 def test_a_wider_key_keeps_its_collation(bare_lab: Lab) -> None:
