@@ -633,4 +633,4 @@ def test_reading_retry_after_as_a_date() -> None:
 def test_the_reason_is_found_in_the_body(body: object, reason: str) -> None:
     response = httpx2.Response(503, request=httpx2.Request("POST", "http://h/v1/embeddings"))
     error = openai.InternalServerError("Error", response=response, body=body)
-    assert classified(error, service="S", key="", key_env="K").message == f"S failed (HTTP 503){reason}."
+    assert classified(error, service="S", hidden=[""], key_env="K").message == f"S failed (HTTP 503){reason}."

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vecmig.config import origin, redact, without_passwords
+from vecmig.config import is_keyless, origin, redact, without_passwords
 
 
 @pytest.mark.parametrize(
@@ -80,6 +80,28 @@ def test_no_setting_of_a_connection_string_survives_redaction(secret: str, name:
 )
 def test_of_a_server_only_its_name_is_shown(address: str, shown: str) -> None:
     assert origin(address) == shown
+
+
+@pytest.mark.parametrize(
+    ("address", "keyless"),
+    [
+        ("https://api.openai.com/v1", True),
+        ("https://host:8080/", True),
+        ("http://host/openai/deployments/text-embedding-3-small/v1beta2", True),
+        ("https://gateway/${TOKEN}/v1", True),
+        ("${EMBEDDINGS_URL}", True),
+        ("https://gateway/qzj7Kp2Lx9/v1", False),
+        ("https://gateway/${TOKEN}qzj7Kp2Lx9", False),
+        ("https://gateway/0a6f3c1e-58d1-4a55-9b64-c3e0c6a1b2f3/v1", False),
+        ("https://gateway/sk-abc123/v1", False),
+        ("https://gateway/v1?key=a", False),
+        ("https://gateway/v1#a", False),
+        ("https://me@gateway/v1", False),
+        ("https://[gateway/v1", False),
+    ],
+)
+def test_which_addresses_can_hold_no_key(address: str, keyless: bool) -> None:
+    assert is_keyless(address) is keyless
 
 
 @pytest.mark.parametrize(

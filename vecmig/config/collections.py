@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from vecmig.config.redaction import is_keyless
 from vecmig.config.sql_text import fragment_problem, parse_relation
 from vecmig.config.words import nearest, shown, unknown
 from vecmig.config.yaml_nodes import Problems, Value, read_yaml
@@ -201,6 +202,9 @@ def _recipe(problems: Problems, tag: Tag, value: Value) -> Recipe | None:
     for name, what in recipe_problems(tag, plain):
         line = known[name].line if name in known else value.line
         problems.add(line, f"the recipe of {tag}: {name}: {what}" if name else f"the recipe of {tag}: {what}")
+    if len(problems.found) == before and not is_keyless(plain.get("base_url") or ""):
+        what = "its path may be a key, which would be stored in the database; write that part as ${NAME}"
+        problems.add(known["base_url"].line, f"the recipe of {tag}: base_url: {what}")
     try:
         return Recipe.from_mapping(tag, plain) if len(problems.found) == before else None
     except RecipeError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import Final
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 _HIDDEN: Final = "***"
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -52,6 +52,9 @@ _ASSIGNMENT: Final = re.compile(
 #: Words that may hold a URL.
 _SECRETIVE: Final = re.compile(r"\S*(?:://|password|pass%|@)\S*", re.IGNORECASE)
 _WEB: Final = re.compile(r"(https?://)(?:[^/?#\s]*@)?([^/?#\s@]*)([/?#]\S*)?", re.IGNORECASE)
+#: A word in the path of an address, or the number of a version. Keys are longer, and mix letters with digits.
+_WORD: Final = re.compile(r"[A-Z]?[a-z]{1,20}|[A-Z]{1,10}|\d{1,4}|[A-Za-z]{1,12}\d{1,2}[a-z]{0,5}\d?")
+_VARIABLE: Final = re.compile(r"\$\{\w+\}")
 
 
 def redact(url: str) -> str:
@@ -71,6 +74,29 @@ def redact(url: str) -> str:
 def origin(url: str) -> str:
     """Return of a web address what names the server: a path, a query or a user may hold a key."""
     return _WEB.sub(lambda found: f"{found[1]}{found[2]}{'/…' if (found[3] or '').strip('/') else ''}", url)
+
+
+def is_keyless(url: str) -> bool:
+    """Return whether a web address can hold no key: there is no user or query in it, and its path is made of words.
+
+    ``${NAME}`` is none, because it stands for a key without being one.
+    """
+    try:
+        parts = urlsplit(_VARIABLE.sub("", url))
+    except ValueError:
+        return False
+    words = filter(None, re.split(r"[/._-]+", parts.path))
+    return not parts.query and not parts.fragment and "@" not in parts.netloc and all(map(_WORD.fullmatch, words))
+
+
+def address(written: str, url: str) -> str:
+    """Return a web address as it may be shown: with its path only where that was written out and can hold no key.
+
+    Args:
+        written: As it stands in the recipe.
+        url: The same with its variables replaced.
+    """
+    return url if written == url and is_keyless(url) else origin(url)
 
 
 def without_passwords(text: str) -> str:

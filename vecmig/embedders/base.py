@@ -34,7 +34,7 @@ _SMALLEST_NORM: Final = 1e-15
 _DOUBT_AFTER: Final = 5
 _TURNS: Final = 5
 _HARMLESS: Final = "vecmig"
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -407,4 +407,4 @@ def expanded(text: str, environ: Mapping[str, str], what: str) -> str:
             )
         return environ[match[1]]
 
-    return _VARIABLE.sub(value, text)
+    return VARIABLE.sub(value, text)

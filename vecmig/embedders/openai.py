@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeGuard
 from urllib.parse import urlsplit
 
@@ -16,12 +16,25 @@ import pybase64
 from numpy.typing import NDArray
 from semantic_text_splitter import TextSplitter
 
-from vecmig.embedders.base import BaseEmbedder, Kind, Reply, Retry, Vectors, estimated_tokens, expanded, wrong_dims
+from vecmig.config import address, is_keyless, origin
+from vecmig.embedders.base import (
+    VARIABLE,
+    BaseEmbedder,
+    Kind,
+    Reply,
+    Retry,
+    Vectors,
+    estimated_tokens,
+    expanded,
+    wrong_dims,
+)
 from vecmig.embedders.limiter import Limiter
 from vecmig.embedders.openai_errors import classified, without_key
 from vecmig.errors import PoisonInputError, RecipeError, TerminalEmbedderError, TransientEmbedderError
 from vecmig.tags import Recipe
 
+#: A part of an address that is no longer is not looked for in answers.
+_SHORT: Final = 3
 OPENAI_URL: Final = "https://api.openai.com/v1"
 #: OpenAI's own limits: inputs and tokens in one request, tokens in one input.
 MAX_BATCH: Final = 2048
@@ -51,7 +64,7 @@ class OpenAIEmbedder(BaseEmbedder):
         retry: Retry | None = None,
         limiter: Limiter | None = None,
     ) -> None:
-        url = _base_url(recipe, environ)
+        written, url = (recipe.service.base_url or OPENAI_URL).rstrip("/"), _base_url(recipe, environ)
         self._at_openai = urlsplit(url).hostname == "api.openai.com"
         # Other servers take fewer inputs, and some of them refuse a batch instead of saying how many.
         self.default_max_batch = MAX_BATCH if self._at_openai else 128
@@ -66,8 +79,9 @@ class OpenAIEmbedder(BaseEmbedder):
         }
         if recipe.model.startswith("text-embedding-3"):
             self._asked["dimensions"] = recipe.dims
-        self._service = f"The provider at {url}"
+        self._service = f"The provider at {address(written, url)}"
         self._key = self._find_key(environ)
+        self._hidden = (self._key, *_secret_parts(written, url, environ))
         self._accepted = False
         # A server without keys is sent none, rather than an invented one.
         self._options: openai.RequestOptions = {} if self._key else {"headers": {"Authorization": openai.omit}}
@@ -119,9 +133,9 @@ class OpenAIEmbedder(BaseEmbedder):
             )
         except openai.OpenAIError as error:
             raise classified(
-                error, service=self._service, key=self._key, key_env=self.recipe.service.api_key_env
+                error, service=self._service, hidden=self._hidden, key_env=self.recipe.service.api_key_env
             ) from error
-        answer = _Answer(self.recipe, self._service, self._key, response.content)
+        answer = _Answer(self.recipe, self._service, self._hidden, response.content)
         return Reply(answer.vectors(len(texts)), answer.tokens, response.headers)
 
     def count_tokens(self, text: str) -> int:
@@ -138,11 +152,11 @@ class OpenAIEmbedder(BaseEmbedder):
 
 
 def _base_url(recipe: Recipe, environ: Mapping[str, str]) -> str:
-    """Give the address, which messages show: it has no part in which a secret would stand."""
+    """Give the address; only its path can hold a secret."""
     written = recipe.service.base_url
     if written is None:
         return OPENAI_URL
-    url = expanded(written, environ, f"base_url {written}").rstrip("/")
+    url = expanded(written, environ, f"base_url {origin(written)}").rstrip("/")
     try:
         parts = urlsplit(url)
         plain = "@" not in parts.netloc and not parts.query and not parts.fragment
@@ -151,10 +165,18 @@ def _base_url(recipe: Recipe, environ: Mapping[str, str]) -> str:
         sound = False
     if not sound:
         raise RecipeError(
-            f"base_url {written} is not an http or https address without a user, password and query.",
+            f"base_url {origin(written)} is not an http or https address without a user, password and query.",
             hint="Write it like http://localhost:8080/v1",
         )
     return url
+
+
+def _secret_parts(written: str, url: str, environ: Mapping[str, str]) -> Iterator[str]:
+    """Yield what may be a key in the address, because a server may repeat it in its answer."""
+    for name in VARIABLE.findall(written):
+        yield environ.get(name, "")
+    if not is_keyless(url):
+        yield from (part for part in urlsplit(url).path.split("/") if len(part) > _SHORT)
 
 
 def _is_over(text: str, model: str, limit: int) -> bool:
@@ -172,10 +194,10 @@ def _is_whole(number: object) -> TypeGuard[int]:
 class _Answer:
     """Reads the body of an answer and believes none of it."""
 
-    def __init__(self, recipe: Recipe, service: str, key: str, body: bytes) -> None:
+    def __init__(self, recipe: Recipe, service: str, hidden: Sequence[str], body: bytes) -> None:
         self._recipe = recipe
         self._service = service
-        self._key = key
+        self._hidden = hidden
         self._answer = self._json(body)
 
     @property
@@ -239,7 +261,7 @@ class _Answer:
     def _stated(self, answer: Any) -> str:
         error = answer.get("error") if isinstance(answer, dict) else None
         text = error.get("message") if isinstance(error, dict) else error
-        return f": {without_key(text, self._key)[:300]}" if isinstance(text, str) else ""
+        return f": {without_key(text, self._hidden)[:300]}" if isinstance(text, str) else ""
 
     def _decoded(self, embeddings: list[str]) -> NDArray[Any]:
         decoded = [pybase64.b64decode(embedding, validate=True) for embedding in embeddings]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
@@ -27,13 +27,13 @@ _KEY_LIKE: Final = re.compile(r"\b(sk|pk|key)-[\w*.-]{4,}")
 _LONGEST_REASON: Final = 300
 
 
-def classified(error: openai.OpenAIError, *, service: str, key: str, key_env: str) -> EmbedderError:
+def classified(error: openai.OpenAIError, *, service: str, hidden: Sequence[str], key_env: str) -> EmbedderError:
     """Turn the SDK's exception into ours, by its class, status and error code.
 
     Args:
         error: What the SDK raised.
         service: The server as messages name it.
-        key: The key in use, to keep it out of messages.
+        hidden: The key in use first, empty if there is none, and what else to keep out of messages.
         key_env: The variable that holds it.
     """
     if isinstance(error, openai.APITimeoutError):
@@ -41,7 +41,7 @@ def classified(error: openai.OpenAIError, *, service: str, key: str, key_env: st
             error, TransientEmbedderError(f"{service} did not answer in time.", hint="Raise timeout: in the recipe")
         )
     if isinstance(error, openai.APIStatusError):
-        found = _Status(error, service, key, key_env).classified()
+        found = _Status(error, service, hidden, key_env).classified()
         found.unbilled = True
         return found
     if isinstance(error, openai.APIConnectionError):
@@ -50,7 +50,7 @@ def classified(error: openai.OpenAIError, *, service: str, key: str, key_env: st
             error,
             TransientEmbedderError(f"{service} cannot be reached: {cause}.", hint="Check base_url and the network"),
         )
-    return TerminalEmbedderError(f"{service}: {type(error).__name__}: {without_key(str(error), key)}")
+    return TerminalEmbedderError(f"{service}: {type(error).__name__}: {without_key(str(error), hidden)}")
 
 
 def _unsent_or(error: openai.APIConnectionError, found: EmbedderError) -> EmbedderError:
@@ -59,21 +59,23 @@ def _unsent_or(error: openai.APIConnectionError, found: EmbedderError) -> Embedd
     return found
 
 
-def without_key(text: str, key: str) -> str:
+def without_key(text: str, hidden: Sequence[str]) -> str:
     """Take the key, and whatever looks like one, out of a text."""
-    return _KEY_LIKE.sub("***", text.replace(key, "***") if key else text)
+    for secret in filter(None, hidden):
+        text = text.replace(secret, "***")
+    return _KEY_LIKE.sub("***", text)
 
 
 class _Status:
     """An answer with a status from 400."""
 
-    def __init__(self, error: openai.APIStatusError, service: str, key: str, key_env: str) -> None:
+    def __init__(self, error: openai.APIStatusError, service: str, hidden: Sequence[str], key_env: str) -> None:
         self._error = error
         self._service = service
         self._key_env = key_env
-        self._has_key = bool(key)
+        self._has_key = bool(hidden[0])
         self._body = error.body if isinstance(error.body, Mapping) else {}
-        self._reason = without_key(_reason(error.body), key)
+        self._reason = without_key(_reason(error.body), hidden)
 
     def classified(self) -> EmbedderError:
         status = self._error.status_code

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import yaml
 
+from vecmig.config import address
 from vecmig.embedders import Retry, open_embedder
 from vecmig.errors import VecmigError
 from vecmig.gate import CANARY_SIMILARITY, canary_similarity
@@ -71,6 +72,8 @@ def _no_recipe(subject: Subject, row: TagRow) -> Finding:
 def _yaml(tag: str, recipe: Recipe) -> str:
     """Write a recipe as collections.yaml has it, without what need not be said."""
     fields = {name: value for name, value in recipe.to_mapping().items() if value != _USUAL.get(name)}
+    if url := fields.get("base_url"):
+        fields["base_url"] = address(url, url)
     return yaml.safe_dump({tag: fields}, default_flow_style=True, width=10_000, sort_keys=False).strip()[1:-1]
 
 
