@@ -53,7 +53,7 @@ _ASSIGNMENT: Final = re.compile(
 _SECRETIVE: Final = re.compile(r"\S*(?:://|password|pass%|@)\S*", re.IGNORECASE)
 _WEB: Final = re.compile(r"(https?://)(?:[^/?#\s]*@)?([^/?#\s@]*)([/?#]\S*)?", re.IGNORECASE)
 #: A word in the path of an address, or the number of a version. Keys are longer, and mix letters with digits.
-_WORD: Final = re.compile(r"[A-Z]?[a-z]{1,20}|[A-Z]{1,10}|\d{1,4}|[A-Za-z]{1,12}\d{1,2}[a-z]{0,5}\d?")
+_WORD: Final = re.compile(r"[A-Z]?[a-z]{1,20}|[A-Z]{1,10}|\d{1,4}|[A-Za-z]{1,12}\d{1,2}(?:[a-z]{1,5}\d?)?")
 _VARIABLE: Final = re.compile(r"\$\{\w+\}")
 
 
