@@ -32,9 +32,10 @@ from vecmig.backfill import backfill
 from vecmig.config import Collection, load_config
 from vecmig.embedders import open_embedder
 from vecmig.events import Listener, ignore
-from vecmig.store.catalog import inspect_source
 from vecmig.store.connect import Database
 from vecmig.store.embedded import remove_embedded, start_embedded
+from vecmig.store.identity import find_source
+from vecmig.store.ledger import Ledger
 from vecmig.store.vectors import Space
 from vecmig.tags import Recipe, Tag
 
@@ -271,7 +272,7 @@ def measure_backfill(database: Database, records: int, tag: str, recipe: Mapping
         write_project(path, database.url, {tag: recipe}).upgrade(until="expand")
         with database.session() as connection:
             collection = Collection("documents", ("public", "documents"), ("id",), "body")
-            space = Space(inspect_source(connection, collection), database.schema, tag)
+            space = Space(find_source(Ledger(connection, database.schema), collection), database.schema, tag)
         began = time.perf_counter()
         result = backfill(database, space, embedder)
         seconds = time.perf_counter() - began

@@ -130,7 +130,7 @@ def measure(database: Database, log: Path, options: Any, workers: int) -> Found:
             config = load_config(path / "vecmig.ini")
             runner.upgrade(config, until="backfill", engine="ray", workers=workers, listener=listen)
     with psycopg.connect(database.url) as connection:
-        row = connection.execute("SELECT count(*) FROM documents_vectors").fetchone()
+        row = connection.execute("SELECT count(*) FROM vecmig.documents_vectors").fetchone()
     if row != (options.records,):
         sys.exit(f"the backfill is not complete: {row} of {options.records}")
     sent = sum(int(line) for line in log.read_text().split())

@@ -83,7 +83,7 @@ def measure(report: Report, database: Database, records: int) -> float:
 
 def _check_complete(database: Database, records: int) -> None:
     with database.session() as connection:
-        row = connection.execute("SELECT count(*) FROM public.documents_vectors").fetchone()
+        row = connection.execute("SELECT count(*) FROM vecmig.documents_vectors").fetchone()
     if row != (records,):
         sys.exit(f"the backfill is not complete: {row} of {records}")
 

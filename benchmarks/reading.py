@@ -28,8 +28,8 @@ from pgvector.psycopg import register_vector
 from common import Project, Report, directory, forget, load_source, opened, parser, tag_of, unit_vectors, write_project
 from vecmig import Reader
 from vecmig.config import Collection
-from vecmig.store.catalog import inspect_source
 from vecmig.store.connect import Database
+from vecmig.store.identity import find_source
 from vecmig.store.ledger import Ledger
 from vecmig.store.search import Search, new_search
 from vecmig.store.space import Space
@@ -149,7 +149,7 @@ def statement_of(database: Database, tag: str, k: int) -> Search:
     """Give the statement and the settings that the reader has."""
     with database.session() as connection:
         collection = Collection("documents", ("public", "documents"), ("id",), "body")
-        return new_search(Space(inspect_source(connection, collection), database.schema, tag), k)
+        return new_search(Space(find_source(Ledger(connection, database.schema), collection), database.schema, tag), k)
 
 
 def in_turn(count: int, runs: Mapping[str, Callable[[int], Any]]) -> dict[str, list[float]]:

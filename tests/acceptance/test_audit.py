@@ -35,7 +35,7 @@ def test_a_finding_says_what_where_how_much_and_its_fix(migrated: Project, vecmi
     result = vecmig("audit", code=4)
     lines = result.stdout.splitlines()
     assert lines[0] == "documents: stale vectors (warning)"
-    assert lines[1].startswith("  object  public.documents_vectors_")
+    assert lines[1].startswith("  object  vecmig.documents_vectors_")
     assert f"  tag     {TAG}" in lines
     assert "  fix     vecmig sync documents" in lines
     assert "documents: untagged vectors (warning)" in lines

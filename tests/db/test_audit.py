@@ -671,7 +671,7 @@ def test_a_function_that_writes_vectors_is_named_with_its_triggers(lab: Lab, con
     lab.upgrade("r1")
     connection.execute(
         "CREATE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql AS "
-        "'BEGIN INSERT INTO public.documents_vectors SELECT 1; RETURN NULL; END'"
+        "'BEGIN INSERT INTO vecmig.documents_vectors SELECT 1; RETURN NULL; END'"
     )
     connection.execute("CREATE TRIGGER fill AFTER INSERT ON documents FOR EACH ROW EXECUTE FUNCTION fill()")
     found = _only(lab)

@@ -80,7 +80,7 @@ def test_default_privileges_open_nothing(
         connection.execute(
             f"ALTER TABLE documents ENABLE ROW LEVEL SECURITY; {_POLICY}; GRANT SELECT ON documents TO anon"
         )
-        allowed = [("documents_live", "SELECT"), ("documents_vectors", "SELECT")]
+        allowed = [("documents_live", "SELECT"), ("documents_vectors", "SELECT"), ("vecmig", "USAGE")]
     lab.upgrade("r1")
     assert [(name.rpartition(".")[2], right) for name, right in _granted(connection)] == allowed
     lab.upgrade()
@@ -109,7 +109,7 @@ def test_what_an_earlier_version_left_open_is_closed_by_the_next_sync(
         connection.execute(f"GRANT ALL ON {relation} TO anon")
     lab.sync()
     assert _granted(connection) == []
-    assert [name for name, _ in _granted(connection, "tenant_3")] == ["documents_live", "documents_vectors"]
+    assert [name for name, _ in _granted(connection, "tenant_3")] == ["documents_live", "documents_vectors", "vecmig"]
 
 
 def test_a_right_that_somebody_gave_by_hand_stays(lab: Lab, connection: Connection, anon: Connection) -> None:
@@ -118,7 +118,7 @@ def test_a_right_that_somebody_gave_by_hand_stays(lab: Lab, connection: Connecti
     connection.execute("GRANT SELECT ON documents_vectors TO anon; GRANT SELECT ON vecmig.route TO anon")
     lab.sync()
     runner.ensure_version(lab.config)
-    assert [name for name, _ in _granted(connection)] == ["documents_vectors", "vecmig.route"]
+    assert [name for name, _ in _granted(connection)] == ["documents_vectors", "route"]
 
 
 @pytest.mark.parametrize("by", ["default privileges", "PUBLIC"])
@@ -156,7 +156,7 @@ def test_an_older_installation_is_closed_when_it_is_brought_up_to_date(
     assert len(_granted(connection)) > 10
     assert runner.ensure_version(lab.config) == (3, schema.VERSION)
     assert _granted(connection) == []
-    assert _granted(connection, "tenant_3") == [("vecmig.route", "SELECT")]
+    assert _granted(connection, "tenant_3") == [("route", "SELECT")]
 
 
 # Row-level security --------------------------------------------------------------------------------------------------
@@ -225,6 +225,7 @@ def test_a_view_that_hides_rows_hides_their_vectors(
     connection.execute("GRANT SELECT ON shown TO tenant_3")
     lab = lab.write(name="shown", source="public.shown")
     lab.upgrade()
+    connection.execute("GRANT USAGE ON SCHEMA vecmig TO tenant_3")
     connection.execute("GRANT SELECT ON shown_vectors, shown_live TO tenant_3")
     query = str(vector("title 5\n\nbody 5", 256).tolist())
     with connect(user="tenant_3") as tenant:

@@ -337,12 +337,12 @@ def test_a_row_that_moves_to_another_partition_keeps_its_vectors(
     assert model.total() == 4
     connection.execute("SET search_path = ''")
     connection.execute(f"UPDATE public.documents SET region = 'us' WHERE id = {first}")
-    assert connection.execute("SELECT count(*) FROM public.documents_vectors").fetchone() == (4,)
+    assert connection.execute("SELECT count(*) FROM vecmig.documents_vectors").fetchone() == (4,)
     lab.sync()
     assert model.total() == 4
     assert lab.status().outbox.records == 0
     connection.execute(f"DELETE FROM public.documents WHERE id = {first}")
-    assert connection.execute("SELECT count(*) FROM public.documents_vectors").fetchone() == (2,)
+    assert connection.execute("SELECT count(*) FROM vecmig.documents_vectors").fetchone() == (2,)
 
 
 @pytest.mark.parametrize("kind", ["int[]", "pair", "several", "jsonb", "any_json"])

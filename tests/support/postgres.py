@@ -158,6 +158,8 @@ def configured(postgres: Postgres) -> Postgres:
     """Give a server the tests' settings and its template database."""
     for name, value in _SETTINGS.items():
         postgres.execute(f"ALTER SYSTEM SET {name} = '{value}'")
+    # so that a test finds documents_vectors by that name
+    postgres.execute('ALTER SYSTEM SET search_path = "$user", public, vecmig')
     postgres.execute("SELECT pg_reload_conf()")
     postgres.execute(f"CREATE DATABASE {postgres.template} IS_TEMPLATE true")
     postgres.execute("CREATE EXTENSION vector", database=postgres.template)

@@ -54,6 +54,7 @@ def order(*, url: str = "postgresql://app@db/shop", key: str = "sk") -> Order:
         row_security=False,
         pgvector=Pgvector("public", (0, 8, 0)),
         home="public",
+        vectors_schema="vecmig",
     )
     return Order(
         version="1",

@@ -230,10 +230,12 @@ def _watch_sync(ctx: typer.Context, collections: Sequence[str], **how: Any) -> N
 
 
 def ensure_version(ctx: typer.Context) -> None:
-    """Create vecmig's own tables, or bring them up to date."""
+    """Create vecmig's own tables; bring all that vecmig made up to date: where vectors lie, who may read them."""
     from vecmig import runner
 
-    before, now = runner.ensure_version(options(ctx).config())
+    found = options(ctx)
+    with Narrator(quiet=found.quiet) as tell:
+        before, now = runner.ensure_version(found.config(), listener=tell)
     done = "is there already" if before == now else "installed" if before == 0 else f"updated from version {before}"
     render.line(f"vecmig's schema, version {now}: {done}")
 

@@ -49,6 +49,8 @@ class Config:
     collections_path: Path
     #: The schema that holds vecmig's own tables.
     schema: str = "vecmig"
+    #: The schema that holds the vectors of new collections; None for vecmig's own.
+    vectors_schema: str | None = None
     #: Name of a new script, without ``.py``; a ``str.format`` template over ``FILE_TOKENS``.
     file_template: str = "{rev}_{slug}"
     truncate_slug_length: int = 40
@@ -425,6 +427,7 @@ _OPTIONS: Final[dict[str, Callable[[_Setting], Any] | None]] = {
     "collections": None,
     "version_locations": None,
     "schema": _schema,
+    "vectors_schema": _schema,
     "file_template": _file_template,
     "truncate_slug_length": _whole,
     "template": _folder,

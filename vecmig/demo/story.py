@@ -29,7 +29,7 @@ QUESTION: Final = "temporary directory that is deleted afterwards"
 ANSWERS: Final = 2
 _TABLE: Final = "CREATE TABLE public.documents (id bigint PRIMARY KEY, title text NOT NULL, body text NOT NULL)"
 _COPY: Final = "COPY public.documents (id, title, body) FROM STDIN"
-_WRITTEN_SINCE: Final = "SELECT count(*), count(*) FILTER (WHERE embedded_at > %s) FROM public.documents_vectors"
+_WRITTEN_SINCE: Final = "SELECT count(*), count(*) FILTER (WHERE embedded_at > %s) FROM vecmig.documents_vectors"
 
 
 # What is told ------------------------------------------------------------------------------------------------------

@@ -92,7 +92,7 @@ class Workspace:
 
     def ledger(self, connection: Connection) -> Ledger:
         """Open the ledger on a connection."""
-        return Ledger(connection, self.database.schema, self.actor)
+        return Ledger(connection, self.database.schema, self.actor, vectors_schema=self.database.vectors_schema)
 
     def recipe(self, ledger: Ledger, collection: str, tag: str) -> Recipe:
         """Give a recorded tag's recipe: as collections.yaml has it, or as recorded when it is no longer there.

@@ -56,7 +56,8 @@ class Project:
     @cached_property
     def database(self) -> Database:
         """The database of ``database_url``."""
-        database = Database(self.config.database_url, self.config.schema)
+        config = self.config
+        database = Database(config.database_url, config.schema, vectors_schema=config.vectors_schema)
         listener = self._told
         return watched(database, lock_wait=self.config.lock_wait, tell=lambda reason: listener(Waiting(reason)))
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vecmig.config import Config
-from vecmig.errors import ScriptError
-from vecmig.events import Listener, ignore
+from vecmig.errors import ConfigError, DatabaseError, ScriptError
+from vecmig.events import Listener, Warned, ignore
+from vecmig.migration.placing import place
 from vecmig.runner.plan import collections_of
 from vecmig.runner.project import Project
 from vecmig.script import Script
+from vecmig.store.identity import find_source
 from vecmig.store.ledger import Ledger
 from vecmig.store.locks import runner_locks
 from vecmig.store.schema import VERSION, ensure
@@ -43,9 +45,37 @@ def current(config: Config) -> Standing:
     )
 
 
-def ensure_version(config: Config) -> tuple[int, int]:
-    """Install vecmig's own tables if they are missing or old; give their version before and after."""
-    return ensure(Project(config).database), VERSION
+def ensure_version(config: Config, *, listener: Listener = ignore) -> tuple[int, int]:
+    """Install vecmig's own tables if they are missing or old; give their version before and after.
+
+    What was made for collections is brought to where this version has it: the vectors into ``vectors_schema``, rights,
+    triggers, live view and search function.
+    """
+    project = Project(config, listener)
+    before = ensure(project.database)
+    with project.database.session() as connection:
+        names = sorted(project.workspace.ledger(connection).routes())
+    if names:
+        with (
+            runner_locks(project.database, names, what="ensure_version") as locks,
+            runner_locks(project.database, names, what="ensure_version", kind="sync"),
+        ):
+            for name in names:
+                _place(project.holding(locks), name)
+    return before, VERSION
+
+
+def _place(project: Project, name: str) -> None:
+    """Bring what was made for one collection up to date."""
+    workspace = project.workspace
+    try:
+        with workspace.database.session() as connection:
+            ledger = workspace.ledger(connection)
+            source = find_source(ledger, ledger.collection(name), expressions=False, even_replaced=True)
+    except (ConfigError, DatabaseError) as error:
+        project.listener(Warned(f"{name} is left as it is: {error.message}"))
+        return
+    place(workspace, source)
 
 
 def stamp(config: Config, target: str, *, listener: Listener = ignore) -> tuple[str, ...]:

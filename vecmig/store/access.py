@@ -26,6 +26,14 @@ def close_table(connection: Connection, source: Source, relation: sql.Identifier
     connection.execute(statement("access", "set_born_row_security", relation=relation, word=word))
 
 
+def ensure_schema(connection: Connection, ledger: str, schema: str) -> None:
+    """Create the schema of the vectors if it is not there, open to none but its owner; vecmig's own always is."""
+    if schema == ledger or connection.execute(statement("access", "schema"), {"schema": schema}).fetchone():
+        return
+    connection.execute(statement("schema", "create_schema", schema=sql.Identifier(schema)))
+    _run(connection, "close_schema", schema=sql.Literal(_quoted(schema)))
+
+
 def close_view(connection: Connection, view: sql.Identifier) -> None:
     """Take from a view that was made just now all grants that it was born with."""
     _close(connection, [view], born=True)
@@ -84,6 +92,7 @@ def mirror_access(connection: Connection, source: Source) -> None:
     _close(connection, [source.vectors], born=False, source=source)
     _mirror_row_security(connection, source, parts)
     mirror_grants(connection, source, source.vectors)
+    _open_schema(connection, source)
     if _exists(connection, source.live):
         mirror_grants(connection, source, source.live)
     open_search(connection, source, born=False)
@@ -98,6 +107,16 @@ def mirror_grants(connection: Connection, source: Source, target: sql.Identifier
         return
     for role, public in _readers(connection, source.relation) - _readers(connection, target):
         connection.execute(sql.SQL("GRANT SELECT ON {} TO {}").format(target, _grantee(None if public else role)))
+
+
+def _open_schema(connection: Connection, source: Source) -> None:
+    """Let those who may read the vectors table name it: a search runs with the rights of who asks."""
+    if not source.is_table:
+        return
+    values = {"source": source.relation.as_string(None), "schema": source.vectors_schema}
+    for (role,) in connection.execute(statement("access", "without_usage"), values).fetchall():
+        parts = {"schema": sql.Identifier(source.vectors_schema), "role": _grantee(role)}
+        connection.execute(statement("access", "grant_usage", **parts))
 
 
 def _mirror_row_security(connection: Connection, source: Source, parts: Sequence[tuple[sql.Identifier, bool]]) -> None:

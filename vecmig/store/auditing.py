@@ -170,7 +170,7 @@ def clock(connection: Connection) -> tuple[datetime, datetime | None]:
 
 def names(connection: Connection, source: Source) -> Names:
     """Give the names of a collection's objects as a person would write them."""
-    values = {"schema": source.schema, "table": source.table, "home": source.home}
+    values = {"schema": source.schema, "table": source.table, "home": source.home, "vectors": source.vectors_schema}
     values["collection"] = source.collection.name
     row = connection.execute(statement("audit", "names"), values).fetchone()
     assert row is not None, "it gives one row"
@@ -218,7 +218,7 @@ def partitions(connection: Connection, source: Source) -> list[Part]:
     """Give everything that is part of the vectors table, and what is called as if it were."""
     values = {
         "vectors": _name(source.vectors),
-        "schema": source.home,
+        "schema": source.vectors_schema,
         "prefix": f"{source.collection.name}_vectors_",
     }
     return [Part(*row) for row in connection.execute(statement("audit", "partitions"), values)]

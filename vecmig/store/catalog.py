@@ -90,6 +90,8 @@ class Source:
     pgvector: Pgvector
     #: The schema of what applications read: the source's own when that was made, wherever the source is now.
     home: str
+    #: The schema of the vectors table and its partitions.
+    vectors_schema: str
     #: Why triggers on it cannot see all changes of its records; empty where they can.
     unseen: tuple[str, ...] = ()
     #: What collections.yaml names otherwise than it is called now.
@@ -116,10 +118,6 @@ class Source:
 
     # The names of vecmig's objects -------------------------------------------------------------------------------
 
-    def object(self, suffix: str) -> sql.Identifier:
-        """Give ``<collection>_<suffix>`` beside the source, as it was when they were made."""
-        return sql.Identifier(self.home, f"{self.collection.name}_{suffix}")
-
     @property
     def relation(self) -> sql.Identifier:
         """The source itself."""
@@ -128,17 +126,17 @@ class Source:
     @property
     def vectors(self) -> sql.Identifier:
         """The partitioned table of all tags."""
-        return self.object("vectors")
+        return sql.Identifier(self.vectors_schema, f"{self.collection.name}_vectors")
 
     @property
     def live(self) -> sql.Identifier:
         """The view that applications read."""
-        return self.object("live")
+        return sql.Identifier(self.home, f"{self.collection.name}_live")
 
     @property
     def search(self) -> sql.Identifier:
         """The search function."""
-        return self.object("search")
+        return sql.Identifier(self.home, f"{self.collection.name}_search")
 
     def partition_name(self, tag: str) -> str:
         """Name the partition of one tag: a tag is too long for an identifier, so a hash of it stands there."""
@@ -146,7 +144,7 @@ class Source:
 
     def partition(self, tag: str) -> sql.Identifier:
         """Give the partition of one tag."""
-        return sql.Identifier(self.home, self.partition_name(tag))
+        return sql.Identifier(self.vectors_schema, self.partition_name(tag))
 
     # Fragments that statements are composed of -------------------------------------------------------------------
 
@@ -304,20 +302,6 @@ def column_names(connection: Connection, relation: Relation) -> dict[int, str]:
     return dict(connection.execute(statement("catalog", "column_names"), {"oid": relation.oid}).fetchall())
 
 
-def inspect_source(connection: Connection, collection: Collection, *, expressions: bool = True) -> Source:
-    """Check a collection against the database: source, key columns, and unless told otherwise its SQL expressions.
-
-    It goes by names alone; ``find_source`` goes by what the ledger knows of the source.
-
-    Raises:
-        ConfigError: one of them does not exist or does not fit; the message names it.
-    """
-    relation = find_relation(connection, collection.source)
-    if relation is None:
-        raise no_source(connection, collection)
-    return describe(connection, collection, relation, home=relation.schema, expressions=expressions)
-
-
 def no_source(connection: Connection, collection: Collection) -> ConfigError:
     """Say that a source is not there."""
     name = sql.Identifier(*collection.source).as_string(connection)
@@ -333,6 +317,7 @@ def describe(
     relation: Relation,
     *,
     home: str,
+    vectors_schema: str,
     stored: Sequence[str] | None = None,
     called: Mapping[str, str] | None = None,
     notes: tuple[str, ...] = (),
@@ -346,6 +331,7 @@ def describe(
         collection: the collection.
         relation: its source.
         home: the schema of what applications read.
+        vectors_schema: the schema of the vectors table.
         stored: what the vectors table calls the key columns; as the source does, where it is not there yet.
         called: what columns that the collection may name are called now.
         notes: what to tell of the names.
@@ -392,6 +378,7 @@ def describe(
         row_security=relation.row_security,
         pgvector=pgvector,
         home=home,
+        vectors_schema=vectors_schema,
         unseen=unseen,
         notes=notes,
     )
@@ -416,7 +403,7 @@ def check_privileges(connection: Connection, source: Source) -> None:
     Raises:
         DatabaseError: it may not; the message says what is missing.
     """
-    values = {"name": source.relation.as_string(connection), "tracked": source.tracked}
+    values = {"name": source.relation.as_string(None), "tracked": source.tracked, "vectors": source.vectors_schema}
     row = connection.execute(statement("catalog", "missing_privileges"), values).fetchone()
     if row and row[0]:
         tracking = " Or set change_tracking: scan, which needs no triggers." if source.tracked else ""

@@ -86,6 +86,8 @@ class Database:
     url: str = field(repr=False)
     schema: str = "vecmig"
     application_name: str = "vecmig"
+    #: The schema of the vectors of collections to come; None for vecmig's own.
+    vectors_schema: str | None = None
     #: Whether vecmig works here, in a session of its own where row-level security may hide no rows: a query that it
     #: would filter fails instead. Otherwise an application reads, maybe through a pooler: nothing is set for a session.
     sees_all: bool = True

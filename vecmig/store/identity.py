@@ -60,7 +60,15 @@ def find_source(
     if recorded is None:
         if named is None:
             raise no_source(connection, collection)
-        return describe(connection, collection, named, home=named.schema, expressions=expressions, changes=changes)
+        return describe(
+            connection,
+            collection,
+            named,
+            home=named.schema,
+            vectors_schema=ledger.vectors_schema,
+            expressions=expressions,
+            changes=changes,
+        )
     before = relation_of(connection, recorded.oid) if recorded.oid is not None else None
     relation = named or before
     if relation is None:
@@ -80,6 +88,7 @@ def find_source(
         replace(collection, source=(relation.schema, relation.name), key=key),
         relation,
         home=recorded.home,
+        vectors_schema=recorded.vectors_schema,
         stored=recorded.stored if len(recorded.stored) == len(key) else None,
         called=called,
         notes=tuple(notes),

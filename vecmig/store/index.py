@@ -51,7 +51,7 @@ class IndexState:
 
 def index_name(space: Space) -> sql.Identifier:
     """Name the index after the partition."""
-    return sql.Identifier(space.source.home, _plain_name(space))
+    return sql.Identifier(space.source.vectors_schema, _plain_name(space))
 
 
 def _plain_name(space: Space) -> str:

@@ -8,7 +8,7 @@ from typing import Final
 from psycopg import sql
 
 from vecmig.errors import DatabaseError
-from vecmig.store.access import close_table, mirror_access
+from vecmig.store.access import close_table, ensure_schema, mirror_access
 from vecmig.store.catalog import Source
 from vecmig.store.connect import Connection
 from vecmig.store.coverage import Coverage, count_records, measure_coverage
@@ -34,6 +34,7 @@ def create_vectors_table(connection: Connection, source: Source, schema: str) ->
         _require_ours(connection, source, schema)
         _update(connection, source)
     else:
+        ensure_schema(connection, schema, source.vectors_schema)
         _create(connection, source)
     comment = sql.Literal(f"{_ours(schema)}: the vectors of {source.collection.name}, one partition per tag")
     if _comment_is_old(connection, source):

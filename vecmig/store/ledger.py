@@ -120,8 +120,19 @@ class Actor:
 class Ledger:
     """Reads and writes vecmig's tables on one connection. Where they are not installed, there is nothing to read."""
 
-    def __init__(self, connection: Connection, schema: str, actor: Actor | None = None) -> None:
+    def __init__(
+        self, connection: Connection, schema: str, actor: Actor | None = None, *, vectors_schema: str | None = None
+    ) -> None:
+        """Open it.
+
+        Args:
+            connection: the connection.
+            schema: of vecmig's own tables.
+            actor: who writes.
+            vectors_schema: where the vectors of a new collection go; None for vecmig's own schema.
+        """
         self.connection = connection
+        self.vectors_schema = vectors_schema or schema
         self.schema = schema
         self._actor = actor
         self._name = sql.Identifier(schema)
@@ -192,7 +203,7 @@ class Ledger:
 
     def _collections(self) -> dict[str, Recorded]:
         rows = self._read("collections")
-        return {row[0]: Recorded.from_row(row) for row in rows}
+        return {row[0]: Recorded.from_row(row, self.schema) for row in rows}
 
     def tags(self, collection: str) -> dict[str, TagRow]:
         """The recorded tags of one collection, oldest first."""
@@ -308,6 +319,7 @@ class Ledger:
             metric=collection.metric,
             change_tracking=collection.change_tracking,
             live_columns=None if collection.live_columns is None else Jsonb(collection.live_columns),
+            vectors_schema=self._placed(source.vectors_schema),
         )
         self._write_one(
             "record_identity",
@@ -326,6 +338,15 @@ class Ledger:
         recorded = self.recorded(source.collection.name)
         if recorded is not None and (changed := recorded.form_changes(source)):
             raise _otherwise(source, changed)
+
+    def record_place(self, source: Source) -> None:
+        """Write down where the vectors of a collection lie now."""
+        name, place = source.collection.name, self._placed(source.vectors_schema)
+        self._write_one("record_place", name=name, vectors_schema=place)
+
+    def _placed(self, schema: str) -> str:
+        """Give a schema as it is written down: vecmig's own may be called otherwise one day."""
+        return "" if schema == self.schema else schema
 
     def _unchanged(self, source: Source) -> Recorded | None:
         """Give what is recorded of a collection, if it is as the vectors rest on it."""

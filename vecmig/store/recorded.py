@@ -35,16 +35,26 @@ class Recorded:
     #: The schema of what applications read: what it is called now, and then.
     home: str
     home_then: str
+    #: The schema of the vectors table.
+    vectors_schema: str
 
     @classmethod
-    def from_row(cls, row: tuple[Any, ...]) -> Recorded:
-        """Read a row of ``collections``."""
+    def from_row(cls, row: tuple[Any, ...], ledger: str) -> Recorded:
+        """Read a row of ``collections`` in the ledger of a schema."""
         name, schema, table, names, stored, types, text, where, storage, metric, tracking, shown, *identity = row
-        oid, key_numbers, numbers, home, home_then = identity
+        oid, key_numbers, numbers, home, home_then, place = identity
         base = Collection(name, (schema, table), tuple(names), text, where, storage, metric, None, tracking)
         collection = replace(base, live_columns=columns_said(shown))
         return cls(
-            collection, tuple(stored), tuple(types), oid, tuple(key_numbers or ()), numbers or {}, home, home_then
+            collection,
+            tuple(stored),
+            tuple(types),
+            oid,
+            tuple(key_numbers or ()),
+            numbers or {},
+            home,
+            home_then,
+            home if place is None else place or ledger,
         )
 
     def changes(self, source: Source) -> list[str]:

@@ -203,7 +203,9 @@ class _Looker:
     def _own_tables(self) -> _Own:
         routes = self.ledger.routes()
         recorded = {name: self.ledger.recorded(name) for name in routes}
-        return _Own({(known.home, f"{name}_vectors") for name, known in recorded.items() if known is not None})
+        return _Own(
+            {(known.vectors_schema, f"{name}_vectors") for name, known in recorded.items() if known is not None}
+        )
 
 
 @dataclass(frozen=True, slots=True)

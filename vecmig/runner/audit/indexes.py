@@ -29,7 +29,9 @@ def findings(subject: Subject, indexes: Sequence[VectorIndex], counted_since: da
         if part is None:
             continue
         name = f"{part.name}_hnsw"
-        there = [index for index in indexes if (index.schema, index.table) == (subject.source.home, part.name)]
+        there = [
+            index for index in indexes if (index.schema, index.table) == (subject.source.vectors_schema, part.name)
+        ]
         own = next((index for index in there if index.name == name), None)
         yield from _extra(subject, tag, [index for index in there if index is not own])
         if own is not None:

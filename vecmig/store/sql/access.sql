@@ -123,6 +123,39 @@ BEGIN
     END LOOP;
 END
 
+-- schema --
+SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = %(schema)s
+
+-- close_schema --
+DECLARE
+    found record;
+BEGIN
+    FOR found IN
+        SELECT n.oid::regnamespace AS name,
+               CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END AS role
+        FROM pg_namespace n
+        CROSS JOIN LATERAL aclexplode(n.nspacl) a
+        WHERE n.oid = {schema}::regnamespace AND a.grantee <> n.nspowner
+    LOOP
+        EXECUTE format('REVOKE ALL ON SCHEMA %s FROM %s', found.name, found.role);
+    END LOOP;
+END
+
+-- without_usage --
+-- readers of the source who may not name what is in the schema of the vectors; NULL is PUBLIC
+SELECT DISTINCT CASE WHEN a.grantee <> 0 THEN pg_catalog.pg_get_userbyid(a.grantee) END
+FROM pg_catalog.pg_class c,
+     LATERAL pg_catalog.aclexplode(coalesce(c.relacl, pg_catalog.acldefault('r', c.relowner))) a
+WHERE c.oid = pg_catalog.to_regclass(%(source)s) AND a.privilege_type = 'SELECT'
+  AND (a.grantee = 0 OR pg_catalog.pg_get_userbyid(a.grantee) <> current_user)
+  AND NOT EXISTS (
+      SELECT FROM pg_catalog.pg_namespace n,
+                  LATERAL pg_catalog.aclexplode(coalesce(n.nspacl, pg_catalog.acldefault('n', n.nspowner))) u
+      WHERE n.nspname = %(schema)s AND u.privilege_type = 'USAGE' AND u.grantee IN (0, a.grantee))
+
+-- grant_usage --
+GRANT USAGE ON SCHEMA {schema} TO {role}
+
 -- own_relations --
 SELECT c.relname FROM pg_catalog.pg_class c WHERE c.relnamespace = pg_catalog.to_regnamespace(%(schema)s)
 

@@ -43,7 +43,7 @@ SELECT pg_catalog.now(),
 
 -- names --
 SELECT pg_catalog.format('%%I.%%I', %(schema)s::text, %(table)s::text),
-       pg_catalog.format('%%I.%%I', %(home)s::text, %(collection)s || '_vectors'),
+       pg_catalog.format('%%I.%%I', %(vectors)s::text, %(collection)s || '_vectors'),
        pg_catalog.format('%%I.%%I', %(home)s::text, %(collection)s || '_live')
 
 -- partitions --

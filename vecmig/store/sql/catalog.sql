@@ -77,6 +77,9 @@ SELECT array_remove(ARRAY[
     CASE WHEN %(tracked)s AND NOT pg_catalog.has_table_privilege(c.oid, 'TRIGGER') THEN 'TRIGGER' END,
     CASE WHEN NOT pg_catalog.has_schema_privilege(c.relnamespace, 'CREATE')
          THEN 'CREATE on schema ' || c.relnamespace::regnamespace::text END,
+    -- one that is not there is created
+    CASE WHEN NOT pg_catalog.has_schema_privilege(pg_catalog.to_regnamespace(pg_catalog.quote_ident(%(vectors)s)), 'CREATE')
+         THEN 'CREATE on schema ' || pg_catalog.quote_ident(%(vectors)s) END,
     CASE WHEN %(tracked)s AND NOT pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMPORARY')
          THEN 'TEMPORARY on database ' || pg_catalog.quote_ident(pg_catalog.current_database()) END], NULL)
 FROM pg_catalog.pg_class c

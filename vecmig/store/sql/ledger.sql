@@ -70,9 +70,10 @@ VALUES (%(revision)s, %(step)s, %(ordinal)s, %(sha256)s)
 
 -- record_collection --
 INSERT INTO {schema}.collection AS c (name, source_schema, source_table, key_columns, key_types, text_expression,
-                                      where_expression, storage, metric, change_tracking, live_columns)
+                                      where_expression, storage, metric, change_tracking, live_columns,
+                                      vectors_schema)
 VALUES (%(name)s, %(source_schema)s, %(source_table)s, %(key_columns)s, %(key_types)s, %(text)s,
-        %(where)s, %(storage)s, %(metric)s, %(change_tracking)s, %(live_columns)s)
+        %(where)s, %(storage)s, %(metric)s, %(change_tracking)s, %(live_columns)s, %(vectors_schema)s)
 ON CONFLICT (name) DO UPDATE
 SET source_schema = excluded.source_schema,
     source_table = excluded.source_table,
@@ -83,6 +84,9 @@ SET source_schema = excluded.source_schema,
     live_columns = excluded.live_columns,
     -- what a view of an earlier vecmig showed counts until something is said
     kept_columns = CASE WHEN excluded.live_columns IS NULL THEN c.kept_columns END
+
+-- record_place --
+UPDATE {schema}.collection SET vectors_schema = %(vectors_schema)s WHERE name = %(name)s
 
 -- record_identity --
 -- looked up here, because --sql writes it for a database that may be another one
@@ -112,7 +116,8 @@ SELECT c.name, c.source_schema, c.source_table, coalesce(nullif(j.row -> 'key_na
        coalesce(CASE WHEN own.here THEN (SELECT n.nspname FROM pg_catalog.pg_namespace n
                                          WHERE n.oid = (j.row ->> 'home_oid')::oid) END,
                 j.row ->> 'home_schema', c.source_schema),
-       coalesce(j.row ->> 'home_schema', c.source_schema)
+       coalesce(j.row ->> 'home_schema', c.source_schema),
+       j.row ->> 'vectors_schema'
 FROM {schema}.collection c,
      LATERAL to_jsonb(c) AS j (row),
      LATERAL (SELECT coalesce(j.row ->> 'identity_of' = {identity}, false)) AS own (here)

@@ -1,0 +1,46 @@
+"""Bring what was made for a collection to where this version has it, with the rights that it has there."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from vecmig.events import StepDone
+from vecmig.migration.workspace import Workspace
+from vecmig.store.access import mirror_access
+from vecmig.store.catalog import Source
+from vecmig.store.changes import install_tracking
+from vecmig.store.connect import Connection
+from vecmig.store.layout import exists
+from vecmig.store.live import publish
+from vecmig.store.placement import move_vectors
+
+
+def place(workspace: Workspace, source: Source) -> None:
+    """Move the vectors of a collection to where they belong, if they lie elsewhere, and make anew what names them.
+
+    In one short transaction. It locks what applications write in their order: the source, then the vectors.
+    """
+    name, schema = source.collection.name, workspace.database.schema
+    wanted = workspace.database.vectors_schema or schema
+    began = time.monotonic()
+
+    def change(connection: Connection) -> None:
+        ledger = workspace.ledger(connection)
+        if source.tracked:
+            install_tracking(connection, replace(source, vectors_schema=wanted), schema)
+        placed = source
+        if source.vectors_schema != wanted:
+            placed = move_vectors(connection, ledger, source, wanted)
+            ledger.record_event("move", collection=name, data={"from": source.vectors_schema, "to": wanted})
+        if exists(connection, placed.vectors):
+            mirror_access(connection, placed)
+        live = ledger.held_route(name).live
+        if live is not None:
+            publish(connection, placed, workspace.space(placed, live), ledger=schema)
+        ledger.announce(name)
+
+    workspace.locked(change)
+    if source.vectors_schema != wanted:
+        summary = f"the vectors are in schema {wanted}; they were in {source.vectors_schema}"
+        workspace.listener(StepDone("move", "", name, summary, time.monotonic() - began))

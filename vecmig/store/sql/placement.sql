@@ -1,0 +1,4 @@
+-- Where the vectors of a collection lie.
+
+-- move --
+ALTER TABLE {relation} SET SCHEMA {schema}
