@@ -19,6 +19,7 @@ TINY = {
     "fleet": ["--records=600", "--dims=64", "--rounds=1", "--batch=16"],
     "index": ["--records=200", "--dims=8", "--workers", "0", "--latency=0"],
     "memory": ["--records", "50", "100", "--dims=8", "--latency=0"],
+    "move": ["--records", "200", "400"],
     "reading": ["--records=100", "--dims", "8", "--searches=5", "--switches=2"],
     "peers": ["--records=100", "--slow=50", "--dims=8", "--rounds=1", "--latency=0", "--peers=naive"],
 }

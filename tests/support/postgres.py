@@ -158,12 +158,16 @@ def configured(postgres: Postgres) -> Postgres:
     """Give a server the tests' settings and its template database."""
     for name, value in _SETTINGS.items():
         postgres.execute(f"ALTER SYSTEM SET {name} = '{value}'")
-    # so that a test finds documents_vectors by that name
-    postgres.execute('ALTER SYSTEM SET search_path = "$user", public, vecmig')
-    postgres.execute("SELECT pg_reload_conf()")
+    look_into_vecmigs_schema(postgres)
     postgres.execute(f"CREATE DATABASE {postgres.template} IS_TEMPLATE true")
     postgres.execute("CREATE EXTENSION vector", database=postgres.template)
     return postgres
+
+
+def look_into_vecmigs_schema(postgres: Postgres) -> None:
+    """Let a test find documents_vectors by that name."""
+    postgres.execute('ALTER SYSTEM SET search_path = "$user", public, vecmig')
+    postgres.execute("SELECT pg_reload_conf()")
 
 
 @contextmanager

@@ -9,11 +9,11 @@ from vecmig.events import StepDone
 from vecmig.migration.workspace import Workspace
 from vecmig.store.access import mirror_access
 from vecmig.store.catalog import Source
-from vecmig.store.changes import install_tracking
 from vecmig.store.connect import Connection
 from vecmig.store.layout import exists
 from vecmig.store.live import publish
 from vecmig.store.placement import move_vectors
+from vecmig.store.tracking import install_tracking
 
 
 def place(workspace: Workspace, source: Source) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from vecmig.config import Collection, Config
 from vecmig.errors import ConfigError, DatabaseError
-from vecmig.runner.audit import access, columns, indexes, layout, models, records, writers
+from vecmig.runner.audit import access, columns, indexes, layout, models, protection, records, writers
 from vecmig.runner.audit.finding import SEVERITIES, Finding, Severity, Subject
 from vecmig.runner.project import Project
 from vecmig.store import auditing
@@ -47,7 +47,7 @@ def audit(config: Config, collections: Sequence[str] = (), *, ask: bool = True) 
     project = Project(config)
     with project.database.session() as connection, connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        looker = _Looker(project, connection, Ledger(connection, project.database.schema))
+        looker = _Looker(project, connection, project.workspace.ledger(connection))
         found = looker.look(collections)
     if ask:
         found.findings += models.canaries(project, found.in_use)
@@ -102,6 +102,10 @@ class _Looker:
                 found.in_use += self._in_use(subject)
                 found.tags += len(subject.kept)
         found.findings += self._around(sources, there, everything=not wanted)
+        if not wanted and self.ledger.installed:
+            schema = self.ledger.schema
+            roles = auditing.migrators(self.connection, schema)
+            found.findings += protection.own_findings(self.connection, schema, roles)
         rows = self.ledger.revisions()
         found.findings += models.without_script(
             self.project, {i: r for i, r in rows.items() if not wanted or r.collection in wanted}
@@ -165,7 +169,7 @@ class _Looker:
             return
         if not changed:
             yield from records.findings(subject)
-        for part in (layout, access, writers, models):
+        for part in (layout, access, protection, writers, models):
             yield from part.findings(subject)
         yield from indexes.findings(subject, there, counted_since)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from vecmig.runner.audit.finding import Finding, Severity, Subject
+from vecmig.store.access import is_protected
 from vecmig.store.auditing import Grant, grants, policies, shut_out, with_owners_rights
 
 _WRITES: Final = frozenset(("INSERT", "UPDATE", "DELETE", "TRUNCATE"))
@@ -68,7 +69,7 @@ def _shut(subject: Subject) -> Iterator[Finding]:
 
 
 def _row_security(subject: Subject) -> Iterator[Finding]:
-    if not subject.source.row_security:
+    if not is_protected(subject.source):
         return
     found = policies(subject.connection, subject.source)
     if not (found.enabled and found.as_source):
@@ -77,7 +78,8 @@ def _row_security(subject: Subject) -> Iterator[Finding]:
             "no row security",
             "error",
             subject.vectors,
-            f"{subject.table} has row-level security, and its vectors have {what}.",
+            f"{subject.table} {'has row-level security' if subject.source.row_security else 'is no table'}, and its "
+            f"vectors have {what}.",
             f"vecmig sync {subject.argument}",
         )
     for policy in found.others:

@@ -1,0 +1,93 @@
+"""Rights and places that are not as vecmig would make them today: of vectors, the search, and vecmig's own tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from vecmig.runner.audit.finding import Finding, Subject
+from vecmig.store.access import is_protected
+from vecmig.store.connect import Connection
+from vecmig.store.protection import cannot_search, foreign_operators, own_grants, row_security
+
+
+def findings(subject: Subject) -> Iterator[Finding]:
+    """Look at one collection."""
+    yield from _one_side_only(subject)
+    yield from _cannot_search(subject)
+    yield from _foreign_operators(subject)
+    yield from _elsewhere(subject)
+
+
+def own_findings(connection: Connection, schema: str, roles: Sequence[str]) -> Iterator[Finding]:
+    """Look at vecmig's own tables."""
+    for table, role, privileges in own_grants(connection, schema, roles):
+        who, words = role or "PUBLIC", ", ".join(privileges)
+        yield Finding(
+            "open ledger",
+            "error" if {"INSERT", "UPDATE", "DELETE", "TRUNCATE"} & set(privileges) else "warning",
+            None,
+            None,
+            table,
+            f"{who} may {words} there: it is vecmig's own, and a reader needs no such right.",
+            f"REVOKE {words} ON {table} FROM {who};",
+            {"role": role, "privileges": privileges},
+        )
+
+
+def _one_side_only(subject: Subject) -> Iterator[Finding]:
+    """Name where the vectors have row-level security that their source lacks, and partitions that lack it."""
+    found = row_security(subject.connection, subject.relations)
+    protected, fix = is_protected(subject.source), f"vecmig sync {subject.argument}"
+    enabled, policy = found.get(subject.vectors, (False, False))
+    if enabled and not policy and not protected:
+        detail = (
+            f"{subject.table} has no row-level security, and its vectors have it without a policy: searches of all "
+        )
+        detail += "roles but the owner give nothing."
+        yield subject.finding("hidden vectors", "error", subject.vectors, detail, fix)
+    for part in subject.parts:
+        if protected and part.state == "attached" and not found.get(part.object, (True, True))[0]:
+            detail = "It has no row-level security, which the vectors table has: whoever may name it sees all of it."
+            yield subject.finding("no row security", "error", part.object, detail, fix)
+
+
+def _cannot_search(subject: Subject) -> Iterator[Finding]:
+    if not subject.source.is_table or not subject.route.live:
+        return
+    for role in cannot_search(subject.connection, subject.source):
+        who = role or "PUBLIC"
+        yield subject.finding(
+            "shut out",
+            "warning",
+            who,
+            f"{who} may read {subject.table}, and lacks EXECUTE on {subject.name}_search or USAGE on the schema "
+            f"{subject.source.vectors_schema}: it cannot search.",
+            f"vecmig sync {subject.argument}",
+            relations=[f"{subject.name}_search"],
+        )
+
+
+def _foreign_operators(subject: Subject) -> Iterator[Finding]:
+    found = foreign_operators(subject.connection, subject.source)
+    if found:
+        yield subject.finding(
+            "foreign operator",
+            "error",
+            subject.live_view,
+            f"The live view compares by {', '.join(found)}, which is not PostgreSQL's: it runs as whoever reads.",
+            "vecmig ensure_version",
+            operators=found,
+        )
+
+
+def _elsewhere(subject: Subject) -> Iterator[Finding]:
+    wanted = subject.ledger.vectors_schema
+    if subject.source.vectors_schema != wanted:
+        yield subject.finding(
+            "vectors elsewhere",
+            "warning",
+            subject.vectors,
+            f"The vectors are not in {wanted}, where vectors_schema has them.",
+            "vecmig ensure_version",
+            wanted=wanted,
+        )

@@ -1,0 +1,40 @@
+"""What an audit asks of rights and places: how they differ from what vecmig would make today. It reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from psycopg import sql
+
+from vecmig.store.catalog import Source
+from vecmig.store.connect import Connection
+from vecmig.store.statements import statement
+
+
+def row_security(connection: Connection, relations: Iterable[str]) -> dict[str, tuple[bool, bool]]:
+    """Return for each relation whether its row-level security is on, and whether it has any policy."""
+    rows = connection.execute(statement("protection", "row_security"), {"relations": list(relations)})
+    return {name: (enabled, policy) for name, enabled, policy in rows}
+
+
+def cannot_search(connection: Connection, source: Source) -> list[str | None]:
+    """Name the roles that may read the whole source, and may not call the search function; None is PUBLIC."""
+    values = {"search": _name(source.search), "source": _name(source.relation), "schema": source.vectors_schema}
+    return [row[0] for row in connection.execute(statement("protection", "cannot_search"), values)]
+
+
+def foreign_operators(connection: Connection, source: Source) -> list[str]:
+    """Name the operators in the live view that are somebody else's: they run as whoever reads it."""
+    schemas = [column.equal_schema for column in source.key]
+    values = {"live": _name(source.live), "schemas": schemas, "where": source.collection.where or ""}
+    return [row[0] for row in connection.execute(statement("protection", "foreign_operators"), values)]
+
+
+def own_grants(connection: Connection, schema: str, roles: Sequence[str]) -> list[tuple[str, str | None, list[str]]]:
+    """Return who beside ``roles`` may do more with vecmig's own tables than a reader needs: table, role, what."""
+    values = {"schema": schema, "migrators": list(roles)}
+    return connection.execute(statement("protection", "own_grants"), values).fetchall()
+
+
+def _name(relation: sql.Identifier) -> str:
+    return relation.as_string(None)
