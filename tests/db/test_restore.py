@@ -114,7 +114,7 @@ def test_default_privileges_where_a_dump_is_restored_open_nothing(
         connection.execute(f"ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO {READER}")
     restore(postgres, file, _name(other_url))
     restored = halfway.moved(other_url)
-    assert ("relation", "vecmig.route", READER, "UPDATE") in restored.grants
+    assert ("relation", "route", READER, "UPDATE") in restored.grants
     restored.lab.sync()
     ours = ("documents", "documents_live")
     assert [grant for grant in restored.grants if grant[1] not in ours] == [
