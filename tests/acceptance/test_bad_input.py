@@ -10,6 +10,7 @@ import pytest
 
 from support.cli import Vecmig, describe, documents_collection, local, make_documents, script, tag, write_hashing
 from support.project import INI, Project
+from vecmig.store.schema import VERSION
 
 A, B = tag("hashing", 16), tag("hashing", 32)
 RECIPES = {A: local(16), B: local(32)}
@@ -434,6 +435,10 @@ def test_a_gate_that_is_too_strict_is_changed_in_the_revision(ready: Project, ve
 # The source --------------------------------------------------------------------------------------------------------
 
 EXPRESSION = "It is SQL over the source's columns; correct it in collections.yaml.\n"
+ELSEWHERE = (
+    "vecmig finds by itself only what is PostgreSQL's own, whatever the search_path says. Name the schema of all else "
+    "in collections.yaml, like public.unaccent(title), OPERATOR(public.->) or ::public.citext.\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -478,7 +483,7 @@ EXPRESSION = "It is SQL over the source's columns; correct it in collections.yam
             {"where": "no_such(id)"},
             (
                 "Collection documents: the where expression 'no_such(id)' does not work: "
-                f"function no_such(bigint) does not exist.\n{EXPRESSION}"
+                f"function no_such(bigint) does not exist.\n{ELSEWHERE}"
             ),
         ),
         (
@@ -556,7 +561,7 @@ def test_the_metadata_schema_is_somebody_elses(ready: Project, vecmig: Vecmig) -
     ready.sql('INSERT INTO "My vecmig".schema_version VALUES (99)')
     newer = vecmig("status", code=1)
     assert newer.stderr == (
-        "The schema My vecmig has version 99; this vecmig knows up to 3.\nNothing was changed.\n"
+        f"The schema My vecmig has version 99; this vecmig knows up to {VERSION}.\nNothing was changed.\n"
         "Somebody works here with a newer vecmig. Run: pip install --upgrade vecmig\n"
     )
 

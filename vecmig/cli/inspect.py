@@ -185,6 +185,8 @@ def _show_collection(collection: CollectionStatus) -> None:
     render.line(f"{collection.name}{records}", style="bold")
     for text in _wrong(collection):
         render.line(f"  {text}")
+    if collection.without_key:
+        render.line(f"  left out: {counted(collection.without_key, 'record')} without a key, which has NULL in it")
     if not collection.tags:
         if collection.problem is None:
             render.line("  no tag yet")
@@ -313,6 +315,7 @@ def _collection_json(collection: CollectionStatus) -> dict[str, Any]:
         "detached": _detached_json(collection),
         "records": collection.records,
         "eligible": collection.eligible,
+        "without_key": collection.without_key,
         "changed": collection.outbox.records,
         "oldest_change": collection.outbox.oldest,
         "lag": _lag_json(collection.lag),

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from vecmig.backfill import Result, backfill
-from vecmig.config import Collection, index_problem, noun
+from vecmig.config import Collection, counted, index_problem, noun
 from vecmig.embedders import Embedder
 from vecmig.errors import ConfigError, DatabaseError, GateRefused, ScriptError, VecmigError
 from vecmig.events import StepDone, StepStarted, Warned
@@ -22,7 +22,7 @@ from vecmig.migration.interface import Migration
 from vecmig.migration.way_back import lacking, way_back_refused, what_lacks
 from vecmig.migration.workspace import Declaration, Workspace
 from vecmig.store import execute, layout, live
-from vecmig.store.catalog import Source, check_keys, check_privileges
+from vecmig.store.catalog import Source, check_keys, check_privileges, without_key
 from vecmig.store.changes import outbox
 from vecmig.store.connect import Connection
 from vecmig.store.detaching import is_detached
@@ -346,8 +346,14 @@ class DatabaseMigration(Migration):
                 live.refuse_foreign(connection, source)
                 check_privileges(connection, source)
                 check_keys(connection, source)
+                self._warn_of_rows_without_key(without_key(connection, source), source)
         self._follow(source)
         return source
+
+    def _warn_of_rows_without_key(self, rows: int, source: Source) -> None:
+        if rows:
+            what = f"{counted(rows, 'record')} of {source.schema}.{source.table}"
+            self._workspace.listener(Warned(f"{what} without a key, which has NULL in it: left out"))
 
     def _follow(self, source: Source) -> None:
         self._workspace.follow(source)

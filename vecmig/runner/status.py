@@ -18,7 +18,7 @@ from vecmig.runner.trust import Earned, earned, live_revision, old_retired
 from vecmig.runner.walk import by_collection
 from vecmig.runner.way_down import WayDown, way_down
 from vecmig.store.auditing import silent_writers
-from vecmig.store.catalog import Source
+from vecmig.store.catalog import Source, without_key
 from vecmig.store.changes import Lag, Outbox, lag, outbox
 from vecmig.store.connect import Connection
 from vecmig.store.control import Control, Run, read_control, runs
@@ -89,6 +89,8 @@ class CollectionStatus:
     half_retired: tuple[str, ...] = ()
     #: Why all records are to be compared with their vectors, which the next sync does.
     full_pass: tuple[FullPass, ...] = ()
+    #: Rows that have NULL in their key, and are left out.
+    without_key: int = 0
     #: What collections.yaml calls otherwise than the database does.
     notes: tuple[str, ...] = ()
     #: Since when its live view stepped aside for a migration of the source; None where it did not.
@@ -292,6 +294,7 @@ def _collection(project: Project, connection: Connection, ledger: Ledger, name: 
         way_back=way_back,
         earned=earned(project, connection, ledger, source) if way_back and way_back.coverage else None,
         half_retired=_half_retired(project, connection, source, known),
+        without_key=without_key(connection, source),
         full_pass=needed_full_pass(connection, project.database.schema, name),
         notes=source.notes,
     )

@@ -151,25 +151,40 @@ class Source:
     @property
     def records(self) -> sql.Composed:
         """A sub-select of all records: columns k0, k1, … (the key) and txt (the text)."""
-        condition = raw(self.collection.where) if self.collection.where else sql.SQL("true")
         return sql.SQL("(SELECT {}, {}::text AS txt FROM {} WHERE {})").format(
-            self._aliased_keys, raw(self.collection.text), self.relation, condition
+            self._aliased_keys, raw(self.collection.text), self.relation, self._belongs
         )
 
     @property
     def rows(self) -> sql.Composed:
         """A sub-select of all rows of the source: k0, k1, …, whether a row belongs, and the text of those that do."""
-        condition = raw(self.collection.where) if self.collection.where else sql.SQL("true")
-        return sql.SQL("(SELECT {}, {} IS TRUE AS belongs, CASE WHEN {} THEN {}::text END AS txt FROM {})").format(
+        condition = self._belongs
+        return sql.SQL("(SELECT {}, ({}) IS TRUE AS belongs, CASE WHEN {} THEN {}::text END AS txt FROM {})").format(
             self._aliased_keys, condition, condition, raw(self.collection.text), self.relation
         )
 
     def sample(self, percent: float) -> sql.Composed:
         """Like ``records``, of a random part of the table's blocks; without the text."""
-        condition = raw(self.collection.where) if self.collection.where else sql.SQL("true")
         return sql.SQL("(SELECT {} FROM {} TABLESAMPLE SYSTEM ({}) WHERE {})").format(
-            self._aliased_keys, self.relation, sql.Literal(percent), condition
+            self._aliased_keys, self.relation, sql.Literal(percent), self._belongs
         )
+
+    @property
+    def condition(self) -> sql.Composable:
+        """Which rows the collection is made of."""
+        return raw(self.collection.where) if self.collection.where else sql.SQL("true")
+
+    @property
+    def no_key(self) -> sql.Composed | None:
+        """Whether a row has NULL in its key; None where none can have it."""
+        parts = [sql.SQL("{} IS NULL").format(sql.Identifier(column.name)) for column in self.key if column.nullable]
+        return sql.SQL("({})").format(sql.SQL(" OR ").join(parts)) if parts else None
+
+    @property
+    def _belongs(self) -> sql.Composable:
+        """Which rows are records: those that the collection is made of, and that a key tells from all others."""
+        no_key = self.no_key
+        return self.condition if no_key is None else sql.SQL("{} AND NOT {}").format(self.condition, no_key)
 
     @property
     def _aliased_keys(self) -> sql.Composed:
@@ -345,7 +360,7 @@ def describe(
     if relation.kind not in _KINDS:
         raise ConfigError(f"Collection {collection.name}: {relation} is neither a table nor a view.")
     found = connection.execute(statement("catalog", "columns"), {"oid": relation.oid}).fetchall()
-    columns = {row[0]: KeyColumn(*row[:6]) for row in found}
+    columns = {row[0]: KeyColumn(*row[:7]) for row in found}
     names = _known_key(collection, columns)
     key = tuple(
         replace(columns[name], made_as=None if made_as == name else made_as)
@@ -353,7 +368,7 @@ def describe(
     )
     if expressions:
         _check_live_columns(collection, columns, called or {})
-    _refuse_nested_keys(collection, key, nested={row[0] for row in found if row[6]})
+    _refuse_nested_keys(collection, key, nested={row[0] for row in found if row[7]})
     table = relation.kind in _TABLES
     unseen: tuple[str, ...] = unseen_parts(connection, relation.oid) if table else ()
     inherited = relation.kind == "r" and bool(unseen)
@@ -414,22 +429,31 @@ def check_privileges(connection: Connection, source: Source) -> None:
         )
 
 
+def without_key(connection: Connection, source: Source) -> int:
+    """Count the rows that belong to the collection and have NULL in their key: they are left out."""
+    null = source.no_key
+    if null is None:
+        return 0
+    query = statement("catalog", "without_key", source=source.relation, condition=source.condition, null=null)
+    row = connection.execute(query, {}).fetchone()
+    return int(row[0]) if row else 0
+
+
 def check_keys(connection: Connection, source: Source) -> None:
     """Make sure that a key names one record: by a unique index, or else by looking at every row.
 
     Raises:
-        ConfigError: two records share a key, or a record has none.
+        ConfigError: two records share a key, or one has none where nothing promises that the others are unique.
     """
+    if source.unique:
+        return
     name = source.collection.name
-    null = sql.SQL(" OR ").join(sql.SQL("s.{} IS NULL").format(alias) for alias in source.aliases)
-    parts = {"records": source.records, "keys": source.alias_list("s"), "key_json": source.key_json("s"), "null": null}
-    if connection.execute(statement("catalog", "null_key", **parts), {}).fetchone():
+    if without_key(connection, source):
         raise ConfigError(
             f"Collection {name}: a record of {source.schema}.{source.table} has NULL in its key.",
             hint="Name NOT NULL columns in key:, or leave such records out with where:",
         )
-    if source.unique:
-        return
+    parts = {"records": source.records, "keys": source.alias_list("s"), "key_json": source.key_json("s")}
     row = connection.execute(statement("catalog", "duplicate_key", **parts), {}).fetchone()
     if row is not None:
         raise ConfigError(

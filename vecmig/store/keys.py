@@ -24,6 +24,8 @@ class KeyColumn:
     binary: bool = True
     #: Its collation by its full name; None where its type has none.
     collation: str | None = None
+    #: Whether it may be NULL; a row that has no key is no record.
+    nullable: bool = False
     #: Its number in the source, which no renaming changes.
     number: int = 0
     #: Whether the key column of the vectors, which an earlier vecmig made, has another collation.

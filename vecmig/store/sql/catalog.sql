@@ -25,9 +25,8 @@ WHERE a.attrelid = %(oid)s AND a.attnum > 0 AND NOT a.attisdropped
 
 -- columns --
 -- with the schema of the operator that its type's own index order calls equal; enums and arrays have it in pg_catalog;
--- a domain's are those of its base; whether its values have a binary form; its collation; its number; and whether
--- to_jsonb takes its
--- values apart, as it does with arrays, composites, and what has a cast to json
+-- a domain's are those of its base; whether its values have a binary form; its collation; whether it may be
+-- NULL; its number; and whether to_jsonb takes its values apart, as it does with arrays, composites, and what has a cast to json
 WITH RECURSIVE base (type, oid) AS (
     SELECT a.atttypid, a.atttypid
     FROM pg_catalog.pg_attribute a
@@ -51,6 +50,7 @@ SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), coalesce(
      FROM pg_catalog.pg_collation c
      JOIN pg_catalog.pg_namespace n ON n.oid = c.collnamespace
      WHERE c.oid = a.attcollation),
+    NOT a.attnotnull,
     a.attnum,
     t.typcategory IN ('A', 'C')
     OR CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END IN ('json'::regtype, 'jsonb'::regtype)
@@ -107,8 +107,8 @@ LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.
 WHERE d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.refobjid = pg_catalog.to_regclass(%(name)s) AND d.deptype = 'n'
   AND c.relname LIKE 'vecmig\_probe\_%%'
 
--- null_key --
-SELECT 1 FROM {records} s WHERE {null} LIMIT 1
+-- without_key --
+SELECT count(*) FROM {source} WHERE {condition} AND {null}
 
 -- duplicate_key --
 SELECT {key_json}::text, count(*) FROM {records} s GROUP BY {keys} HAVING count(*) > 1 LIMIT 1
