@@ -28,7 +28,9 @@ _STATE = (
     FROM pg_class WHERE relnamespace IN ('public'::regnamespace, 'vecmig'::regnamespace)
       AND relkind IN ('r', 'p', 'v') ORDER BY 1""",
     "SELECT pg_get_triggerdef(oid), tgenabled::text FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1",
-    "SELECT pg_get_functiondef(oid), proacl::text FROM pg_proc WHERE pronamespace = 'vecmig'::regnamespace ORDER BY 1",
+    # the trigger function names the source's oid, which is another one in each database
+    """SELECT replace(pg_get_functiondef(oid), 'public.documents'::regclass::oid::text, 'OID'), proacl::text
+    FROM pg_proc WHERE pronamespace = 'vecmig'::regnamespace ORDER BY 1""",
     "SELECT id, collection, old_tag, new_tag, phase, checksum, withdrawn_at FROM vecmig.revision ORDER BY 1",
     "SELECT collection, tag, dims, recipe, fingerprint, partition, state, canary FROM vecmig.tag ORDER BY 1, 2",
     "SELECT collection, live, standby, candidate, version FROM vecmig.route",

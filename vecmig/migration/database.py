@@ -131,10 +131,13 @@ class DatabaseMigration(Migration):
         layout.create_partition(connection, self._space(source))
         if source.tracked and not is_detached(connection, self._workspace.database.schema, self.collection):
             install_tracking(connection, source, self._workspace.database.schema)
-            try_tracking(connection, self._space(source))
+            self._try_tracking(connection, source)
         ledger.set_candidate(self.collection, self.new_tag)
         self._start(ledger)
         self._event(ledger, "expand", {"dims": recipe.dims, "fingerprint": recipe.fingerprint})
+
+    def _try_tracking(self, connection: Connection, source: Source) -> None:
+        try_tracking(connection, self._space(source))
 
     def backfill(self) -> None:
         with (

@@ -89,6 +89,9 @@ class RecordingMigration(DatabaseMigration):
     def _follow(self, source: Source) -> None:
         """Leave triggers and live view as they are."""
 
+    def _try_tracking(self, connection: Connection, source: Source) -> None:
+        """Try nothing: what it would be tried on is only written down."""
+
     def _check_route(self, source: Source) -> None:
         """Take it that the revisions before this one have run."""
 

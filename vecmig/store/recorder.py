@@ -64,11 +64,11 @@ class Recorder:
     def transaction(self, *, force_rollback: bool = False) -> Iterator[None]:
         """Open a transaction; in one that is rolled back anyway, everything runs for real."""
         with self._connection.transaction(force_rollback=force_rollback):
-            self._probing = force_rollback
+            around, self._probing = self._probing, self._probing or force_rollback
             try:
                 yield
             finally:
-                self._probing = False
+                self._probing = around
 
 
 def terminated(text: str) -> str:

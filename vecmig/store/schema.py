@@ -88,7 +88,11 @@ def install(connection: Connection, schema: str) -> int:
     for number, file in enumerate(FILES[before:], start=before + 1):
         connection.execute(script(file, schema=name))
         connection.execute(statement("schema", "record", schema=name), {"version": number})
-    _renew_outbox(connection, name)
+    if before == 0:
+        # no trigger rests on it, which --sql could not see of tables that are not there yet
+        connection.execute(statement("schema", "renew_outbox", schema=name))
+    else:
+        _renew_outbox(connection, name)
     close_own(connection, schema, known, created=created)
     return before
 
