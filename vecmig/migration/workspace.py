@@ -43,7 +43,7 @@ from vecmig.store.locks import with_lock_retries
 from vecmig.store.recorded import Recorded
 from vecmig.store.regranting import regranted
 from vecmig.store.throttle import Throttle
-from vecmig.store.tracking import install_tracking, tracking_is_old, tracking_is_open, tracking_works
+from vecmig.store.tracking import has_function, install_tracking, tracking_is_old, tracking_is_open, tracking_works
 from vecmig.store.vectors import Space, count_vectors
 from vecmig.store.vouching import refuse_unvouched
 from vecmig.store.widening import rewrites, rewritten_bytes, widen_key
@@ -335,6 +335,9 @@ class Workspace:
     def install(self, connection: Connection, ledger: Ledger, source: Source, *, columns: bool = False) -> None:
         """Bring the triggers and what applications read up to date."""
         if source.tracked:
+            if not tracking_works(connection, source):
+                reason = "triggers were gone or disabled for a while"
+                note_full_pass(connection, ledger.schema, source.collection.name, reason)
             install_tracking(connection, source, self.database.schema)
         # a sync may stand beside a cutover: the view must not go back to the tag that was live a moment ago
         route = ledger.held_route(source.collection.name)
@@ -412,7 +415,9 @@ def disagreements(connection: Connection, ledger: Ledger, source: Source) -> lis
     elif live is not None and not search_is_current(connection, source, Space(source, ledger.schema, live)):
         found.append("the search function is out of date")
     if source.tracked and not tracking_works(connection, source):
-        found.append("triggers on the source are gone or disabled")
+        there = has_function(connection, ledger.schema, source.collection.name)
+        words = "triggers on the source are gone or disabled"
+        found.append(words if there else f"{words}: it is untracked, and nothing tells of changes")
     elif source.tracked and tracking_is_old(connection, source, ledger.schema):
         found.append("the triggers on the source are not as this vecmig makes them")
     elif source.tracked and tracking_is_open(connection, source):

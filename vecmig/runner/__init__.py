@@ -12,6 +12,7 @@ from vecmig.runner.sql import downgrade_sql, upgrade_sql
 from vecmig.runner.status import CollectionStatus, Status, TagStatus, WayBack, status
 from vecmig.runner.sync import sync
 from vecmig.runner.trust import Earned
+from vecmig.runner.untracking import Untracked, untrack
 from vecmig.runner.upkeep import backfill, gate_reports, rejected, retry_rejected
 from vecmig.runner.versions import Standing, current, ensure_version, stamp
 from vecmig.runner.views import attach_view, detach_view
@@ -34,6 +35,7 @@ __all__ = [
     "Standing",
     "Status",
     "TagStatus",
+    "Untracked",
     "Walked",
     "WayBack",
     "adopt_source",
@@ -62,6 +64,7 @@ __all__ = [
     "status",
     "sync",
     "tune",
+    "untrack",
     "upgrade",
     "upgrade_sql",
     "verify",

@@ -113,6 +113,31 @@ def drop_tracking(connection: Connection, source: Source, relation: Relation) ->
         connection.execute(statement("tracking", "drop_trigger", trigger=sql.Identifier(name), source=on))
 
 
+def remove_tracking(connection: Connection, schema: str, collection: str) -> tuple[tuple[tuple[str, str], ...], bool]:
+    """Drop a collection's trigger function, and the triggers that call it, on whatever tables they are.
+
+    Returns:
+        The triggers, each with its table; and whether there was a function.
+    """
+    function = sql.Identifier(schema, f"{collection}_track")
+    values = {"function": f"{function.as_string(connection)}()"}
+    triggers = []
+    for name, table_schema, table in connection.execute(statement("tracking", "calling"), values).fetchall():
+        on = sql.Identifier(table_schema, table)
+        connection.execute(statement("tracking", "drop_trigger", trigger=sql.Identifier(name), source=on))
+        triggers.append((name, f"{table_schema}.{table}"))
+    there = has_function(connection, schema, collection)
+    connection.execute(statement("tracking", "drop_function", function=function))
+    return tuple(triggers), there
+
+
+def has_function(connection: Connection, schema: str, collection: str) -> bool:
+    """Whether the trigger function of a collection is there; ``vecmig untrack`` drops it."""
+    function = sql.Identifier(schema, f"{collection}_track").as_string(connection)
+    row = connection.execute(statement("tracking", "has_function"), {"function": f"{function}()"}).fetchone()
+    return bool(row and row[0])
+
+
 def tracking_works(connection: Connection, source: Source) -> bool:
     """Whether all triggers are there and enabled."""
     names = trigger_names(source)

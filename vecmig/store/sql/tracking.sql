@@ -168,6 +168,21 @@ JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
 JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
 ORDER BY k.place
 
+-- calling --
+-- a partition's clone goes with the trigger of its parent
+SELECT t.tgname, n.nspname, c.relname
+FROM pg_catalog.pg_trigger t
+JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE t.tgfoid = pg_catalog.to_regprocedure(%(function)s) AND t.tgparentid = 0
+ORDER BY n.nspname, c.relname, t.tgname
+
+-- has_function --
+SELECT pg_catalog.to_regprocedure(%(function)s) IS NOT NULL
+
+-- drop_function --
+DROP FUNCTION IF EXISTS {function}()
+
 -- drop_trigger --
 DROP TRIGGER IF EXISTS {trigger} ON {source}
 
