@@ -55,7 +55,10 @@ def _create(connection: Connection, source: Source) -> None:
     writer = statement("vectors", "writer")
     parts = {"vectors": source.vectors, "key_columns": columns, "keys": source.stored_list(), "writer": writer}
     table_type = source.pgvector.type(source.collection.storage)
+    # it has no storage of its own, and PostgreSQL refuses to be told that it lies where all lies by default
+    connection.execute("SET default_tablespace TO ''")
     connection.execute(statement("vectors", "create_table", type=table_type, **parts))
+    connection.execute("SET default_tablespace TO DEFAULT")
     close_table(connection, source, source.vectors)
 
 
