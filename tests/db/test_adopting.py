@@ -40,9 +40,14 @@ def swap(lab: Lab, columns: str = "id bigint PRIMARY KEY, title text, body text"
     lab.sql("ALTER TABLE documents_swap RENAME TO documents_new")
 
 
+def vectors_table(lab: Lab) -> str:
+    """The table of the vectors, wherever it lies."""
+    return str(lab.sql("SELECT oid::regclass::text FROM pg_class WHERE relname = 'documents_vectors'")[0][0])
+
+
 def vectors(lab: Lab) -> int:
     """How many vectors there are, of all tags."""
-    return int(lab.sql("SELECT count(*) FROM documents_vectors")[0][0])
+    return int(lab.sql(f"SELECT count(*) FROM {vectors_table(lab)}")[0][0])
 
 
 def found(lab: Lab) -> Any:

@@ -27,6 +27,11 @@ def live(lab: Lab, model: Model) -> Lab:
     return lab
 
 
+def vectors_table(lab: Lab) -> str:
+    """The table of the vectors, wherever it lies."""
+    return str(lab.sql("SELECT oid::regclass::text FROM pg_class WHERE relname = 'documents_vectors'")[0][0])
+
+
 def told(lab: Lab) -> list[str]:
     """What the commands warned of."""
     return list(dict.fromkeys(event.message for event in lab.events if isinstance(event, Warned)))
@@ -174,7 +179,7 @@ def alter_key(lab: Lab, key: str) -> None:
     """Do what a team does when PostgreSQL says that the view and the trigger are in the way."""
     lab.sql("DROP VIEW documents_live")
     lab.sql("DROP TRIGGER vecmig_documents_track_update ON documents")
-    lab.sql("DROP POLICY IF EXISTS vecmig_as_source ON documents_vectors")
+    lab.sql(f"DROP POLICY IF EXISTS vecmig_as_source ON {vectors_table(lab)}")
     lab.sql(f"ALTER TABLE documents ALTER COLUMN id TYPE {key} USING id::{key}")
 
 
@@ -199,7 +204,7 @@ def test_a_wider_key_is_followed(bare_lab: Lab, model: Model, then: str, now: st
     lab.sync()
     assert not model.embedded, "nothing is bought again"
     types = "SELECT DISTINCT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attname = 'id' AND attrelid IN "
-    trees = "(SELECT relid FROM pg_partition_tree('documents_vectors') UNION SELECT 'documents'::regclass)"
+    trees = f"(SELECT relid FROM pg_partition_tree('{vectors_table(lab)}') UNION SELECT 'documents'::regclass)"
     assert len(lab.sql(types + trees)) == 1
     granted = "SELECT has_function_privilege('pg_monitor', 'documents_search(vector,int,text)', 'EXECUTE')"
     assert lab.sql(granted) == [(True,)]
@@ -223,7 +228,7 @@ def test_a_view_that_steps_aside_lets_the_key_be_widened(bare_lab: Lab, model: M
     runner.detach_view(bare_lab.config, "documents")
     if protected:
         # it names the source's key, and what detaches the view must not open the vectors
-        bare_lab.sql("DROP POLICY vecmig_as_source ON documents_vectors")
+        bare_lab.sql(f"DROP POLICY vecmig_as_source ON {vectors_table(bare_lab)}")
     bare_lab.sql("ALTER TABLE documents ALTER COLUMN id TYPE bigint")
     runner.attach_view(bare_lab.config, "documents")
     model.embedded.clear()
@@ -242,7 +247,7 @@ def test_a_wider_key_keeps_its_collation(bare_lab: Lab) -> None:
     lab.sql('ALTER TABLE documents ALTER COLUMN id TYPE text COLLATE "C"')
     lab.sync()
     collations = "SELECT DISTINCT attcollation::regcollation::text FROM pg_attribute WHERE attname = 'id'"
-    of_all = "attrelid IN (SELECT relid FROM pg_partition_tree('documents_vectors'))"
+    of_all = f"attrelid IN (SELECT relid FROM pg_partition_tree('{vectors_table(lab)}'))"
     assert lab.sql(f"{collations} AND {of_all}") == [('"C"',)]
 
 
