@@ -52,6 +52,16 @@ def test_a_trigger_of_the_old_form_is_replaced(lab: Lab, connection: Connection)
     assert lab.status().problem is None
 
 
+def test_a_trigger_function_that_everybody_may_run_is_closed(lab: Lab, connection: Connection) -> None:
+    lab.upgrade("r1")
+    connection.execute("GRANT EXECUTE ON FUNCTION vecmig.documents_track() TO PUBLIC")
+    problem = lab.status().problem
+    assert problem is not None
+    assert "everybody may run the trigger function" in problem.message
+    lab.sync()
+    assert lab.status().problem is None
+
+
 def test_a_role_that_may_not_replace_a_trigger_leaves_it(lab: Lab, connection: Connection) -> None:
     """A service that did its work so far must not end because of it."""
     lab.upgrade("r1")
