@@ -3,6 +3,7 @@
 VecmigError                 1    failed
 ├── UsageError              2    wrong words on the command line
 │   ├── ConfigError         2    vecmig.ini or collections.yaml
+│   │   └── UnsteadyExpression   text or where would give something else each time
 │   ├── TagError            2    a tag that does not parse
 │   ├── RecipeError         2    a recipe that disagrees with its tag, or with the recorded one
 │   └── ScriptError         2    the script directory, the graph, or a script
@@ -46,6 +47,10 @@ class UsageError(VecmigError):
 
 class ConfigError(UsageError):
     """vecmig.ini, pyproject.toml or collections.yaml cannot be used as it stands."""
+
+
+class UnsteadyExpression(ConfigError):
+    """``text`` or ``where`` of a collection gives something else each time it is read."""
 
 
 class TagError(UsageError):

@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -21,6 +21,7 @@ from support.postgres import Postgres
 from support.project import Project, Result
 from support.provider import Provider
 from support.stamps import text_hash
+from support.waiting import wait_for
 from vecmig.gate.spot import SAMPLE
 
 OLD, NEW = tag("fake", 8), tag("other", 8)
@@ -70,15 +71,6 @@ def watching(project: Project, *args: str) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.kill()
-
-
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
-    """Wait until something holds; the process must not end before."""
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        assert process is None or process.poll() is None, process.communicate()
-        time.sleep(0.02)
 
 
 def end(process: subprocess.Popen[str], number: int = signal.SIGTERM) -> Result:

@@ -311,3 +311,20 @@ def test_looking_writes_nothing(big: Lab, connection: Connection) -> None:
     (found,) = runner.status(lab.config).collections
     assert found.problem is not None
     assert "random()" in found.problem.message
+
+
+def test_a_subscription_that_fires_no_triggers_is_named(big: Lab, connection: Connection) -> None:
+    big.upgrade()
+    connection.execute("CREATE SUBSCRIPTION feed CONNECTION 'dbname=x' PUBLICATION p WITH (connect = false)")
+    connection.execute(
+        "INSERT INTO pg_subscription_rel (srsubid, srrelid, srsubstate) "
+        "SELECT oid, 'documents'::regclass, 'r' FROM pg_subscription"
+    )
+    try:
+        assert big.status().silent == (("subscription", "feed"),)
+        for suffix in ("track", "track_update", "track_truncate"):
+            connection.execute(f"ALTER TABLE documents ENABLE ALWAYS TRIGGER vecmig_documents_{suffix}")
+        assert big.status().silent == ()
+    finally:
+        connection.execute("ALTER SUBSCRIPTION feed SET (slot_name = NONE)")
+        connection.execute("DROP SUBSCRIPTION feed")

@@ -118,7 +118,7 @@ def current(
 
 
 def check(ctx: typer.Context, as_json: Annotated[bool, _JSON] = False) -> None:
-    """Exit with 4 if something is pending: a revision to run, or a tag in collections.yaml that has none yet."""
+    """Exit with 4 if something is pending: objects that are gone, a revision to run, or a tag that has none yet."""
     from vecmig import runner
 
     config = options(ctx).config()
@@ -128,11 +128,16 @@ def check(ctx: typer.Context, as_json: Annotated[bool, _JSON] = False) -> None:
     if as_json:
         render.as_json(
             {
-                "pending": bool(status.pending or unserved),
+                "pending": bool(status.pending or unserved or status.problems),
+                "problems": [{"name": c.name, "problem": e.message, "next": e.hint} for c, e in status.problems],
                 "revisions": list(status.pending),
                 "collections": [{"name": c.name, "live": c.route.live, "wanted": c.wanted} for c in unserved],
             }
         )
+    for collection, problem in status.problems:
+        if not collection.tags:
+            raise problem
+        raise Pending(problem.message, hint=problem.hint)
     if status.pending:
         command = status.next_command
         hint = f"Run: {command}" if command else status.next_step

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Unpack
 
 from vecmig.backfill import Account, Fleet, Needs, Purse, Terms, patient_embedder
-from vecmig.config import Collections, Engine, Suite, shown
+from vecmig.config import Collection, Collections, Engine, Suite, shown
 from vecmig.config import load_collections as read_collections
 from vecmig.embedders import Embedder, Retry, open_embedder
-from vecmig.errors import TransientEmbedderError, UsageError
+from vecmig.errors import ConfigError, DatabaseError, TransientEmbedderError, UsageError
 from vecmig.events import Listener, Waiting, Warned, ignore
 from vecmig.gate import (
     CANARY_SIMILARITY,
@@ -27,23 +27,25 @@ from vecmig.gate import (
     require_same_model,
 )
 from vecmig.migration.evidence import Witness
+from vecmig.migration.missing import detached, disagreements, lacks_reads
 from vecmig.store.access import mirror_access
 from vecmig.store.catalog import Source
 from vecmig.store.connect import Connection, Database
 from vecmig.store.control import What
 from vecmig.store.detaching import all_detached, forget, give_back, is_detached
 from vecmig.store.full_pass import note_full_pass
+from vecmig.store.identity import find_source
 from vecmig.store.index import index_state
 from vecmig.store.index_build import Build, Limits, build_index
 from vecmig.store.lasting import lasting
-from vecmig.store.layout import is_attached
+from vecmig.store.layout import create_partition, is_attached
 from vecmig.store.ledger import Actor, Ledger, TagRow, check_recipe
-from vecmig.store.live import has_search, publish, reads_tag, search_is_current
+from vecmig.store.live import publish
 from vecmig.store.locks import with_lock_retries
 from vecmig.store.recorded import Recorded
 from vecmig.store.regranting import regranted
 from vecmig.store.throttle import Throttle
-from vecmig.store.tracking import has_function, install_tracking, tracking_is_old, tracking_is_open, tracking_works
+from vecmig.store.tracking import install_tracking, tracking_works
 from vecmig.store.vectors import Space, count_vectors
 from vecmig.store.vouching import refuse_unvouched
 from vecmig.store.widening import rewrites, rewritten_bytes, widen_key
@@ -290,8 +292,15 @@ class Workspace:
             on_wait=lambda blocker: self.wait(f"a lock is taken by {blocker}"),
         )
 
-    def follow(self, source: Source) -> None:
+    def follow(self, source: Source, *, edits: bool = True) -> list[str]:
         """Let the ledger, the triggers and the live view follow collections.yaml; make anew what somebody dropped.
+
+        Args:
+            source: the collection.
+            edits: whether to follow another text, where or change_tracking; otherwise nothing is done there.
+
+        Returns:
+            What was missing, in the words of ``disagreements``.
 
         Raises:
             DatabaseError: what the vectors rest on was changed: source, key, storage or metric.
@@ -305,13 +314,17 @@ class Workspace:
             aside = all_detached(connection, self.database.schema).get(source.collection.name)
             if aside is not None:
                 self.listener(Warned(f"{source.collection.name}: {aside.text}"))
-            if not known or aside or not (changed or disagreements(connection, ledger, source)):
-                return
+            missing = disagreements(connection, ledger, source) if known else []
+            if not known or aside or not (changed or missing):
+                return []
             recorded = ledger.recorded(source.collection.name)
             indexed = self._about_to_widen(connection, recorded, source) if recorded else []
 
         def change(connection: Connection) -> None:
             ledger = self.ledger(connection)
+            recorded = ledger.recorded(source.collection.name)
+            if recorded is not None and recorded.edited(source) and not edits:
+                return
             self._bring_up_to_date(connection, ledger, source)
             ledger.announce(source.collection.name)
             ledger.record_event("follow", collection=source.collection.name)
@@ -319,6 +332,7 @@ class Workspace:
         self.locked(change)
         for tag in indexed:
             self.build_index(self.space(source, tag))
+        return missing
 
     def _bring_up_to_date(self, connection: Connection, ledger: Ledger, source: Source) -> None:
         recorded = ledger.recorded(source.collection.name)
@@ -339,11 +353,43 @@ class Workspace:
                 reason = "triggers were gone or disabled for a while"
                 note_full_pass(connection, ledger.schema, source.collection.name, reason)
             install_tracking(connection, source, self.database.schema)
+        for space in detached(connection, ledger, source):
+            create_partition(connection, space)
         # a sync may stand beside a cutover: the view must not go back to the tag that was live a moment ago
         route = ledger.held_route(source.collection.name)
         if route.live is not None:
             space = self.space(source, route.live)
             publish(connection, source, space, ledger=ledger.schema, columns=columns)
+
+    def inspect(self, collection: Collection) -> Source:
+        """Look at a source. Where text or where works no more, searches get back first what they need neither for.
+
+        Raises:
+            ConfigError: one of them does not work, such as one that names a column which was dropped.
+        """
+        with self.database.session() as connection:
+            try:
+                return find_source(self.ledger(connection), collection)
+            except ConfigError:
+                with suppress(ConfigError, DatabaseError):
+                    self._publish_again(self.ledger(connection), collection)
+                raise
+
+    def _publish_again(self, ledger: Ledger, collection: Collection) -> None:
+        source = find_source(ledger, collection, expressions=False)
+        recorded = ledger.recorded(collection.name)
+        aside = is_detached(ledger.connection, ledger.schema, collection.name)
+        if recorded is None or recorded.edited(source) or aside:
+            return
+
+        def change(connection: Connection) -> None:
+            ledger = self.ledger(connection)
+            live = ledger.held_route(collection.name).live
+            if live is not None and lacks_reads(connection, ledger, source):
+                publish(connection, source, self.space(source, live), ledger=ledger.schema)
+                ledger.record_event("follow", collection=collection.name)
+
+        self.locked(change)
 
     def _about_to_widen(self, connection: Connection, recorded: Recorded, source: Source) -> list[str]:
         """Say what a key that became wider takes; give the tags whose indexes are to be built again after it."""
@@ -401,25 +447,3 @@ class Declaration:
     new_tag: str | None
     checksum: str
     gate: Gate = field(default=Gate())
-
-
-def disagreements(connection: Connection, ledger: Ledger, source: Source) -> list[str]:
-    """Name what the database lacks of what the ledger takes to be there, beside vectors and index."""
-    found = []
-    live = ledger.route(source.collection.name).live
-    aside = is_detached(connection, ledger.schema, source.collection.name)
-    if live is not None and not aside and not reads_tag(connection, source, live):
-        found.append(f"the live view does not read the live tag {live}")
-    if live is not None and not has_search(connection, source):
-        found.append("the search function is gone")
-    elif live is not None and not search_is_current(connection, source, Space(source, ledger.schema, live)):
-        found.append("the search function is out of date")
-    if source.tracked and not tracking_works(connection, source):
-        there = has_function(connection, ledger.schema, source.collection.name)
-        words = "triggers on the source are gone or disabled"
-        found.append(words if there else f"{words}: it is untracked, and nothing tells of changes")
-    elif source.tracked and tracking_is_old(connection, source, ledger.schema):
-        found.append("the triggers on the source are not as this vecmig makes them")
-    elif source.tracked and tracking_is_open(connection, source):
-        found.append("everybody may run the trigger function")
-    return found

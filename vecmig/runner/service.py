@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import Final
 
@@ -14,25 +14,27 @@ from vecmig.backfill.catch_up import Ended, Keeper, Round
 from vecmig.backfill.filler import Filler
 from vecmig.config import Config
 from vecmig.embedders import Limiter
-from vecmig.errors import Blocked, ConfigError, DatabaseError, DatabaseUnreachable, Interrupted
+from vecmig.errors import Blocked, DatabaseError, DatabaseUnreachable, Interrupted
 from vecmig.events import Event, Listener, Noted, StepDone, Waiting, ignore
 from vecmig.migration.workspace import Workspace
 from vecmig.runner.project import Project
 from vecmig.runner.sync import account, build_indexes, gone, left_to_runner, prepare, project_for, record
+from vecmig.runner.watched import SCAN_EVERY, Watched, bypassed, require_same, waits
 from vecmig.store.catalog import Source
 from vecmig.store.changes import Lag, Look, forget_settled, lag, look
 from vecmig.store.connect import Connection
-from vecmig.store.identity import find_source
 from vecmig.store.lasting import Lasting
 from vecmig.store.layout import require_partition
 from vecmig.store.locks import runner_at_work, runner_locks
 from vecmig.store.schema import ensure, installed_version
+from vecmig.store.standing import standing
+from vecmig.store.tracking import has_function
 from vecmig.store.vectors import Space
 
-#: Seconds between two passes over a source that nothing tells the changes of, at least; and so many times as long as
-#: the last one took.
-_SCAN_EVERY: Final = 60.0
+#: After a pass over a source that nothing tells the changes of, it rests so many times as long as that took.
 _SCAN_REST: Final = 20.0
+#: Seconds between two looks at whether triggers, view, function and partitions are as they were, at least.
+_STANDING_EVERY: Final = 3.0
 #: Longest wait, in seconds, for a database that cannot be reached.
 _LONGEST_PAUSE: Final = 5.0
 #: So many times as long as the outbox took to be cleared until it is cleared again.
@@ -80,40 +82,6 @@ def watch_sync(
         return Service(project.holding(locks), names, every=every, full_every=full_every).run()
 
 
-@dataclass(slots=True)
-class _Collection:
-    """What the service keeps of one collection."""
-
-    name: str
-    source: Source | None = None
-    keepers: dict[str, Keeper] = field(default_factory=dict)
-    #: From when on changes are news.
-    since: str | None = None
-    #: Times of the clock: of the next pass over the whole source, and before which the outbox is not cleared again.
-    full_at: float = 0.0
-    forget_at: float = 0.0
-    #: The newest note of a full pass that was answered, and the time before which no other one is.
-    answered: int = 0
-    answer_at: float = 0.0
-    #: Whether a keeper did something since the outbox was cleared last.
-    to_forget: bool = False
-    #: What was embedded, by tag, and rejected since it was told last; and when that began.
-    done: dict[str, int] = field(default_factory=dict)
-    rejected: int = 0
-    began: float = 0.0
-    #: The tags of which it was told that they are kept complete.
-    told: set[str] = field(default_factory=set)
-    #: The tags that are left to somebody else, as it was told.
-    left: dict[str, Noted] = field(default_factory=dict)
-
-    def full_pass_due(self, now: float, newest: int) -> bool:
-        """Whether the first pass was begun, and another one is due: by the clock, or because it was noted as needed."""
-        noted = newest > self.answered and now >= self.answer_at
-        if noted:
-            self.answered, self.answer_at = newest, now + _SCAN_EVERY
-        return self.full_at > 0 and (noted or now >= self.full_at)
-
-
 class Service:
     """Looks at the routes and the outbox, has a keeper for each tag, and clears the outbox of what they have done."""
 
@@ -123,7 +91,7 @@ class Service:
         self._project = project
         self._every = every
         self._full_every = full_every or math.inf
-        self._collections = {name: _Collection(name) for name in names}
+        self._collections = {name: Watched(name) for name in names}
         self._leaving: list[Keeper] = []
         self._session = Lasting(
             project.database,
@@ -185,7 +153,7 @@ class Service:
         for one in self._collections.values():
             one.since = None
 
-    def _follow(self, mine: _Collection, found: Look) -> None:
+    def _follow(self, mine: Watched, found: Look) -> None:
         """Have a keeper for each tag that is to be kept, and wake those for which there is something to do."""
         now = time.monotonic()
         wanted = self._wanted(mine, found)
@@ -195,26 +163,25 @@ class Service:
                 self._tell(Noted(f"{mine.name}: {tag} needs to be complete no more"))
         if not wanted:
             return
-        source = mine.source
-        if source is None:
-            source = mine.source = self._prepare(mine, found)
-        _require_same(source, found)
-        if mine.full_pass_due(now, found.full_pass):
-            self._prepare(mine, found)
+        if due := mine.full_pass_due(now, found.full_pass):
+            mine.standing, mine.standing_at = None, 0.0
+        source = self._stand(mine, found)
+        if due:
             self._wake(mine, whole=True)
         elif found.changed:
             self._wake(mine)
         if now >= mine.full_at:
-            mine.full_at = time.monotonic() + (self._full_every if source.tracked else max(_SCAN_EVERY, self._every))
+            mine.full_at = time.monotonic() + (max(SCAN_EVERY, self._every) if mine.scanned else self._full_every)
         mine.since = found.at
+        leaving = {keeper.space.tag for keeper in self._leaving if keeper.space.source.collection.name == mine.name}
         for tag in wanted:
-            if tag not in mine.keepers:
+            if tag not in mine.keepers and tag not in leaving:
                 self._take_up(mine, source, tag)
         with self._tolerating(mine):
             self._forget(mine, source)
 
     @contextmanager
-    def _tolerating(self, mine: _Collection) -> Iterator[None]:
+    def _tolerating(self, mine: Watched) -> Iterator[None]:
         """Pass over a tag whose vectors went away since the last look; the next one tells of it."""
         try:
             yield
@@ -222,7 +189,7 @@ class Service:
             if set(mine.keepers) <= set(self._maintained(mine.name)):
                 raise
 
-    def _wanted(self, mine: _Collection, found: Look) -> list[str]:
+    def _wanted(self, mine: Watched, found: Look) -> list[str]:
         """Give the tags to keep: the candidate only if its backfill is done, and no runner is at work on it."""
         candidate = found.route.candidate
         left: Noted | None = None
@@ -237,29 +204,76 @@ class Service:
         mine.left = {candidate: left} if left is not None and candidate is not None else {}
         return [tag for tag in found.route.maintained if tag not in mine.left]
 
-    def _prepare(self, mine: _Collection, found: Look) -> Source:
-        """Make good what somebody dropped; what collections.yaml says otherwise than the database is not for a service.
-
-        It may be as old as the service, and would take the changes of a newer one back.
-        """
-        workspace = self._workspace
-        with workspace.database.session() as connection:
-            source = find_source(workspace.ledger(connection), workspace.collections.collection(mine.name))
-        _require_same(source, found)
-        prepare(workspace, source)
-        build_indexes(self._project, source, (found.route.live, found.route.standby))
-        if not source.tracked and mine.source is None:
-            self._tell(
-                Noted(f"nothing tells of the changes of {mine.name}: its whole source is read every {_SCAN_EVERY:g} s")
-            )
+    def _stand(self, mine: Watched, found: Look) -> Source:
+        """See every few seconds whether the objects are as they were, and make good what somebody dropped."""
+        known, now = mine.source, time.monotonic()
+        if known is None:
+            source = mine.source = self._inspect(mine, found)
+            self._mend(mine, source, found)
+            return source
+        require_same(known, found)
+        if now < mine.standing_at:
+            return known
+        mine.standing_at = now + max(_STANDING_EVERY, self._every)
+        seen = self._session.run(lambda connection: standing(connection, known))
+        before, mine.standing = mine.standing, seen
+        if seen == before:
+            return known
+        source = self._inspect(mine, found)
+        try:
+            self._mend(mine, source, found)
+        except Blocked as error:
+            # what can be embedded is embedded meanwhile
+            mine.standing = None
+            self._workspace.wait(error.message, _STANDING_EVERY)
+        if before is not None and seen.parts != before.parts:
+            # rows came or went with a table, and no trigger fires for that
+            self._wake(mine, whole=True)
         return source
 
-    def _wake(self, mine: _Collection, *, whole: bool = False) -> None:
+    def _inspect(self, mine: Watched, found: Look) -> Source:
+        """Look at the source; what works by the source as it was ends, and begins again with a pass over all of it.
+
+        What collections.yaml says otherwise than the database is not for a service: it may be as old as the service,
+        and would take the changes of a newer one back.
+        """
+        before, source = mine.source, self._workspace.inspect(self._workspace.collections.collection(mine.name))
+        require_same(source, found)
+        if before is not None and replace(before, columns=source.columns) != source:
+            mine.full_at = 0.0
+            for tag in tuple(mine.keepers):
+                self._let_go(mine, tag)
+        mine.source = source
+        return source
+
+    def _mend(self, mine: Watched, source: Source, found: Look) -> None:
+        # collections.yaml may have been followed by somebody else since the look
+        # vecmig untrack beside it is meant: a sync that begins later, or an upgrade, installs the triggers again
+        untracked = mine.standing is not None and source.tracked and self._is_untracked(mine)
+        missing = [] if untracked else prepare(self._workspace, source, edits=False)
+        build_indexes(self._project, source, (found.route.live, found.route.standby))
+        scanned = source.scanned or ("it is untracked" if untracked else "")
+        scanned = scanned or self._session.run(lambda connection: bypassed(connection, source))
+        if scanned and scanned != mine.scanned:
+            self._tell(
+                Noted(f"changes of {mine.name} are found by scanning, every {SCAN_EVERY:g} s at most: {scanned}")
+            )
+        if scanned != mine.scanned:
+            mine.full_at = 0.0
+        if missing or scanned != mine.scanned:
+            self._wake(mine, whole=True)
+        mine.scanned = scanned
+
+    def _is_untracked(self, mine: Watched) -> bool:
+        schema = self._project.database.schema
+        return not self._session.run(lambda connection: has_function(connection, schema, mine.name))
+
+    def _wake(self, mine: Watched, *, whole: bool = False) -> None:
         mine.began = mine.began or time.monotonic()
         for keeper in mine.keepers.values():
             keeper.wake(whole=whole)
 
-    def _take_up(self, mine: _Collection, source: Source, tag: str) -> None:
+    def _take_up(self, mine: Watched, source: Source, tag: str) -> None:
         space = self._workspace.space(source, tag)
         keeper = Keeper(space, lambda limited_by: self._filler(space, limited_by), self._inbox.put, self._inbox.put)
         mine.keepers[tag] = keeper
@@ -269,7 +283,7 @@ class Service:
             mine.told.add(tag)
             self._tell(Noted(f"{mine.name}: {tag} is kept complete"))
 
-    def _let_go(self, mine: _Collection, tag: str) -> None:
+    def _let_go(self, mine: Watched, tag: str) -> None:
         keeper = mine.keepers.pop(tag)
         mine.told.discard(tag)
         keeper.stop()
@@ -321,7 +335,7 @@ class Service:
         self._written[name, tag] = self._written.get((name, tag), 0) + done.written
         mine.done[tag] = mine.done.get(tag, 0) + done.written
         mine.rejected += done.rejected
-        if not space.source.tracked:
+        if mine.scanned:
             mine.full_at = max(mine.full_at, time.monotonic() + _SCAN_REST * news.seconds)
         if news.whole and (done.written or done.rejected):
             record(self._workspace, name, tag, done.written, done.rejected)
@@ -342,6 +356,9 @@ class Service:
         elif isinstance(failure, DatabaseError) and tag not in self._maintained(name):
             self._tell(gone(name, tag))
         else:
+            if isinstance(failure, DatabaseError):
+                # what it was may be said better: a text that names a column which is gone
+                self._workspace.inspect(self._workspace.collections.collection(name))
             raise failure
 
     def _maintained(self, name: str) -> tuple[str, ...]:
@@ -350,7 +367,7 @@ class Service:
 
     # What is behind ----------------------------------------------------------------------------------------------
 
-    def _forget(self, mine: _Collection, source: Source) -> None:
+    def _forget(self, mine: Watched, source: Source) -> None:
         """Clear the outbox of what the keepers have done, and tell of it."""
         began = time.monotonic()
         if not mine.to_forget or began < mine.forget_at:
@@ -365,7 +382,7 @@ class Service:
             self._tell(StepDone("sync", "", mine.name, self._summary(mine, source), time.monotonic() - mine.began))
         mine.done, mine.rejected, mine.began = {}, 0, 0.0
 
-    def _summary(self, mine: _Collection, source: Source) -> str:
+    def _summary(self, mine: Watched, source: Source) -> str:
         spaces = [self._workspace.space(source, tag) for tag in mine.keepers]
 
         def measure(connection: Connection) -> Lag:
@@ -375,7 +392,7 @@ class Service:
         parts = [f"{count} embedded under {tag}" for tag, count in mine.done.items() if count]
         if mine.rejected:
             parts.append(f"{mine.rejected} rejected")
-        return f"{mine.name}: {', '.join(parts)}; {_waits(behind)}"
+        return f"{mine.name}: {', '.join(parts)}; {waits(behind)}"
 
     # The end -----------------------------------------------------------------------------------------------------
 
@@ -400,21 +417,3 @@ class Service:
                 space, done = news.keeper.space, news.done
                 place = space.source.collection.name, space.tag
                 self._written[place] = self._written.get(place, 0) + done.written
-
-
-def _waits(behind: Lag) -> str:
-    if not behind.records:
-        return "no change waits"
-    many = f"{behind.records} changes wait, the oldest" if behind.records > 1 else "1 change waits,"
-    return f"{many} for {behind.seconds:.0f} s"
-
-
-def _require_same(source: Source, found: Look) -> None:
-    """Refuse to go on by a collections.yaml that is not the one that the database was brought to."""
-    now = source.collection
-    if (now.text, now.where, now.change_tracking, now.live_columns) != found.recorded:
-        raise ConfigError(
-            f"text, where, change_tracking or live_columns of {now.name} is not what the database was brought to.",
-            state="Nothing was changed.",
-            hint="Start it again with the newest collections.yaml; if this is the newest, run once: vecmig sync",
-        )

@@ -9,10 +9,10 @@ from datetime import datetime
 from typing import Final
 
 from vecmig.config import Config
-from vecmig.errors import ConfigError, DatabaseError, VecmigError
+from vecmig.errors import ConfigError, DatabaseError, UnsteadyExpression, VecmigError
 from vecmig.gate import Report
+from vecmig.migration.missing import disagreements
 from vecmig.migration.way_back import lacking
-from vecmig.migration.workspace import disagreements
 from vecmig.runner.project import Project
 from vecmig.runner.trust import Earned, earned, live_revision, old_retired
 from vecmig.runner.walk import by_collection
@@ -171,6 +171,15 @@ class Status:
         return not self.pending and served and all(c.complete for c in self.collections)
 
     @property
+    def problems(self) -> tuple[tuple[CollectionStatus, VecmigError], ...]:
+        """What is wrong with collections that are in use, or never could be; a source may be still to be made."""
+        return tuple(
+            (c, c.problem)
+            for c in self.collections
+            if c.problem and (c.route.live or c.route.candidate or isinstance(c.problem, UnsteadyExpression))
+        )
+
+    @property
     def next_command(self) -> str | None:
         """What to run next; None if nothing is pending, or no command helps: see ``settled`` and ``next_step``."""
         return self._next[0]
@@ -218,7 +227,8 @@ class Status:
         who = ", ".join(
             dict.fromkeys(f"{c.sync_at_work.host} (pid {c.sync_at_work.pid})" for c in incomplete if c.sync_at_work)
         )
-        if any(c.problem for c in incomplete):
+        # what is gone it makes again; collections.yaml it has read when it began
+        if any(isinstance(c.problem, ConfigError) for c in incomplete):
             return None, f"end the sync at {who}, then run: {_SYNC}"
         return None, f"nothing to run: the sync at {who} is at work on it"
 

@@ -17,7 +17,6 @@ from vecmig.store.access import close_restored, mirror_access, remember_grants
 from vecmig.store.catalog import Source
 from vecmig.store.connect import Connection
 from vecmig.store.control import What
-from vecmig.store.identity import find_source
 from vecmig.store.lasting import Lasting
 from vecmig.store.layout import require_partition
 from vecmig.store.ledger import Ledger, Route
@@ -75,8 +74,7 @@ def _routes(project: Project) -> dict[str, Route]:
 
 def _sync_collection(project: Project, name: str) -> dict[tuple[str, str], Coverage]:
     workspace = project.workspace
-    with workspace.database.session() as connection:
-        source = find_source(workspace.ledger(connection), workspace.collections.collection(name))
+    source = workspace.inspect(workspace.collections.collection(name))
     prepare(workspace, source)
     with workspace.database.session() as connection:
         route = workspace.ledger(connection).route(name)
@@ -159,9 +157,15 @@ def project_for(config: Config, listener: Listener, max_cost: float | None) -> P
     return project if max_cost is None else replace(project, purse=Purse(max_cost))
 
 
-def prepare(workspace: Workspace, source: Source) -> None:
-    """Let triggers, live view and grants follow collections.yaml, once for all tags."""
-    workspace.follow(source)
+def prepare(workspace: Workspace, source: Source, *, edits: bool = True) -> list[str]:
+    """Let triggers, live view and grants follow collections.yaml, once for all tags; give what was missing.
+
+    Args:
+        workspace: the workspace.
+        source: the collection.
+        edits: whether to follow another text, where or change_tracking.
+    """
+    missing = workspace.follow(source, edits=edits)
 
     def mirror(connection: Connection) -> None:
         remember_grants(connection, source, workspace.database.schema)
@@ -169,6 +173,9 @@ def prepare(workspace: Workspace, source: Source) -> None:
         mirror_access(connection, source)
 
     workspace.locked(mirror)
+    if missing:
+        workspace.listener(Noted(f"{source.collection.name}: {'; '.join(missing)}: made good"))
+    return missing
 
 
 def build_indexes(project: Project, source: Source, tags: Sequence[str | None]) -> None:

@@ -10,6 +10,7 @@ from vecmig.config import Config, without_passwords
 from vecmig.errors import DatabaseError, ScriptError, UsageError, VecmigError
 from vecmig.events import Listener, Warned, ignore
 from vecmig.migration.database import UNTIL, DatabaseMigration, Stopped
+from vecmig.runner.mending import mend
 from vecmig.runner.plan import check_applied, check_downgrade, check_priced, check_upgrade, collections_of
 from vecmig.runner.project import Project, declaration, with_engine
 from vecmig.runner.way_down import goal_of
@@ -59,12 +60,14 @@ def upgrade(
     project = Project(with_engine(config, engine, workers), listener, max_cost)
     ensure_supported(project)
     steps = _way_up(project, target)
-    if not steps:
-        return ()
-    ensure(project.database)
-    with runner_locks(project.database, collections_of(steps), what="upgrade") as locks:
-        project = project.holding(locks)
-        return _forward(project, _same_collections(steps, _way_up(project, target)), until)
+    walked: tuple[Walked, ...] = ()
+    if steps:
+        ensure(project.database)
+        with runner_locks(project.database, collections_of(steps), what="upgrade") as locks:
+            holding = project.holding(locks)
+            walked = _forward(holding, _same_collections(steps, _way_up(holding, target)), until)
+    mend(project, but=collections_of(steps))
+    return walked
 
 
 def downgrade(config: Config, target: str, *, discard: bool = False, listener: Listener = ignore) -> tuple[Walked, ...]:

@@ -16,7 +16,7 @@ from psycopg import errors as pg
 from psycopg import sql
 
 from vecmig.config import Collection
-from vecmig.errors import ConfigError
+from vecmig.errors import ConfigError, UnsteadyExpression
 from vecmig.store.connect import Connection
 from vecmig.store.statements import raw, statement
 
@@ -126,7 +126,7 @@ def unseen_changes(
         table: whether the source is a table; what a view reads is the view's, and nothing is seen of it anyway.
 
     Raises:
-        ConfigError: a text or a choice of records that is another one each time it is read.
+        UnsteadyExpression: a text or a choice of records is another one each time it is read.
     """
     reasons: list[str] = []
     for field, fragment, type_ in (("text", collection.text, "::text"), ("where", collection.where, "")):
@@ -165,7 +165,7 @@ def _refuse_chance(collection: Collection, field: str, found: _Expression) -> No
             " Or, if it gives the same for the same arguments and reads no table, say so: "
             f"ALTER FUNCTION {called.signature} IMMUTABLE;"
         )
-    raise ConfigError(
+    raise UnsteadyExpression(
         f"Collection {collection.name}: {field} calls {called}, which is VOLATILE: {what}.",
         state="Nothing was changed.",
         hint=hint,
@@ -174,7 +174,7 @@ def _refuse_chance(collection: Collection, field: str, found: _Expression) -> No
 
 def _refuse_time(collection: Collection, found: _Expression) -> None:
     if found.passing:
-        raise ConfigError(
+        raise UnsteadyExpression(
             f"Collection {collection.name}: text depends on {found.passing[0]}, which changes with time: every text "
             "would be another one at each run, and be paid for again.",
             state="Nothing was changed.",

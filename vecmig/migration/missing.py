@@ -1,0 +1,52 @@
+"""What the database lacks of what the ledger takes to be there."""
+
+from __future__ import annotations
+
+from vecmig.store.catalog import Source
+from vecmig.store.connect import Connection
+from vecmig.store.detaching import is_detached
+from vecmig.store.layout import exists, is_attached
+from vecmig.store.ledger import Ledger
+from vecmig.store.live import has_search, reads_tag, search_is_current
+from vecmig.store.tracking import has_function, tracking_is_old, tracking_is_open, tracking_works
+from vecmig.store.vectors import Space
+
+
+def disagreements(connection: Connection, ledger: Ledger, source: Source) -> list[str]:
+    """Name what the database lacks of what the ledger takes to be there, beside vectors and index."""
+    found = lacks_reads(connection, ledger, source)
+    found += [f"the partition of {space.tag} is detached" for space in detached(connection, ledger, source)]
+    if source.tracked and not tracking_works(connection, source):
+        there = has_function(connection, ledger.schema, source.collection.name)
+        words = "triggers on the source are gone or disabled"
+        found.append(words if there else f"{words}: it is untracked, and nothing tells of changes")
+    elif source.tracked and tracking_is_old(connection, source, ledger.schema):
+        found.append("the triggers on the source are not as this vecmig makes them")
+    elif source.tracked and tracking_is_open(connection, source):
+        found.append("everybody may run the trigger function")
+    return found
+
+
+def lacks_reads(connection: Connection, ledger: Ledger, source: Source) -> list[str]:
+    """Name what is not there, or not as it should be, for those who read."""
+    live = ledger.route(source.collection.name).live
+    if live is None:
+        return []
+    found = []
+    aside = is_detached(connection, ledger.schema, source.collection.name)
+    if not aside and not exists(connection, source.live):
+        found.append("the live view is gone")
+    elif not aside and not reads_tag(connection, source, live):
+        found.append(f"the live view does not read the live tag {live}")
+    if not has_search(connection, source):
+        found.append("the search function is gone")
+    elif not search_is_current(connection, source, Space(source, ledger.schema, live)):
+        found.append("the search function is out of date")
+    return found
+
+
+def detached(connection: Connection, ledger: Ledger, source: Source) -> list[Space]:
+    """Give the tags in use whose vectors are there, but not part of the vectors table."""
+    route = ledger.route(source.collection.name)
+    spaces = [Space(source, ledger.schema, tag) for tag in dict.fromkeys(route.maintained)]
+    return [s for s in spaces if exists(connection, s.relation) and not is_attached(connection, s)]

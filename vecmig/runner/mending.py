@@ -1,0 +1,33 @@
+"""Make good, for an upgrade that goes over a project, what somebody dropped of collections that are in use."""
+
+from __future__ import annotations
+
+from collections.abc import Collection as AnyOf
+
+from vecmig.migration.missing import disagreements
+from vecmig.runner.project import Project
+from vecmig.runner.sync import prepare
+from vecmig.store.schema import ensure
+
+
+def mend(project: Project, *, but: AnyOf[str] = ()) -> None:
+    """Make triggers, live view and search function again where they are gone, as a sync does.
+
+    Args:
+        project: the project.
+        but: collections that were seen to already.
+
+    Raises:
+        ConfigError: text or where of a collection in use does not work any more.
+    """
+    workspace = project.workspace
+    with project.database.session() as connection:
+        routes = workspace.ledger(connection).routes()
+    in_use = [name for name, route in routes.items() if route.live or route.candidate]
+    for name in sorted(set(in_use) & set(project.collections.collections) - set(but)):
+        source = workspace.inspect(project.collections.collection(name))
+        with project.database.session() as connection:
+            missing = disagreements(connection, workspace.ledger(connection), source)
+        if missing:
+            ensure(project.database)
+            prepare(workspace, source)
