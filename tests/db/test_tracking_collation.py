@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from support.lab import SMALL, Lab
+from vecmig import runner
 from vecmig.store.pages import read_page
 
 Connection = psycopg.Connection[Any]
@@ -74,3 +75,11 @@ def test_vectors_of_an_earlier_vecmig_are_found_by_what_is_ordered_otherwise(
     connection.execute("UPDATE documents SET body = 'new' WHERE id = 'KEY 8'")
     lab.sync()
     assert lab.cover(SMALL).share == 1
+    (finding,) = [one for one in runner.audit(lab.config, ask=False).findings if one.kind == "key collation"]
+    detach, alter, attach = finding.fix.split("; ")
+    assert (detach, attach) == ("vecmig view detach documents", "vecmig view attach documents")
+    runner.detach_view(lab.config, "documents")
+    connection.execute(alter)
+    runner.attach_view(lab.config, "documents")
+    assert not any(column.collated for column in lab.inspected().key)
+    assert [one for one in runner.audit(lab.config, ask=False).findings if one.kind == "key collation"] == []

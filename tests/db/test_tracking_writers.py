@@ -306,3 +306,20 @@ def test_a_trigger_of_the_team_that_puts_a_deleted_record_back_is_seen(lab: Lab,
     connection.execute("DELETE FROM documents WHERE id = 3")
     assert _waiting(lab) == ["3"]
     _complete(lab, SMALL)
+
+
+# What a DBA said -----------------------------------------------------------------------------------------------------
+
+
+def test_triggers_that_fire_always_go_on_to_do_so(lab: Lab, connection: Connection) -> None:
+    """As a subscription needs it; those that would fire for a replica only are to fire for the others as well."""
+    lab.upgrade("r1")
+    connection.execute("ALTER TABLE documents ENABLE ALWAYS TRIGGER vecmig_documents_track")
+    connection.execute("ALTER TABLE documents ENABLE REPLICA TRIGGER vecmig_documents_track_update")
+    lab.write(text="title").sync()
+    enabled = "SELECT tgname, tgenabled FROM pg_trigger WHERE tgrelid = 'documents'::regclass ORDER BY tgname"
+    assert [state for _, state in connection.execute(enabled)] == ["A", "O", "A"]
+    with psycopg.connect(lab.url) as replica:
+        replica.execute("SET session_replication_role = replica")
+        replica.execute("INSERT INTO documents VALUES (21, 'new', 'new')")
+    assert _waiting(lab) == ["21"]

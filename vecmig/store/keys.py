@@ -38,6 +38,11 @@ class KeyColumn:
         """What the vectors table calls it, and with that the live view and the search function."""
         return self.made_as or self.name
 
+    @property
+    def written(self) -> str:
+        """What the vectors table calls it, as SQL writes it."""
+        return sql.Identifier(self.stored).as_string(None)
+
     def operator(self, name: str) -> sql.Composed:
         """Return a comparison operator by its full name: in any search_path it is the one of the type's own order."""
         return sql.SQL("OPERATOR({}.{})").format(sql.Identifier(self.equal_schema), sql.SQL(name))

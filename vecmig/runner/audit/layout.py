@@ -27,6 +27,7 @@ def findings(subject: Subject) -> Iterator[Finding]:
     if subject.source.tracked:
         yield from _triggers(subject)
         yield from _silent(subject)
+    yield from _collations(subject)
     yield from _live(subject)
 
 
@@ -179,6 +180,24 @@ def _silent(subject: Subject) -> Iterator[Finding]:
             detail = f"session_replication_role is replica for {name}, so what they write fires no triggers."
             fix = "ALTER ROLE … RESET session_replication_role; (or ALTER DATABASE …), then: vecmig sync"
         yield subject.finding("silent writes", "warning", name, detail, fix, by=what)
+
+
+def _collations(subject: Subject) -> Iterator[Finding]:
+    for column in subject.source.key:
+        if not column.collated:
+            continue
+        name = column.written
+        yield subject.finding(
+            "key collation",
+            "warning",
+            subject.vectors,
+            f"Its key column {name} has another collation than {subject.table}, {column.collation}: no index serves, "
+            "and each deletion and each page reads all vectors of a tag.",
+            f"vecmig view detach {subject.argument}; ALTER TABLE {subject.vectors} ALTER COLUMN {name} "
+            f"TYPE {column.type} COLLATE {column.collation}; vecmig view attach {subject.argument}",
+            column=column.stored,
+            collation=column.collation,
+        )
 
 
 def _live(subject: Subject) -> Iterator[Finding]:
