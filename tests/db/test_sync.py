@@ -484,8 +484,9 @@ def test_a_cluster_that_was_restored_in_its_place_is_followed(tmp_path: Path, pg
         lab.upgrade("r1")
         lab.sql("UPDATE documents SET body = 'waits' WHERE id = 3")
         dump(server, "test_1", tmp_path / "all.dump", "--format=custom")
-        Postgres(other).execute("CREATE DATABASE test_1")
-        restore(Postgres(other), tmp_path / "all.dump", "test_1")
+        restored = configured(Postgres(other))
+        restored.execute("CREATE DATABASE test_1")
+        restore(restored, tmp_path / "all.dump", "test_1")
         other.stop()
         lab.sql(_BURN)
 
