@@ -69,8 +69,9 @@ def _is_teams(
 
 def _owns(migration: MigrationContext, schema: str | None, name: str) -> bool:
     """Tell whether a relation is vecmig's; Alembic's name for the schema that is searched first is None."""
-    found = schema or getattr(migration.dialect, "default_schema_name", None)
-    return (found, name) in _belongings(migration).relations
+    relations = _belongings(migration).relations
+    default = getattr(migration.dialect, "default_schema_name", None)
+    return (schema, name) in relations or (schema is None and (default, name) in relations)
 
 
 def _belongings(migration: MigrationContext) -> Belongings:

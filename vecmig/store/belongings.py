@@ -35,13 +35,15 @@ def own_relations(ask: Ask) -> Belongings:
         return Belongings()
     names = sql.SQL(", ").join(sql.Literal(name) for name in ledgers)
     found = [tuple(row) for row in ask(statement("tools", "relations", ledgers=names).as_string())]
-    own = {(schema, name) for schema, name, made in found if made or name in ledger_tables()}
+    own = {(schema, name) for schema, name, made, _ in found if made or name in ledger_tables()}
+    # found by the search_path, a table has no schema for these tools
+    seen = {(None, name) for schema, name, _, visible in found if visible and (schema, name) in own}
     for name, readable in ledgers.items():
         if readable:
             query = statement("tools", "live_views", schema=sql.Identifier(name))
             own |= {(row[0], row[1]) for row in ask(query.as_string())}
-    shared = {schema for schema, name, _ in found if (schema, name) not in own}
-    return Belongings(frozenset(own), frozenset(ledgers.keys() - shared))
+    shared = {schema for schema, name, *_ in found if (schema, name) not in own}
+    return Belongings(frozenset(own | seen), frozenset(ledgers.keys() - shared))
 
 
 def call_text(schema: str, function: str, collection: str) -> str:

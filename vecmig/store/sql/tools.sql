@@ -35,7 +35,7 @@ vectors (oid) AS (
     FROM pg_catalog.pg_constraint c
     JOIN laid_out ON laid_out.oid = c.conrelid
     WHERE c.contype = 'c' AND c.conname = 'vecmig_tag')
-SELECT n.nspname, c.relname, made.own
+SELECT n.nspname, c.relname, made.own, pg_catalog.pg_table_is_visible(c.oid)
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 CROSS JOIN LATERAL (SELECT
