@@ -39,7 +39,7 @@ def busy(lab: Lab) -> Lab:
 def team(busy: Lab, tmp_path: Path, installed: Path) -> AlembicProject:
     """A team's project beside it."""
     (tmp_path / "team").mkdir()
-    return AlembicProject(tmp_path / "team", busy.url, installed).write()
+    return AlembicProject(tmp_path / "team", _of_a_team(busy.url), installed).write()
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +47,11 @@ def _plugin() -> None:
     """Have the plugin in this process, too, whatever this Python was installed with."""
     with contextlib.suppress(ValueError):
         Plugin.setup_plugin_from_module(vecmig.alembic, "alembic.autogenerate.vecmig")
+
+
+def _of_a_team(url: str) -> str:
+    """Look only into public by default, as everybody but these tests does."""
+    return f"{url}&options=-csearch_path%3Dpublic"
 
 
 def _proposed(url: str, *models: str, schemas: bool = True) -> set[str]:
@@ -57,7 +62,7 @@ def _proposed(url: str, *models: str, schemas: bool = True) -> set[str]:
     )
     for name in models:
         Table(name, metadata, Column("id", Integer, primary_key=True))
-    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    engine = create_engine(_of_a_team(url).replace("postgresql://", "postgresql+psycopg://"))
     try:
         with engine.connect() as connection:
             context = MigrationContext.configure(connection, opts={"include_schemas": schemas})
