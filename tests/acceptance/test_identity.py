@@ -43,6 +43,9 @@ def test_a_nightly_reload(live: Project, vecmig: Vecmig) -> None:
     assert f"  {refusal[0]}" in status
     assert vecmig("status", "--json").json["next"] == "vecmig adopt-source documents"
     assert "source replaced" in vecmig("audit", code=None).stdout
+    refused = vecmig("check", code=4).stderr.splitlines()
+    assert [refused[0], *refused[-2:]] == [refusal[0], *refusal[-2:]]
+    assert vecmig("check", "--json", code=4).json["problems"][0]["problem"] == refusal[0]
     assert "body of record 7 " in vecmig(*SEARCH).stdout
     assert vecmig("adopt-source", "documents").stdout.splitlines() == [
         "documents: public.documents is its source now; public.documents_new has no trigger of vecmig's any more",

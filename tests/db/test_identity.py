@@ -14,6 +14,7 @@ from support.postgres import Postgres
 from vecmig import runner
 from vecmig.errors import DatabaseError
 from vecmig.events import Warned
+from vecmig.store.standing import standing
 
 COUNT = 20
 
@@ -96,6 +97,23 @@ def test_a_table_in_another_schema_is_followed(live: Lab, model: Model) -> None:
     assert live.downgrade() == ["r2"]
     live.write(source="app.documents").sync()
     assert shown(live) == (COUNT, COUNT)
+
+
+def test_a_moved_table_has_its_search_function_where_it_was(live: Lab) -> None:
+    live.sql("CREATE SCHEMA app")
+    live.sql("ALTER TABLE documents SET SCHEMA app")
+    live.sync()
+    live.sql("CREATE FUNCTION app.documents_search() RETURNS int LANGUAGE sql AS 'SELECT 1'")
+    assert live.status().problem is None
+    source = live.inspected()
+    with live.database.session() as connection:
+        before = standing(connection, source)
+        assert standing(connection, source) == before
+        live.sql("DROP FUNCTION public.documents_search")
+        assert standing(connection, source) != before
+    problem = live.status().problem
+    assert problem is not None
+    assert "the search function is gone" in problem.message
 
 
 def test_a_renamed_schema_is_followed(bare_lab: Lab, model: Model, connection: psycopg.Connection[Any]) -> None:

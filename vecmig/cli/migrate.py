@@ -135,7 +135,7 @@ def check(ctx: typer.Context, as_json: Annotated[bool, _JSON] = False) -> None:
             }
         )
     for collection, problem in status.problems:
-        if not collection.tags:
+        if not collection.tags and not collection.replaced:
             raise problem
         raise Pending(problem.message, hint=problem.hint)
     if status.pending:

@@ -15,14 +15,15 @@ from vecmig.backfill.filler import Filler
 from vecmig.config import Config
 from vecmig.embedders import Limiter
 from vecmig.errors import Blocked, DatabaseError, DatabaseUnreachable, Interrupted
-from vecmig.events import Event, Listener, Noted, StepDone, Waiting, ignore
+from vecmig.events import Event, Listener, Noted, StepDone, Waiting, Warned, ignore
 from vecmig.migration.workspace import Workspace
 from vecmig.runner.project import Project
 from vecmig.runner.sync import account, build_indexes, gone, left_to_runner, prepare, project_for, record
-from vecmig.runner.watched import SCAN_EVERY, Watched, bypassed, require_same, waits
+from vecmig.runner.watched import SCAN_EVERY, Watched, bypassed, is_otherwise, require_same, waits
 from vecmig.store.catalog import Source
 from vecmig.store.changes import Lag, Look, forget_settled, lag, look
 from vecmig.store.connect import Connection
+from vecmig.store.identity import SourceReplaced
 from vecmig.store.lasting import Lasting
 from vecmig.store.layout import require_partition
 from vecmig.store.locks import runner_at_work, runner_locks
@@ -35,6 +36,8 @@ from vecmig.store.vectors import Space
 _SCAN_REST: Final = 20.0
 #: Seconds between two looks at whether triggers, view, function and partitions are as they were, at least.
 _STANDING_EVERY: Final = 3.0
+#: Seconds between two looks at whether a person has said what a source is.
+_ASK_EVERY: Final = 3.0
 #: Longest wait, in seconds, for a database that cannot be reached.
 _LONGEST_PAUSE: Final = 5.0
 #: So many times as long as the outbox took to be cleared until it is cleared again.
@@ -136,7 +139,35 @@ class Service:
     def _round(self) -> None:
         self._project.still_alone()
         for name, found in self._look().items():
-            self._follow(self._collections[name], found)
+            mine = self._collections[name]
+            if mine.asked and time.monotonic() < mine.ask_at:
+                continue
+            try:
+                self._follow(mine, found)
+                mine.asked = ""
+            except SourceReplaced as error:
+                self._ask(mine, error)
+            except Blocked:
+                raise
+            except DatabaseError:
+                # a renaming may have come between two looks
+                if mine.source is None or not is_otherwise(self._workspace, mine.source):
+                    raise
+                self._let_go_of_all(mine)
+
+    def _ask(self, mine: Watched, error: SourceReplaced) -> None:
+        """Leave a collection alone until a person has said what its source is, which is asked once."""
+        self._let_go_of_all(mine)
+        mine.ask_at = time.monotonic() + _ASK_EVERY
+        if mine.asked != error.message:
+            mine.asked = error.message
+            self._tell(Warned(f"{error.message} {error.hint}"))
+
+    def _let_go_of_all(self, mine: Watched) -> None:
+        """Forget a source as it was; the next round begins again with a pass over all of it."""
+        for tag in tuple(mine.keepers):
+            self._let_go(mine, tag)
+        mine.source, mine.full_at = None, 0.0
 
     def _look(self) -> dict[str, Look]:
         def ask(connection: Connection) -> dict[str, Look]:
@@ -355,6 +386,9 @@ class Service:
             self._tell(Waiting(failure.message.removesuffix(".")))
         elif isinstance(failure, DatabaseError) and tag not in self._maintained(name):
             self._tell(gone(name, tag))
+        elif isinstance(failure, DatabaseError) and is_otherwise(self._workspace, keeper.space.source):
+            if mine.source == keeper.space.source:
+                self._let_go_of_all(mine)
         else:
             if isinstance(failure, DatabaseError):
                 # what it was may be said better: a text that names a column which is gone

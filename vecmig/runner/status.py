@@ -103,6 +103,11 @@ class CollectionStatus:
         return self.problem is None and lacking == 0 and not self.full_pass and self.detached is None
 
     @property
+    def replaced(self) -> bool:
+        """Whether another relation has the source's name, of which a person has to say what it is."""
+        return isinstance(self.problem, SourceReplaced)
+
+    @property
     def blocked_by(self) -> str | None:
         """The command without which nothing else helps; None where there is none."""
         if self.detached is not None:
@@ -172,10 +177,13 @@ class Status:
 
     @property
     def problems(self) -> tuple[tuple[CollectionStatus, VecmigError], ...]:
-        """What is wrong with collections that are in use, or never could be; a source may be still to be made."""
+        """What is wrong with collections that are in use, or never could be; a source may be still to be made.
+
+        First come sources that were replaced: nothing else can be done before.
+        """
         return tuple(
             (c, c.problem)
-            for c in self.collections
+            for c in sorted(self.collections, key=lambda c: not c.replaced)
             if c.problem and (c.route.live or c.route.candidate or isinstance(c.problem, UnsteadyExpression))
         )
 

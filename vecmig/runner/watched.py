@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from vecmig.backfill.catch_up import Keeper
 from vecmig.errors import ConfigError
 from vecmig.events import Noted
+from vecmig.migration.workspace import Workspace
 from vecmig.store.auditing import silent_writers
 from vecmig.store.catalog import Source
 from vecmig.store.changes import Lag, Look
 from vecmig.store.connect import Connection
+from vecmig.store.identity import SourceReplaced, find_source
 from vecmig.store.standing import Standing
 from vecmig.store.tracking import trigger_names
 
@@ -36,6 +38,9 @@ class Watched:
     #: How its objects stood when they were looked at last, and before when they are not looked at again.
     standing: Standing | None = None
     standing_at: float = 0.0
+    #: What a person was asked to say of its source, and before when it is not looked whether that was said.
+    asked: str = ""
+    ask_at: float = 0.0
     #: The newest note of a full pass that was answered, and the time before which no other one is.
     answered: int = 0
     answer_at: float = 0.0
@@ -75,6 +80,16 @@ def require_same(source: Source, found: Look) -> None:
             state="Nothing was changed.",
             hint="Start it again with the newest collections.yaml; if this is the newest, run once: vecmig sync",
         )
+
+
+def is_otherwise(workspace: Workspace, source: Source) -> bool:
+    """Return whether a source is called otherwise than when it was looked at, or its name leads to another table."""
+    with workspace.database.session() as connection:
+        try:
+            found = find_source(workspace.ledger(connection), workspace.collections.collection(source.collection.name))
+        except SourceReplaced:
+            return True
+    return replace(source, columns=found.columns) != found
 
 
 def bypassed(connection: Connection, source: Source) -> str:

@@ -25,7 +25,7 @@ def standing(connection: Connection, source: Source) -> Standing:
         "source": source.relation.as_string(connection),
         "live": source.live.as_string(connection),
         "vectors": source.vectors.as_string(connection),
-        "schema": source.schema,
+        "schema": source.home,
         "search": f"{source.collection.name}_search",
     }
     row = connection.execute(statement("standing", "standing"), values).fetchone()
