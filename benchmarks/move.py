@@ -26,6 +26,7 @@ from vecmig.events import Event, StepDone
 
 _DIMS = 8
 _FIRST = 100
+_INDEXES = "SELECT format('%I.%I', schemaname, indexname) FROM pg_indexes WHERE indexdef LIKE '%USING hnsw%'"
 #: What the server writes for every record after the first: nothing of vecmig's runs for it.
 _FILL = """
 SET session_replication_role = replica;
@@ -52,6 +53,9 @@ def older_project(report: Report, path: Path, records: int) -> Project:
         load_source(connection, _FIRST)
         project = write_project(path, url, {tag: recipe}, vectors_schema="public")
         project.upgrade()
+        for (index,) in connection.execute(_INDEXES).fetchall():
+            # to fill it would take an hour; it moves with its table
+            connection.execute(f"DROP INDEX {index}")
         connection.execute(_FILL.format(first=_FIRST, records=records, tag=tag))
         connection.execute("CHECKPOINT")
     ini = path / "vecmig.ini"
