@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from vecmig.runner.audit.finding import Finding, Subject
 from vecmig.store.access import is_protected
+from vecmig.store.auditing import shut_out
 from vecmig.store.connect import Connection
 from vecmig.store.protection import cannot_search, foreign_operators, own_grants, row_security
 
@@ -46,7 +47,7 @@ def _one_side_only(subject: Subject) -> Iterator[Finding]:
         detail += "roles but the owner give nothing."
         yield subject.finding("hidden vectors", "error", subject.vectors, detail, fix)
     for part in subject.parts:
-        if protected and part.state == "attached" and not found.get(part.object, (True, True))[0]:
+        if protected and enabled and part.state == "attached" and not found.get(part.object, (True, True))[0]:
             detail = "It has no row-level security, which the vectors table has: whoever may name it sees all of it."
             yield subject.finding("no row security", "error", part.object, detail, fix)
 
@@ -54,7 +55,11 @@ def _one_side_only(subject: Subject) -> Iterator[Finding]:
 def _cannot_search(subject: Subject) -> Iterator[Finding]:
     if not subject.source.is_table or not subject.route.live:
         return
+    # a role that may not read the vectors either is named once, see ``access``
+    named = shut_out(subject.connection, subject.source, subject.source.vectors)
     for role in cannot_search(subject.connection, subject.source):
+        if role in named:
+            continue
         who = role or "PUBLIC"
         yield subject.finding(
             "shut out",
