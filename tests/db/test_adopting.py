@@ -136,9 +136,12 @@ def test_a_table_that_was_dropped_and_made_again(live: Lab, model: Model) -> Non
 def test_a_table_with_other_columns(live: Lab, model: Model) -> None:
     """The view cannot be replaced in place, and comes back with its grants."""
     live.sql("GRANT SELECT ON documents_live TO pg_monitor")
+    live.sql("GRANT SELECT (title) ON documents_live TO pg_signal_backend")
     swap(live, "extra int DEFAULT 1, body varchar(99), title text, id bigint PRIMARY KEY")
     adopt_source(live.config, "documents")
     assert live.sql("SELECT has_table_privilege('pg_monitor', 'documents_live', 'SELECT')") == [(True,)]
+    column = "SELECT has_column_privilege('pg_signal_backend', 'documents_live', 'title', 'SELECT')"
+    assert live.sql(column) == [(True,)], "of one column, too"
     is_followed(live, model)
 
 

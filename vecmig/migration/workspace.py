@@ -40,10 +40,9 @@ from vecmig.store.index_build import Build, Limits, build_index
 from vecmig.store.lasting import lasting
 from vecmig.store.layout import create_partition, is_attached
 from vecmig.store.ledger import Actor, Ledger, TagRow, check_recipe
-from vecmig.store.live import publish
+from vecmig.store.live import made_again, publish
 from vecmig.store.locks import with_lock_retries
 from vecmig.store.recorded import Recorded
-from vecmig.store.regranting import regranted
 from vecmig.store.throttle import Throttle
 from vecmig.store.tracking import install_tracking, tracking_works
 from vecmig.store.vectors import Space, count_vectors
@@ -339,7 +338,7 @@ class Workspace:
         columns = recorded is not None and recorded.edited(source)
         ledger.record_collection(source)
         if recorded is not None and recorded.widened(source):
-            with regranted(connection, source):
+            with made_again(connection, source, ledger.schema):
                 widen_key(connection, source, recorded.key_types)
                 self.install(connection, ledger, source, columns=columns)
             mirror_access(connection, source)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
+
+from psycopg import errors as pg
 
 from vecmig.config import Config
 from vecmig.errors import DatabaseError, UsageError
@@ -15,9 +18,8 @@ from vecmig.store.connect import Connection
 from vecmig.store.full_pass import note_full_pass
 from vecmig.store.identity import find_source
 from vecmig.store.ledger import Ledger
-from vecmig.store.live import refuse_foreign
+from vecmig.store.live import made_again, refuse_foreign
 from vecmig.store.recorded import Recorded
-from vecmig.store.regranting import regranted, replaced_in_place
 from vecmig.store.schema import ensure
 from vecmig.store.tracking import drop_tracking, tracking_works
 from vecmig.store.widening import drop_policies, drop_published, widen_key
@@ -95,11 +97,12 @@ def _publish_on(
     workspace: Workspace, connection: Connection, ledger: Ledger, recorded: Recorded, source: Source
 ) -> None:
     """Have triggers, live view and search function on the new table."""
-    if not recorded.widened(source) and replaced_in_place(
-        connection, lambda: workspace.install(connection, ledger, source)
-    ):
-        return
-    with regranted(connection, source):
+    if not recorded.widened(source):
+        # where the columns allow it, what the team built on them stays
+        with suppress(DatabaseError, pg.InvalidTableDefinition, pg.InvalidFunctionDefinition), connection.transaction():
+            workspace.install(connection, ledger, source)
+            return
+    with made_again(connection, source, ledger.schema):
         if recorded.widened(source):
             widen_key(connection, source, recorded.key_types)
         else:

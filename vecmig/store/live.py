@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from psycopg import sql
@@ -68,6 +69,21 @@ def _publish_view(connection: Connection, source: Source, space: Space | None, *
     connection.execute(_view(source, space, shown, present))
     if not present:
         restore_grants(connection, source, ledger)
+
+
+@contextmanager
+def made_again(connection: Connection, source: Source, ledger: str) -> Iterator[None]:
+    """Drop and publish both inside, in one transaction: who had rights on them has these afterwards."""
+    remember_grants(connection, source, ledger)
+    search = sql.SQL("{}({}, int, text)").format(source.search, source.pgvector.type("vector"))
+    values = {"search": search.as_string(connection)}
+    held = connection.execute(statement("live", "search_grants"), values).fetchall()
+    yield
+    if has_search(connection, source):
+        for role, grantable in held:
+            option = sql.SQL(" WITH GRANT OPTION" if grantable else "")
+            grant = sql.SQL("GRANT EXECUTE ON FUNCTION {} TO {}{}").format(search, sql.Identifier(role), option)
+            connection.execute(grant)
 
 
 def nearest(

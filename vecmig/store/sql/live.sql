@@ -43,6 +43,13 @@ SELECT pg_catalog.to_regclass(%(view)s) IS NOT NULL AND NOT coalesce(
            JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
            WHERE n.nspname = %(schema)s AND p.proname = %(name)s AND pg_catalog.strpos(p.prosrc, 'VM00') = 0)
 
+-- search_grants --
+-- of single roles, not of everybody
+SELECT pg_catalog.pg_get_userbyid(a.grantee), a.is_grantable
+FROM pg_catalog.pg_proc p
+CROSS JOIN LATERAL pg_catalog.aclexplode(p.proacl) a
+WHERE p.oid = pg_catalog.to_regprocedure(%(search)s) AND a.grantee NOT IN (0, p.proowner)
+
 -- create_search --
 CREATE OR REPLACE FUNCTION {search}(query {query_type}, k int DEFAULT 10, tag text DEFAULT NULL)
 RETURNS TABLE ({result_columns}, chunk int, distance double precision)
