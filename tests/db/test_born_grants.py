@@ -112,6 +112,18 @@ def test_what_an_earlier_version_left_open_is_closed_by_the_next_sync(
     assert [name for name, _ in _granted(connection, "tenant_3")] == ["documents_live", "documents_vectors", "vecmig"]
 
 
+def test_a_right_on_a_partition_is_closed_with_what_its_holder_passed_on(
+    lab: Lab, connection: Connection, anon: Connection
+) -> None:
+    lab.upgrade()
+    part = lab.space(LARGE).relation.as_string(None)
+    connection.execute(f"GRANT USAGE ON SCHEMA vecmig TO anon; GRANT SELECT ON {part} TO anon WITH GRANT OPTION")
+    anon.execute(f"GRANT SELECT ON {part} TO tenant_3")
+    lab.sync()
+    assert part not in {name for role in ("anon", "tenant_3") for name, _ in _granted(connection, role)}
+    assert connection.execute(f"SELECT has_table_privilege('tenant_3', '{part}', 'SELECT')").fetchone() == (False,)
+
+
 def test_a_right_that_somebody_gave_by_hand_stays(lab: Lab, connection: Connection, anon: Connection) -> None:
     """Nobody but who gave it knows what it is for; audit names it."""
     lab.upgrade()

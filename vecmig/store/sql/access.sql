@@ -1,5 +1,5 @@
 -- Who may read what vecmig makes: no more than who may read the source, whatever default privileges and event triggers
--- of the database give to a new object.
+-- of the database give to a new object. With a right goes what its holder has passed on.
 
 -- run --
 DO {body}
@@ -27,7 +27,7 @@ BEGIN
                   WHERE s.oid = to_regclass({source}) AND r.privilege_type = 'SELECT' AND r.grantee = a.grantee))))
         GROUP BY c.oid, c.relkind, a.grantee
     LOOP
-        EXECUTE format('REVOKE %s ON %s %s FROM %s', found.privileges, found.kind, found.name, found.role);
+        EXECUTE format('REVOKE %s ON %s %s FROM %s CASCADE', found.privileges, found.kind, found.name, found.role);
     END LOOP;
 END
 
@@ -43,7 +43,7 @@ BEGIN
         CROSS JOIN LATERAL aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
         WHERE p.oid = to_regproc({function}) AND a.grantee <> p.proowner
     LOOP
-        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM %s', found.name, found.role);
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM %s CASCADE', found.name, found.role);
     END LOOP;
 END
 
@@ -60,7 +60,7 @@ BEGIN
         CROSS JOIN LATERAL aclexplode(p.proacl) a
         WHERE {born} AND p.oid = to_regproc({function}) AND a.grantee NOT IN (0, p.proowner)
     LOOP
-        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM %s', found.name, found.role);
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM %s CASCADE', found.name, found.role);
     END LOOP;
     FOR found IN
         SELECT DISTINCT p.oid::regprocedure AS name,
@@ -111,7 +111,7 @@ BEGIN
                                   AND (g.grantee, g.privilege_type) = (a.grantee, a.privilege_type)))
         GROUP BY o.kind, o.name, o.new, a.grantee
     LOOP
-        EXECUTE format('REVOKE %s ON %s %s FROM %s', found.privileges, found.kind, found.name, found.role);
+        EXECUTE format('REVOKE %s ON %s %s FROM %s CASCADE', found.privileges, found.kind, found.name, found.role);
     END LOOP;
     FOR found IN
         SELECT c.oid::regclass AS name
@@ -137,7 +137,7 @@ BEGIN
         CROSS JOIN LATERAL aclexplode(n.nspacl) a
         WHERE n.oid = {schema}::regnamespace AND a.grantee <> n.nspowner
     LOOP
-        EXECUTE format('REVOKE ALL ON SCHEMA %s FROM %s', found.name, found.role);
+        EXECUTE format('REVOKE ALL ON SCHEMA %s FROM %s CASCADE', found.name, found.role);
     END LOOP;
 END
 
