@@ -29,5 +29,5 @@ def untrack(ctx: typer.Context, collection: Annotated[str, typer.Argument(show_d
     render.line(f"{collection} is untracked: {counted(len(done.triggers), 'trigger was', 'triggers were')} dropped")
     render.line(
         "The next sync or upgrade installs them again, unless change_tracking: scan stands in collections.yaml; "
-        "a vecmig sync --watch that is at work does so within the hour."
+        "a vecmig sync --watch that is at work already does not, and finds changes by scanning."
     )
