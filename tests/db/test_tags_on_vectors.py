@@ -139,6 +139,12 @@ def test_the_constraint_is_known_wherever_the_extension_is(lab: Lab, connection:
 
 # Whose table it is ---------------------------------------------------------------------------------------------------
 
+_TRIGGERS_AND_VIEW = """
+SELECT tgname, tgfoid::regprocedure::text FROM pg_trigger WHERE tgrelid = 'documents'::regclass
+UNION ALL
+SELECT 'view', pg_get_viewdef('documents_live'::regclass)
+ORDER BY 1
+"""
 COMMENT = "SELECT obj_description('documents_vectors'::regclass)"
 
 
@@ -155,11 +161,25 @@ def test_a_table_of_another_ledger_is_refused(lab: Lab, connection: psycopg.Conn
             assert refused.value.state == "Nothing was changed."
             assert "Set schema = vecmig in vecmig.ini" in str(refused.value.hint)
         create_vectors_table(session, space.source, "vecmig")
-        session.execute("COMMENT ON TABLE documents_vectors IS NULL")
+        session.execute("COMMENT ON TABLE vecmig.documents_vectors IS NULL")
         create_vectors_table(session, space.source, 'odd "schema')
         create_vectors_table(session, space.source, 'odd "schema')
         with pytest.raises(DatabaseError, match='belong to the ledger in schema odd "schema;'):
             create_vectors_table(session, space.source, "vecmig")
+
+
+@pytest.mark.parametrize("options", [{}, {"change_tracking": "scan"}])
+def test_triggers_and_live_view_of_another_ledger_are_left_to_it(lab: Lab, options: dict[str, str]) -> None:
+    """Each ledger has a vectors table of its own, but one name of the collection is one name for the rest."""
+    lab.write(options=options).upgrade("r1")
+    made = lab.sql(_TRIGGERS_AND_VIEW)
+    settings = lab.path / "vecmig.ini"
+    settings.write_text(settings.read_text() + "\nschema = other\n")
+    with pytest.raises(DatabaseError) as refused:
+        lab.upgrade("r1")
+    assert "of documents belong to the ledger in schema vecmig; this project's is in other" in refused.value.message
+    assert refused.value.state == "Nothing was changed."
+    assert lab.sql(_TRIGGERS_AND_VIEW) == made
 
 
 def test_a_comment_of_an_earlier_version_is_rewritten_and_a_teams_own_is_kept(

@@ -31,6 +31,7 @@ from vecmig.store.identity import find_source
 from vecmig.store.index import index_state
 from vecmig.store.index_build import Build
 from vecmig.store.ledger import PHASES, Ledger, check_recipe
+from vecmig.store.other_ledgers import refuse_other_ledger
 from vecmig.store.tracking import install_tracking, tracking_works, try_tracking
 from vecmig.store.vectors import Space, measure_coverage
 from vecmig.tags import Gate, Recipe
@@ -347,6 +348,7 @@ class DatabaseMigration(Migration):
             source = find_source(self._workspace.ledger(connection), wanted)
             if self._step == "upgrade":
                 live.refuse_foreign(connection, source)
+                refuse_other_ledger(connection, source, self._workspace.database.schema)
                 check_privileges(connection, source)
                 check_keys(connection, source)
                 self._warn_of_rows_without_key(without_key(connection, source), source)

@@ -19,6 +19,7 @@ from vecmig.store.full_pass import note_full_pass
 from vecmig.store.identity import find_source
 from vecmig.store.ledger import Ledger
 from vecmig.store.live import made_again, refuse_foreign
+from vecmig.store.other_ledgers import refuse_other_ledger
 from vecmig.store.recorded import Recorded
 from vecmig.store.schema import ensure
 from vecmig.store.tracking import drop_tracking, tracking_works
@@ -70,6 +71,7 @@ def adopt_source(config: Config, collection: str, *, listener: Listener = ignore
         recorded.require_key(source)
         ledger.require_form(source)
         refuse_foreign(connection, source)
+        refuse_other_ledger(connection, source, ledger.schema)
         check_privileges(connection, source)
         check_keys(connection, source)
     workspace.locked(lambda connection: _adopt(workspace, connection, source, before))

@@ -177,6 +177,25 @@ JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE t.tgfoid = pg_catalog.to_regprocedure(%(function)s) AND t.tgparentid = 0
 ORDER BY n.nspname, c.relname, t.tgname
 
+-- other_ledger --
+-- whose trigger function the triggers call that have this collection's names, and whose vectors its live view shows
+SELECT n.nspname
+FROM pg_catalog.pg_trigger t
+JOIN pg_catalog.pg_proc f ON f.oid = t.tgfoid
+JOIN pg_catalog.pg_namespace n ON n.oid = f.pronamespace
+WHERE t.tgrelid = pg_catalog.to_regclass(%(source)s) AND t.tgname = ANY (%(triggers)s)
+  AND f.proname = %(function)s AND n.nspname <> %(schema)s
+UNION ALL
+SELECT n.nspname
+FROM pg_catalog.pg_rewrite r
+JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = r.oid
+                           AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+JOIN pg_catalog.pg_namespace n ON n.nspname <> %(schema)s AND n.nspname = replace(substring(
+         pg_catalog.obj_description(d.refobjid, 'pg_class') FROM 'vecmig \(ledger in schema "((?:[^"]|"")*)"\)'), '""', '"')
+WHERE r.ev_class = pg_catalog.to_regclass(%(live)s)
+  AND d.refobjid IS DISTINCT FROM pg_catalog.to_regclass(%(vectors)s)
+LIMIT 1
+
 -- has_function --
 SELECT pg_catalog.to_regprocedure(%(function)s) IS NOT NULL
 
