@@ -109,12 +109,13 @@ def dump(postgres: Postgres, database: str, target: Path, *options: str) -> None
     _client(postgres, "pg_dump", "-d", postgres.url(database), "-f", target, *options)
 
 
-def restore(postgres: Postgres, source: Path, database: str, *options: str) -> None:
+def restore(postgres: Postgres, source: Path, database: str, *options: str, user: str = "postgres") -> None:
     """Restore a custom or a plain dump into an empty database; anything that goes wrong fails."""
+    url = postgres.url(database, user=user)
     if source.suffix == ".sql":
-        _client(postgres, "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", postgres.url(database), "-f", source)
+        _client(postgres, "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", url, "-f", source)
     else:
-        _client(postgres, "pg_restore", "--exit-on-error", "-d", postgres.url(database), *options, source)
+        _client(postgres, "pg_restore", "--exit-on-error", "-d", url, *options, source)
 
 
 def restore_over(postgres: Postgres, source: Path, database: str) -> str:

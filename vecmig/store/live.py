@@ -214,14 +214,13 @@ def _search(connection: Connection, source: Source, space: Space | None) -> sql.
     pgvector = source.pgvector
     body = _search_body(source, space)
     path = f"SET search_path = {SEARCH_PATH}"
-    scan = "SET hnsw.iterative_scan = 'strict_order'" if space and pgvector.iterative_scan else ""
     return statement(
         "live",
         "create_search",
         search=source.search,
         query_type=pgvector.type("vector"),
         result_columns=sql.SQL(", ").join(_result_columns(source)),
-        settings=sql.SQL(" ").join([sql.SQL(path), function_settings(), sql.SQL(scan)]),
+        settings=sql.SQL(" ").join([sql.SQL(path), function_settings()]),
         body=sql.Literal(body.as_string(connection)),
     )
 
@@ -235,7 +234,11 @@ def _search_body(source: Source, space: Space | None) -> sql.Composed:
         "search_body",
         vector_dims=source.pgvector.function("vector_dims"),
         dims=sql.Literal(space.dims),
-        nearest=nearest(space, query=sql.SQL("$1"), k=sql.SQL("$2")),
+        answer=statement(
+            "live",
+            "scan_on" if source.pgvector.iterative_scan else "scan_once",
+            nearest=nearest(space, query=sql.SQL("$1"), k=sql.SQL("$2")),
+        ),
         **parts,
     )
 

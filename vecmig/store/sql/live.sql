@@ -68,8 +68,20 @@ BEGIN
                              {vector_dims}($1), {name}, {dims}),
             HINT = format('The live tag is %s: embed the query with its recipe.', {tag});
     END IF;
-    RETURN QUERY {nearest};
+    {answer}
 END
+
+-- scan_once --
+RETURN QUERY {nearest};
+
+-- scan_on --
+DECLARE
+    vecmig_scan text := current_setting('hnsw.iterative_scan', true);
+BEGIN
+    PERFORM set_config('hnsw.iterative_scan', 'strict_order', true);
+    RETURN QUERY {nearest};
+    PERFORM set_config('hnsw.iterative_scan', coalesce(vecmig_scan, 'off'), true);
+END;
 
 -- no_search_body --
 BEGIN
