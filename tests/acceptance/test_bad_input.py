@@ -528,10 +528,11 @@ def test_duplicate_and_null_keys(ready: Project, vecmig: Vecmig) -> None:
 
 
 def test_names_that_are_taken(ready: Project, vecmig: Vecmig) -> None:
-    ready.sql("CREATE TABLE documents_vectors (id int)")
+    vecmig("ensure_version")
+    ready.sql("CREATE TABLE vecmig.documents_vectors (id int)")
     result = vecmig("upgrade", code=1)
-    assert result.stderr.splitlines()[-3] == '"public"."documents_vectors" is there already, and it is not vecmig\'s.'
-    ready.sql("DROP TABLE documents_vectors")
+    assert result.stderr.splitlines()[-3] == '"vecmig"."documents_vectors" is there already, and it is not vecmig\'s.'
+    ready.sql("DROP TABLE vecmig.documents_vectors")
     ready.sql("CREATE TABLE documents_live (id int)")
     result = vecmig("upgrade", code=1)
     assert "documents_live" in result.stderr

@@ -51,7 +51,7 @@ def _plugin() -> None:
 
 def _of_a_team(url: str) -> str:
     """Look only into public by default, as everybody but these tests does."""
-    return f"{url}&options=-csearch_path%3Dpublic"
+    return f"{url}&options=-csearch_path%3Dpublic" if url.startswith("postgresql") else url
 
 
 def _proposed(url: str, *models: str, schemas: bool = True) -> set[str]:

@@ -270,11 +270,12 @@ def test_a_default_partition_is_found(lab: Lab, connection: Connection) -> None:
 
 def test_a_partition_of_no_recorded_tag_is_found(lab: Lab, connection: Connection) -> None:
     lab.upgrade("r1")
-    connection.execute("CREATE TABLE p PARTITION OF documents_vectors FOR VALUES IN ('mine')")
+    connection.execute("CREATE TABLE vecmig.p PARTITION OF documents_vectors FOR VALUES IN ('mine')")
     found = _only(lab)
-    assert (found.kind, found.object, found.figures["vectors"]) == ("unknown tag", "public.p", 0)
+    assert (found.kind, found.object, found.figures["vectors"]) == ("unknown tag", "vecmig.p", 0)
     connection.execute(
-        "ALTER TABLE documents_vectors DETACH PARTITION p; ALTER TABLE p RENAME TO documents_vectors_0a1b2c3d"
+        "ALTER TABLE documents_vectors DETACH PARTITION vecmig.p; "
+        "ALTER TABLE vecmig.p RENAME TO documents_vectors_0a1b2c3d"
     )
     assert _only(lab).kind == "leftover partition"
     connection.execute(_only(lab).fix.removeprefix("If nobody needs them: "))
@@ -433,7 +434,7 @@ def test_an_invalid_index_is_found(lab: Lab, connection: Connection) -> None:
     name = f"{lab.inspected().partition_name(SMALL)}_hnsw"
     connection.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = %s::regclass", [name])
     found = _only(lab)
-    assert (found.kind, found.severity, found.object) == ("invalid index", "error", f"public.{name}")
+    assert (found.kind, found.severity, found.object) == ("invalid index", "error", f"vecmig.{name}")
     connection.execute(f"DROP INDEX {name}")
     assert _only(lab).kind == "no index"
     lab.sync()
@@ -466,8 +467,8 @@ def test_an_index_for_another_metric_and_a_second_one_are_found(lab: Lab, connec
     name = f"{lab.inspected().partition_name(SMALL)}_hnsw"
     connection.execute(f"CREATE INDEX more ON {part} USING hnsw ((embedding::vector(64)) vector_cosine_ops)")
     found = _only(lab)
-    assert (found.kind, found.object) == ("extra index", "public.more")
-    connection.execute(f"DROP INDEX more; DROP INDEX {name}")
+    assert (found.kind, found.object) == ("extra index", "vecmig.more")
+    connection.execute(f"DROP INDEX vecmig.more; DROP INDEX vecmig.{name}")
     connection.execute(f"CREATE INDEX {name} ON {part} USING hnsw ((embedding::vector(64)) vector_l2_ops)")
     found = _only(lab)
     assert (found.kind, found.severity, found.figures["opclass"]) == ("other index", "error", "vector_l2_ops")
@@ -590,6 +591,7 @@ def test_vectors_without_the_row_security_of_their_source_are_found(
     connection.execute(found.fix)
     part = _partition(lab, SMALL)
     role("app_reader", "GRANT SELECT ON documents, documents_vectors, documents_live TO app_reader")
+    connection.execute("GRANT USAGE ON SCHEMA vecmig TO app_reader")
     assert _kinds(lab) == []
     connection.execute(f"GRANT SELECT ON {part} TO app_reader")
     found = _only(lab)

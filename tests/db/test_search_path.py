@@ -212,5 +212,5 @@ def test_a_type_that_was_recorded_without_its_schema_is_the_same_one(bare_lab: L
     connection.execute("UPDATE vecmig.collection SET key_types = '{word}'")
     assert lab.sync()
     connection.execute("UPDATE vecmig.collection SET key_types = '{word,word}'")
-    with pytest.raises(Exception, match="recorded otherwise"):
+    with pytest.raises(Exception, match="was word, word when"):
         lab.sync()
