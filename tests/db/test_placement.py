@@ -115,6 +115,22 @@ def test_ensure_version_moves_an_older_project(
     assert [f for f in runner.audit(lab.config).findings if f.severity == "error"] == []
 
 
+def test_who_was_granted_on_the_vectors_by_hand_still_finds_them(
+    older: Lab, connection: Connection, tenant: Connection
+) -> None:
+    """The search function names them, and runs with the rights of who asks."""
+    older.upgrade()
+    connection.execute("REVOKE SELECT ON documents FROM PUBLIC, tenant_3")
+    connection.execute("GRANT SELECT (id, title, body) ON documents TO tenant_3")
+    connection.execute("GRANT SELECT ON documents_vectors, documents_live TO tenant_3")
+    query = str(vector("title 3\n\nbody 3", 256).tolist())
+    search = "SELECT id FROM documents_search(%s::vector, 1)"
+    assert tenant.execute(search, [query]).fetchall() == [(3,)]
+    runner.ensure_version(older.config)
+    assert _places(connection) == {"vecmig"}
+    assert tenant.execute(search, [query]).fetchall() == [(3,)]
+
+
 def test_nothing_is_moved_beside_a_run(older: Lab, connection: Connection) -> None:
     with runner_locks(older.database, ["documents"], what="sync", kind="sync"), pytest.raises(LockHeld):
         runner.ensure_version(older.config)

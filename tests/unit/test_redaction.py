@@ -7,6 +7,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vecmig.config import is_keyless, origin, redact, without_passwords
+from vecmig.errors import ConfigError
+from vecmig.store.connect import Database
+
+
+@pytest.mark.parametrize("where", ["@127.0.0.1:{}/d", "@h1:5432,h2:{}/d", "@h:54{}", "@/d?port={}", "@h/d?port=1#{}"])
+def test_what_stands_in_place_of_a_port_is_not_shown(where: str) -> None:
+    url = f"postgresql://a{where.format('S3CRETx')}"
+    assert "S3CRET" not in redact(url)
+    with pytest.raises(ConfigError) as refused:
+        _ = Database(url).conninfo
+    assert "S3CRET" not in f"{refused.value.message}{refused.value.hint}"
+
+
+def test_a_connect_timeout_that_is_no_number_is_refused() -> None:
+    with pytest.raises(ConfigError, match="not a PostgreSQL URL"):
+        _ = Database("postgresql://a@h/d?connect_timeout=abc").conninfo
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -47,3 +48,9 @@ def test_json_takes_dates_and_paths(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == (
         '{\n  "at": "2026-01-02T00:00:00+00:00",\n  "path": "a/b",\n  "ids": [\n    "a",\n    "b"\n  ]\n}\n'
     )
+
+
+def test_json_has_no_number_that_json_does_not_know(capsys: pytest.CaptureFixture[str]) -> None:
+    render.as_json({"key": [float("nan"), float("-inf"), 1.5], "more": ({"key": (float("inf"),)},)})
+    found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert found == {"key": ["nan", "-inf", 1.5], "more": [{"key": ["inf"]}]}

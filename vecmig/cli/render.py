@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import re
 import shutil
@@ -127,7 +128,7 @@ def broken(text: str, width: int) -> list[str]:
 
 def as_json(value: Any) -> None:
     """Print a value as one JSON document to stdout."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, default=_plain)
+    text = json.dumps(_finite(value), indent=2, ensure_ascii=False, default=_plain)
     # of what terminals obey, JSON itself writes out the first 32
     sys.stdout.write(_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
 
@@ -205,6 +206,15 @@ def _cells(text: str) -> int:
     from rich.cells import cell_len
 
     return cell_len(text)
+
+
+def _finite(value: Any) -> Any:
+    """Return a value with the numbers that JSON does not know, NaN and infinity, as texts."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    return [_finite(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _plain(value: object) -> object:

@@ -39,6 +39,7 @@ _HARMLESS: Final = frozenset(
 )
 #: Such a value may still hold a URL, or be a part of a password that was written without escapes.
 _PLAIN_VALUE: Final = re.compile(r"(?!.*://)[\w.,:/\[\]~ -]*")
+_PORTS: Final = re.compile(r"[\d,]*")
 #: The rest of what follows the host where a port would, in a URL whose ``@host`` was forgotten.
 _NOT_A_PORT: Final = re.compile(r"^((?:[^:\[,]*(?::\d*)?,)*[^:\[]*):(?!\d*(?:[,/]|$)).*", re.DOTALL)
 _PAIR: Final = re.compile(r"\s*([A-Za-z_]+)(\s*=\s*)('(?:[^'\\]|\\.)*'(?=\s|$)|[^\s'][^\s]*|(?=\s|$))", re.DOTALL)
@@ -107,11 +108,12 @@ def without_passwords(text: str) -> str:
 
 
 def _address(head: str) -> str:
-    userinfo, at, host = head.rpartition("@")
-    if at:
-        user, colon, _ = userinfo.partition(":")
-        return f"{user}{colon and ':' + _HIDDEN}@{host}"
-    return _NOT_A_PORT.sub(rf"\1:{_HIDDEN}", host)
+    userinfo, at, rest = head.rpartition("@")
+    host = _NOT_A_PORT.sub(rf"\1:{_HIDDEN}", rest)
+    if not at:
+        return host
+    user, colon, _ = userinfo.partition(":")
+    return f"{user}{colon and ':' + _HIDDEN}@{host}"
 
 
 def _parameter(written: str) -> str:
@@ -133,5 +135,6 @@ def _settings(text: str) -> Iterator[str]:
 
 
 def _shown(name: str, value: str) -> str:
-    harmless = name.strip().lower() in _HARMLESS and _PLAIN_VALUE.fullmatch(unquote(value).strip("'"))
+    name, plain = name.strip().lower(), unquote(value).strip("'")
+    harmless = name in _HARMLESS and (_PORTS if name == "port" else _PLAIN_VALUE).fullmatch(plain)
     return value if harmless else _HIDDEN

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from vecmig.events import StepDone
 from vecmig.migration.workspace import Workspace
-from vecmig.store.access import mirror_access
+from vecmig.store.access import follow_vectors, mirror_access
 from vecmig.store.catalog import Source
 from vecmig.store.connect import Connection
 from vecmig.store.layout import exists
@@ -35,6 +35,9 @@ def place(workspace: Workspace, source: Source) -> None:
             ledger.record_event("move", collection=name, data={"from": source.vectors_schema, "to": wanted})
         if exists(connection, placed.vectors):
             mirror_access(connection, placed)
+            if placed != source:
+                # after what default privileges had opened is closed
+                follow_vectors(connection, placed)
         live = ledger.held_route(name).live
         if live is not None:
             publish(connection, placed, workspace.space(placed, live), ledger=schema)

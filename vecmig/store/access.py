@@ -111,9 +111,12 @@ def mirror_grants(connection: Connection, source: Source, target: sql.Identifier
 
 def _open_schema(connection: Connection, source: Source) -> None:
     """Let those who may read the vectors table name it: a search runs with the rights of who asks."""
-    if not source.is_table:
-        return
-    values = {"source": source.relation.as_string(None), "schema": source.vectors_schema}
+    if source.is_table:
+        _grant_usage(connection, source, source.relation)
+
+
+def _grant_usage(connection: Connection, source: Source, relation: sql.Identifier) -> None:
+    values = {"source": relation.as_string(None), "schema": source.vectors_schema}
     for (role,) in connection.execute(statement("access", "without_usage"), values).fetchall():
         parts = {"schema": sql.Identifier(source.vectors_schema), "role": _grantee(role)}
         connection.execute(statement("access", "grant_usage", **parts))
@@ -137,6 +140,11 @@ def _mirror_row_security(connection: Connection, source: Source, parts: Sequence
     for part, on in parts:
         if on != wanted:
             connection.execute(statement("access", "set_row_security", relation=part, word=word))
+
+
+def follow_vectors(connection: Connection, source: Source) -> None:
+    """Let those name the vectors table who may read it: it was moved, and a team had granted on it by hand."""
+    _grant_usage(connection, source, source.vectors)
 
 
 # Grants of the team's on the live view -------------------------------------------------------------------------------

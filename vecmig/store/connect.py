@@ -39,6 +39,8 @@ _PATIENCE: Final = {
     "keepalives_count": "9",
     "tcp_user_timeout": "90000",
 }
+#: What of a URL must be a number, or several.
+_NUMBERS: Final = {"port", "connect_timeout"}
 _RESUME: Final = "Nothing that was committed is lost. When the database is back, run the same command again."
 
 
@@ -244,14 +246,16 @@ def _conninfo(url: str) -> str:
             hint="In a URL, write / in a user or password as %2F, @ as %40 and : as %3A",
         )
     try:
-        known = conninfo_to_dict(_plain(url))
-    except psycopg.Error:
+        # a database that has texts in another encoding lets the server translate them
+        known = _PATIENCE | conninfo_to_dict(_plain(url)) | {"client_encoding": "UTF8"}
+        # the driver would name what stands in place of a number, which may be a password
+        _ = [int(number) for name in _NUMBERS & known.keys() for number in str(known[name]).split(",") if number]
+        return make_conninfo("", **known)
+    except (psycopg.Error, ValueError):
         raise ConfigError(
             f"database_url is not a PostgreSQL URL: {redact(url)}",
             hint="Write postgresql://user:password@host/database, or embedded:.vecmig/pgdata",
         ) from None
-    # a database that has texts in another encoding lets the server translate them
-    return make_conninfo("", **_PATIENCE | known | {"client_encoding": "UTF8"})
 
 
 @contextmanager
