@@ -296,6 +296,7 @@ def test_current_and_check_on_the_way(project: Project, documents: int, vecmig: 
         "pending": True,
         "revisions": ["aaaa"],
         "collections": [{"name": "documents", "live": None, "wanted": OLD_TAG}],
+        "problems": [],
     }
     assert vecmig("check", code=4).stderr == "Revisions are pending: aaaa.\nRun: vecmig upgrade head\n"
     behind = vecmig("current", "--check-heads", code=4)
@@ -303,7 +304,12 @@ def test_current_and_check_on_the_way(project: Project, documents: int, vecmig: 
     vecmig("upgrade")
     assert vecmig("current", "--check-heads").stdout == "aaaa  live (head)  revision aaaa\n"
     assert vecmig("check").stdout == "Nothing is pending.\n"
-    assert vecmig("check", "--json").json == {"pending": False, "revisions": [], "collections": []}
+    assert vecmig("check", "--json").json == {
+        "pending": False,
+        "revisions": [],
+        "collections": [],
+        "problems": [],
+    }
     assert vecmig("upgrade").stdout == "Nothing to do: the database is there already.\n"
     assert vecmig("upgrade", "aaaa").stdout == "Nothing to do: the database is there already.\n"
     assert vecmig("current", "-v").stdout.splitlines()[1] == f"    documents: no tag → {OLD_TAG}"
