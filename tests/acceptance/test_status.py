@@ -101,7 +101,7 @@ def test_reading_commands_write_nothing(project: Project, vecmig: Vecmig) -> Non
     script(project, "aaaa", A)
     for command, code in (("status", 0), ("current", 0), ("gate", 0), ("check", 4)):
         vecmig(command, code=code)
-    vecmig("search", "documents", "x", code=1)
+    vecmig("search", "documents", "x", code=2)
     assert project.sql("SELECT count(*) FROM pg_namespace WHERE nspname = 'vecmig'") == [(0,)]
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 
-from psycopg import errors as pg
-
 from vecmig.config import Config
 from vecmig.errors import DatabaseError, UsageError
 from vecmig.events import Listener, ignore
@@ -18,7 +16,7 @@ from vecmig.store.connect import Connection
 from vecmig.store.full_pass import note_full_pass
 from vecmig.store.identity import find_source
 from vecmig.store.ledger import Ledger
-from vecmig.store.live import made_again, refuse_foreign
+from vecmig.store.live import NOT_IN_PLACE, made_again, refuse_foreign
 from vecmig.store.other_ledgers import refuse_other_ledger
 from vecmig.store.recorded import Recorded
 from vecmig.store.schema import ensure
@@ -101,7 +99,7 @@ def _publish_on(
     """Have triggers, live view and search function on the new table."""
     if not recorded.widened(source):
         # where the columns allow it, what the team built on them stays
-        with suppress(DatabaseError, pg.InvalidTableDefinition, pg.InvalidFunctionDefinition), connection.transaction():
+        with suppress(*NOT_IN_PLACE), connection.transaction():
             workspace.install(connection, ledger, source)
             return
     with made_again(connection, source, ledger.schema):

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
+from psycopg import errors as pg
 from psycopg import sql
 
 from vecmig.config import LIVE_OWN
@@ -20,6 +21,8 @@ from vecmig.store.statements import raw, statement
 from vecmig.store.vectors import Space
 
 _SEARCH_NAMES: Final = ("query", "k", "tag", "chunk", "distance")
+#: What ``publish`` raises where view or function cannot be replaced by what they are to be, so that they must go first.
+NOT_IN_PLACE: Final = (DatabaseError, pg.InvalidTableDefinition, pg.InvalidFunctionDefinition)
 #: No vector can carry it, by the vectors table's own CHECK; a view on it has no rows.
 _NO_TAG: Final = ""
 
