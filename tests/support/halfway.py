@@ -133,7 +133,7 @@ class Halfway:
             assert problem is None
         else:
             assert problem is not None
-            assert problem.message == "Of documents, the triggers on the source are not as this vecmig makes them."
+            assert "the triggers on the source are not as this vecmig makes them" in problem.message
         assert self._run("check") == 4, "r2 is pending"
         assert self._run("status") == 0
         assert {tag for _, tag in lab.sync()} >= {SMALL}
