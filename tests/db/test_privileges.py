@@ -116,7 +116,7 @@ def test_a_key_type_of_a_schema_that_others_may_write_lends_no_function(
     evil.execute("CREATE OPERATOR public.= (LEFTARG = mood, RIGHTARG = mood, FUNCTION = public.same)")
     evil.execute("UPDATE documents SET body = 'y'")
     evil.execute("UPDATE documents SET id = 'sad'")
-    assert _count(connection, "vecmig.change") == 1
+    assert _count(connection, "vecmig.change") == 2, "the note of the old key stays until a run has seen it"
     assert _count(connection, "documents_vectors") == 0
 
 

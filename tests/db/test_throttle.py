@@ -38,12 +38,12 @@ def test_without_limits_nothing_is_asked(session: Connection) -> None:
 
 
 def test_a_query_lets_it_go_on_at_0_and_stand_still_above(session: Connection) -> None:
-    session.execute("CREATE TABLE busy (n int)")
+    session.execute("CREATE TABLE public.busy (n int)")
     throttle = _asking("SELECT count(*) FROM busy WHERE n % 2 = 0 -- 100 %s, as people write them\n")
     assert throttle.reason(session) is None
-    session.execute("INSERT INTO busy VALUES (2), (4)")
+    session.execute("INSERT INTO public.busy VALUES (2), (4)")
     assert throttle.reason(session) == "throttle_query gives 2, which is above 0"
-    session.execute("DELETE FROM busy")
+    session.execute("DELETE FROM public.busy")
     assert throttle.reason(session) is None
 
 
@@ -63,7 +63,7 @@ def test_a_query_lets_it_go_on_at_0_and_stand_still_above(session: Connection) -
     ],
 )
 def test_a_query_without_an_answer_stands_still_and_says_why(session: Connection, query: str, said: str) -> None:
-    session.execute("CREATE SEQUENCE counter")
+    session.execute("CREATE SEQUENCE public.counter")
     throttle = _asking(query)
     assert throttle.reason(session) == said
     assert throttle.reason(session) == said
@@ -71,15 +71,17 @@ def test_a_query_without_an_answer_stands_still_and_says_why(session: Connection
 
 
 def test_a_query_that_waits_for_a_lock_does_not_hang(session: Connection, connect: Connect) -> None:
-    session.execute("CREATE TABLE locked (n int)")
+    session.execute("CREATE TABLE public.locked (n int)")
     other = connect(autocommit=False)
     other.execute("LOCK TABLE locked")
     assert _asking("SELECT count(*) FROM locked").reason(session) == "throttle_query took longer than 1 s"
 
 
 def test_a_query_cannot_write(session: Connection) -> None:
-    session.execute("CREATE TABLE precious (n int)")
-    session.execute("CREATE FUNCTION sly() RETURNS int LANGUAGE sql AS 'INSERT INTO precious VALUES (1) RETURNING 0'")
+    session.execute("CREATE TABLE public.precious (n int)")
+    session.execute(
+        "CREATE FUNCTION public.sly() RETURNS int LANGUAGE sql AS 'INSERT INTO public.precious VALUES (1) RETURNING 0'"
+    )
     said = _asking("SELECT sly()").reason(session)
     assert said == "throttle_query fails: cannot execute INSERT in a read-only transaction"
     said = _asking("WITH gone AS (DELETE FROM precious RETURNING 1) SELECT count(*) FROM gone").reason(session)
@@ -117,7 +119,7 @@ def replica(primary: Postgres) -> Iterator[psycopg.Connection[Any]]:
 def beside(primary: Postgres, replica: psycopg.Connection[Any]) -> Iterator[Connection]:
     """A connection to the primary as a run's supervisor has one."""
     with Database(primary.url()).session() as connection:
-        connection.execute("CREATE TABLE IF NOT EXISTS written (n int)")
+        connection.execute("CREATE TABLE IF NOT EXISTS public.written (n int)")
         yield connection
         replica.execute("SELECT pg_wal_replay_resume()")
 
@@ -126,7 +128,7 @@ def _wait(throttle: Throttle, connection: Connection, wanted: Callable[[str | No
     """Write a little and ask, as a run does, until the answer is as wanted."""
     deadline = time.monotonic() + _PATIENCE
     while True:
-        connection.execute("INSERT INTO written VALUES (1)")
+        connection.execute("INSERT INTO public.written VALUES (1)")
         reason = throttle.reason(connection)
         if wanted(reason):
             return reason
