@@ -234,7 +234,7 @@ def test_toml_that_is_not() -> None:
             ["zzz = 1"],
             (
                 "vecmig.ini:2: unknown option 'zzz'; known: script_location, database_url, collections, "
-                "version_locations, schema, file_template, truncate_slug_length, template, lock_wait, "
+                "version_locations, schema, vectors_schema, file_template, truncate_slug_length, template, lock_wait, "
                 "maintenance_work_mem_mb, index_workers, reconnect_wait, throttle_query, max_replica_lag, "
                 "engine, workers"
             ),
