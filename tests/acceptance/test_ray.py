@@ -8,9 +8,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import pytest
 from support.cli import Vecmig, describe, documents_collection, make_documents, script, tag
 from support.project import Project, Result
 from support.provider import Provider
+from support.waiting import wait_for
 
 TAG = tag("fake", 8)
 COUNT, BATCH, WORKERS = 1_000, 5, 2
@@ -69,15 +69,6 @@ def running(project: Project, ray_files: Path) -> Iterator[subprocess.Popen[str]
 def environ(ray_files: Path) -> dict[str, str]:
     """Give the variables that a run needs."""
     return ENVIRON | {"RAY_TMPDIR": str(ray_files)}
-
-
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
-    """Wait until something holds; the process must not end before."""
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        assert process is None or process.poll() is None, process.communicate()
-        time.sleep(0.05)
 
 
 def sent(provider: Provider) -> Counter[str]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from vecmig.store.catalog import Source
+from vecmig.store.catalog import Source, exists
 from vecmig.store.connect import Connection
 from vecmig.store.detaching import is_detached
-from vecmig.store.layout import exists, is_attached
+from vecmig.store.layout import is_attached
 from vecmig.store.ledger import Ledger
 from vecmig.store.live import has_search, reads_tag, search_is_current
 from vecmig.store.tracking import has_function, tracking_is_old, tracking_is_open, tracking_works

@@ -8,9 +8,8 @@ from dataclasses import replace
 from vecmig.events import StepDone
 from vecmig.migration.workspace import Workspace
 from vecmig.store.access import follow_vectors, mirror_access
-from vecmig.store.catalog import Source
+from vecmig.store.catalog import Source, exists
 from vecmig.store.connect import Connection
-from vecmig.store.layout import exists
 from vecmig.store.live import publish
 from vecmig.store.placement import move_vectors
 from vecmig.store.tracking import install_tracking

@@ -18,7 +18,7 @@ from vecmig.runner.trust import Earned, earned, live_revision, old_retired
 from vecmig.runner.walk import by_collection
 from vecmig.runner.way_down import WayDown, way_down
 from vecmig.store.auditing import silent_writers
-from vecmig.store.catalog import Source, without_key
+from vecmig.store.catalog import Source, exists, without_key
 from vecmig.store.changes import Lag, Outbox, lag, outbox
 from vecmig.store.connect import Connection
 from vecmig.store.control import Control, Run, read_control, runs
@@ -27,7 +27,7 @@ from vecmig.store.evals import EvalRun, latest_of_each
 from vecmig.store.full_pass import FullPass, needed_full_pass
 from vecmig.store.identity import SourceReplaced, find_source
 from vecmig.store.index import IndexState, index_state
-from vecmig.store.layout import coverage_of, exists, is_attached
+from vecmig.store.layout import coverage_of, is_attached
 from vecmig.store.ledger import Ledger, RevisionRow, Route, TagRow
 from vecmig.store.spend import Spend, spent
 from vecmig.store.tracking import trigger_names

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from psycopg import sql
 
-from vecmig.store.catalog import Source
+from vecmig.store.catalog import Source, exists
 from vecmig.store.connect import Connection
 from vecmig.store.statements import statement
 
@@ -93,7 +93,7 @@ def mirror_access(connection: Connection, source: Source) -> None:
     _mirror_row_security(connection, source, parts)
     mirror_grants(connection, source, source.vectors)
     _open_schema(connection, source)
-    if _exists(connection, source.live):
+    if exists(connection, source.live):
         mirror_grants(connection, source, source.live)
     open_search(connection, source, born=False)
 
@@ -199,11 +199,6 @@ def _partitions(connection: Connection, source: Source) -> list[tuple[str, str, 
 def _readers(connection: Connection, relation: sql.Identifier) -> set[tuple[str, bool]]:
     values = {"source": relation.as_string(None)}
     return {(role, public) for role, public in connection.execute(statement("access", "readers"), values)}
-
-
-def _exists(connection: Connection, relation: sql.Identifier) -> bool:
-    row = connection.execute(statement("vectors", "exists"), {"name": relation.as_string(None)}).fetchone()
-    return bool(row and row[0])
 
 
 def _grantee(role: str | None) -> sql.Composable:

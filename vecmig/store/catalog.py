@@ -306,6 +306,12 @@ def find_relation(connection: Connection, name: Sequence[str]) -> Relation | Non
     return Relation(*row) if row else None
 
 
+def exists(connection: Connection, relation: sql.Identifier) -> bool:
+    """Whether a relation is there."""
+    row = connection.execute(statement("catalog", "exists"), {"name": relation.as_string(connection)}).fetchone()
+    return bool(row and row[0])
+
+
 def relation_of(connection: Connection, oid: int) -> Relation | None:
     """Look a relation up by its number, whatever it is called now."""
     row = connection.execute(statement("catalog", "source_of"), {"oid": oid}).fetchone()

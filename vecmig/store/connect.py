@@ -249,7 +249,9 @@ def _conninfo(url: str) -> str:
         # a database that has texts in another encoding lets the server translate them
         known = _PATIENCE | conninfo_to_dict(_plain(url)) | {"client_encoding": "UTF8"}
         # the driver would name what stands in place of a number, which may be a password
-        _ = [int(number) for name in _NUMBERS & known.keys() for number in str(known[name]).split(",") if number]
+        for name in _NUMBERS & known.keys():
+            for number in str(known[name]).split(","):
+                int(number or 0)
         return make_conninfo("", **known)
     except (psycopg.Error, ValueError):
         raise ConfigError(

@@ -12,8 +12,8 @@ import psycopg
 from psycopg import sql
 
 from vecmig.errors import DatabaseError
+from vecmig.store.catalog import exists
 from vecmig.store.connect import Connection
-from vecmig.store.layout import exists
 from vecmig.store.ledger import Actor
 from vecmig.store.statements import statement
 

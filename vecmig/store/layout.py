@@ -9,7 +9,7 @@ from psycopg import sql
 
 from vecmig.errors import DatabaseError
 from vecmig.store.access import close_table, ensure_schema, mirror_access
-from vecmig.store.catalog import Source
+from vecmig.store.catalog import Source, exists
 from vecmig.store.connect import Connection
 from vecmig.store.coverage import Coverage, count_records, measure_coverage
 from vecmig.store.space import Space
@@ -202,12 +202,6 @@ def constraint_sql(connection: Connection, space: Space) -> str:
         "condition": vector_condition(space),
     }
     return statement("vectors", "restore_constraint", **parts).as_string(connection) + ";"
-
-
-def exists(connection: Connection, relation: sql.Identifier) -> bool:
-    """Whether a relation is there."""
-    row = connection.execute(statement("vectors", "exists"), {"name": relation.as_string(connection)}).fetchone()
-    return bool(row and row[0])
 
 
 def notes_writers(connection: Connection, source: Source) -> bool:

@@ -7,9 +7,8 @@ from dataclasses import replace
 from psycopg import sql
 
 from vecmig.store.access import ensure_schema
-from vecmig.store.catalog import Source
+from vecmig.store.catalog import Source, exists
 from vecmig.store.connect import Connection
-from vecmig.store.layout import exists
 from vecmig.store.ledger import Ledger
 from vecmig.store.statements import statement
 

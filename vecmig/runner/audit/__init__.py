@@ -13,10 +13,9 @@ from vecmig.runner.audit.finding import SEVERITIES, Finding, Severity, Subject
 from vecmig.runner.project import Project
 from vecmig.store import auditing
 from vecmig.store.auditing import VectorIndex
-from vecmig.store.catalog import Source, find_pgvector
+from vecmig.store.catalog import Source, exists, find_pgvector
 from vecmig.store.connect import Connection
 from vecmig.store.identity import SourceReplaced, find_source
-from vecmig.store.layout import exists
 from vecmig.store.ledger import Ledger, TagRow
 
 __all__ = ["SEVERITIES", "Audit", "Finding", "Severity", "audit"]

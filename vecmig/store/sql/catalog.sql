@@ -23,6 +23,9 @@ SELECT a.attnum, a.attname
 FROM pg_catalog.pg_attribute a
 WHERE a.attrelid = %(oid)s AND a.attnum > 0 AND NOT a.attisdropped
 
+-- exists --
+SELECT pg_catalog.to_regclass(%(name)s) IS NOT NULL
+
 -- columns --
 -- with the schema of the operator that its type's own index order calls equal; enums and arrays have it in pg_catalog;
 -- a domain's are those of its base; whether its values have a binary form; its collation; whether it may be

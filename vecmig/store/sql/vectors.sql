@@ -71,9 +71,6 @@ SELECT EXISTS (
       AND i.inhparent = pg_catalog.to_regclass(%(vectors)s)
       AND NOT i.inhdetachpending)
 
--- exists --
-SELECT pg_catalog.to_regclass(%(name)s) IS NOT NULL
-
 -- is_ours --
 SELECT pg_catalog.pg_get_partkeydef(pg_catalog.to_regclass(%(name)s)) = 'LIST (tag)'
 
