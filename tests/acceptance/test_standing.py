@@ -108,6 +108,51 @@ def test_check_status_and_upgrade_say_what_is_missing(live: Project, vecmig: Vec
     assert "made good" not in vecmig("upgrade", "head").stderr
 
 
+PROTECTED = "ALTER TABLE documents ENABLE ROW LEVEL SECURITY; CREATE POLICY mine ON documents USING (id = 3)"
+UNPROTECTED = "Of documents, the vectors have no row-level security, and public.documents has it."
+SECURED = """
+SELECT count(*) FROM pg_class c
+WHERE c.relrowsecurity AND (c.oid = 'documents_vectors'::regclass
+      OR c.oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = 'documents_vectors'::regclass))
+"""
+READS = "SELECT has_table_privilege('reporting', 'documents_vectors', 'SELECT')"
+
+
+def test_check_status_and_upgrade_say_where_vectors_show_more_than_their_source(live: Project, vecmig: Vecmig) -> None:
+    live.sql(PROTECTED)
+    assert vecmig("check", code=4).stderr == f"{UNPROTECTED}\nRun: vecmig sync\n"
+    shown = vecmig("status").stdout
+    assert f"  {UNPROTECTED}\n  Run: vecmig sync\n" in shown
+    assert shown.endswith("next      vecmig sync\n")
+    assert vecmig("status", "--json").json["collections"][0]["problem"] == UNPROTECTED
+    vecmig("status", "--check", code=4)
+    told = vecmig("upgrade", "head")
+    assert "the vectors have no row-level security, and public.documents has it: made good" in told.stderr
+    assert live.sql(SECURED) == [(2,)]
+    assert vecmig("check").stdout == "Nothing is pending.\n"
+    assert "made good" not in vecmig("sync").stderr
+
+
+def test_the_watch_follows_what_becomes_of_the_rights_to_the_source(live: Project) -> None:
+    with watching(live) as service:
+        live.sql(PROTECTED)
+        wait_for(lambda: live.sql(SECURED) == [(2,)], service)
+        live.sql(f"ALTER TABLE {partition('documents', A)} DISABLE ROW LEVEL SECURITY")
+        wait_for(lambda: live.sql(SECURED) == [(2,)], service)
+        live.sql("DROP POLICY vecmig_as_source ON documents_vectors")
+        policy = "SELECT count(*) FROM pg_policy WHERE polname = 'vecmig_as_source'"
+        wait_for(lambda: live.sql(policy) == [(1,)], service)
+        live.sql("REVOKE SELECT ON documents FROM reporting")
+        wait_for(lambda: live.sql(READS) == [(False,)], service)
+        live.sql("GRANT SELECT ON documents TO reporting")
+        wait_for(lambda: live.sql(READS) == [(True,)], service)
+        live.sql(f"GRANT SELECT ON {partition('documents', A)} TO reporting")
+        granted = f"SELECT has_table_privilege('reporting', '{partition('documents', A)}', 'SELECT')"
+        wait_for(lambda: live.sql(granted) == [(False,)], service)
+        live.sql("ALTER TABLE documents DISABLE ROW LEVEL SECURITY")
+        wait_for(lambda: live.sql(SECURED) == [(0,)], service)
+
+
 def test_an_upgrade_without_a_revision_to_run_makes_it_again(live: Project, vecmig: Vecmig) -> None:
     for what, statement in DROPPED.items():
         live.sql(statement)

@@ -119,9 +119,9 @@ def test_who_was_granted_on_the_vectors_by_hand_still_finds_them(
     older: Lab, connection: Connection, tenant: Connection
 ) -> None:
     """The search function names them, and runs with the rights of who asks."""
-    older.upgrade()
     connection.execute("REVOKE SELECT ON documents FROM PUBLIC, tenant_3")
     connection.execute("GRANT SELECT (id, title, body) ON documents TO tenant_3")
+    older.upgrade()
     connection.execute("GRANT SELECT ON documents_vectors, documents_live TO tenant_3")
     query = str(vector("title 3\n\nbody 3", 256).tolist())
     search = "SELECT id FROM documents_search(%s::vector, 1)"

@@ -275,10 +275,10 @@ def test_access_is_mirrored_as_often_as_one_likes(lab: Lab, role: Role, connecti
     connection.execute(f"ALTER TABLE documents ENABLE ROW LEVEL SECURITY; {_POLICY}")
     for _ in range(2):
         with lab.opened(SMALL) as (own, space):
-            mirror_access(own, space.source)
+            mirror_access(own, space.source, "vecmig")
     assert _count(reader, "documents_vectors") == _count(reader, "documents_live") == 0
     assert tenant.execute("SELECT DISTINCT id FROM documents_vectors").fetchall() == [(3,)]
     connection.execute("DROP POLICY vecmig_as_source ON documents_vectors")
     with lab.opened(SMALL) as (own, space):
-        mirror_access(own, space.source)
+        mirror_access(own, space.source, "vecmig")
     assert tenant.execute("SELECT DISTINCT id FROM documents_vectors").fetchall() == [(3,)]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from vecmig.events import StepDone
+from vecmig.events import Noted, StepDone
 from vecmig.migration.workspace import Workspace
-from vecmig.store.access import follow_vectors, mirror_access
+from vecmig.store.access import follow_vectors, mirror_access, remember_grants
 from vecmig.store.catalog import Source, exists
 from vecmig.store.connect import Connection
+from vecmig.store.exposure import exposures
 from vecmig.store.live import publish
 from vecmig.store.placement import move_vectors
 from vecmig.store.tracking import install_tracking
@@ -24,7 +25,8 @@ def place(workspace: Workspace, source: Source) -> None:
     wanted = workspace.database.vectors_schema or schema
     began = time.monotonic()
 
-    def change(connection: Connection) -> None:
+    def change(connection: Connection) -> list[str]:
+        exposed: list[str] = []
         ledger = workspace.ledger(connection)
         if source.tracked:
             install_tracking(connection, replace(source, vectors_schema=wanted), schema)
@@ -33,16 +35,21 @@ def place(workspace: Workspace, source: Source) -> None:
             placed = move_vectors(connection, ledger, source, wanted)
             ledger.record_event("move", collection=name, data={"from": source.vectors_schema, "to": wanted})
         if exists(connection, placed.vectors):
-            mirror_access(connection, placed)
+            exposed = exposures(connection, placed, schema)
+            mirror_access(connection, placed, schema)
             if placed != source:
                 # after what default privileges had opened is closed
                 follow_vectors(connection, placed)
         live = ledger.held_route(name).live
         if live is not None:
             publish(connection, placed, workspace.space(placed, live), ledger=schema)
+        remember_grants(connection, placed, schema)
         ledger.announce(name)
+        return exposed
 
-    workspace.locked(change)
+    mended = workspace.locked(change)
     if source.vectors_schema != wanted:
         summary = f"the vectors are in schema {wanted}; they were in {source.vectors_schema}"
         workspace.listener(StepDone("move", "", name, summary, time.monotonic() - began))
+    if mended:
+        workspace.listener(Noted(f"{name}: {'; '.join(mended)}: made good"))

@@ -341,7 +341,7 @@ class Workspace:
             with made_again(connection, source, ledger.schema):
                 widen_key(connection, source, recorded.key_types)
                 self.install(connection, ledger, source, columns=columns)
-            mirror_access(connection, source)
+            mirror_access(connection, source, ledger.schema)
         else:
             self.install(connection, ledger, source, columns=columns)
 

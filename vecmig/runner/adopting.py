@@ -86,7 +86,7 @@ def _adopt(workspace: Workspace, connection: Connection, source: Source, before:
     ledger.adopt_source(source)
     drop_policies(connection, source)
     _publish_on(workspace, connection, ledger, recorded, source)
-    mirror_access(connection, source)
+    mirror_access(connection, source, ledger.schema)
     note_full_pass(connection, ledger.schema, name, "another table was adopted as the source")
     ledger.announce(name)
     data = {"from": str(before) if before else None, "to": f"{source.schema}.{source.table}"}

@@ -7,11 +7,12 @@ from collections.abc import Collection as AnyOf
 from vecmig.migration.missing import disagreements
 from vecmig.runner.project import Project
 from vecmig.runner.sync import prepare
+from vecmig.store.exposure import exposures
 from vecmig.store.schema import ensure
 
 
 def mend(project: Project, *, but: AnyOf[str] = ()) -> None:
-    """Make triggers, live view and search function again where they are gone, as a sync does.
+    """Make triggers, live view and search function again where they are gone, and mend rights, as a sync does.
 
     Args:
         project: the project.
@@ -27,7 +28,8 @@ def mend(project: Project, *, but: AnyOf[str] = ()) -> None:
     for name in sorted(set(in_use) & set(project.collections.collections) - set(but)):
         source = workspace.inspect(project.collections.collection(name))
         with project.database.session() as connection:
-            missing = disagreements(connection, workspace.ledger(connection), source)
+            ledger = workspace.ledger(connection)
+            missing = exposures(connection, source, ledger.schema) or disagreements(connection, ledger, source)
         if missing:
             ensure(project.database)
             prepare(workspace, source)

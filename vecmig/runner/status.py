@@ -24,6 +24,7 @@ from vecmig.store.connect import Connection
 from vecmig.store.control import Control, Run, read_control, runs
 from vecmig.store.detaching import Detached, all_detached
 from vecmig.store.evals import EvalRun, latest_of_each
+from vecmig.store.exposure import exposures
 from vecmig.store.full_pass import FullPass, needed_full_pass
 from vecmig.store.identity import SourceReplaced, find_source
 from vecmig.store.index import IndexState, index_state
@@ -306,7 +307,7 @@ def _collection(project: Project, connection: Connection, ledger: Ledger, name: 
         outbox=waiting,
         lag=_lag(project, connection, source, ledger.route(name), tags),
         gate=_gate(project, connection, ledger, source),
-        problem=_disagreement(connection, ledger, source),
+        problem=_disagreement(connection, ledger, source, rights=True),
         scanned=source.scanned,
         silent=tuple(silent_writers(connection, source, trigger_names(source))) if source.tracked else (),
         way_back=way_back,
@@ -339,23 +340,26 @@ def _half_retired(
     return tuple(tag for tag in retired if exists(connection, project.workspace.space(source, tag).relation))
 
 
-def _disagreement(connection: Connection, ledger: Ledger, source: Source) -> VecmigError | None:
-    """Say where collections.yaml, the ledger and the live view tell different things."""
+def _disagreement(
+    connection: Connection, ledger: Ledger, source: Source, *, rights: bool = False
+) -> VecmigError | None:
+    """Say where collections.yaml, the ledger and the live view tell different things, and rights if they are asked."""
     name, live = source.collection.name, ledger.route(source.collection.name).live
     try:
         changed = ledger.edited(source)
     except DatabaseError as error:
         return error
-    if changed:
+    found = exposures(connection, source, ledger.schema) if rights else []
+    if changed and not found:
         return ConfigError(
             f"text, where, change_tracking or live_columns of {name} was changed in collections.yaml; triggers and "
             "live view do not follow it yet.",
             hint="Run: vecmig sync",
         )
-    found = disagreements(connection, ledger, source)
+    found += disagreements(connection, ledger, source)
     recorded = ledger.recorded(name)
     if recorded is not None and recorded.widened(source):
-        found.insert(0, "the key is wider now than that of the vectors")
+        found.append("the key is wider now than that of the vectors")
     if live is not None and not index_state(connection, Space(source, ledger.schema, live)).usable:
         found.append(f"the index of the live tag {live} is gone or invalid")
     if live is not None or ledger.route(name).candidate is not None:

@@ -17,6 +17,7 @@ from vecmig.store.access import close_restored, mirror_access, remember_grants
 from vecmig.store.catalog import Source
 from vecmig.store.connect import Connection
 from vecmig.store.control import What
+from vecmig.store.exposure import exposures
 from vecmig.store.lasting import Lasting
 from vecmig.store.layout import require_partition
 from vecmig.store.ledger import Ledger, Route
@@ -165,16 +166,19 @@ def prepare(workspace: Workspace, source: Source, *, edits: bool = True) -> list
         source: the collection.
         edits: whether to follow another text, where or change_tracking.
     """
+    schema = workspace.database.schema
+    with workspace.database.session() as connection:
+        exposed = exposures(connection, source, schema)
     missing = workspace.follow(source, edits=edits)
 
     def mirror(connection: Connection) -> None:
-        remember_grants(connection, source, workspace.database.schema)
-        close_restored(connection, workspace.database.schema)
-        mirror_access(connection, source)
+        close_restored(connection, schema)
+        mirror_access(connection, source, schema)
+        remember_grants(connection, source, schema)
 
     workspace.locked(mirror)
-    if missing:
-        workspace.listener(Noted(f"{source.collection.name}: {'; '.join(missing)}: made good"))
+    if found := exposed + missing:
+        workspace.listener(Noted(f"{source.collection.name}: {'; '.join(found)}: made good"))
     return missing
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from psycopg import sql
 
@@ -32,11 +34,6 @@ def ensure_schema(connection: Connection, ledger: str, schema: str) -> None:
         return
     connection.execute(statement("schema", "create_schema", schema=sql.Identifier(schema)))
     _run(connection, "close_schema", schema=sql.Literal(_quoted(schema)))
-
-
-def close_view(connection: Connection, view: sql.Identifier) -> None:
-    """Take from a view that was made just now all grants that it was born with."""
-    _close(connection, [view], born=True)
 
 
 def close_function(connection: Connection, function: sql.Identifier) -> None:
@@ -74,39 +71,75 @@ def close_restored(connection: Connection, schema: str) -> None:
     A dump does not say that nobody else has rights on a table, so its new place decides. What a role was granted that
     default privileges do not give stays.
     """
-    _close(connection, [sql.Identifier(schema, name) for name in own_relations(connection, schema)], born=False)
+    _close(connection, _own_tables(connection, schema), born=False)
+
+
+def _own_tables(connection: Connection, schema: str) -> list[sql.Identifier]:
+    values = {"schema": _quoted(schema)}
+    return [sql.Identifier(schema, name) for (name,) in connection.execute(statement("access", "own_tables"), values)]
 
 
 # What is there -------------------------------------------------------------------------------------------------------
 
 
-def mirror_access(connection: Connection, source: Source) -> None:
+def mirror_access(connection: Connection, source: Source, ledger: str) -> None:
     """Protect the vectors as their source is protected now: its row-level security, and who may read it whole.
 
-    Safe to repeat. It takes away only what default privileges give to every new table, and all grants on partitions:
-    who names one goes round the policies of the vectors table. Who lost the right to read the source keeps that to read
-    the vectors.
+    Safe to repeat. It takes away what default privileges give to every new table, all grants on partitions (who names
+    one goes round the policies of the vectors table), and what was granted because the source was: a right to read the
+    vectors that somebody gave by hand stays. ``ledger`` is the schema of vecmig's own tables.
     """
-    parts = [(sql.Identifier(*row[:2]), row[2]) for row in _partitions(connection, source)]
-    _close(connection, [part for part, _ in parts], born=True)
+    parts = partitions(connection, source)
+    _close(connection, parts, born=True)
     _close(connection, [source.vectors], born=False, source=source)
-    _mirror_row_security(connection, source, parts)
-    mirror_grants(connection, source, source.vectors)
+    _mirror_row_security(connection, source)
+    mirror_grants(connection, source, source.vectors, ledger)
     _open_schema(connection, source)
     if exists(connection, source.live):
-        mirror_grants(connection, source, source.live)
+        mirror_grants(connection, source, source.live, ledger)
     open_search(connection, source, born=False)
 
 
-def mirror_grants(connection: Connection, source: Source, target: sql.Identifier) -> None:
-    """Grant SELECT to the roles that may read the whole source table.
+def mirror_grants(connection: Connection, source: Source, target: sql.Identifier, ledger: str) -> None:
+    """Grant SELECT to the roles that may read the whole source table, and take back what others have for that reason.
 
     A source that is a view may hide rows by who asks; there, grants are left to its owner.
     """
     if not source.is_table:
         return
-    for role, public in _readers(connection, source.relation) - _readers(connection, target):
-        connection.execute(sql.SQL("GRANT SELECT ON {} TO {}").format(target, _grantee(None if public else role)))
+    found = readers(connection, source, target, ledger)
+    for role in found.shut_out:
+        connection.execute(sql.SQL("GRANT SELECT ON {} TO {}").format(target, _grantee(role)))
+    for role in found.withdrawn:
+        connection.execute(sql.SQL("REVOKE SELECT ON {} FROM {}").format(target, _grantee(role)))
+    values = {"collection": source.collection.name, "target": _target(source, target)}
+    roles = json.dumps(sorted(found.mirrored, key=str))
+    query = statement("access", "record_mirrored", schema=sql.Identifier(ledger))
+    connection.execute(query, values | {"roles": roles})
+
+
+@dataclass(frozen=True, slots=True)
+class Readers:
+    """How the grants of a relation differ from those of its source; a role is None for PUBLIC."""
+
+    #: Who may read the source, and not yet the relation.
+    shut_out: frozenset[str | None]
+    #: Who may read the relation because of the source, which they may read no more.
+    withdrawn: frozenset[str | None]
+    #: Who is to be granted SELECT, or has it, because of the source.
+    mirrored: frozenset[str | None]
+
+
+def readers(connection: Connection, source: Source, target: sql.Identifier, ledger: str) -> Readers:
+    """Compare who may read a relation of a collection with who may read the whole source."""
+    wanted, had = _readers(connection, source.relation), _readers(connection, target)
+    values = {"collection": source.collection.name, "target": _target(source, target)}
+    row = connection.execute(statement("access", "mirrored", schema=sql.Identifier(ledger)), values).fetchone()
+    # as an earlier version left it, nobody can tell who granted what the source's readers have
+    known = wanted & had if row is None or not isinstance(row[0], list) else frozenset(row[0])
+    plain = {"relation": target.as_string(None)}
+    withdrawable = {role for (role,) in connection.execute(statement("access", "plain_readers"), plain)}
+    return Readers(wanted - had, (known - wanted) & withdrawable, (known | (wanted - had)) & wanted)
 
 
 def _open_schema(connection: Connection, source: Source) -> None:
@@ -122,24 +155,46 @@ def _grant_usage(connection: Connection, source: Source, relation: sql.Identifie
         connection.execute(statement("access", "grant_usage", **parts))
 
 
-def _mirror_row_security(connection: Connection, source: Source, parts: Sequence[tuple[sql.Identifier, bool]]) -> None:
-    """Hide a vector from whoever may not see its record; show it where an event trigger has hidden all."""
+@dataclass(frozen=True, slots=True)
+class RowSecurity:
+    """Row-level security of a vectors table, beside what it is to be."""
+
+    wanted: bool
+    enabled: bool
+    #: Whether it has the policy that follows the source's, and whether it has others.
+    as_source: bool
+    others: bool
+    #: The partitions on which it is not as wanted.
+    parts: tuple[sql.Identifier, ...]
+
+    @property
+    def right(self) -> bool:
+        """Whether the vectors table has it where it is to, and not elsewhere."""
+        # a policy of the team's own on the vectors keeps its effect
+        return self.enabled == self.wanted or (not self.wanted and self.others)
+
+
+def row_security(connection: Connection, source: Source) -> RowSecurity:
+    """Look at the row-level security of the vectors table and its partitions."""
     row = connection.execute(statement("access", "row_security"), {"name": source.vectors.as_string(None)}).fetchone()
     enabled, as_source, others = row or (False, False, False)
     wanted = is_protected(source)
-    if wanted and not as_source:
+    parts = tuple(sql.Identifier(*row[:2]) for row in _partitions(connection, source) if row[2] != wanted)
+    return RowSecurity(wanted, bool(enabled), bool(as_source), bool(others), parts)
+
+
+def _mirror_row_security(connection: Connection, source: Source) -> None:
+    """Hide a vector from whoever may not see its record; show it where an event trigger has hidden all."""
+    found = row_security(connection, source)
+    if found.wanted and not found.as_source:
         match = source.match_source("s", f"{source.collection.name}_vectors")
         policy = {"vectors": source.vectors, "source": source.relation, "match_source": match}
         connection.execute(statement("access", "create_policy", **policy))
-    elif as_source and not wanted:
+    elif found.as_source and not found.wanted:
         connection.execute(statement("access", "drop_policy", vectors=source.vectors))
-    word = sql.SQL("ENABLE" if wanted else "DISABLE")
-    # a policy of the team's own on the vectors keeps its effect
-    if enabled != wanted and (wanted or not others):
-        connection.execute(statement("access", "set_row_security", relation=source.vectors, word=word))
-    for part, on in parts:
-        if on != wanted:
-            connection.execute(statement("access", "set_row_security", relation=part, word=word))
+    word = sql.SQL("ENABLE" if found.wanted else "DISABLE")
+    for relation in (*(() if found.right else (source.vectors,)), *found.parts):
+        connection.execute(statement("access", "set_row_security", relation=relation, word=word))
 
 
 def follow_vectors(connection: Connection, source: Source) -> None:
@@ -151,18 +206,22 @@ def follow_vectors(connection: Connection, source: Source) -> None:
 
 
 def remember_grants(connection: Connection, source: Source, schema: str) -> None:
-    """Keep in the ledger who was granted what on the live view, if it is there: what drops it drops its grants."""
-    query = statement("access", "remember_grants", schema=sql.Identifier(schema))
-    values = {"collection": source.collection.name, "view": source.live.as_string(None)}
-    connection.execute(query, values)
+    """Keep in the ledger who was granted what on the live view, if it is there: what drops it drops its grants.
+
+    One that is seen for the first time loses before what it was born with.
+    """
+    asked = _asked(connection, source, schema)
+    if asked is not None:
+        _close(connection, [source.live], born=False, source=source, asked=asked)
+    parts = {"schema": sql.Identifier(schema), "seen": _seen()}
+    connection.execute(statement("access", "remember_grants", **parts), _view(source))
 
 
 def restore_grants(connection: Connection, source: Source, schema: str) -> None:
     """Give a live view that was made just now the grants that it had, and those of the source."""
-    close_view(connection, source.live)
-    values = {"collection": source.collection.name, "view": source.live.as_string(None)}
+    _close(connection, [source.live], born=True)
     query = statement("access", "remembered_grants", schema=sql.Identifier(schema))
-    for role, privilege, grantable, column in connection.execute(query, values).fetchall():
+    for role, privilege, grantable, column in connection.execute(query, _view(source)).fetchall():
         connection.execute(
             sql.SQL("GRANT {}{} ON {} TO {}{}").format(
                 sql.SQL(privilege),
@@ -172,18 +231,81 @@ def restore_grants(connection: Connection, source: Source, schema: str) -> None:
                 sql.SQL(" WITH GRANT OPTION" if grantable else ""),
             )
         )
-    mirror_grants(connection, source, source.live)
+    mirror_grants(connection, source, source.live, schema)
+    remember_grants(connection, source, schema)
+
+
+# What default privileges gave ----------------------------------------------------------------------------------------
+
+
+def born_open(connection: Connection, source: Source, schema: str) -> list[tuple[str, str]]:
+    """Return which rights a sync would take away that default privileges gave: (relation, role).
+
+    On vecmig's own tables, on the vectors table, and on a live view that was not seen before.
+    """
+    found = _unmeant(connection, _own_tables(connection, schema), born=False)
+    found += _unmeant(connection, [source.vectors], born=False, source=source)
+    asked = _asked(connection, source, schema)
+    if asked is not None:
+        found += _unmeant(connection, [source.live], born=False, source=source, asked=asked)
+    return found
+
+
+def open_partitions(connection: Connection, source: Source) -> list[tuple[str, str]]:
+    """Return which rights on partitions somebody has, whoever gave them: (relation, role)."""
+    return _unmeant(connection, partitions(connection, source), born=True)
+
+
+def _asked(connection: Connection, source: Source, schema: str) -> str | None:
+    """Return what is known to have been granted on a live view on purpose; None where all of it is."""
+    parts = {"schema": sql.Identifier(schema), "seen": _seen()}
+    row = connection.execute(statement("access", "asked", **parts), _view(source)).fetchone()
+    return row[0] if row and isinstance(row[0], str) else None
+
+
+def _seen() -> sql.Composed:
+    return statement("access", "seen", identity=statement("ledger", "identity"))
+
+
+def _view(source: Source) -> dict[str, str]:
+    return {"collection": source.collection.name, "view": source.live.as_string(None)}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 
 
 def _close(
-    connection: Connection, relations: Sequence[sql.Identifier], *, born: bool, source: Source | None = None
+    connection: Connection,
+    relations: Sequence[sql.Identifier],
+    *,
+    born: bool,
+    source: Source | None = None,
+    asked: str = "[]",
 ) -> None:
-    names = sql.Literal([relation.as_string(None) for relation in relations])
-    whose = _name(source.relation) if source is not None else sql.Literal(None)
-    _run(connection, "close", relations=names, born=sql.Literal(born), source=whose)
+    _run(connection, "close", unmeant=_unmeant_of(relations, born, source, asked))
+
+
+def _unmeant(
+    connection: Connection,
+    relations: Sequence[sql.Identifier],
+    *,
+    born: bool,
+    source: Source | None = None,
+    asked: str = "[]",
+) -> list[tuple[str, str]]:
+    rows = connection.execute(_unmeant_of(relations, born, source, asked)).fetchall()
+    return [(name, role) for _, name, role, _ in rows]
+
+
+def _unmeant_of(relations: Sequence[sql.Identifier], born: bool, source: Source | None, asked: str) -> sql.Composed:
+    return statement(
+        "access",
+        "unmeant",
+        relations=sql.Literal([relation.as_string(None) for relation in relations]),
+        born=sql.Literal(born),
+        source=_name(source.relation) if source is not None else sql.Literal(None),
+        asked=sql.Literal(asked),
+    )
 
 
 def _run(connection: Connection, name: str, **parts: sql.Composable) -> None:
@@ -191,14 +313,23 @@ def _run(connection: Connection, name: str, **parts: sql.Composable) -> None:
     connection.execute(statement("access", "run", body=body))
 
 
+def partitions(connection: Connection, source: Source) -> list[sql.Identifier]:
+    """Name the partitions of a vectors table."""
+    return [sql.Identifier(*row[:2]) for row in _partitions(connection, source)]
+
+
 def _partitions(connection: Connection, source: Source) -> list[tuple[str, str, bool]]:
     values = {"vectors": source.vectors.as_string(None)}
     return connection.execute(statement("access", "partitions"), values).fetchall()
 
 
-def _readers(connection: Connection, relation: sql.Identifier) -> set[tuple[str, bool]]:
+def _readers(connection: Connection, relation: sql.Identifier) -> frozenset[str | None]:
     values = {"source": relation.as_string(None)}
-    return {(role, public) for role, public in connection.execute(statement("access", "readers"), values)}
+    return frozenset(role for (role,) in connection.execute(statement("access", "readers"), values))
+
+
+def _target(source: Source, relation: sql.Identifier) -> str:
+    return "vectors" if relation == source.vectors else "live"
 
 
 def _grantee(role: str | None) -> sql.Composable:

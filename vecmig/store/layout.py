@@ -39,7 +39,7 @@ def create_vectors_table(connection: Connection, source: Source, schema: str) ->
     comment = sql.Literal(f"{_ours(schema)}: the vectors of {source.collection.name}, one partition per tag")
     if _comment_is_old(connection, source):
         connection.execute(statement("vectors", "comment_table", vectors=source.vectors, comment=comment))
-    mirror_access(connection, source)
+    mirror_access(connection, source, schema)
 
 
 def _create(connection: Connection, source: Source) -> None:

@@ -25,6 +25,7 @@ FILES: Final = (
     "006_identity",
     "007_text_hash",
     "008_views",
+    "009_mirrored",
 )
 VERSION: Final = len(FILES)
 _TABLE: Final = re.compile(r'^CREATE TABLE "vecmig"\.(\w+)', re.MULTILINE)

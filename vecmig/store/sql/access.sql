@@ -5,31 +5,47 @@
 DO {body}
 
 -- close --
--- Takes away what roles were granted on relations. On one that is older, only what is clearly not meant: what default
--- privileges would give to a new one today; a reader of the source keeps SELECT on the vectors table itself.
+-- Takes away what roles were granted on relations.
 DECLARE
     found record;
 BEGIN
     FOR found IN
-        SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind, c.oid::regclass AS name,
-               CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END AS role,
-               CASE WHEN {born} THEN 'ALL' ELSE string_agg(DISTINCT a.privilege_type, ', ') END AS privileges
-        FROM pg_class c
-        CROSS JOIN LATERAL aclexplode(c.relacl) a
-        WHERE c.oid = ANY ({relations}::regclass[]) AND a.grantee <> c.relowner AND pg_has_role(c.relowner, 'USAGE')
-          AND ({born} OR (
-              EXISTS (SELECT FROM pg_default_acl d, LATERAL aclexplode(d.defaclacl) g
-                      WHERE d.defaclrole = c.relowner AND d.defaclnamespace IN (0, c.relnamespace)
-                        AND d.defaclobjtype = CASE c.relkind WHEN 'S' THEN 'S'::"char" ELSE 'r' END
-                        AND (g.grantee, g.privilege_type) = (a.grantee, a.privilege_type))
-              AND NOT (a.privilege_type = 'SELECT' AND EXISTS (
-                  SELECT FROM pg_class s, LATERAL aclexplode(coalesce(s.relacl, acldefault('r', s.relowner))) r
-                  WHERE s.oid = to_regclass({source}) AND r.privilege_type = 'SELECT' AND r.grantee = a.grantee))))
-        GROUP BY c.oid, c.relkind, a.grantee
+        {unmeant}
     LOOP
         EXECUTE format('REVOKE %s ON %s %s FROM %s CASCADE', found.privileges, found.kind, found.name, found.role);
     END LOOP;
 END
+
+-- unmeant --
+-- What is not meant to be granted on relations: on one that is new, all of it, by column too. On one that is older, only
+-- what default privileges would give to a new one today, and nobody is known to have asked for; a reader of the source
+-- keeps SELECT on the vectors table itself, and on the live view.
+SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind, c.oid::regclass AS name,
+       CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END AS role,
+       CASE WHEN {born} THEN 'ALL' ELSE pg_catalog.string_agg(DISTINCT a.privilege_type, ', ') END AS privileges
+FROM pg_catalog.pg_class c
+CROSS JOIN LATERAL (
+    SELECT g.grantee, g.privilege_type FROM pg_catalog.aclexplode(c.relacl) g
+    UNION ALL
+    SELECT g.grantee, g.privilege_type
+    FROM pg_catalog.pg_attribute t, pg_catalog.aclexplode(t.attacl) g
+    WHERE {born} AND t.attrelid = c.oid AND NOT t.attisdropped) a
+WHERE c.oid = ANY (SELECT pg_catalog.to_regclass(x) FROM pg_catalog.unnest({relations}::text[]) x)
+  AND a.grantee <> c.relowner AND pg_catalog.pg_has_role(c.relowner, 'USAGE')
+  AND ({born} OR (
+      EXISTS (SELECT FROM pg_catalog.pg_default_acl d, LATERAL pg_catalog.aclexplode(d.defaclacl) g
+              WHERE d.defaclrole = c.relowner AND d.defaclnamespace IN (0, c.relnamespace)
+                AND d.defaclobjtype = CASE c.relkind WHEN 'S' THEN 'S'::"char" ELSE 'r' END
+                AND (g.grantee, g.privilege_type) = (a.grantee, a.privilege_type))
+      AND NOT EXISTS (SELECT FROM pg_catalog.jsonb_array_elements({asked}::jsonb) k
+                      WHERE (k.value ->> 1) = a.privilege_type AND (k.value ->> 3) IS NULL
+                        AND (k.value ->> 0) IS NOT DISTINCT FROM
+                            CASE WHEN a.grantee <> 0 THEN pg_catalog.pg_get_userbyid(a.grantee)::text END)
+      AND NOT (a.privilege_type = 'SELECT' AND EXISTS (
+          SELECT FROM pg_catalog.pg_class s,
+                      LATERAL pg_catalog.aclexplode(coalesce(s.relacl, pg_catalog.acldefault('r', s.relowner))) r
+          WHERE s.oid = pg_catalog.to_regclass({source}) AND r.privilege_type = 'SELECT' AND r.grantee = a.grantee))))
+GROUP BY c.oid, c.relkind, a.grantee
 
 -- close_function --
 -- Nobody but the triggers calls it.
@@ -159,6 +175,13 @@ GRANT USAGE ON SCHEMA {schema} TO {role}
 -- own_relations --
 SELECT c.relname FROM pg_catalog.pg_class c WHERE c.relnamespace = pg_catalog.to_regnamespace(%(schema)s)
 
+-- own_tables --
+-- tables and sequences, beside the vectors, which are their sources' business
+SELECT c.relname
+FROM pg_catalog.pg_class c
+WHERE c.relnamespace = pg_catalog.to_regnamespace(%(schema)s) AND c.relkind IN ('r', 'S') AND NOT c.relispartition
+ORDER BY c.relname
+
 -- partitions --
 SELECT n.nspname, c.relname, c.relrowsecurity
 FROM pg_catalog.pg_inherits i
@@ -168,6 +191,7 @@ WHERE i.inhparent = pg_catalog.to_regclass(%(vectors)s)
 ORDER BY c.relname
 
 -- row_security --
+-- of a vectors table: whether it is on, has vecmig's policy, and others
 SELECT c.relrowsecurity,
        EXISTS (SELECT FROM pg_catalog.pg_policy p WHERE p.polrelid = c.oid AND p.polname = 'vecmig_as_source'),
        EXISTS (SELECT FROM pg_catalog.pg_policy p WHERE p.polrelid = c.oid AND p.polname <> 'vecmig_as_source')
@@ -187,7 +211,8 @@ CREATE POLICY vecmig_as_source ON {vectors} FOR SELECT USING (EXISTS (SELECT FRO
 DROP POLICY vecmig_as_source ON {vectors}
 
 -- readers --
-SELECT DISTINCT CASE WHEN a.grantee = 0 THEN 'public' ELSE pg_catalog.pg_get_userbyid(a.grantee) END, a.grantee = 0
+-- NULL is PUBLIC
+SELECT DISTINCT CASE WHEN a.grantee <> 0 THEN pg_catalog.pg_get_userbyid(a.grantee) END
 FROM pg_catalog.pg_class c,
      LATERAL pg_catalog.aclexplode(coalesce(c.relacl, pg_catalog.acldefault('r', c.relowner))) a
 WHERE c.oid = pg_catalog.to_regclass(%(source)s) AND a.privilege_type = 'SELECT'
@@ -196,10 +221,11 @@ WHERE c.oid = pg_catalog.to_regclass(%(source)s) AND a.privilege_type = 'SELECT'
 -- remember_grants --
 -- by role names, not as aclitem: pg_upgrade refuses a table with such a column
 UPDATE {schema}.collection c
-SET live_grants = g.grants
+SET live_grants = g.grants, live_view = g.view
 FROM (SELECT coalesce(jsonb_agg(jsonb_build_array(
                  CASE WHEN a.grantee <> 0 THEN pg_catalog.pg_get_userbyid(a.grantee) END, a.privilege_type,
-                 a.is_grantable, a.attname) ORDER BY a.grantee, a.privilege_type, a.attname), '[]') AS grants
+                 a.is_grantable, a.attname) ORDER BY a.grantee, a.privilege_type, a.attname), '[]') AS grants,
+             (SELECT {seen} FROM {schema}.collection c WHERE c.name = %(collection)s) AS view
       FROM (SELECT e.grantee, e.privilege_type, e.is_grantable, NULL::name AS attname
             FROM pg_catalog.pg_class v, LATERAL pg_catalog.aclexplode(v.relacl) e
             WHERE v.oid = pg_catalog.to_regclass(%(view)s) AND e.grantee <> v.relowner
@@ -207,8 +233,36 @@ FROM (SELECT coalesce(jsonb_agg(jsonb_build_array(
             SELECT e.grantee, e.privilege_type, e.is_grantable, t.attname
             FROM pg_catalog.pg_attribute t, LATERAL pg_catalog.aclexplode(t.attacl) e
             WHERE t.attrelid = pg_catalog.to_regclass(%(view)s) AND NOT t.attisdropped) a) g
-WHERE c.name = %(collection)s AND c.live_grants IS DISTINCT FROM g.grants
+WHERE c.name = %(collection)s AND (c.live_grants, c.live_view) IS DISTINCT FROM (g.grants, g.view)
   AND pg_catalog.to_regclass(%(view)s) IS NOT NULL
+
+-- seen --
+-- the live view as the one whose grants are known: what is called like it may be another one, or in another database
+pg_catalog.concat_ws('/', pg_catalog.to_regclass(%(view)s)::oid, {identity})
+
+-- asked --
+-- What is known to have been granted on the live view on purpose, where this one was not seen before; it has what it was
+-- born with then. By way of jsonb, because a reading command may come before the upgrade that adds the columns.
+SELECT coalesce(nullif(j.row -> 'live_grants', 'null'), '[]')::text
+FROM {schema}.collection c, LATERAL pg_catalog.to_jsonb(c) AS j (row)
+WHERE c.name = %(collection)s AND (j.row ->> 'live_view') IS DISTINCT FROM {seen}
+  AND pg_catalog.to_regclass(%(view)s) IS NOT NULL
+
+-- mirrored --
+-- by way of jsonb, as above
+SELECT pg_catalog.to_jsonb(c) -> 'mirrored' -> %(target)s::text FROM {schema}.collection c WHERE c.name = %(collection)s
+
+-- record_mirrored --
+UPDATE {schema}.collection c
+SET mirrored = coalesce(c.mirrored, '{{}}') || pg_catalog.jsonb_build_object(%(target)s::text, %(roles)s::jsonb)
+WHERE c.name = %(collection)s AND (c.mirrored -> %(target)s::text) IS DISTINCT FROM %(roles)s::jsonb
+
+-- plain_readers --
+-- who was granted SELECT by the owner, without the right to pass it on; NULL is PUBLIC
+SELECT CASE WHEN a.grantee <> 0 THEN pg_catalog.pg_get_userbyid(a.grantee) END
+FROM pg_catalog.pg_class c, LATERAL pg_catalog.aclexplode(c.relacl) a
+WHERE c.oid = pg_catalog.to_regclass(%(relation)s) AND a.privilege_type = 'SELECT' AND NOT a.is_grantable
+  AND a.grantor = c.relowner AND a.grantee <> c.relowner AND pg_catalog.pg_has_role(c.relowner, 'USAGE')
 
 -- remembered_grants --
 -- of roles that are still there, on columns that the view still has

@@ -118,13 +118,18 @@ WHERE m.amname IN ('hnsw', 'ivfflat') AND c.relkind IN ('r', 'm')
 ORDER BY n.nspname, c.relname, i.relname
 
 -- privileges --
--- who was granted what on relations of one collection, beside their owners and those who migrate; NULL is PUBLIC
+-- who was granted what on relations of one collection or columns of them, beside their owners and those who migrate; NULL is PUBLIC
 SELECT pg_catalog.format('%%I.%%I', n.nspname, c.relname), pg_catalog.quote_ident(r.rolname),
        array_agg(DISTINCT a.privilege_type ORDER BY a.privilege_type),
        pg_catalog.has_table_privilege(coalesce(r.rolname, 'public'), pg_catalog.to_regclass(%(source)s), 'SELECT')
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-CROSS JOIN LATERAL pg_catalog.aclexplode(c.relacl) a
+CROSS JOIN LATERAL (
+    SELECT g.grantee, g.privilege_type FROM pg_catalog.aclexplode(c.relacl) g
+    UNION ALL
+    SELECT g.grantee, g.privilege_type
+    FROM pg_catalog.pg_attribute t, pg_catalog.aclexplode(t.attacl) g
+    WHERE t.attrelid = c.oid AND NOT t.attisdropped) a
 LEFT JOIN pg_catalog.pg_roles r ON r.oid = a.grantee
 WHERE c.oid = ANY (SELECT pg_catalog.to_regclass(x) FROM unnest(%(relations)s::text[]) x)
   AND a.grantee <> c.relowner AND (a.grantee = 0 OR r.rolname <> ALL (%(migrators)s::text[]))

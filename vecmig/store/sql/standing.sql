@@ -18,8 +18,10 @@ SELECT md5(pg_catalog.concat_ws('|',
      FROM pg_catalog.pg_proc p
      JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
      WHERE n.nspname = %(schema)s AND p.proname = %(search)s),
-    (SELECT string_agg(pg_catalog.concat_ws(' ', i.inhrelid, i.inhdetachpending), ',' ORDER BY i.inhrelid)
-     FROM pg_catalog.pg_inherits i WHERE i.inhparent = of.vectors),
+    (SELECT string_agg(pg_catalog.concat_ws(' ', i.inhrelid, i.inhdetachpending, c.relrowsecurity, c.relacl), ',' ORDER BY i.inhrelid)
+     FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = of.vectors),
+    (SELECT string_agg(pg_catalog.concat_ws(' ', p.oid, p.xmin), ',' ORDER BY p.oid)
+     FROM pg_catalog.pg_policy p WHERE p.polrelid = of.vectors),
     (SELECT string_agg(pg_catalog.concat_ws(' ', x.indexrelid, x.indisvalid), ',' ORDER BY x.indexrelid)
      FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_index x ON x.indrelid = i.inhrelid WHERE i.inhparent = of.vectors),
     (SELECT string_agg(s.srsubid::text, ',' ORDER BY s.srsubid)
