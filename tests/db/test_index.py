@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import resource
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from support.lab import LARGE, SMALL, Lab
 from support.postgres import Connect, Postgres
-from vecmig.errors import DatabaseUnreachable
+from support.waiting import wait_for
+from vecmig.errors import Blocked, DatabaseUnreachable
 from vecmig.events import Event, IndexProgress, Listener, Waiting, Warned
 from vecmig.store import index, index_build
 from vecmig.store.index import index_state, vectors_in, wanted_memory_mb
@@ -45,11 +48,13 @@ def filled(lab: Lab, tag: str, count: int, **options: Any) -> Lab:
     return lab
 
 
-def build(lab: Lab, limits: Limits | None = None, listener: Listener | None = None) -> Build | None:
-    """Build the index of the last tag."""
-    space = lab.space(lab.chain[-1])
-    rows = lab.sql("SELECT count(*) FROM documents_vectors")[0][0]
-    return build_index(lab.database, space, rows=rows, limits=limits or Limits(), listener=listener or lab.listen)
+def build(
+    lab: Lab, limits: Limits | None = None, listener: Listener | None = None, *, lock_wait: float | None = None
+) -> Build | None:
+    """Build the index of the last tag; the vectors are not counted where they may be locked."""
+    space, database = lab.space(lab.chain[-1]), replace(lab.database, lock_wait=lock_wait)
+    rows = 200 if lock_wait else lab.sql("SELECT count(*) FROM documents_vectors")[0][0]
+    return build_index(database, space, rows=rows, limits=limits or Limits(), listener=listener or lab.listen)
 
 
 def state(lab: Lab) -> str:
@@ -278,4 +283,89 @@ def test_a_lost_connection_is_the_databases_and_the_next_run_builds_anew(lab: La
 def test_the_build_goes_on_without_the_session_that_watches_it(lab: Lab) -> None:
     lab = filled(lab, LARGE, MANY)
     assert build(lab, listener=at_first(IndexProgress, _end(lab, "NOT IN"))) is not None
+    assert state(lab) == "valid"
+
+
+# Gives up ----------------------------------------------------------------------------------------------------------
+
+LOCKED = "LOCK TABLE vecmig.documents_vectors IN ACCESS EXCLUSIVE MODE"
+WRITER = "UPDATE documents_vectors SET chunk_text = 'x' WHERE id = 1"
+SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM documents"
+
+
+@pytest.mark.parametrize(
+    ("begin", "waited", "left"),
+    [
+        (LOCKED, "a lock", "none"),
+        (WRITER, "writers before build", "invalid"),
+        (SNAPSHOT, "old snapshots", "none"),
+    ],
+)
+def test_it_gives_up_and_says_who_was_in_the_way(
+    lab: Lab, connect: Connect, begin: str, waited: str, left: str
+) -> None:
+    lab = filled(lab, SMALL, 200)
+    holder = connect(autocommit=False, application_name="forgotten")
+    holder.execute(begin)
+    with pytest.raises(Blocked) as blocked:
+        build(lab, lock_wait=0.3)
+    said = blocked.value
+    who = f"pid {holder.info.backend_pid} (postgres, forgotten, idle in transaction, transaction open for 00:00:0"
+    assert said.message.startswith(
+        f"The index of {SMALL} is not built: it waited 0.3 s for {waited}. In the way: {who}"
+    )
+    assert said.hint.endswith("pg_terminate_backend(pid); then run this again.")
+    assert said.state == "The vectors are all there; the index is not." if left == "none" else "invalid" in said.state
+    assert lab.sql(BUILDING) == []
+    assert state(lab) == left
+    holder.rollback()
+    assert build(lab, lock_wait=0.3) is not None
+    assert state(lab) == "valid"
+
+
+@pytest.mark.parametrize("begin", [LOCKED, "SELECT FROM documents_vectors"])
+def test_an_index_that_cannot_be_dropped_keeps_it_waiting_no_longer(lab: Lab, connect: Connect, begin: str) -> None:
+    lab = filled(lab, SMALL, 200)
+    build(lab)
+    lab.sql("UPDATE pg_index SET indisvalid = false WHERE indexrelid::regclass::text LIKE '%%_hnsw'")
+    holder = connect(autocommit=False)
+    holder.execute(begin)
+    with pytest.raises(Blocked, match=f"In the way: pid {holder.info.backend_pid} "):
+        build(lab, lock_wait=0.3)
+    assert state(lab) == "invalid"
+    holder.rollback()
+    assert build(lab, lock_wait=0.3) is not None
+    assert state(lab) == "valid"
+
+
+def test_another_runs_build_that_waits_is_left_alone(lab: Lab, connect: Connect) -> None:
+    lab = filled(lab, SMALL, 200)
+    holder = connect(autocommit=False)
+    holder.execute(WRITER)
+    other = threading.Thread(target=build, args=[lab])
+    other.start()
+    try:
+        wait_for(lambda: lab.sql(BUILDING) != [])
+        with pytest.raises(Blocked, match=f"In the way: pid {holder.info.backend_pid} "):
+            build(lab, lock_wait=0.3)
+        assert len(lab.sql(BUILDING)) == 1
+    finally:
+        holder.rollback()
+        other.join()
+    assert state(lab) == "valid"
+
+
+def test_it_waits_for_as_long_as_it_has_worked_before_it_throws_that_away(lab: Lab, connect: Connect) -> None:
+    lab = filled(lab, LARGE, 3_000, hnsw={"m": 16, "ef_construction": 200})
+    holder = connect(autocommit=False)
+    holder.execute(SNAPSHOT)
+    waits: list[str] = []
+
+    def let_go(event: Event) -> None:
+        waits.extend([event.reason] if isinstance(event, Waiting) else [])
+        if len(waits) == 10:
+            holder.rollback()
+
+    assert build(lab, listener=let_go, lock_wait=0.01) is not None
+    assert len(waits) >= 10
     assert state(lab) == "valid"

@@ -8,17 +8,20 @@ import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
 import psycopg
 from psycopg import errors as pg
 
-from vecmig.errors import DatabaseError
+from vecmig.errors import Blocked, DatabaseError, DatabaseUnreachable
 from vecmig.events import IndexProgress, Listener, Waiting, Warned, ignore
-from vecmig.store.connect import Connection, Database
+from vecmig.store.connect import Connection, Database, translated
 from vecmig.store.index import create_statement, index_name, index_state, table_bytes, vectors_in, wanted_memory_mb
-from vecmig.store.locks import blockers
+from vecmig.store.lasting import Lasting
+from vecmig.store.locks import blocking, with_lock_retries
+from vecmig.store.patience import NO_INDEX, Patience
 from vecmig.store.statements import statement
 from vecmig.store.vectors import Space
 
@@ -83,6 +86,9 @@ def build_index(
     A build that was killed leaves an index that is kept up on each write and used by no query: it is dropped first.
     Interrupted, it is cancelled on the server too, and leaves such an index to the next run.
 
+    It waits for others for ``lock_wait`` seconds. PostgreSQL has it wait for older transactions in its middle and at
+    its end too: there it waits for as long as it has worked, if that is longer, before it throws its work away.
+
     Args:
         database: where; the build has a session of its own, and another one watches it.
         space: the tag.
@@ -92,22 +98,23 @@ def build_index(
 
     Raises:
         DatabaseUnreachable: the connection was lost; the next run begins the build anew.
+        Blocked: somebody was in the way for too long; what the build left is removed, or replaced by the next one.
         DatabaseError: the server refused.
     """
     with database.session() as connection:
-        _await_other_build(connection, space, listener)
+        _await_other_build(connection, space, listener, Patience(database.lock_wait, space.tag))
         if index_state(connection, space).usable:
             return None
         task = _task(connection, space, database=database, rows=rows, limits=limits, listener=listener)
-        _warn_if_tight(task, limits)
-        began = time.monotonic()
-        try:
-            seen = _run(connection, task)
-        except _SharedMemoryError:
-            listener(Warned(_no_shared_memory(task)))
-            task = _Task(database, space, rows, task.memory_mb, 0, listener)
-            seen = _run(connection, task)
-        return Build(rows, task.memory_mb, seen, time.monotonic() - began)
+    _warn_if_tight(task, limits)
+    began = time.monotonic()
+    try:
+        seen = _run(task)
+    except _SharedMemoryError:
+        listener(Warned(_no_shared_memory(task)))
+        task = replace(task, workers=0)
+        seen = _run(task)
+    return Build(rows, task.memory_mb, seen, time.monotonic() - began)
 
 
 def _task(connection: Connection, space: Space, *, rows: int, limits: Limits, **others: Any) -> _Task:
@@ -118,13 +125,17 @@ def _task(connection: Connection, space: Space, *, rows: int, limits: Limits, **
     return _Task(space=space, rows=rows, memory_mb=memory, workers=workers, **others)
 
 
-def _await_other_build(connection: Connection, space: Space, listener: Listener) -> None:
+def _await_other_build(connection: Connection, space: Space, listener: Listener, patience: Patience) -> None:
     """Let a build come to its end: PostgreSQL goes on with that of a run that was killed, and dropping it deadlocks."""
     values = {"partition": space.relation.as_string(connection)}
     while row := connection.execute(statement("index", "being_built"), values).fetchone():
-        who = blockers(connection, row[0])
-        waits = f"; it waits for {who}" if who else ""
+        who = blocking(connection, row[0])
+        waits = f"; it waits for {who.words}" if who.words else ""
         listener(Waiting(f"an earlier run's build of the index still goes on (pid {row[0]}){waits}"))
+        if who.words:
+            patience.wait(f"an earlier run's build of it (pid {row[0]}), which waits too", who)
+        else:
+            patience.end()
         time.sleep(_TICK)
 
 
@@ -148,7 +159,7 @@ class _Builder(threading.Thread):
 
     def run(self) -> None:
         try:
-            # it waits for old transactions by their locks, for as long as it takes, and its watch tells of that
+            # it waits for old transactions by their locks: its watch knows for whom it waits where, and for how long
             patient = replace(self._task.database, lock_wait=None, watch=None)
             with patient.session() as connection:
                 self._work(connection)
@@ -204,7 +215,7 @@ def _explained(error: psycopg.Error, task: _Task) -> Exception:
     if isinstance(error, pg.OutOfMemory):
         return DatabaseError(
             f"The server does not have the {task.memory_mb:,} MB of memory that the index build may take.",
-            state="The vectors are all there; the index is not.",
+            state=NO_INDEX,
             hint="Lower maintenance_work_mem_mb in vecmig.ini: with less, the build is slower. Then run this again.",
         )
     return error
@@ -213,24 +224,42 @@ def _explained(error: psycopg.Error, task: _Task) -> Exception:
 # The session that watches -----------------------------------------------------------------------------------------
 
 
-def _run(connection: Connection, task: _Task) -> int:
+def _run(task: _Task) -> int:
     """Build, and tell how it goes from this thread; give the most parallel workers that were seen."""
     builder = _Builder(task)
-    watch = _Watch(connection, task)
-    builder.start()
-    try:
-        while not builder.done.wait(_TICK):
-            _tell_notices(builder, task)
-            # the build goes on without the session that watches it
-            with suppress(psycopg.Error):
-                watch.look(builder.pid)
-    except BaseException:
-        builder.cancel()
-        raise
-    _tell_notices(builder, task)
-    if builder.error is not None:
-        raise builder.error
-    return watch.workers
+    with translated(task.database.safe_url), Lasting(task.database) as session:
+        watch = _Watch(task, Patience(task.database.lock_wait, task.space.tag))
+        builder.start()
+        try:
+            while not builder.done.wait(_TICK):
+                _tell_notices(builder, task)
+                # the build goes on without a session that watches it, until there is another one
+                with suppress(DatabaseUnreachable):
+                    session.run(partial(watch.look, pid=builder.pid))
+        except Blocked as given_up:
+            builder.cancel()
+            if session.run(lambda connection: index_state(connection, task.space)).usable:
+                return watch.workers
+            given_up.state = session.run(partial(_put_away, task=task))
+            raise
+        except BaseException:
+            builder.cancel()
+            raise
+        _tell_notices(builder, task)
+        if builder.error is not None:
+            raise builder.error
+        return watch.workers
+
+
+def _put_away(connection: Connection, task: _Task) -> str:
+    """Drop the index that a build has left half made, if nothing is in the way of that; say how things stand."""
+    drop = statement("index", "drop", index=index_name(task.space))
+    with suppress(Blocked):
+        with_lock_retries(
+            task.database, lambda other: other.execute(drop), wait=0, on_wait=lambda _who: None, in_transaction=False
+        )
+    left = index_state(connection, task.space).exists
+    return "The vectors are all there; the index is invalid, and the next build replaces it." if left else NO_INDEX
 
 
 def _tell_notices(builder: _Builder, task: _Task) -> None:
@@ -243,28 +272,36 @@ def _tell_notices(builder: _Builder, task: _Task) -> None:
 class _Watch:
     """Looks at a build and tells what it sees."""
 
-    connection: Connection
     task: _Task
+    patience: Patience
     #: The most parallel workers seen at once.
     workers: int = 0
+    #: When the build had the locks that it needs.
+    _began: float | None = None
     _phase: str = ""
     _done: int = 0
     #: When how much was done, in this phase.
     _pace: deque[tuple[float, int]] = field(default_factory=deque)
 
-    def look(self, pid: int | None) -> None:
-        """Tell how far the build is, or for whom it waits."""
+    def look(self, connection: Connection, pid: int | None) -> None:
+        """Tell how far the build is, or for whom it waits.
+
+        Raises:
+            Blocked: it has waited for too long.
+        """
         if pid is None:
             return
-        row = self.connection.execute(statement("index", "progress"), {"pid": pid}).fetchone()
+        row = connection.execute(statement("index", "progress"), {"pid": pid}).fetchone()
         if row is None:
-            self._tell_wait(pid, "the index waits for a lock")
+            self._tell_wait(connection, pid, "a lock")
             return
+        self._began = self._began or time.monotonic()
         phase, blocks, all_blocks, tuples, lockers, all_lockers, workers = row
         self.workers = max(self.workers, workers)
         if phase.startswith("waiting for "):
             others = f" ({lockers + 1} of {all_lockers})" if all_lockers > 1 else ""
-            self._tell_wait(pid, f"the index waits {phase.removeprefix('waiting ')}{others}")
+            what = phase.removeprefix("waiting for ")
+            self._tell_wait(connection, pid, what, others, turn=lockers, began=self._began)
         elif phase == "building index: loading tuples":
             self._tell("loading tuples", tuples, max(self.task.rows, tuples))
         else:
@@ -272,12 +309,16 @@ class _Watch:
             short = phase.removeprefix("building index: ").removeprefix("index ").replace(":", ",")
             self._tell(short, blocks, all_blocks)
 
-    def _tell_wait(self, pid: int, what: str) -> None:
-        who = blockers(self.connection, pid)
-        if who:
-            self.task.listener(Waiting(f"{what}: {who}"))
+    def _tell_wait(self, connection: Connection, pid: int, what: str, others: str = "", **since: Any) -> None:
+        who = blocking(connection, pid)
+        if who.words:
+            self.task.listener(Waiting(f"the index waits for {what}{others}: {who.words}"))
+            self.patience.wait(what, who, **since)
+        else:
+            self.patience.end()
 
     def _tell(self, phase: str, done: int, total: int) -> None:
+        self.patience.end()
         if phase != self._phase:
             self._phase, self._done = phase, 0
             self._pace.clear()
