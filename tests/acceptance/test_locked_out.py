@@ -104,3 +104,19 @@ def test_a_row_that_is_held_keeps_no_reader_waiting(halfway: Project, connect: C
     session.execute("SELECT FROM documents FOR UPDATE")
     assert "waiting:" not in vecmig("status").stderr
     session.rollback()
+
+
+def test_who_holds_the_vectors_or_the_ledger_is_said_too(
+    halfway: Project, connect: Connect, vecmig: Vecmig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VECMIG_LOCK_WAIT", "0.6")
+    session = connect(halfway.database_url, autocommit=False, application_name="forgotten")
+    session.execute("LOCK TABLE vecmig.documents_vectors IN ACCESS EXCLUSIVE MODE")
+    who = f"pid {session.info.backend_pid} (postgres, forgotten, idle in transaction, transaction open for "
+    searching = ("search", "documents", "title 7")
+    said = {command: vecmig(*command, code=1).stderr for command in (searching, (*searching, "--tag", A), ("status",))}
+    session.rollback()
+    assert "title seven" in vecmig(*searching).stdout
+    session.execute("LOCK TABLE vecmig.collection IN ACCESS EXCLUSIVE MODE")
+    said |= {command: vecmig(*command, code=1).stderr for command in (("ensure_version",), ("sync",))}
+    assert {command: text for command, text in said.items() if text.count(who) < 2} == {}

@@ -196,9 +196,10 @@ def _check_vector(vector: Vector, row: TagRow, known: Known) -> None:
 
 def prepared(ask: Ask, known: Known, tag: str) -> Search:
     """Put the search of one tag together, once."""
+    space = Space(known.source, known.schema, tag)
     return known.search(
         (tag, ask.k, ask.where, ask.ef_search),
-        lambda: new_search(Space(known.source, known.schema, tag), ask.k, where=ask.where, ef_search=ask.ef_search),
+        lambda: new_search(space, ask.k, where=ask.where, ef_search=ask.ef_search, lock_wait=known.lock_wait),
     )
 
 

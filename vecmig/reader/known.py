@@ -41,6 +41,8 @@ class Known:
     began: float
     #: When this was last known, or had to be taken, to be so.
     read_at: float
+    #: Seconds that a search waits for a lock; None where that is for the application's session to say.
+    lock_wait: float | None = None
     _searches: dict[Any, Search] = field(default_factory=dict, repr=False, compare=False)
 
     def search(self, key: Any, make: Callable[[], Search]) -> Search:
@@ -131,7 +133,8 @@ class Routes:
                 return self._keep(replace(before, began=began, read_at=time.monotonic()))
             source = find_source(ledger, ledger.collection(collection), even_replaced=True, changes=False)
             route, tags = ledger.route(collection), ledger.tags(collection)
-        return self._keep(Known(source, ledger.schema, route, tags, stamp, began, read_at=time.monotonic()))
+        now, lock_wait = time.monotonic(), self._database.lock_wait
+        return self._keep(Known(source, ledger.schema, route, tags, stamp, began, read_at=now, lock_wait=lock_wait))
 
     def _keep(self, known: Known) -> Known:
         with self._turn:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vecmig.config import Config
-from vecmig.errors import ConfigError, DatabaseError, ScriptError
+from vecmig.errors import Blocked, ConfigError, DatabaseError, ScriptError
 from vecmig.events import Listener, Warned, ignore
 from vecmig.migration.placing import place
 from vecmig.runner.plan import collections_of
@@ -72,6 +72,8 @@ def _place(project: Project, name: str) -> None:
         with workspace.database.session() as connection:
             ledger = workspace.ledger(connection)
             source = find_source(ledger, ledger.collection(name), expressions=False, even_replaced=True)
+    except Blocked:
+        raise
     except (ConfigError, DatabaseError) as error:
         project.listener(Warned(f"{name} is left as it is: {error.message}"))
         return

@@ -17,6 +17,7 @@ from vecmig.store.adapting import CONTEXT
 from vecmig.store.connect import Database, Outdated, translated
 from vecmig.store.search import WHOSE_SESSION, Search, allow_preparing, fetch, send_vectors
 from vecmig.store.statements import finished, statement
+from vecmig.store.waits import Watched
 
 _OPTIONS: Final[dict[str, Any]] = {
     "application_name": "vecmig reader",
@@ -52,14 +53,23 @@ class Pool:
     def __init__(self, database: Database, size: int) -> None:
         self._words = _Words(database.safe_url)
         self._stamp = _stamp_of(database)
+        self._watch = database.watch
         self._pool: psycopg_pool.ConnectionPool[psycopg.Connection[Any]] = psycopg_pool.ConnectionPool(
             database.conninfo,
-            connection_class=_watched(self._words),
+            connection_class=_told(self._words, psycopg.Connection if database.watch is None else Watched),
             max_size=size,
             **_POOLED,
-            configure=make_ready,
+            configure=self._configure,
             open=True,
         )
+
+    def _configure(self, connection: psycopg.Connection[Any]) -> None:
+        make_ready(connection)
+        own_session = connection.prepare_threshold is not None
+        # of a session that a pooler shares, the wait of somebody else might be told
+        if self._watch is not None and isinstance(connection, Watched) and own_session:
+            connection.process = connection.info.backend_pid
+            self._watch.add(connection)
 
     def fetch(self, search: Search, values: Mapping[str, Any]) -> Fetched:
         """Run a search in a transaction of its own, in one round trip.
@@ -97,7 +107,7 @@ class AsyncPool:
         self._stamp = _stamp_of(database)
         self._pool: psycopg_pool.AsyncConnectionPool[psycopg.AsyncConnection[Any]] = psycopg_pool.AsyncConnectionPool(
             database.conninfo,
-            connection_class=_watched_async(self._words),
+            connection_class=_told_async(self._words),
             max_size=size,
             **_POOLED,
             configure=_make_ready_async,
@@ -215,21 +225,21 @@ class _Words:
         )
 
 
-def _watched(words: _Words) -> type[psycopg.Connection[Any]]:
-    class Watched(psycopg.Connection[Any]):
+def _told(words: _Words, base: type[psycopg.Connection[Any]]) -> type[psycopg.Connection[Any]]:
+    class Told(base):  # type: ignore[misc,valid-type]  # it is a class either way
         @classmethod
-        def connect(cls, conninfo: str = "", **options: Any) -> Self:
+        def connect(cls, conninfo: str = "", **options: Any) -> Any:
             with words.connecting():
                 return super().connect(conninfo, **options)
 
-    return Watched
+    return Told
 
 
-def _watched_async(words: _Words) -> type[psycopg.AsyncConnection[Any]]:
-    class Watched(psycopg.AsyncConnection[Any]):
+def _told_async(words: _Words) -> type[psycopg.AsyncConnection[Any]]:
+    class Told(psycopg.AsyncConnection[Any]):
         @classmethod
         async def connect(cls, conninfo: str = "", **options: Any) -> Self:
             with words.connecting():
                 return await super().connect(conninfo, **options)
 
-    return Watched
+    return Told

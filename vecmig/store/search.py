@@ -19,7 +19,7 @@ from vecmig.errors import UsageError
 from vecmig.store.connect import Connection
 from vecmig.store.keys import same_key
 from vecmig.store.live import nearest
-from vecmig.store.settings import transaction_settings
+from vecmig.store.settings import lock_timeout, transaction_settings
 from vecmig.store.space import Space
 from vecmig.store.statements import finished, statement
 
@@ -87,7 +87,13 @@ class Search:
 
 
 def new_search(
-    space: Space, k: int, *, where: str | None = None, exact: bool = False, ef_search: int | None = None
+    space: Space,
+    k: int,
+    *,
+    where: str | None = None,
+    exact: bool = False,
+    ef_search: int | None = None,
+    lock_wait: float | None = None,
 ) -> Search:
     """Put a search together.
 
@@ -97,6 +103,7 @@ def new_search(
         where: a condition over the source's columns, with psycopg's placeholders; %% is a percent sign.
         exact: read every vector, and use no index.
         ef_search: how many candidates HNSW keeps; None for the database's setting.
+        lock_wait: seconds that it waits for a lock before it gives up; None for what the session has.
 
     Raises:
         UsageError: k or ef_search is out of range, or ``where`` has a percent sign that is neither.
@@ -120,7 +127,8 @@ def new_search(
         source=source.relation,
     )
     half = source.collection.storage == "halfvec"
-    more = _settings(space, exact=exact, ef_search=ef_search)
+    limit = {} if lock_wait is None else lock_timeout(lock_wait)
+    more = _settings(space, exact=exact, ef_search=ef_search) | limit
     settings = statement("connect", "settle_transaction", settings=transaction_settings(more))
     return Search(space, k, settings.as_string(), finished(query), names, where is None, half)
 
