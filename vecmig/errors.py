@@ -13,7 +13,8 @@ VecmigError                 1    failed
 ├── DatabaseUnreachable     6
 ├── DatabaseError           1    the database refused a statement
 │   ├── Blocked                  somebody else held a lock for too long
-│   └── NotRecorded         2    the database knows no collection or tag of that name
+│   ├── NotRecorded         2    the database knows no collection or tag of that name
+│   └── ConditionError      2    the condition of a search does not work
 ├── EmbedderError           7    the provider failed; a later run resumes
 │   ├── BudgetSpent              the next request would pass the budget
 │   ├── TransientEmbedderError   worth another try
@@ -103,6 +104,12 @@ class Blocked(DatabaseError):
 
 class NotRecorded(DatabaseError, UsageError):
     """The database knows no collection, or no tag, of the name that was asked for."""
+
+    exit_code = UsageError.exit_code
+
+
+class ConditionError(DatabaseError, UsageError):
+    """The database refuses the condition of a search, or the values that came with it."""
 
     exit_code = UsageError.exit_code
 

@@ -32,6 +32,12 @@ COMMANDS = [
     ["eval", "--make", "known-item", "--collection", "papers", "--output", "evals/new.yaml"],
     ["eval", "known-item", "--tag", OTHER],
     ["plan", "papers"],
+    ["untrack", "papers"],
+    ["view", "detach", "papers"],
+    ["view", "attach", "papers"],
+    ["adopt-source", "papers"],
+    ["revision", "--collection", "papers"],
+    ["status", "papers"],
     ["upgrade", "papers"],
 ]
 
@@ -56,6 +62,35 @@ def test_an_unknown_name_is_a_mistake_on_the_command_line(ready: Project, vecmig
     for result in results:
         name = next(word for word in reversed(result.args) if word in ("papers", OTHER, "no tag"))
         assert name in result.stderr, result.args
+
+
+def test_a_condition_that_does_not_work_is_one_too(ready: Project, vecmig: Vecmig) -> None:
+    hint = "Correct it. It is a condition over public.documents, whose columns are: id, title, body\n"
+    for where, said in {
+        "nope = 1": 'column "nope" does not exist (at character 1 of nope = 1).',
+        "id = ": "syntax error (at the end of id = ).",
+        "id = 'x'": "invalid input syntax for type bigint: \"x\" (at character 6 of id = 'x').",
+    }.items():
+        refused = vecmig("search", "documents", "x", "--where", where, code=2)
+        assert refused.stderr == f"where does not work: {said}\n{hint}"
+    vecmig("search", "documents", "x", "--where", "id = %s", "--param", "y", code=2)
+    assert vecmig("search", "documents", "x", "--where", "id = %s", "--param", "7").code == 0
+
+
+@pytest.mark.parametrize("field", ["text", "where"])
+def test_an_expression_that_does_not_work_is_one_for_every_command(ready: Project, vecmig: Vecmig, field: str) -> None:
+    write_hashing(ready, 16, 32)
+    tags = {A: local(16), OTHER: local(32)}
+    describe(ready, {"documents": documents_collection(OTHER)}, tags)
+    script(ready, "bbbb", OTHER, old=A, down="aaaa")
+    vecmig("upgrade", "--until", "expand")
+    describe(ready, {"documents": documents_collection(OTHER, **{field: "nope || title"})}, tags)
+    for command in ("sync", "check", "upgrade", "plan", "backfill", "gate documents"):
+        refused = vecmig(*command.split(), code=None)
+        assert (command, refused.code) == (command, 2)
+        assert 'column "nope" does not exist' in refused.stderr
+        assert "Traceback" not in refused.stderr
+    assert 'column "nope" does not exist' in vecmig("status").stdout
 
 
 def test_of_a_database_without_vecmig_an_unknown_name_is_the_same_mistake(project: Project, vecmig: Vecmig) -> None:

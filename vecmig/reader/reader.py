@@ -179,6 +179,7 @@ class Reader(_Shared):
             DatabaseError: no tag is live, or ``tag`` is not one of the collection's.
             TagError: ``tag`` is no tag.
             UsageError: ``where`` and ``params`` do not fit together.
+            ConditionError: the database refuses ``where``, or the values that came with it.
             RecipeError: the database alone has the recipe, and it is one of those that it is not believed.
             EmbedderError: the question could not be embedded.
         """

@@ -15,7 +15,7 @@ from psycopg import sql
 from vecmig.errors import DatabaseUnreachable, VecmigError
 from vecmig.store.adapting import CONTEXT
 from vecmig.store.connect import Database, Outdated, translated
-from vecmig.store.search import WHOSE_SESSION, Search, allow_preparing, fetch, send_vectors
+from vecmig.store.search import WHOSE_SESSION, Search, allow_preparing, blamed, fetch, send_vectors
 from vecmig.store.statements import finished, statement
 from vecmig.store.waits import Watched
 
@@ -78,9 +78,10 @@ class Pool:
             Outdated: the source is no longer what the search was made for.
             Broken: the connection is gone; after ``mend`` another is taken.
             DatabaseUnreachable: there was no connection to be had.
+            ConditionError: the condition of the search does not work.
             DatabaseError: the database refuses.
         """
-        with self._words.found(), self._pool.connection() as connection:
+        with self._words.found(), blamed(search), self._pool.connection() as connection:
             return fetch_timed(connection, search, values)
 
     def stamp(self, collection: str) -> str:
@@ -116,7 +117,7 @@ class AsyncPool:
 
     async def fetch(self, search: Search, values: Mapping[str, Any]) -> Fetched:
         """Run a search as ``Pool.fetch`` does; while the event loop is busy with others, its time goes on."""
-        with self._words.found():
+        with self._words.found(), blamed(search):
             if self._pool.closed:
                 await self._pool.open()
             async with self._pool.connection() as connection:
@@ -203,7 +204,7 @@ class _Words:
                 except (pg.UndefinedColumn, pg.UndefinedTable, pg.UndefinedFunction, pg.UndefinedObject) as error:
                     raise Outdated(
                         f"The database refuses: {error.diag.message_primary}.",
-                        hint="If where names it, correct it there. If the source was changed, run: vecmig sync",
+                        hint="If the source was changed, run: vecmig sync",
                     ) from error
         except DatabaseUnreachable as error:
             if isinstance(error.__cause__, psycopg_pool.PoolTimeout):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,11 +13,12 @@ import numpy as np
 import psycopg
 from numpy.typing import NDArray
 from psycopg import BaseConnection, sql
+from psycopg import errors as pg
 from psycopg.adapt import AdaptersMap, Dumper
 from psycopg.pq import Format
 
 from vecmig.config import counted
-from vecmig.errors import UsageError
+from vecmig.errors import ConditionError, UsageError
 from vecmig.store.connect import Connection
 from vecmig.store.keys import same_key
 from vecmig.store.live import nearest
@@ -26,6 +29,8 @@ from vecmig.store.statements import finished, statement
 #: The values of a condition's placeholders: in their order, or by their names.
 Parameters = Sequence[Any] | Mapping[str, Any]
 
+#: So many columns are named to whoever got a condition wrong.
+_COLUMNS: Final = 30
 _PLACEHOLDER: Final = re.compile(r"%(?:(%)|(s)|\((\w+)\)s|)")
 
 
@@ -61,6 +66,8 @@ class Search:
     steady: bool = True
     #: Whether vectors are halfvecs.
     half: bool = False
+    #: The condition as it was asked for.
+    where: str | None = None
 
     def values(self, vector: NDArray[np.float32], params: Parameters = ()) -> dict[str, Any]:
         """Give the parameters of ``query``.
@@ -130,7 +137,7 @@ def new_search(
     limit = {} if lock_wait is None else lock_timeout(lock_wait)
     more = _settings(space, exact=exact, ef_search=ef_search) | limit
     settings = statement("connect", "settle_transaction", settings=transaction_settings(more))
-    return Search(space, k, settings.as_string(), finished(query), names, where is None, half)
+    return Search(space, k, settings.as_string(), finished(query), names, where is None, half, where)
 
 
 def search_space(
@@ -196,6 +203,74 @@ def _condition(where: str) -> tuple[sql.Composable, tuple[str, ...]]:
 
 class _Sql(sql.SQL):
     """A team's own SQL with our placeholders in it; braces in it mean nothing."""
+
+
+# What goes wrong ---------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def blamed(search: Search) -> Iterator[None]:
+    """Say what the database has against the condition of a search, where it is that.
+
+    Raises:
+        ConditionError: it does not parse, names what is not there, or does not work with its values.
+    """
+    try:
+        yield
+    except psycopg.Error as error:
+        if search.where is None or not (found := _blame(search, error)):
+            raise
+        source = search.space.source
+        raise ConditionError(
+            f"where does not work: {found}.",
+            hint=f"Correct it. It is a condition over {source.schema}.{source.table}, whose columns are: "
+            f"{', '.join(source.columns[:_COLUMNS])}{', …' if len(source.columns) > _COLUMNS else ''}",
+        ) from error
+
+
+def _blame(search: Search, error: psycopg.Error) -> str:
+    """Say what is wrong with the condition of a search, and at which place; empty where it is something else."""
+    assert search.where is not None
+    place = _position(search.query, search.where, int(error.diag.statement_position or 0))
+    if place is not None:
+        return f"{error.diag.message_primary} (at character {place} of {search.where})"
+    state = error.sqlstate or ""
+    # noticed behind it, so that the message names what is ours
+    if isinstance(error, pg.SyntaxError):
+        return f"syntax error (at the end of {search.where})"
+    # pgvector's own errors are data_exception itself
+    if (state.startswith("22") and state != "22000") or isinstance(error, pg.CardinalityViolation):
+        return f"{error.diag.message_primary} (in {search.where}, or in a value for it)"
+    return ""
+
+
+def _position(query: str, where: str, at: int) -> int | None:
+    """Return which character of a condition is character ``at`` of the statement as the driver has sent it.
+
+    The driver numbers the placeholders by their first place. None where the character is not in the condition.
+    """
+    condition = _condition(where)[0].as_string()
+    head, _, _ = query.partition(condition)
+    numbers: dict[str, int] = {}
+
+    def sent(match: re.Match[str]) -> str:
+        percent, _, name = match.groups()
+        return "%" if percent else f"${numbers.setdefault(name, len(numbers) + 1)}"
+
+    # one more for the bracket before it
+    left, given = at - 2 - len(_PLACEHOLDER.sub(sent, head)), 0
+    for ours, theirs in zip(_pieces(condition[1:-2]), _pieces(where), strict=True):
+        length = len(_PLACEHOLDER.sub(sent, ours))
+        if 0 <= left < length:
+            return given + 1 + (left if len(ours) == len(theirs) == length else 0)
+        left, given = left - length, given + len(theirs)
+    return None
+
+
+def _pieces(condition: str) -> list[str]:
+    """Cut a condition before and behind each placeholder."""
+    ends = [0, *(end for match in _PLACEHOLDER.finditer(condition) for end in match.span()), len(condition)]
+    return [condition[one:other] for one, other in itertools.pairwise(ends)]
 
 
 # Query vectors -----------------------------------------------------------------------------------------------------
