@@ -333,3 +333,33 @@ def test_the_database_refuses_to_forget_who_did_what(lab: Lab, connection: Conne
         assert refused.value.sqlstate == "VM010"
     with pytest.raises(pg.GeneratedAlways):
         connection.execute("INSERT INTO vecmig.event (id, kind, version) VALUES (1, 'x', '0')")
+
+
+_PROBES = """
+CREATE SEQUENCE probes;
+CREATE FUNCTION count_probe() RETURNS event_trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_catalog.nextval('public.probes')
+    FROM pg_catalog.pg_event_trigger_ddl_commands() made, vecmig.route r
+    WHERE made.schema_name = 'pg_temp' AND r.live IS NOT NULL
+      AND r.xmin::text = pg_catalog.pg_current_xact_id()::xid::text;
+END $$;
+CREATE EVENT TRIGGER count_probe ON ddl_command_end WHEN TAG IN ('CREATE VIEW') EXECUTE FUNCTION count_probe()
+"""
+
+
+def test_the_columns_of_a_live_view_are_found_out_before_the_flip(lab: Lab, connection: Connection) -> None:
+    """A session's first temporary object takes longer than the rest of the flip; a sequence outlives its savepoint."""
+    lab.upgrade("r1", until="gate")
+    connection.execute(_PROBES)
+    assert lab.upgrade("r1") == ["live"]
+    assert connection.execute("SELECT is_called FROM probes").fetchone() == (False,)
+    columns = (
+        "SELECT array_agg(attname::text ORDER BY attnum) FROM pg_attribute WHERE attrelid = 'documents_live'::regclass"
+    )
+    (shown,) = connection.execute(columns).fetchone() or ([],)
+    connection.execute("DROP VIEW documents_live")
+    lab.downgrade()
+    lab.upgrade("r1")
+    assert connection.execute("SELECT is_called FROM probes").fetchone() == (False,)
+    assert connection.execute(columns).fetchone() == (shown,)

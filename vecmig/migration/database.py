@@ -7,7 +7,7 @@ reads it back on a fresh connection before it says that it is done.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from typing import Any, Final
@@ -185,7 +185,8 @@ class DatabaseMigration(Migration):
         if self._until == "gate":
             raise Stopped
         with self._reported("cutover", f"{self.old_tag or 'nothing'} → {self.new_tag}") as done:
-            seconds = self._locked(lambda connection: self._cut_over_on(connection, source, gate, report))
+            shown = self._workspace.columns_to_show(source)
+            seconds = self._locked(lambda connection: self._cut_over_on(connection, source, gate, report, shown))
             self._verify_live(source, self.new_tag)
             done(f"reads use {self.new_tag}; the flip took {seconds * 1000:.1f} ms")
 
@@ -203,19 +204,23 @@ class DatabaseMigration(Migration):
             ):
                 done(_backfill_summary(self._run_backfill(source, embedder)))
 
-    def _cut_over_on(self, connection: Connection, source: Source, gate: Gate, report: Report) -> float:
+    def _cut_over_on(
+        self, connection: Connection, source: Source, gate: Gate, report: Report, shown: Sequence[str] | None
+    ) -> float:
         old = self._workspace.space(source, self.old_tag) if self.old_tag else None
         still = judge_again(gate, report, connection, self._space(source), old)
         if not still.passed:
             raise _refused(self.collection, still)
         began = time.monotonic()
-        self._flip_on(connection, source, {check.name: check.value for check in still.checks})
+        self._flip_on(connection, source, {check.name: check.value for check in still.checks}, shown)
         return time.monotonic() - began
 
-    def _flip_on(self, connection: Connection, source: Source, checks: Mapping[str, Any]) -> None:
+    def _flip_on(
+        self, connection: Connection, source: Source, checks: Mapping[str, Any], shown: Sequence[str] | None = None
+    ) -> None:
         ledger = self._workspace.ledger(connection)
         ledger.move_route(self.collection, before=self.old_tag, live=self.new_tag, standby=self.old_tag)
-        live.publish(connection, source, self._space(source), ledger=ledger.schema)
+        live.publish(connection, source, self._space(source), ledger=ledger.schema, shown=shown)
         self._event(ledger, "cutover", {"from": self.old_tag, "gate": checks})
 
     # Back --------------------------------------------------------------------------------------------------------
@@ -240,7 +245,8 @@ class DatabaseMigration(Migration):
         if old is not None:
             self._require_way_back(old)
         with self._reported("rollback", f"{self.new_tag} → {self.old_tag or 'nothing'}") as done:
-            seconds = self._locked(lambda connection: self._flip_back_on(connection, source, old, standby))
+            shown = self._workspace.columns_to_show(source)
+            seconds = self._locked(lambda connection: self._flip_back_on(connection, source, old, standby, shown))
             self._verify_live(source, self.old_tag)
             where = f"reads use {self.old_tag}" if self.old_tag else "no tag is live"
             done(f"{where}; the flip took {seconds * 1000:.1f} ms, no vector was touched")
@@ -264,11 +270,18 @@ class DatabaseMigration(Migration):
         if found.fresh < found.eligible:
             self._workspace.listener(Warned(what_lacks(old.tag, found)))
 
-    def _flip_back_on(self, connection: Connection, source: Source, old: Space | None, standby: str | None) -> float:
+    def _flip_back_on(
+        self,
+        connection: Connection,
+        source: Source,
+        old: Space | None,
+        standby: str | None,
+        shown: Sequence[str] | None = None,
+    ) -> float:
         began = time.monotonic()
         ledger = self._workspace.ledger(connection)
         ledger.move_route(self.collection, before=self.new_tag, live=self.old_tag, standby=standby)
-        live.publish(connection, source, old, ledger=ledger.schema)
+        live.publish(connection, source, old, ledger=ledger.schema, shown=shown)
         ledger.step_back(self.revision)
         self._event(ledger, "rollback", {"to": self.old_tag})
         return time.monotonic() - began

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -40,7 +40,7 @@ from vecmig.store.index_build import Build, Limits, build_index
 from vecmig.store.lasting import lasting
 from vecmig.store.layout import create_partition, is_attached
 from vecmig.store.ledger import Actor, Ledger, TagRow, check_recipe
-from vecmig.store.live import made_again, publish
+from vecmig.store.live import columns_to_show, made_again, publish
 from vecmig.store.locks import with_lock_retries
 from vecmig.store.recorded import Recorded
 from vecmig.store.throttle import Throttle
@@ -318,13 +318,14 @@ class Workspace:
                 return []
             recorded = ledger.recorded(source.collection.name)
             indexed = self._about_to_widen(connection, recorded, source) if recorded else []
+            shown = columns_to_show(connection, source, ledger.schema)
 
         def change(connection: Connection) -> None:
             ledger = self.ledger(connection)
             recorded = ledger.recorded(source.collection.name)
             if recorded is not None and recorded.edited(source) and not edits:
                 return
-            self._bring_up_to_date(connection, ledger, source)
+            self._bring_up_to_date(connection, ledger, source, shown)
             ledger.announce(source.collection.name)
             ledger.record_event("follow", collection=source.collection.name)
 
@@ -333,7 +334,9 @@ class Workspace:
             self.build_index(self.space(source, tag))
         return missing
 
-    def _bring_up_to_date(self, connection: Connection, ledger: Ledger, source: Source) -> None:
+    def _bring_up_to_date(
+        self, connection: Connection, ledger: Ledger, source: Source, shown: Sequence[str] | None = None
+    ) -> None:
         recorded = ledger.recorded(source.collection.name)
         columns = recorded is not None and recorded.edited(source)
         ledger.record_collection(source)
@@ -343,9 +346,22 @@ class Workspace:
                 self.install(connection, ledger, source, columns=columns)
             mirror_access(connection, source, ledger.schema)
         else:
-            self.install(connection, ledger, source, columns=columns)
+            self.install(connection, ledger, source, columns=columns, shown=shown)
 
-    def install(self, connection: Connection, ledger: Ledger, source: Source, *, columns: bool = False) -> None:
+    def columns_to_show(self, source: Source) -> tuple[str, ...] | None:
+        """Return the columns of a live view that is not there yet; None where one is."""
+        with self.database.session() as connection:
+            return columns_to_show(connection, source, self.database.schema)
+
+    def install(
+        self,
+        connection: Connection,
+        ledger: Ledger,
+        source: Source,
+        *,
+        columns: bool = False,
+        shown: Sequence[str] | None = None,
+    ) -> None:
         """Bring the triggers and what applications read up to date."""
         if source.tracked:
             if not tracking_works(connection, source):
@@ -358,7 +374,7 @@ class Workspace:
         route = ledger.held_route(source.collection.name)
         if route.live is not None:
             space = self.space(source, route.live)
-            publish(connection, source, space, ledger=ledger.schema, columns=columns)
+            publish(connection, source, space, ledger=ledger.schema, columns=columns, shown=shown)
 
     def inspect(self, collection: Collection) -> Source:
         """Look at a source. Where text or where works no more, searches get back first what they need neither for.
