@@ -108,7 +108,7 @@ def estimate(
     project = Project(config, max_cost=max_cost)
     rows = project.revisions()
     check_applied(project.scripts.scripts, rows)
-    steps = project.scripts.upgrade_path(target, project.current(rows))
+    steps = project.way_up(target, rows)
     check_upgrade(steps, rows, project.collections)
     with project.database.session() as connection:
         return tuple(

@@ -117,6 +117,25 @@ class Project:
                 )
         return self.scripts.map.current_heads(applied)
 
+    def way_up(self, target: str, rows: Mapping[str, RevisionRow]) -> tuple[Script, ...]:
+        """Give what an upgrade applies, in that order."""
+        return self.scripts.upgrade_path(target, self.current(rows), again=self.forgotten(rows))
+
+    def forgotten(self, rows: Mapping[str, RevisionRow]) -> frozenset[str]:
+        """Name the revisions below the heads that begin anew, because their collection was uninstalled.
+
+        A revision that was put in below one of the same collection that is applied stays passed by.
+        """
+        applied = {row.id for row in rows.values() if row.applied}
+        below = self.scripts.map.applied(self.current(rows)) - applied
+        graph = self.scripts.map.graph
+        return frozenset(
+            id_
+            for id_ in below
+            if (collection := self.scripts[id_].collection) is not None
+            and not any(self.scripts[one].collection == collection for one in graph.descendants([id_]) & applied)
+        )
+
 
 def with_engine(config: Config, engine: str | None, workers: int | None) -> Config:
     """Give the configuration with another engine or number of workers, as the command line has them.

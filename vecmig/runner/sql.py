@@ -27,7 +27,7 @@ def upgrade_sql(config: Config, target: str, write: Callable[[str], None]) -> No
     ensure_supported(project)
     rows = project.revisions()
     check_applied(project.scripts.scripts, rows)
-    steps = project.scripts.upgrade_path(target, project.current(rows))
+    steps = project.way_up(target, rows)
     check_upgrade(steps, rows, project.collections)
     if steps:
         write(_PATH)

@@ -253,7 +253,7 @@ def status(config: Config) -> Status:
         ledger = Ledger(connection, project.database.schema)
         rows = ledger.revisions()
         heads = project.current(rows)
-        pending = project.scripts.upgrade_path("heads", heads)
+        pending = project.way_up("heads", rows)
         schema = project.database.schema
         found = [_collection(project, connection, ledger, name) for name in sorted(project.collections.collections)]
         at_work, aside = runs(connection, schema), all_detached(connection, schema)

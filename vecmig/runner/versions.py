@@ -41,7 +41,7 @@ def current(config: Config) -> Standing:
     return Standing(
         heads=tuple(project.scripts[revision] for revision in shown),
         in_progress=tuple(going),
-        at_head=set(heads) == set(project.scripts.map.real_heads),
+        at_head=set(heads) == set(project.scripts.map.real_heads) and not project.forgotten(rows),
     )
 
 

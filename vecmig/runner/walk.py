@@ -86,7 +86,7 @@ def downgrade(config: Config, target: str, *, discard: bool = False, listener: L
 def _way_up(project: Project, target: str) -> tuple[Script, ...]:
     rows = project.revisions()
     check_applied(project.scripts.scripts, rows)
-    steps = project.scripts.upgrade_path(target, project.current(rows))
+    steps = project.way_up(target, rows)
     check_upgrade(steps, rows, project.collections)
     if project.max_cost is not None:
         check_priced(steps, project.collections)
@@ -99,7 +99,8 @@ def _way_down(project: Project, target: str) -> tuple[Script, ...]:
     heads = project.current(rows, in_progress=True)
     if not heads:
         raise UsageError("There is nothing to downgrade: no revision was applied here.", hint="Look at: vecmig status")
-    steps = project.scripts.downgrade_path(target, heads)
+    # of a collection that was uninstalled nothing is left to take back
+    steps = tuple(script for script in project.scripts.downgrade_path(target, heads) if script.id in rows)
     check_downgrade(steps, rows)
     return steps
 

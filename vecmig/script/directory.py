@@ -92,9 +92,11 @@ class ScriptDirectory:
         upper: Target = heads if head == CURRENT else head or "heads"
         return self._scripts(self.map.history(lower, upper))
 
-    def upgrade_path(self, target: Target, current: Iterable[str] = ()) -> tuple[Script, ...]:
-        """Give what an upgrade applies, in that order, to a database with these heads."""
-        return self._scripts(self.map.upgrade_path(target, current))
+    def upgrade_path(
+        self, target: Target, current: Iterable[str] = (), *, again: Iterable[str] = ()
+    ) -> tuple[Script, ...]:
+        """Give what an upgrade applies, in that order, to a database with these heads that lacks some below them."""
+        return self._scripts(self.map.upgrade_path(target, current, again=again))
 
     def downgrade_path(self, target: str, current: Iterable[str]) -> tuple[Script, ...]:
         """Give what a downgrade takes back, in that order, from a database with these heads."""

@@ -109,13 +109,21 @@ class RevisionMap:
             raise OutOfRange(_shown(target), "it leads to base, where there is no revision")
         return tuple(self.graph.revisions[id_] for id_ in places if id_ is not None)
 
-    def upgrade_path(self, target: Target, current: Iterable[str] = ()) -> tuple[Revision, ...]:
-        """Give what `upgrade target` applies, in that order, to a database whose heads are ``current``."""
+    def upgrade_path(
+        self, target: Target, current: Iterable[str] = (), *, again: Iterable[str] = ()
+    ) -> tuple[Revision, ...]:
+        """Give what `upgrade target` applies, in that order, to a database whose heads are ``current``.
+
+        ``again`` are revisions below these heads that the database has no longer: they come first where they lie on
+        the way to the target.
+        """
         heads = self._current(current)
         goals = self._upgrade_goals(target, heads, strict=True)
         self._refuse_overlap(goals)
-        needed = self.graph.ancestors(goals) - self.graph.ancestors(heads)
-        return self._revisions(reversed(self.graph.ordered(needed, goals)))
+        wanted = self.graph.ancestors(goals)
+        begun_anew = wanted.intersection(again)
+        needed = (wanted - self.graph.ancestors(heads)) | begun_anew
+        return self._revisions(reversed(self.graph.ordered(needed, {*goals, *begun_anew})))
 
     def downgrade_path(self, target: str, current: Iterable[str]) -> tuple[Revision, ...]:
         """Give what `downgrade target` takes back, in that order, from a database whose heads are ``current``."""

@@ -165,7 +165,10 @@ SELECT EXISTS (SELECT FROM {schema}.tag
     OR EXISTS (SELECT FROM {schema}.revision
                WHERE collection = %(collection)s AND new_tag = %(tag)s AND live_at IS NOT NULL)
     OR EXISTS (SELECT FROM {schema}.event
-               WHERE collection = %(collection)s AND tag = %(tag)s AND kind = 'cutover')
+               WHERE collection = %(collection)s AND tag = %(tag)s AND kind = 'cutover'
+                 -- an uninstalled collection begins anew
+                 AND id > coalesce((SELECT max(id) FROM {schema}.event
+                                    WHERE collection = %(collection)s AND kind = 'uninstall'), 0))
 
 -- set_candidate --
 -- another candidate serves nobody, and is compared with nothing, before somebody says so
