@@ -23,6 +23,7 @@ from vecmig.cli import (
     retire,
     routes,
     scripts,
+    uninstalling,
     untracking,
     views,
 )
@@ -30,7 +31,22 @@ from vecmig.cli.context import Options
 from vecmig.errors import GateRefused, VecmigError
 
 #: Each registers its commands; their order is the order of ``vecmig --help``.
-FAMILIES = (scripts, plan, migrate, retire, adopting, untracking, control, views, inspect, audit, evals, routes, demo)
+FAMILIES = (
+    scripts,
+    plan,
+    migrate,
+    retire,
+    adopting,
+    untracking,
+    uninstalling,
+    control,
+    views,
+    inspect,
+    audit,
+    evals,
+    routes,
+    demo,
+)
 INTERRUPTED = 130
 
 app = typer.Typer(

@@ -9,7 +9,7 @@ import typer
 
 from vecmig.cli import render
 from vecmig.cli.context import options
-from vecmig.cli.progress import Narrator, percent, percent_above, seconds
+from vecmig.cli.progress import Narrator, megabytes, percent, percent_above, seconds
 from vecmig.config import counted, noun
 from vecmig.errors import UsageError
 from vecmig.tags import dollars
@@ -41,7 +41,7 @@ def retire(
         _ask(planned)
     with Narrator(quiet=found.quiet) as tell:
         done = runner.retire(config, collection, tag, reason=reason, listener=tell)
-    render.line(f"{done.tag} is retired; {_megabytes(done.bytes_freed)} are free again")
+    render.line(f"{done.tag} is retired; {megabytes(done.bytes_freed)} are free again")
 
 
 def _ask(planned: Retirement) -> None:
@@ -59,10 +59,10 @@ def _ask(planned: Retirement) -> None:
 def show_retirement(planned: Retirement) -> None:
     """Print what goes with a tag, and what getting it back would take."""
     render.line(f"{planned.collection}: {planned.tag}", style="bold")
-    index = f", of which {_megabytes(planned.index_bytes)} index" if planned.index_bytes else ""
+    index = f", of which {megabytes(planned.index_bytes)} index" if planned.index_bytes else ""
     vectors = f"{counted(planned.vectors, 'vector')} of {counted(planned.records, 'record')}"
     rows = [
-        ("  goes", f"{vectors}, {_megabytes(planned.bytes)}{index}"),
+        ("  goes", f"{vectors}, {megabytes(planned.bytes)}{index}"),
         ("  to get it back", _redone(planned)),
     ]
     if planned.begun:
@@ -77,10 +77,6 @@ def _redone(planned: Retirement) -> str:
     cost = f", {dollars(again.usd)}" if again.priced else ""
     takes = f", about {seconds(again.seconds)} at its last rate" if again.seconds is not None else ""
     return f"everything is embedded again: about {again.tokens:,} tokens{cost}{takes}, and the index is built"
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 2**20:,.1f} MB" if size >= 2**20 else f"{size / 2**10:,.0f} kB"
 
 
 # In status ---------------------------------------------------------------------------------------------------------

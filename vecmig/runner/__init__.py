@@ -12,15 +12,18 @@ from vecmig.runner.sql import downgrade_sql, upgrade_sql
 from vecmig.runner.status import CollectionStatus, Status, TagStatus, WayBack, status
 from vecmig.runner.sync import sync
 from vecmig.runner.trust import Earned
+from vecmig.runner.uninstalling import CollectionLeaving, Uninstallation, uninstall, uninstallation
 from vecmig.runner.untracking import Untracked, untrack
 from vecmig.runner.upkeep import backfill, gate_reports, rejected, retry_rejected
 from vecmig.runner.versions import Standing, current, ensure_version, stamp
 from vecmig.runner.views import attach_view, detach_view
 from vecmig.runner.walk import Walked, downgrade, upgrade, verify
+from vecmig.store.uninstalling import TagSize
 
 __all__ = [
     "Adopted",
     "Audit",
+    "CollectionLeaving",
     "CollectionStatus",
     "Comparison",
     "Controlled",
@@ -34,7 +37,9 @@ __all__ = [
     "Retirement",
     "Standing",
     "Status",
+    "TagSize",
     "TagStatus",
+    "Uninstallation",
     "Untracked",
     "Walked",
     "WayBack",
@@ -64,6 +69,8 @@ __all__ = [
     "status",
     "sync",
     "tune",
+    "uninstall",
+    "uninstallation",
     "untrack",
     "upgrade",
     "upgrade_sql",

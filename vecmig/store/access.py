@@ -32,8 +32,17 @@ def ensure_schema(connection: Connection, ledger: str, schema: str) -> None:
     """Create the schema of the vectors if it is not there, open to none but its owner; vecmig's own always is."""
     if schema == ledger or connection.execute(statement("access", "schema"), {"schema": schema}).fetchone():
         return
-    connection.execute(statement("schema", "create_schema", schema=sql.Identifier(schema)))
+    name = sql.Identifier(schema)
+    connection.execute(statement("schema", "create_schema", schema=name))
+    # one that a team has made stays there when vecmig goes
+    comment = sql.Literal(f"{ledger_comment(ledger)}: vectors")
+    connection.execute(statement("access", "comment_schema", schema=name, comment=comment))
     _run(connection, "close_schema", schema=sql.Literal(_quoted(schema)))
+
+
+def ledger_comment(schema: str) -> str:
+    """Say of which ledger an object is, as the comments on what vecmig makes begin."""
+    return f"vecmig (ledger in schema {_quoted(schema)})"
 
 
 def close_function(connection: Connection, function: sql.Identifier) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 from psycopg import sql
 
 from vecmig.errors import DatabaseError
-from vecmig.store.access import close_table, ensure_schema, mirror_access
+from vecmig.store.access import close_table, ensure_schema, ledger_comment, mirror_access
 from vecmig.store.catalog import Source, exists
 from vecmig.store.connect import Connection
 from vecmig.store.coverage import Coverage, count_records, measure_coverage
@@ -36,7 +36,7 @@ def create_vectors_table(connection: Connection, source: Source, schema: str) ->
     else:
         ensure_schema(connection, schema, source.vectors_schema)
         _create(connection, source)
-    comment = sql.Literal(f"{_ours(schema)}: the vectors of {source.collection.name}, one partition per tag")
+    comment = sql.Literal(f"{ledger_comment(schema)}: the vectors of {source.collection.name}, one partition per tag")
     if _comment_is_old(connection, source):
         connection.execute(statement("vectors", "comment_table", vectors=source.vectors, comment=comment))
     mirror_access(connection, source, schema)
@@ -70,10 +70,6 @@ def _update(connection: Connection, source: Source) -> None:
         connection.execute(
             statement("vectors", "add_writers", vectors=source.vectors, writer=statement("vectors", "writer"))
         )
-
-
-def _ours(schema: str) -> str:
-    return f"vecmig (ledger in schema {sql.Identifier(schema).as_string(None)})"
 
 
 def _comment(connection: Connection, source: Source) -> str | None:

@@ -29,6 +29,7 @@ FILES: Final = (
 )
 VERSION: Final = len(FILES)
 _TABLE: Final = re.compile(r'^CREATE TABLE "vecmig"\.(\w+)', re.MULTILINE)
+_ROUTINE: Final = re.compile(r'^CREATE (?:OR REPLACE )?(?:FUNCTION|PROCEDURE) "vecmig"\.(\w+)', re.MULTILINE)
 
 
 def installed_version(connection: Connection, schema: str) -> int:
@@ -60,15 +61,40 @@ def installed_version(connection: Connection, schema: str) -> int:
 @cache
 def ledger_tables() -> frozenset[str]:
     """Name the tables that vecmig's schema has."""
+    return _created(_TABLE)
+
+
+@cache
+def ledger_routines() -> frozenset[str]:
+    """Name the functions and procedures that vecmig's schema has beside those of each collection."""
+    return _created(_ROUTINE)
+
+
+def _created(what: re.Pattern[str]) -> frozenset[str]:
     schema = sql.Identifier("vecmig")
     texts = [statement("schema", "create", schema=schema), *(script(file, schema=schema) for file in FILES)]
-    return frozenset(name for text in texts for name in _TABLE.findall(text.as_string()))
+    return frozenset(name for text in texts for name in what.findall(text.as_string()))
+
+
+def is_installed(connection: Connection, schema: str) -> bool:
+    """Whether vecmig's tables are in a schema; where something else is, they are not.
+
+    Raises:
+        DatabaseError: they are newer than this program.
+    """
+    found = connection.execute(statement("schema", "find"), {"schema": schema}).fetchone()
+    return found is not None and bool(found[0]) and installed_version(connection, schema) > 0
+
+
+def lock_schema(connection: Connection, schema: str) -> None:
+    """Let nobody else install or update vecmig's schema until the transaction ends."""
+    connection.execute(statement("schema", "lock"), {"schema": schema})
 
 
 def ensure(database: Database) -> int:
     """Install or update vecmig's schema; return the version it had before. Safe to run from many hosts at once."""
     with database.transaction() as connection:
-        connection.execute(statement("schema", "lock"), {"schema": database.schema})
+        lock_schema(connection, database.schema)
         return install(connection, database.schema)
 
 

@@ -142,6 +142,9 @@ END
 -- schema --
 SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = %(schema)s
 
+-- comment_schema --
+COMMENT ON SCHEMA {schema} IS {comment}
+
 -- close_schema --
 DECLARE
     found record;

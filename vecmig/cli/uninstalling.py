@@ -1,0 +1,131 @@
+"""The command that removes everything that vecmig made: it says what goes and what stays, and asks for a name."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vecmig.cli import render
+from vecmig.cli.context import options
+from vecmig.cli.progress import Narrator, megabytes
+from vecmig.config import counted, shown
+from vecmig.errors import UsageError
+from vecmig.tags import dollars
+
+if TYPE_CHECKING:
+    from vecmig.config import Config
+    from vecmig.runner import CollectionLeaving, TagSize, Uninstallation
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(uninstall)
+
+
+def uninstall(
+    ctx: typer.Context,
+    collection: Annotated[
+        str | None,
+        typer.Option("--collection", metavar="COLLECTION", help="Remove this one only; vecmig's own tables stay."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for the name.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and change nothing.")] = False,
+) -> None:
+    """Remove everything that vecmig made in the database, after saying what goes; your tables stay as they are."""
+    from vecmig import runner
+
+    found = options(ctx)
+    config = found.config()
+    planned = runner.uninstallation(config, collection)
+    if planned.empty:
+        what = f"of {collection} " if collection else ""
+        render.line(f"Nothing to do: nothing {what}that vecmig made is in {planned.database}.")
+        return
+    show_leaving(planned, config)
+    if dry_run:
+        return
+    if not yes:
+        _ask(planned, collection)
+    with Narrator(quiet=found.quiet) as tell:
+        done = runner.uninstall(config, collection, listener=tell)
+    freed = megabytes(sum(one.bytes for one in done.collections))
+    what = f"{collection} is uninstalled" if collection else f"vecmig is uninstalled from {done.database}"
+    render.line(f"{what}; {freed} are free again")
+
+
+def _ask(planned: Uninstallation, collection: str | None) -> None:
+    what, name = ("the collection's name", collection) if collection else ("the database's name", planned.database)
+    if not sys.stdin.isatty():
+        raise UsageError(
+            f"There is no terminal on which {what} could be typed.",
+            state="Nothing was changed.",
+            hint="To uninstall without being asked, add --yes",
+        )
+    typed = typer.prompt(f"To remove all this, type {what}", default="", show_default=False, err=True)
+    if typed.strip() != name:
+        raise UsageError(f"That is not {what}.", state="Nothing was changed.")
+
+
+def show_leaving(planned: Uninstallation, config: Config) -> None:
+    """Print what goes, collection by collection, and what stays."""
+    for one in planned.collections:
+        render.line(f"goes: {one.name}", style="bold")
+        render.columns([*_rows(one), *_costs(one)])
+    if planned.ledger:
+        render.line("goes: what is vecmig's own", style="bold")
+        render.columns(_own_rows(planned))
+    elif planned.schemas:
+        render.columns([("  schema", one.name) for one in planned.schemas])
+    if planned.along:
+        render.line("with them ends: " + "; ".join(planned.along))
+    render.line("stays", style="bold")
+    render.columns(_staying(planned, config))
+
+
+def _rows(one: CollectionLeaving) -> list[tuple[str, str]]:
+    rows = [
+        (f"  {piece.kind}", piece.shown)
+        for piece in one.pieces
+        if piece.kind not in ("partition", "detached", "stranger")
+    ]
+    rows += [("  tag", _tag_text(tag)) for tag in one.tags]
+    return rows or [("  ledger", "what it knows of it; its objects are gone already")]
+
+
+def _tag_text(tag: TagSize) -> str:
+    vectors = f"{counted(tag.vectors, 'vector')} of {counted(tag.records, 'record')}"
+    return f"{tag.tag}: {vectors}, {megabytes(tag.bytes)} in {tag.relation}"
+
+
+def _costs(one: CollectionLeaving) -> list[tuple[str, str]]:
+    if not any(tag.vectors for tag in one.tags):
+        return []
+    cost = f"embedding it has cost {dollars(one.usd)}; a new start pays again" if one.usd else ""
+    return [("  to get it back", cost or "everything is embedded again")]
+
+
+def _own_rows(planned: Uninstallation) -> list[tuple[str, str]]:
+    tables = [piece for piece in planned.ledger if piece.kind == "table"]
+    routines = len(planned.ledger) - len(tables)
+    schema = tables[0].schema
+    size = megabytes(sum(piece.bytes or 0 for piece in tables))
+    history = counted(planned.events, "event")
+    rows = [
+        ("  ledger", f"{len(tables)} tables and {counted(routines, 'function')} in {schema}, {size}"),
+        ("  history", f"{history}, revisions, evals, costs"),
+    ]
+    return rows + [("  schema", one.name) for one in planned.schemas if not one.why]
+
+
+def _staying(planned: Uninstallation, config: Config) -> list[tuple[str, str]]:
+    sources = [one.source for one in planned.collections if one.source]
+    files = [config.path] if config.path is not None else []
+    named = " and ".join(shown(path) for path in [*files, config.script_location])
+    rows = [("  source", f"{source}, with all its rows and columns") for source in dict.fromkeys(sources)]
+    rows += [("  schema", f"{one.name}: {one.why}") for one in planned.schemas if one.why]
+    rows += [("  extension", "vector"), ("  files", named)]
+    if not planned.ledger and planned.collections:
+        rows.append(("  ledger", "vecmig's own tables, with the history"))
+    return rows

@@ -1,0 +1,269 @@
+"""Remove everything that vecmig made, of one collection or all of it, and say beforehand what goes and what stays."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from vecmig.config import Config
+from vecmig.errors import DatabaseError, NotRecorded, VecmigError
+from vecmig.events import Listener, StepDone, StepStarted, ignore
+from vecmig.runner.project import Project
+from vecmig.store import uninstalling
+from vecmig.store.catalog import relation_of
+from vecmig.store.connect import Connection
+from vecmig.store.ledger import Ledger
+from vecmig.store.locks import runner_locks
+from vecmig.store.schema import is_installed
+from vecmig.store.spend import spent
+from vecmig.store.uninstalling import Piece, SchemaLeft, TagSize, refuse_in_the_way, refuse_not_ours
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionLeaving:
+    """What goes of one collection."""
+
+    name: str
+    #: What its source is called now; empty where it is gone, or not known.
+    source: str
+    pieces: tuple[Piece, ...]
+    tags: tuple[TagSize, ...]
+    #: What embedding it has cost, by the ledger.
+    usd: float
+
+    @property
+    def bytes(self) -> int:
+        """What its vectors take on disk."""
+        return sum(tag.bytes for tag in self.tags)
+
+
+@dataclass(frozen=True, slots=True)
+class Uninstallation:
+    """What goes, and what stays."""
+
+    #: The database's name.
+    database: str
+    collections: tuple[CollectionLeaving, ...]
+    #: vecmig's own tables and routines; none where only a collection goes, or nothing is installed.
+    ledger: tuple[Piece, ...]
+    #: How long the history is that goes with them.
+    events: int
+    #: What becomes of the schemas in which the ledger or vectors lie.
+    schemas: tuple[SchemaLeft, ...]
+    #: What a team has set on the tables, which ends with them.
+    along: tuple[str, ...]
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing that could go."""
+        return not (self.collections or self.ledger)
+
+
+def uninstallation(config: Config, collection: str | None = None) -> Uninstallation:
+    """Say what ``uninstall`` would remove, and refuse what may not go. Nothing is written.
+
+    Args:
+        config: the project; neither scripts nor collections.yaml are read.
+        collection: the one that goes; None for all of them, and vecmig's own tables.
+
+    Raises:
+        NotRecorded: nothing is, or ever was, known of the collection.
+        DatabaseError: something of others depends on what would go, or this role may not drop it.
+    """
+    project = Project(config)
+    with project.database.session() as connection:
+        return _look(connection, project.database.schema, collection)
+
+
+def uninstall(config: Config, collection: str | None = None, *, listener: Listener = ignore) -> Uninstallation:
+    """Remove all that vecmig made, each collection in one short transaction, and its own tables last.
+
+    It goes by the ledger and by definitions, so the sources may have been renamed, exchanged or dropped. The rows and
+    columns of a source are never touched. Cut short, it goes on where it stopped.
+
+    Args:
+        config: the project; neither scripts nor collections.yaml are read.
+        collection: the one that goes; None for all of them, and vecmig's own tables.
+        listener: told of what happens.
+
+    Returns:
+        What went.
+
+    Raises:
+        NotRecorded: nothing is, or ever was, known of the collection.
+        LockHeld: a run or a sync is at work.
+        DatabaseError: something of others depends on what would go, this role may not drop it, or a lock could not be
+            had.
+    """
+    names = [one.name for one in uninstallation(config, collection).collections]
+    project = Project(config, listener)
+    with (
+        runner_locks(project.database, names, what="uninstall") as locks,
+        runner_locks(project.database, names, what="uninstall", kind="sync"),
+    ):
+        project = project.holding(locks)
+        # what was seen before the locks may have changed
+        with project.database.session() as connection:
+            found = _look(connection, project.database.schema, collection)
+        if more := {one.name for one in found.collections}.difference(names):
+            raise DatabaseError(
+                f"Somebody has begun with {', '.join(sorted(more))} meanwhile.",
+                state="Nothing was changed.",
+                hint=f"Run: {_command(collection)}",
+            )
+        _remove(project, found, collection)
+    return found
+
+
+# What is there -------------------------------------------------------------------------------------------------------
+
+
+def _look(connection: Connection, schema: str, collection: str | None) -> Uninstallation:
+    installed = is_installed(connection, schema)
+    names = uninstalling.present_collections(connection, schema, installed=installed)
+    if collection is not None:
+        names = _only(connection, schema, collection, names, installed=installed)
+    pieces = {name: uninstalling.find_pieces(connection, schema, name, installed=installed) for name in names}
+    own = uninstalling.find_own_pieces(connection, schema) if installed and collection is None else ()
+    everything = [*(piece for some in pieces.values() for piece in some), *own]
+    refuse_not_ours(connection, everything)
+    refuse_in_the_way(uninstalling.in_the_way(connection, everything), _command(collection))
+    schemas = uninstalling.schemas_left(connection, schema, everything)
+    return Uninstallation(
+        database=connection.info.dbname,
+        collections=tuple(
+            _leaving(connection, schema, name, some, installed=installed) for name, some in pieces.items()
+        ),
+        ledger=own,
+        events=uninstalling.count_events(connection, schema) if own else 0,
+        # with one collection goes only what is empty then
+        schemas=tuple(one for one in schemas if collection is None or (not one.why and one.name != schema)),
+        along=uninstalling.goes_along(connection, everything),
+    )
+
+
+def _only(
+    connection: Connection, schema: str, collection: str, names: Sequence[str], *, installed: bool
+) -> tuple[str, ...]:
+    """Choose one collection; none where it was uninstalled before."""
+    if collection in names:
+        return (collection,)
+    if installed and uninstalling.uninstalled_at(connection, schema, collection) is not None:
+        return ()
+    raise NotRecorded(
+        f"This database has no collection {collection}.",
+        hint=f"Its collections are: {', '.join(names) or 'none'}",
+    )
+
+
+def _leaving(
+    connection: Connection, schema: str, name: str, pieces: tuple[Piece, ...], *, installed: bool
+) -> CollectionLeaving:
+    source, usd = "", 0.0
+    if installed:
+        source = _source(connection, Ledger(connection, schema), name)
+        revisions = uninstalling.revisions_of(connection, schema, name)
+        usd = sum(one.usd for one in spent(connection, schema) if one.revision in revisions)
+    tags = uninstalling.measure_tags(connection, schema, name, pieces, installed=installed)
+    return CollectionLeaving(name, source, pieces, tags, usd)
+
+
+def _source(connection: Connection, ledger: Ledger, name: str) -> str:
+    recorded = ledger.recorded(name)
+    if recorded is None:
+        return ""
+    if recorded.oid is None:
+        return ".".join(recorded.collection.source)
+    return str(relation_of(connection, recorded.oid) or "")
+
+
+def _command(collection: str | None) -> str:
+    return "vecmig uninstall" + (f" --collection {shlex.quote(collection)}" if collection else "")
+
+
+# The steps ----------------------------------------------------------------------------------------------------------
+
+
+def _remove(project: Project, found: Uninstallation, collection: str | None) -> None:
+    gone: list[str] = []
+    try:
+        for one in found.collections:
+            _step(project, one.name, lambda one=one: _drop_collection(project, one))  # type: ignore[misc]
+            gone.append(one.name)
+        _step(project, "", lambda: _drop_rest(project, found))
+    except VecmigError as error:
+        if gone:
+            rest = error.state.replace("Nothing was changed", "Nothing else was changed", 1)
+            error.state = f"{', '.join(gone)}: all is gone already. {rest}".strip()
+        raise
+    _verify(project, collection)
+
+
+def _step(project: Project, collection: str, work: Callable[[], str]) -> None:
+    project.listener(StepStarted("uninstall", "", collection, collection or "vecmig's own"))
+    began = time.monotonic()
+    summary = work()
+    if summary:
+        project.listener(StepDone("uninstall", "", collection, summary, time.monotonic() - began))
+
+
+def _drop_collection(project: Project, found: CollectionLeaving) -> str:
+    schema, name = project.database.schema, found.name
+
+    def change(connection: Connection) -> None:
+        installed = is_installed(connection, schema)
+        pieces = uninstalling.find_pieces(connection, schema, name, installed=installed)
+        refuse_in_the_way(uninstalling.in_the_way(connection, pieces), _command(name))
+        if installed:
+            ledger = project.workspace.ledger(connection)
+            # readers look again, and find nothing
+            ledger.announce(name)
+            ledger.record_event("uninstall", collection=name, data=_figures(found))
+        uninstalling.drop_pieces(connection, schema, name, pieces)
+        if installed:
+            uninstalling.forget_collection(connection, schema, name)
+
+    project.workspace.locked(change)
+    return f"{name}: {sum(tag.vectors for tag in found.tags):,} vectors are gone, {found.bytes / 2**20:,.1f} MB freed"
+
+
+def _figures(found: CollectionLeaving) -> dict[str, object]:
+    tags = [{"tag": tag.tag, "vectors": tag.vectors, "records": tag.records, "bytes": tag.bytes} for tag in found.tags]
+    return {"pieces": [f"{piece.kind} {piece.shown}" for piece in found.pieces], "tags": tags, "usd": found.usd}
+
+
+def _drop_rest(project: Project, found: Uninstallation) -> str:
+    """Drop the ledger, and the schemas that are empty by then, in one transaction."""
+    schemas = [one.name for one in found.schemas if not one.why]
+
+    def change(connection: Connection) -> None:
+        if found.ledger:
+            uninstalling.drop_ledger(connection, project.database.schema)
+        for name in schemas:
+            uninstalling.drop_schema(connection, name)
+
+    if not (found.ledger or schemas):
+        return ""
+    project.workspace.locked(change)
+    gone = [*(["vecmig's own tables"] if found.ledger else []), *(f"the schema {name}" for name in schemas)]
+    return f"{', '.join(gone)}: gone"
+
+
+def _verify(project: Project, collection: str | None) -> None:
+    """Look again, on a connection of its own, for what was to go.
+
+    Raises:
+        DatabaseError: something is there.
+    """
+    schema = project.database.schema
+    with project.database.session() as connection:
+        installed = is_installed(connection, schema)
+        names = uninstalling.present_collections(connection, schema, installed=installed)
+    left = [name for name in names if collection in (None, name)]
+    if left or (installed and collection is None):
+        raise DatabaseError(
+            f"All was dropped, and there is again: {', '.join(left) or f'the ledger in schema {schema}'}.",
+            hint=f"Somebody made it just now. Run: {_command(collection)}",
+        )
