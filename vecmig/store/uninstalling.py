@@ -232,7 +232,7 @@ def _schema_left(connection: Connection, name: str, ledger: str, pieces: Sequenc
         return None
     owner, mine, comment = row
     if name != ledger and comment != _schema_comment(ledger):
-        return SchemaLeft(name, "vecmig did not make it; who could read vectors in it keeps USAGE")
+        return SchemaLeft(name, "vecmig is not known to have made it; who could read vectors in it keeps USAGE")
     values = _oids(pieces) | {"name": name}
     remains = [text for (text,) in connection.execute(statement("uninstalling", "remains"), values)]
     if remains:

@@ -61,8 +61,10 @@ tracking (oid) AS MATERIALIZED (
     SELECT p.oid
     FROM pg_catalog.pg_proc p
     JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-    WHERE n.nspname = %(ledger)s AND p.proname = %(track)s
-      AND p.prorettype = 'pg_catalog.trigger'::pg_catalog.regtype)
+    WHERE n.nspname = %(ledger)s AND (
+        p.proname = %(track)s AND p.prorettype = 'pg_catalog.trigger'::pg_catalog.regtype
+        -- what it calls
+        OR p.proname = %(track)s || '_rest' AND p.prorettype = 'pg_catalog.void'::pg_catalog.regtype))
 SELECT x.kind, x.oid::bigint, x.schema, x.name, x.arguments, x.shown, pg_catalog.pg_get_userbyid(x.owner),
        pg_catalog.pg_has_role(x.owner, 'USAGE') OR coalesce(pg_catalog.pg_has_role(x.other, 'USAGE'), false), x.bytes, x.tag
 FROM (
