@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import time
@@ -17,12 +18,13 @@ from typing import Any
 import pytest
 
 from support.lab import TINY, Lab, recipe
+from support.postgres import Connect
 from support.stamps import text_hash
 from vecmig import runner
 from vecmig.backfill import Needs
 from vecmig.backfill.cluster import Cluster
-from vecmig.errors import BudgetSpent, TerminalEmbedderError, UsageError, VecmigError
-from vecmig.events import Event, Progress, Warned
+from vecmig.errors import Blocked, BudgetSpent, TerminalEmbedderError, UsageError, VecmigError
+from vecmig.events import Event, Progress, Waiting, Warned
 
 pytest.importorskip("ray", reason="the extra ray is not installed: pip install -e '.[dev]'")
 
@@ -238,6 +240,20 @@ def test_a_worker_with_another_model_embeds_nothing(make: MakeFleet) -> None:
         fleet.upgrade()
     assert fleet.lab.cover(TINY).fresh == 0
     assert not fleet.sent()
+
+
+def test_workers_say_who_holds_the_vectors_and_give_up(make: MakeFleet, connect: Connect) -> None:
+    fleet = make(SLOWLY)
+    fleet.lab.write(lock_wait=1.0)
+    holder = connect(autocommit=False, application_name="forgotten")
+    locked = "LOCK TABLE vecmig.documents_vectors IN ACCESS EXCLUSIVE MODE"
+    who = f"is held by pid {holder.info.backend_pid} (postgres, forgotten, idle in transaction, "
+    with pytest.raises(Blocked, match=re.escape(who)):
+        fleet.upgrade(once(lambda: holder.execute(locked)))
+    assert any(who in event.reason for event in fleet.lab.events if isinstance(event, Waiting))
+    holder.rollback()
+    fleet.upgrade()
+    fleet.assert_complete()
 
 
 def test_a_limit_holds_for_all_workers_together(make: MakeFleet) -> None:

@@ -27,6 +27,7 @@ from vecmig.errors import (
     VecmigError,
 )
 from vecmig.store.catalog import Pgvector, Source
+from vecmig.store.connect import Database
 from vecmig.store.keys import KeyColumn
 from vecmig.store.throttle import Throttle
 from vecmig.store.vectors import Space
@@ -58,8 +59,7 @@ def order(*, url: str = "postgresql://app@db/shop", key: str = "sk") -> Order:
     )
     return Order(
         version="1",
-        url=url,
-        schema="vecmig",
+        database=Database(url, "vecmig", lock_wait=2.5),
         space=Space(source, "vecmig", TAG),
         recipe=Recipe("python", "toy", 4),
         account=Account("r1", "backfill", 1.5),
@@ -101,8 +101,8 @@ def test_an_error_arrives_as_what_it_was(kind: type[VecmigError]) -> None:
 def test_an_order_travels_whole_and_shows_no_secret() -> None:
     sent = order(url="postgresql://app:sesame@db/shop", key="sk-sesame")
     arrived = pickle.loads(pickle.dumps(sent))
-    assert (arrived.url, arrived.environ, arrived.space, arrived.account) == (
-        sent.url,
+    assert (arrived.database, arrived.environ, arrived.space, arrived.account) == (
+        sent.database,
         sent.environ,
         sent.space,
         sent.account,

@@ -157,8 +157,8 @@ class Crew:
         terms = replace(self._terms, workers=workers, still_alone=nobody_else)
         return Order(
             version=version(),
-            url=self._database.url_on_this_host,
-            schema=self._database.schema,
+            # a watch is of one process, and a worker begins one of its own
+            database=replace(self._database, url=self._database.url_on_this_host, watch=None),
             space=self._space,
             recipe=shared(self._recipe, workers),
             account=self._fleet.account,

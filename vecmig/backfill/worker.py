@@ -21,6 +21,7 @@ from vecmig.embedders import Abandoned, Embedder
 from vecmig.errors import Interrupted, VecmigError
 from vecmig.events import Event, Waiting, Warned
 from vecmig.store.connect import Database
+from vecmig.store.locks import watched
 from vecmig.store.vectors import Key, Space
 from vecmig.tags import Recipe
 
@@ -39,8 +40,8 @@ class Order:
 
     #: The driver's vecmig; a worker's must be the same.
     version: str
-    url: str = field(repr=False)
-    schema: str
+    #: As the driver has it: the settings of its sessions are those of each worker's.
+    database: Database = field(repr=False)
     space: Space
     #: This worker's share of it.
     recipe: Recipe
@@ -148,7 +149,9 @@ class Worker:
         return self._filler
 
     def _new_filler(self, order: Order, opening: ExitStack) -> Filler:
-        database = Database(order.url, order.schema)
+        database = order.database
+        if database.lock_wait is not None:
+            database = watched(database, lock_wait=database.lock_wait, tell=lambda who: self._listen(Waiting(who)))
         self._embedder = opening.enter_context(
             patient_embedder(
                 database,
