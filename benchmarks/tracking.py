@@ -1,9 +1,10 @@
-"""What change tracking costs the application: statements on many rows of a source, with vecmig's triggers and without.
+"""What change tracking costs the application: statements on many rows of a source and on one, with triggers or not.
 
     python benchmarks/tracking.py [--rows 16000] [--rounds 5] [--dims 64] [--json]
 
 Each round writes to a plain table and to the source of a live collection in turn: it inserts all rows, changes the text
-of all, changes another column of all, and deletes all, whose vectors are there. One statement each.
+of all, changes another column of all, and deletes all, whose vectors are there. One statement each. Then it changes the
+text, or another column, of one row after the other, a transaction each. The transaction ids that it takes are counted.
 """
 
 from __future__ import annotations
@@ -21,6 +22,12 @@ _STATEMENTS: Final = {
     "change another column": "UPDATE {table} SET other = other + 1",
     "delete": "DELETE FROM {table}",
 }
+_ONE: Final = {
+    "change one text": "UPDATE {table} SET body = body || i WHERE id = i",
+    "change another column of one": "UPDATE {table} SET other = other + 1 WHERE id = i",
+}
+#: No round trips, and (with synchronous_commit off) no waiting for the disk: the server's own work.
+_ONE_EACH: Final = "DO $$ BEGIN FOR i IN 1..{rows} LOOP {statement}; COMMIT; END LOOP; END $$"
 #: A vector for each record, so that a deletion has something to delete.
 _FILL: Final = """
     INSERT INTO {vectors} (tag, id, embedding, source_hash)
@@ -40,13 +47,32 @@ def _round(connection: psycopg.Connection[Any], table: str, rows: int, vectors: 
         connection.execute(text.format(table=table, rows=rows))
         taken.append((time.perf_counter() - began) / rows * 1e6)
     connection.execute("TRUNCATE vecmig.change")
+    connection.execute(_STATEMENTS["insert"].format(table=table, rows=rows))
+    few = rows // 10
+    for text in _ONE.values():
+        began = time.perf_counter()
+        connection.execute(_ONE_EACH.format(rows=few, statement=text.format(table=table)))
+        taken.append((time.perf_counter() - began) / few * 1e6)
+    connection.execute(f"TRUNCATE {table}, vecmig.change")
     return taken
+
+
+def _transaction_ids(connection: psycopg.Connection[Any], table: str, rows: int) -> int:
+    """Count the ids that a statement on all rows takes."""
+    now = "SELECT pg_current_xact_id()::text::bigint"
+    before, after = 0, 0
+    for text in (now, _STATEMENTS["insert"].format(table=table, rows=rows), now):
+        cursor = connection.execute(text)
+        row = cursor.fetchone() if text == now else None
+        before, after = (after, row[0]) if row else (before, after)
+    return after - before - 1
 
 
 def measure(report: Report, rows: int, rounds: int, dims: int) -> None:
     """Write to both tables in turn, and enter the figures."""
     forget(report.database)
     with psycopg.connect(report.database.url, autocommit=True) as connection, directory() as path:
+        connection.execute("SET synchronous_commit = off")
         for table in ("documents", "plain"):
             connection.execute(f"DROP TABLE IF EXISTS {table} CASCADE")
             connection.execute(f"CREATE TABLE {table} (id bigint PRIMARY KEY, body text, other int)")
@@ -61,7 +87,9 @@ def measure(report: Report, rows: int, rounds: int, dims: int) -> None:
         for _ in range(rounds):
             found["plain"].append(_round(connection, "plain", rows, None))
             found["documents"].append(_round(connection, "documents", rows, vectors))
-    for at, what in enumerate(_STATEMENTS):
+        ids = _transaction_ids(connection, "documents", rows)
+        report.figure("transaction ids of an insert of all rows", [ids], "ids")
+    for at, what in enumerate((*_STATEMENTS, *_ONE)):
         plain = report.figure(f"{what}, plain", [one[at] for one in found["plain"]], "us/row")
         tracked = report.figure(f"{what}, tracked", [one[at] for one in found["documents"]], "us/row")
         most = 1.5 if what == "change another column" else None

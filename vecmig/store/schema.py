@@ -26,6 +26,7 @@ FILES: Final = (
     "007_text_hash",
     "008_views",
     "009_mirrored",
+    "010_gathering",
 )
 VERSION: Final = len(FILES)
 _TABLE: Final = re.compile(r'^CREATE TABLE "vecmig"\.(\w+)', re.MULTILINE)

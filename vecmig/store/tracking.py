@@ -28,22 +28,40 @@ def install_tracking(connection: Connection, source: Source, schema: str) -> Non
 
     Triggers that somebody let fire in replica sessions too, as a subscription needs it, go on to do so.
     """
-    function = sql.Identifier(schema, f"{source.collection.name}_track")
-    parts = {"function": function, "source": source.relation}
-    body = sql.Literal(function_body(connection, source, schema))
-    # each costs every changed row a microsecond or two, and most keys are the same under all of them
-    plain = set(_types(connection, source)) <= _PLAIN
-    settings = sql.SQL("") if plain else function_settings()
     values = {"source": source.relation.as_string(connection), "names": trigger_names(source)}
     always = {name for (name,) in connection.execute(statement("tracking", "enabled"), values)}
-    connection.execute(statement("tracking", "create_function", function=function, settings=settings, body=body))
-    close_function(connection, function)
+    function = _install_functions(connection, source, schema)
+    parts = {"function": function, "source": source.relation}
     changed = _changed(connection, source)
     for suffix, name in zip(_TRIGGERS, trigger_names(source), strict=True):
         trigger = sql.Identifier(name)
         connection.execute(statement("tracking", f"create_{suffix}", trigger=trigger, changed=changed, **parts))
         if name in always:
             connection.execute(statement("tracking", "enable_always", source=source.relation, trigger=trigger))
+
+
+def _install_functions(connection: Connection, source: Source, schema: str) -> sql.Identifier:
+    """Create the trigger function, and the one for what it gathers, open to none but what calls them."""
+    function, rest = _functions(schema, source.collection.name)
+    # each costs every changed row a microsecond or two, and most keys are the same under all of them
+    plain = set(_types(connection, source)) <= _PLAIN
+    settings = sql.SQL("") if plain else function_settings()
+    body = sql.Literal(_rest_body(connection, source, schema))
+    connection.execute(statement("tracking", "create_rest", rest=rest, settings=settings, body=body))
+    body = sql.Literal(function_body(connection, source, schema))
+    connection.execute(statement("tracking", "create_function", function=function, settings=settings, body=body))
+    for made in (function, rest):
+        close_function(connection, made)
+    caller = sql.Identifier(schema, "track_rest")
+    values = {"rest": f"{rest.as_string(connection)}(text)", "caller": f"{caller.as_string(connection)}()"}
+    for (grant,) in connection.execute(statement("tracking", "open_rest"), values).fetchall():
+        connection.execute(grant)
+    return function
+
+
+def _functions(schema: str, collection: str) -> tuple[sql.Identifier, sql.Identifier]:
+    """Name the trigger function of a collection, and the one that works off what the first one gathers."""
+    return sql.Identifier(schema, f"{collection}_track"), sql.Identifier(schema, f"{collection}_track_rest")
 
 
 def try_tracking(connection: Connection, space: Space) -> None:
@@ -119,7 +137,7 @@ def remove_tracking(connection: Connection, schema: str, collection: str) -> tup
     Returns:
         The triggers, each with its table; and whether there was a function.
     """
-    function = sql.Identifier(schema, f"{collection}_track")
+    function, rest = _functions(schema, collection)
     values = {"function": f"{function.as_string(connection)}()"}
     triggers = []
     for name, table_schema, table in connection.execute(statement("tracking", "calling"), values).fetchall():
@@ -127,7 +145,7 @@ def remove_tracking(connection: Connection, schema: str, collection: str) -> tup
         connection.execute(statement("tracking", "drop_trigger", trigger=sql.Identifier(name), source=on))
         triggers.append((name, f"{table_schema}.{table}"))
     there = has_function(connection, schema, collection)
-    connection.execute(statement("tracking", "drop_function", function=function))
+    connection.execute(statement("tracking", "drop_functions", function=function, rest=rest))
     return tuple(triggers), there
 
 
@@ -167,10 +185,8 @@ def tracking_is_open(connection: Connection, source: Source) -> bool:
 def function_body(connection: Connection, source: Source, schema: str) -> str:
     """Write the body of the trigger function."""
     types = _types(connection, source)
-    collection = sql.Literal(source.collection.name)
-    named: dict[str, sql.Composable] = {"schema": sql.Identifier(schema), "collection": collection}
-    note_full_pass = statement("tracking", "note_full_pass", noted=sql.Literal(_noted(source, schema)), **named)
     root = "TG_RELID" if source.kind != PARTITIONED else "pg_partition_root(TG_RELID)"
+    common = _common_parts(source, schema)
     body = statement(
         "tracking",
         "function_body",
@@ -179,17 +195,50 @@ def function_body(connection: Connection, source: Source, schema: str) -> str:
         old_keys=_listed(source, "OLD.{}"),
         new_keys=_listed(source, "NEW.{}"),
         find_elsewhere=_find_elsewhere(source),
+        empty=statement("tracking", "empty", vectors=source.vectors, source=source.relation, **_named(source, schema)),
+        gather=statement("tracking", "gather", rest=_functions(schema, source.collection.name)[1], **common),
         work=statement(
             "tracking",
             "work",
-            empty=statement("tracking", "empty", vectors=source.vectors, source=source.relation, **named),
             look_behind=_look_behind(source, types),
             forget=_forget(source, types, schema, sql.SQL("old_key")),
             note=_note(source, schema, sql.SQL("new_key")),
+            **common,
         ),
-        note_full_pass=note_full_pass,
+        **common,
     )
     return body.as_string(connection)
+
+
+def _rest_body(connection: Connection, source: Source, schema: str) -> str:
+    """Write the body of the function that works off what the trigger function gathers."""
+    types = _types(connection, source)
+    typed = (sql.SQL("(c -> 1 ->> {})::{}").format(sql.Literal(n), sql.SQL(t)) for n, t in enumerate(types))
+    note_all = statement("tracking", "note_all", typed_key=sql.SQL(", ").join(typed), **_named(source, schema))
+    body = statement(
+        "tracking",
+        "rest_body",
+        source=source.relation,
+        match_source=_match(source, types, source.columns_of("s"), sql.SQL("old_key")),
+        forget=_forget(source, types, schema, sql.SQL("old_key")),
+        note_all=note_all,
+        **_common_parts(source, schema),
+    )
+    return body.as_string(connection)
+
+
+def _named(source: Source, schema: str) -> dict[str, sql.Composable]:
+    return {"schema": sql.Identifier(schema), "collection": sql.Literal(source.collection.name)}
+
+
+def _common_parts(source: Source, schema: str) -> dict[str, sql.Composable]:
+    """Give what both functions have: the setting that gathers, and what becomes of what goes wrong."""
+    noted = sql.Literal(_setting("noted", source, schema))
+    return {
+        "gathered": sql.Literal(_setting("gathered", source, schema)),
+        "exceptions": statement("tracking", "exceptions"),
+        "note_full_pass": statement("tracking", "note_full_pass", noted=noted, **_named(source, schema)),
+    }
 
 
 def _types(connection: Connection, source: Source) -> list[str]:
@@ -198,9 +247,10 @@ def _types(connection: Connection, source: Source) -> list[str]:
     return [name for (name,) in connection.execute(statement("tracking", "types"), values)]
 
 
-def _noted(source: Source, schema: str) -> str:
-    """Name the setting that remembers, to the end of a transaction, that a full pass was noted."""
-    return "vecmig.noted_" + hashlib.sha256(f"{schema}\0{source.collection.name}".encode()).hexdigest()[:12]
+def _setting(what: str, source: Source, schema: str) -> str:
+    """Name a setting that remembers something of a collection to the end of a transaction."""
+    digest = hashlib.sha256(f"{schema}\0{source.collection.name}".encode()).hexdigest()
+    return f"vecmig.{what}_{digest[:12]}"
 
 
 def _in_place(source: Source) -> sql.Composed:

@@ -7,11 +7,28 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 {settings}
 AS {body}
 
+-- create_rest --
+CREATE OR REPLACE FUNCTION {rest}(state_after text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+{settings}
+AS {body}
+
+-- open_rest --
+-- what the outbox calls it with at the end of a transaction may be another role's
+SELECT pg_catalog.format('GRANT EXECUTE ON FUNCTION %%s TO %%I', %(rest)s::text, pg_catalog.pg_get_userbyid(p.proowner))
+FROM pg_catalog.pg_proc p
+WHERE p.oid = pg_catalog.to_regprocedure(%(caller)s) AND pg_catalog.pg_get_userbyid(p.proowner) <> current_user
+
 -- function_body --
 -- It never fails its writer: all that it does is done in a block of its own, and what goes wrong there is noted. It goes
 -- by the names of the key columns as long as these have their numbers still, and else by the numbers.
+--
+-- Such a block takes a transaction id of its own once it writes. So a transaction's first two changes are written, the
+-- second so that the outbox calls the function for the rest before the transaction ends, and the others are gathered in a
+-- setting that ends with the transaction: '' before the first change, 'one' where nothing is to come, and else a list.
 DECLARE
     relation oid := {relation};
+    gathered text := current_setting({gathered}, true);
     places text[];
     moved boolean := false;
     old_key jsonb;
@@ -29,25 +46,37 @@ BEGIN
         ELSE
             {find_elsewhere}
         END IF;
-        IF trouble IS NULL THEN
+        IF old_key = new_key THEN
+            old_key := NULL;
+        END IF;
+        IF trouble IS NOT NULL THEN
+            NULL;
+        ELSIF TG_OP = 'TRUNCATE' THEN
+            {empty}
+        ELSIF places IS NULL AND gathered LIKE '[%' THEN
+            {gather}
+        ELSE
             {work}
         END IF;
     EXCEPTION
-        WHEN serialization_failure THEN
-            IF current_setting('transaction_isolation') = 'serializable' THEN
-                -- the application's own transaction is to be run again
-                RAISE;
-            END IF;
-            trouble := 'a change could not be noted, SQLSTATE ' || SQLSTATE;
-        -- whatever it is, except that the statement is cancelled, which OTHERS leaves out
-        WHEN OTHERS THEN
-            trouble := 'a change could not be noted, SQLSTATE ' || SQLSTATE;
+        {exceptions}
     END;
     IF trouble IS NOT NULL THEN
         {note_full_pass}
     END IF;
     RETURN NULL;
 END
+
+-- exceptions --
+WHEN serialization_failure THEN
+    IF current_setting('transaction_isolation') = 'serializable' THEN
+        -- the application's own transaction is to be run again
+        RAISE;
+    END IF;
+    trouble := 'a change could not be noted, SQLSTATE ' || SQLSTATE;
+-- whatever it is, except that the statement is cancelled, which OTHERS leaves out
+WHEN OTHERS THEN
+    trouble := 'a change could not be noted, SQLSTATE ' || SQLSTATE;
 
 -- in_place --
 (pg_identify_object_as_address('pg_class'::regclass, relation, {number})).object_names IS NOT DISTINCT FROM {names}
@@ -84,19 +113,71 @@ END IF;
 -- work --
 -- A deleted record, or one that moved to another key, takes its vectors of all tags along. What the outbox has under that
 -- key stays: another record may have taken it a moment ago, and if none did, the next run forgets it.
-IF TG_OP = 'TRUNCATE' THEN
-    {empty}
-ELSE
-    IF TG_OP = 'DELETE' OR (TG_OP = 'UPDATE' AND old_key IS DISTINCT FROM new_key) THEN
-        {look_behind}
-        IF NOT moved THEN
-            {forget};
-        END IF;
-    END IF;
-    IF TG_OP <> 'DELETE' THEN
-        {note};
+IF old_key IS NOT NULL THEN
+    {look_behind}
+    IF NOT moved THEN
+        {forget};
     END IF;
 END IF;
+IF places IS NULL AND gathered = 'one' THEN
+    PERFORM set_config({gathered}, '[', true), set_config('vecmig.gathering', 'on', true);
+    new_key := coalesce(new_key, old_key);
+    {note};
+    PERFORM set_config('vecmig.gathering', 'off', true);
+ELSE
+    IF new_key IS NOT NULL THEN
+        {note};
+    END IF;
+    IF places IS NULL THEN
+        PERFORM set_config({gathered}, 'one', true);
+    END IF;
+END IF;
+
+-- gather --
+gathered := concat(gathered, jsonb_build_array(old_key, new_key), ',');
+PERFORM set_config({gathered}, gathered, true);
+IF octet_length(gathered) > 8000 THEN
+    PERFORM {rest}('[');
+END IF;
+
+-- rest_body --
+-- What was gathered was in the hands of the session, which may have set it to anything: a key is brought to its types
+-- again, and only a record that is not there loses its vectors.
+DECLARE
+    gathered text := current_setting({gathered}, true);
+    changes jsonb;
+    old_key jsonb;
+    trouble text;
+BEGIN
+    PERFORM set_config({gathered}, state_after, true);
+    IF coalesce(gathered, '') = '' THEN
+        trouble := 'a session reset its settings, and the changes that were gathered there';
+    ELSIF gathered LIKE '[_%' THEN
+        BEGIN
+            changes := rtrim(gathered, ',') || ']';
+            FOR old_key IN SELECT DISTINCT c -> 0 FROM jsonb_array_elements(changes) c WHERE c -> 0 <> 'null' LOOP
+                CONTINUE WHEN EXISTS (SELECT FROM {source} s WHERE {match_source});
+                {forget};
+            END LOOP;
+            {note_all};
+        EXCEPTION
+            {exceptions}
+        END;
+    END IF;
+    IF trouble IS NOT NULL THEN
+        {note_full_pass}
+    END IF;
+END
+
+-- note_all --
+-- in the order of the index, in which no two transactions wait for each other
+INSERT INTO {schema}.change (collection, key)
+SELECT DISTINCT ON (md5(k.key::text)::uuid) {collection}, k.key
+FROM (SELECT jsonb_build_array({typed_key}) AS key
+      FROM jsonb_array_elements(changes) c
+      WHERE c -> 1 <> 'null') k
+ORDER BY md5(k.key::text)::uuid
+ON CONFLICT (collection, (md5(key::text)::uuid)) DO UPDATE SET changed_at = clock_timestamp()
 
 -- look_behind --
 -- an update that moves a row to another partition fires as DELETE and INSERT
@@ -199,8 +280,8 @@ LIMIT 1
 -- has_function --
 SELECT pg_catalog.to_regprocedure(%(function)s) IS NOT NULL
 
--- drop_function --
-DROP FUNCTION IF EXISTS {function}()
+-- drop_functions --
+DROP FUNCTION IF EXISTS {function}(), {rest}(text)
 
 -- drop_trigger --
 DROP TRIGGER IF EXISTS {trigger} ON {source}
