@@ -95,6 +95,7 @@ def test_the_story_of_the_readme(project: Project, vecmig: Vecmig) -> None:
     _read(project)
     _keep_fresh(project, vecmig)
     _retire(project, vecmig)
+    _leave(project, vecmig)
 
 
 def _begin(project: Project, vecmig: Vecmig) -> None:
@@ -165,3 +166,13 @@ def _retire(project: Project, vecmig: Vecmig) -> None:
     assert f"{SMALL} is retired" in vecmig("retire", "articles", SMALL, "--yes").stdout
     assert vecmig("audit").stdout == "No findings (1 collection, 1 tag)\n"
     assert vecmig("search", "articles", QUESTION, "-k", "3").stderr == f"tag {LARGE}\n"
+
+
+def _leave(project: Project, vecmig: Vecmig) -> None:
+    """After the story: nothing of vecmig's is left, and the table is as it was."""
+    assert "vecmig is uninstalled from " in vecmig("uninstall", "--yes").stdout
+    others = "relnamespace::regnamespace::text !~ '^(pg_|information_schema)'"
+    assert project.sql(f"SELECT relname FROM pg_class WHERE relkind <> 'i' AND {others}") == [("articles",)]
+    assert project.sql("SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal") == [(0,)]
+    assert project.sql("SELECT to_regproc('articles_search'), to_regnamespace('vecmig')") == [(None, None)]
+    assert project.sql("SELECT count(*) FROM articles") == [(300,)]

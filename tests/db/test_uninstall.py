@@ -11,9 +11,11 @@ import pytest
 from support.lab import LARGE, SMALL, Lab
 from support.postgres import Connect, Postgres
 from vecmig import runner
-from vecmig.errors import DatabaseError, LockHeld, NotRecorded
+from vecmig.errors import DatabaseError, LockHeld, NotRecorded, UsageError
 from vecmig.events import Event, Waiting
+from vecmig.store import schema
 from vecmig.store.locks import runner_locks
+from vecmig.store.schema import ensure
 
 Connection = psycopg.Connection[Any]
 
@@ -89,6 +91,22 @@ def test_all_goes_whatever_became_of_it(live: Lab, became: str, left: list[tuple
     assert _objects(live) == left
     assert runner.uninstallation(live.config).empty
     assert _uninstall(live).empty
+
+
+def test_a_name_that_sql_has_to_quote(lab: Lab) -> None:
+    lab.sql('ALTER TABLE documents RENAME TO "My 100% Texts"')
+    odd = lab.write(name="My own-Texts_1", source='public."My 100% Texts"')
+    odd.upgrade()
+    found = _uninstall(odd, "My own-Texts_1").collections[0]
+    assert [piece.shown for piece in found.pieces if piece.kind in ("search function", "vectors")] == [
+        'public."My own-Texts_1_search"(public.vector,integer,text)',
+        'vecmig."My own-Texts_1_vectors"',
+    ]
+    assert found.source == "public.My 100% Texts"
+    odd.upgrade()
+    lab.sql("DROP SCHEMA vecmig CASCADE")
+    assert [one.name for one in _uninstall(odd).collections] == ["My own-Texts_1"]
+    assert _objects(lab) == [("relation", '"My 100% Texts"'), ("schema", "public")]
 
 
 def test_what_a_retire_left_halfway_goes_too(live: Lab) -> None:
@@ -198,6 +216,13 @@ def test_what_ends_with_it_is_said(live: Lab) -> None:
     assert live.sql("SELECT prrelid::regclass::text FROM pg_publication_rel") == [("documents",)]
 
 
+def test_functions_are_listed_whose_text_has_a_name_that_goes(live: Lab) -> None:
+    live.sql("CREATE FUNCTION mine() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM documents_live'")
+    live.sql("CREATE FUNCTION other() RETURNS text LANGUAGE sql AS $$SELECT 'my_documents_live2'$$")
+    assert _uninstall(live).mentions == ("public.mine()",)
+    assert _objects(live) == [("function", "mine()"), ("function", "other()"), *_BARE]
+
+
 def test_a_schema_in_which_others_have_something_stays(live: Lab) -> None:
     live.sql("CREATE TABLE vecmig.notes (body text); CREATE TYPE vecmig.mood AS ENUM ('good')")
     found = _uninstall(live)
@@ -219,16 +244,60 @@ def test_the_extension_stays_where_it_is(live: Lab) -> None:
 
 def test_a_schema_of_vectors_goes_only_if_vecmig_made_it(live: Lab) -> None:
     live.sql("CREATE SCHEMA theirs")
-    for schema in ("theirs", "own"):
+    for place in ("theirs", "own"):
         with (live.path / "vecmig.ini").open("r+") as file:
             text = file.read().split("\nvectors_schema")[0]
             file.seek(0)
-            file.write(f"{text}\nvectors_schema = {schema}\n\n\n")
+            file.write(f"{text}\nvectors_schema = {place}\n\n\n")
         runner.ensure_version(live.config)
     # a move leaves the schema before behind
     found = _uninstall(live)
     assert [(one.name, one.why) for one in found.schemas] == [("own", ""), ("vecmig", "")]
     assert _objects(live) == [("relation", "documents"), ("schema", "public"), ("schema", "theirs")]
+
+
+def test_the_schema_that_vecmig_made_goes_with_the_last_collection_in_it(lab: Lab) -> None:
+    with (lab.path / "vecmig.ini").open("a") as file:
+        file.write("\nvectors_schema = own\n")
+    _second(lab)
+    lab.upgrade()
+    assert _uninstall(lab, "documents").schemas == ()
+    assert lab.sql("SELECT count(*) FROM articles_live") == [(5,)]
+    assert [one.name for one in _uninstall(lab, "articles").schemas] == ["own"]
+    assert ("schema", "own") not in _objects(lab)
+
+
+def test_an_event_trigger_of_the_teams_sees_it_go(live: Lab) -> None:
+    live.sql("CREATE TABLE dropped (what text)")
+    live.sql(
+        "CREATE FUNCTION noted() RETURNS event_trigger LANGUAGE plpgsql AS $$BEGIN INSERT INTO public.dropped"
+        " SELECT object_type FROM pg_event_trigger_dropped_objects() WHERE original; END$$"
+    )
+    live.sql("CREATE EVENT TRIGGER noted ON sql_drop EXECUTE FUNCTION noted()")
+    _uninstall(live)
+    seen = {row[0] for row in live.sql("SELECT what FROM dropped")}
+    assert {"trigger", "view", "function", "table", "schema"} <= seen
+
+
+@pytest.mark.parametrize("version", [3, 6])
+def test_the_ledger_of_an_earlier_vecmig(lab: Lab, monkeypatch: pytest.MonkeyPatch, version: int) -> None:
+    """Nothing is updated for it, and nothing has to be."""
+    with monkeypatch.context() as before:
+        before.setattr(schema, "FILES", schema.FILES[:version])
+        before.setattr(schema, "VERSION", version)
+        ensure(lab.database)
+    lab.sql("INSERT INTO vecmig.collection VALUES ('documents', 'public', 'documents', '{id}', '{bigint}', 'body',"
+            " NULL, 'vector', 'cosine', 'triggers')")  # fmt: skip
+    lab.sql("INSERT INTO vecmig.route VALUES ('documents')")
+    lab.sql("CREATE TABLE documents_vectors (tag text, id bigint, chunk int, source_hash uuid, embedded_at timestamptz)"
+            " PARTITION BY LIST (tag)")  # fmt: skip
+    assert [piece.shown for piece in runner.uninstallation(lab.config, "documents").collections[0].pieces] == [
+        "public.documents_vectors"
+    ]
+    assert lab.sql("SELECT max(version) FROM vecmig.schema_version") == [(version,)]
+    _uninstall(lab, "documents")
+    _uninstall(lab)
+    assert _objects(lab) == _BARE
 
 
 def test_of_two_ledgers_each_removes_its_own(live: Lab, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -388,6 +457,25 @@ def test_a_tag_of_a_new_start_was_never_live(lab: Lab) -> None:
     assert not runner.uninstallation(lab.config).empty
     _uninstall(lab)
     assert _objects(lab) == _BARE
+
+
+def test_counting_back_takes_no_other_collections_reads_away(lab: Lab) -> None:
+    """What was begun last lies below what is live: -1 would have meant the other collection."""
+    _second(lab)
+    lab.upgrade("r2")
+    _uninstall(lab, "documents")
+    lab.upgrade("r1", until="backfill")
+    with pytest.raises(UsageError, match="r1 of documents is in progress below r2 of articles") as refused:
+        lab.downgrade("-1")
+    assert refused.value.hint == (
+        "To give r1 up: vecmig uninstall --collection documents\nTo take r2 back: vecmig downgrade r1"
+    )
+    assert lab.sql("SELECT live IS NOT NULL FROM vecmig.route WHERE collection = 'articles'") == [(True,)]
+    _uninstall(lab, "documents")
+    assert runner.status(lab.config).pending == ("r1", "r3")
+    lab.upgrade("r1", until="backfill")
+    assert lab.downgrade("r1") == ["r2"]
+    assert lab.downgrade("-1") == ["r1"]
 
 
 def test_a_downgrade_passes_by_what_was_uninstalled(lab: Lab) -> None:

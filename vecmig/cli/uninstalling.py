@@ -80,6 +80,8 @@ def show_leaving(planned: Uninstallation, config: Config) -> None:
         render.columns([("  schema", one.name) for one in planned.schemas])
     if planned.along:
         render.line("with them ends: " + "; ".join(planned.along))
+    if planned.mentions:
+        render.line("may fail then, for a name of it stands in their text: " + "; ".join(planned.mentions))
     render.line("stays", style="bold")
     render.columns(_staying(planned, config))
 

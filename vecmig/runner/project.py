@@ -136,6 +136,10 @@ class Project:
             and not any(self.scripts[one].collection == collection for one in graph.descendants([id_]) & applied)
         )
 
+    def begun_anew(self, rows: Mapping[str, RevisionRow]) -> tuple[str, ...]:
+        """Name the revisions in progress that lie below heads which are live."""
+        return tuple(sorted(id_ for id_ in self.forgotten(rows) if id_ in rows and rows[id_].in_progress))
+
 
 def with_engine(config: Config, engine: str | None, workers: int | None) -> Config:
     """Give the configuration with another engine or number of workers, as the command line has them.

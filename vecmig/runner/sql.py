@@ -42,8 +42,9 @@ def upgrade_sql(config: Config, target: str, write: Callable[[str], None]) -> No
 def downgrade_sql(config: Config, target: str, write: Callable[[str], None]) -> None:
     """Write what ``downgrade`` would run."""
     project = Project(config)
-    heads = project.current(project.revisions(), in_progress=True)
-    steps = project.scripts.downgrade_path(target, heads)
+    rows = project.revisions()
+    heads = project.current(rows, in_progress=True)
+    steps = [script for script in project.scripts.downgrade_path(target, heads) if script.id in rows]
     if steps:
         write(_PATH)
     for script in steps:

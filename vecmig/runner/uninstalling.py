@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from vecmig.config import Config
 from vecmig.errors import DatabaseError, NotRecorded, VecmigError
@@ -54,6 +55,8 @@ class Uninstallation:
     schemas: tuple[SchemaLeft, ...]
     #: What a team has set on the tables, which ends with them.
     along: tuple[str, ...]
+    #: Functions of others whose text has a name that goes.
+    mentions: tuple[str, ...]
 
     @property
     def empty(self) -> bool:
@@ -97,8 +100,9 @@ def uninstall(config: Config, collection: str | None = None, *, listener: Listen
         DatabaseError: something of others depends on what would go, this role may not drop it, or a lock could not be
             had.
     """
-    names = [one.name for one in uninstallation(config, collection).collections]
     project = Project(config, listener)
+    with project.database.session() as connection:
+        _, names = _present(connection, project.database.schema, collection)
     with (
         runner_locks(project.database, names, what="uninstall") as locks,
         runner_locks(project.database, names, what="uninstall", kind="sync"),
@@ -121,10 +125,7 @@ def uninstall(config: Config, collection: str | None = None, *, listener: Listen
 
 
 def _look(connection: Connection, schema: str, collection: str | None) -> Uninstallation:
-    installed = is_installed(connection, schema)
-    names = uninstalling.present_collections(connection, schema, installed=installed)
-    if collection is not None:
-        names = _only(connection, schema, collection, names, installed=installed)
+    installed, names = _present(connection, schema, collection)
     pieces = {name: uninstalling.find_pieces(connection, schema, name, installed=installed) for name in names}
     own = uninstalling.find_own_pieces(connection, schema) if installed and collection is None else ()
     everything = [*(piece for some in pieces.values() for piece in some), *own]
@@ -141,17 +142,20 @@ def _look(connection: Connection, schema: str, collection: str | None) -> Uninst
         # with one collection goes only what is empty then
         schemas=tuple(one for one in schemas if collection is None or (not one.why and one.name != schema)),
         along=uninstalling.goes_along(connection, everything),
+        mentions=uninstalling.mentions(connection, everything),
     )
 
 
-def _only(
-    connection: Connection, schema: str, collection: str, names: Sequence[str], *, installed: bool
-) -> tuple[str, ...]:
-    """Choose one collection; none where it was uninstalled before."""
+def _present(connection: Connection, schema: str, collection: str | None) -> tuple[bool, tuple[str, ...]]:
+    """Say whether vecmig's own tables are there, and name the collections that are to go."""
+    installed = is_installed(connection, schema)
+    names = uninstalling.present_collections(connection, schema, installed=installed)
+    if collection is None:
+        return installed, names
     if collection in names:
-        return (collection,)
+        return installed, (collection,)
     if installed and uninstalling.uninstalled_at(connection, schema, collection) is not None:
-        return ()
+        return installed, ()
     raise NotRecorded(
         f"This database has no collection {collection}.",
         hint=f"Its collections are: {', '.join(names) or 'none'}",
@@ -190,9 +194,9 @@ def _remove(project: Project, found: Uninstallation, collection: str | None) -> 
     gone: list[str] = []
     try:
         for one in found.collections:
-            _step(project, one.name, lambda one=one: _drop_collection(project, one))  # type: ignore[misc]
+            _step(project, one.name, partial(_drop_collection, project, one))
             gone.append(one.name)
-        _step(project, "", lambda: _drop_rest(project, found))
+        _step(project, "", partial(_drop_rest, project, found))
     except VecmigError as error:
         if gone:
             rest = error.state.replace("Nothing was changed", "Nothing else was changed", 1)

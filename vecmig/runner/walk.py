@@ -13,7 +13,7 @@ from vecmig.migration.database import UNTIL, DatabaseMigration, Stopped
 from vecmig.runner.mending import mend
 from vecmig.runner.plan import check_applied, check_downgrade, check_priced, check_upgrade, collections_of
 from vecmig.runner.project import Project, declaration, with_engine
-from vecmig.runner.way_down import goal_of
+from vecmig.runner.way_down import goal_of, refuse_counting
 from vecmig.script import Script, Step
 from vecmig.store.ledger import RevisionRow, check_recipes
 from vecmig.store.locks import runner_locks
@@ -99,6 +99,7 @@ def _way_down(project: Project, target: str) -> tuple[Script, ...]:
     heads = project.current(rows, in_progress=True)
     if not heads:
         raise UsageError("There is nothing to downgrade: no revision was applied here.", hint="Look at: vecmig status")
+    refuse_counting(project, rows, target, heads)
     # of a collection that was uninstalled nothing is left to take back
     steps = tuple(script for script in project.scripts.downgrade_path(target, heads) if script.id in rows)
     check_downgrade(steps, rows)

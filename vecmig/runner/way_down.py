@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from vecmig.errors import ScriptError
+from vecmig.errors import ScriptError, UsageError
 from vecmig.runner.project import Project
 from vecmig.script import Script
 from vecmig.store.ledger import RevisionRow
@@ -29,14 +30,34 @@ def way_down(project: Project, rows: Mapping[str, RevisionRow], revision: str) -
     """Give the downgrade that takes a revision back, also where others stand above it, such as one in progress."""
     try:
         heads = project.current(rows, in_progress=True)
-        if heads == (revision,):
+        if heads == (revision,) and not project.begun_anew(rows):
             return WayDown()
         goal = _below(project.scripts[revision])
-        path = project.scripts.downgrade_path(goal, heads)
+        path = [script for script in project.scripts.downgrade_path(goal, heads) if script.id in rows]
     except ScriptError:
         # a script is missing, so that nothing is taken back before it is there again
         return WayDown()
     return WayDown(f"vecmig downgrade {goal}", tuple(script.id for script in path if script.id != revision))
+
+
+def refuse_counting(project: Project, rows: Mapping[str, RevisionRow], target: str, heads: Sequence[str]) -> None:
+    """Refuse to count steps where the revision that was begun last is not the one on top.
+
+    Raises:
+        UsageError: there is one; the message says how to take back either.
+    """
+    begun = project.begun_anew(rows)
+    if begun and _COUNTS.search(target):
+        ancestors = project.scripts.map.graph.ancestors
+        below = project.scripts[begun[0]]
+        top = project.scripts[next(head for head in heads if below.id in ancestors([head]))]
+        raise UsageError(
+            f"Revision {below.id} of {below.collection} is in progress below {top.id} of {top.collection}, which is "
+            f"what {target} would take back.",
+            state="Nothing was changed.",
+            hint=f"To give {below.id} up: vecmig uninstall --collection {shlex.quote(below.collection or '')}\n"
+            f"To take {top.id} back: vecmig downgrade {_below(top)}",
+        )
 
 
 def goal_of(target: str, last: Script) -> str:

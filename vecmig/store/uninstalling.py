@@ -30,6 +30,8 @@ Kind = Literal[
     "table",
     "routine",
 ]
+#: So many objects that are others' are named.
+_SHOWN: Final = 5
 _COMMENTED: Final = (": the vectors of ", ", one partition per tag")
 
 
@@ -179,6 +181,13 @@ def goes_along(connection: Connection, pieces: Sequence[Piece]) -> tuple[str, ..
     return tuple(row[0] for row in connection.execute(statement("uninstalling", "goes_along"), _oids(pieces)))
 
 
+def mentions(connection: Connection, pieces: Sequence[Piece]) -> tuple[str, ...]:
+    """Name the functions of others that may use a view, function or table of which their text has the name."""
+    names = [piece.name for piece in of_kind(pieces, "live view", "search function", "vectors")]
+    values = _oids(pieces) | {"names": names}
+    return tuple(row[0] for row in connection.execute(statement("uninstalling", "mentions"), values))
+
+
 def refuse_not_ours(connection: Connection, pieces: Iterable[Piece]) -> None:
     """Refuse, before anything is changed, what this role may not drop.
 
@@ -187,17 +196,14 @@ def refuse_not_ours(connection: Connection, pieces: Iterable[Piece]) -> None:
     """
     others = [piece for piece in pieces if not piece.mine]
     if others:
-        named = "; ".join(f"{_called(piece)} (owner: {piece.owner})" for piece in others)
+        named = "; ".join(f"{piece.kind} {piece.shown} (owner: {piece.owner})" for piece in others[:_SHOWN])
+        more = f"; and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
         owners = ", ".join(sorted({piece.owner for piece in others}))
         raise DatabaseError(
-            f"{connection.info.user} may not drop what others own: {named}.",
+            f"{connection.info.user} may not drop what others own: {named}{more}.",
             state="Nothing was changed.",
             hint=f"Run this as a role that has the rights of {owners}; a trigger comes off by its table's owner only.",
         )
-
-
-def _called(piece: Piece) -> str:
-    return f"{piece.kind} {piece.shown}"
 
 
 def refuse_in_the_way(others: Sequence[str], command: str) -> None:

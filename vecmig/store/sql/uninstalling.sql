@@ -188,6 +188,20 @@ JOIN pg_catalog.pg_publication b ON b.oid = r.prpubid
 WHERE r.prrelid = ANY (%(relations)s::oid[])
 ORDER BY 1
 
+-- mentions --
+-- the functions in whose text a name stands that goes: nothing says whether they use it, and no dependency is known of them
+SELECT p.oid::pg_catalog.regprocedure::text
+FROM pg_catalog.pg_proc p
+JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+WHERE l.lanname NOT IN ('c', 'internal') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+  AND p.oid <> ALL (%(routines)s::oid[])
+  AND EXISTS (SELECT FROM unnest(%(names)s::text[]) AS w (name)
+              WHERE p.prosrc ~ concat('\m', pg_catalog.regexp_replace(w.name, '(\W)', '\\\1', 'g'), '\M'))
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+                  WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid AND d.deptype = 'e')
+ORDER BY 1
+
 -- remains --
 -- what else lies in a schema, in words
 WITH RECURSIVE own (class, oid) AS (
