@@ -210,6 +210,54 @@ def test_a_right_that_went_does_not_come_back_with_the_view(live: Lab, connectio
     assert _reads(connection, "web", "documents_live")
 
 
+@pytest.mark.parametrize("by", ["live_columns", "view attach", "view_attach in SQL"])
+def test_a_right_that_went_does_not_come_back_with_what_belonged_to_the_view(
+    live: Lab, connection: Connection, by: str
+) -> None:
+    lab = live.write(options={"live_columns": "all"})
+    lab.sync()
+    if by != "live_columns":
+        runner.detach_view(lab.config, "documents")
+    connection.execute("REVOKE SELECT ON documents FROM web")
+    if by == "live_columns":
+        lab = lab.write(options={"live_columns": ["title"]})
+    elif by == "view attach":
+        runner.attach_view(lab.config, "documents")
+        assert not _reads(connection, "web", "documents_live")
+    else:
+        connection.execute("SELECT vecmig.view_attach('documents')")
+    lab.sync()
+    assert not _reads(connection, "web", "documents_live")
+    assert not _reads(connection, "web")
+    connection.execute("GRANT SELECT ON documents_live, documents_vectors TO web")
+    lab.sync()
+    assert _reads(connection, "web", "documents_live")
+    assert _reads(connection, "web")
+
+
+def test_a_role_that_was_renamed_is_still_the_same(live: Lab, connection: Connection) -> None:
+    connection.execute("ALTER ROLE web RENAME TO app")
+    try:
+        live.sync()
+        assert live.status().problem is None
+        connection.execute("REVOKE SELECT ON documents FROM app")
+        assert _said(live) == "Of documents, app may read the vectors and the live view, and public.documents no more."
+        live.sync()
+        assert not _reads(connection, "app")
+    finally:
+        connection.execute("ALTER ROLE app RENAME TO web")
+
+
+def test_a_role_that_was_renamed_and_lost_its_right_is_followed(live: Lab, connection: Connection) -> None:
+    connection.execute("ALTER ROLE web RENAME TO app; REVOKE SELECT ON documents FROM app")
+    try:
+        assert _said(live) == "Of documents, app may read the vectors and the live view, and public.documents no more."
+        live.sync()
+        assert not _reads(connection, "app")
+    finally:
+        connection.execute("ALTER ROLE app RENAME TO web")
+
+
 def test_a_project_of_an_earlier_version_takes_the_sources_readers_for_its_own_doing(
     live: Lab, connection: Connection
 ) -> None:

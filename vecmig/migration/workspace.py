@@ -28,7 +28,7 @@ from vecmig.gate import (
 )
 from vecmig.migration.evidence import Witness
 from vecmig.migration.missing import detached, disagreements, lacks_reads
-from vecmig.store.access import mirror_access
+from vecmig.store.access import mirror_access, mirror_grants, remember_grants
 from vecmig.store.catalog import Source
 from vecmig.store.connect import Connection, Database
 from vecmig.store.control import What
@@ -439,6 +439,8 @@ class Workspace:
                 publish(connection, source, None, ledger=schema)
             if route.live is not None or aside.had_view:
                 give_back(connection, schema, aside.belongings)
+                mirror_grants(connection, source, source.live, schema)
+                remember_grants(connection, source, schema)
             # no trigger fires where a column's type is altered
             note_full_pass(connection, schema, name, "columns may have been altered while the view was detached")
             ledger.announce(name)

@@ -109,10 +109,13 @@ def mirror_access(connection: Connection, source: Source, ledger: str) -> None:
     open_search(connection, source, born=False)
 
 
-def mirror_grants(connection: Connection, source: Source, target: sql.Identifier, ledger: str) -> None:
-    """Grant SELECT to the roles that may read the whole source table, and take back what others have for that reason.
+def mirror_grants(
+    connection: Connection, source: Source, target: sql.Identifier, ledger: str, *, made: bool = False
+) -> None:
+    """Grant SELECT to the roles that may read the whole source table, and revoke what others have for that reason.
 
-    A source that is a view may hide rows by who asks; there, grants are left to its owner.
+    A source that is a view may hide rows by who asks; there, grants are left to its owner. A relation that is ``made``
+    just now may get back later what belonged to the one before: what that had for this reason stays known.
     """
     if not source.is_table:
         return
@@ -122,7 +125,8 @@ def mirror_grants(connection: Connection, source: Source, target: sql.Identifier
     for role in found.withdrawn:
         connection.execute(sql.SQL("REVOKE SELECT ON {} FROM {}").format(target, _grantee(role)))
     values = {"collection": source.collection.name, "target": _target(source, target)}
-    roles = json.dumps(sorted(found.mirrored, key=str))
+    mirrored = found.mirrored | found.known if made else found.mirrored
+    roles = json.dumps(sorted(mirrored, key=str))
     query = statement("access", "record_mirrored", schema=sql.Identifier(ledger))
     connection.execute(query, values | {"roles": roles})
 
@@ -135,8 +139,9 @@ class Readers:
     shut_out: frozenset[str | None]
     #: Who may read the relation because of the source, which they may read no more.
     withdrawn: frozenset[str | None]
-    #: Who is to be granted SELECT, or has it, because of the source.
+    #: Who is to have SELECT because of the source, and whom vecmig granted it for that reason until now.
     mirrored: frozenset[str | None]
+    known: frozenset[str | None]
 
 
 def readers(connection: Connection, source: Source, target: sql.Identifier, ledger: str) -> Readers:
@@ -148,7 +153,7 @@ def readers(connection: Connection, source: Source, target: sql.Identifier, ledg
     known = wanted & had if row is None or not isinstance(row[0], list) else frozenset(row[0])
     plain = {"relation": target.as_string(None)}
     withdrawable = {role for (role,) in connection.execute(statement("access", "plain_readers"), plain)}
-    return Readers(wanted - had, (known - wanted) & withdrawable, (known | (wanted - had)) & wanted)
+    return Readers(wanted - had, (known - wanted) & withdrawable, (known | (wanted - had)) & wanted, known)
 
 
 def _open_schema(connection: Connection, source: Source) -> None:
@@ -240,7 +245,7 @@ def restore_grants(connection: Connection, source: Source, schema: str) -> None:
                 sql.SQL(" WITH GRANT OPTION" if grantable else ""),
             )
         )
-    mirror_grants(connection, source, source.live, schema)
+    mirror_grants(connection, source, source.live, schema, made=True)
     remember_grants(connection, source, schema)
 
 

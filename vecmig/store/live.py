@@ -11,7 +11,7 @@ from psycopg import sql
 
 from vecmig.config import LIVE_OWN
 from vecmig.errors import DatabaseError
-from vecmig.store.access import open_search, remember_grants, restore_grants
+from vecmig.store.access import mirror_grants, open_search, remember_grants, restore_grants
 from vecmig.store.catalog import Source, exists
 from vecmig.store.connect import Connection
 from vecmig.store.detaching import is_detached, replaced
@@ -92,6 +92,9 @@ def _publish_view(
         with replaced(connection, ledger, source.live):
             connection.execute(_view(source, space, shown, present=()))
             restore_grants(connection, source, ledger)
+        # what belonged to the one before is back
+        mirror_grants(connection, source, source.live, ledger)
+        remember_grants(connection, source, ledger)
         return
     if renamed := [name for name in present if name not in (*named, *LIVE_OWN)]:
         raise _renamed(connection, source, renamed[0])

@@ -252,13 +252,25 @@ WHERE c.name = %(collection)s AND (j.row ->> 'live_view') IS DISTINCT FROM {seen
   AND pg_catalog.to_regclass(%(view)s) IS NOT NULL
 
 -- mirrored --
--- by way of jsonb, as above
-SELECT pg_catalog.to_jsonb(c) -> 'mirrored' -> %(target)s::text FROM {schema}.collection c WHERE c.name = %(collection)s
+-- by way of jsonb, as above; a role that was renamed is known by its number
+SELECT CASE pg_catalog.jsonb_typeof(m.roles) WHEN 'array' THEN ARRAY(
+           SELECT coalesce((SELECT r.rolname FROM pg_catalog.pg_roles r WHERE r.rolname = e.value ->> 0),
+                           (SELECT r.rolname FROM pg_catalog.pg_roles r WHERE r.oid = (e.value ->> 1)::oid))::text
+           FROM pg_catalog.jsonb_array_elements(m.roles) e
+           WHERE (e.value ->> 0) IS NULL
+              OR EXISTS (SELECT FROM pg_catalog.pg_roles r
+                         WHERE r.rolname = e.value ->> 0 OR r.oid = (e.value ->> 1)::oid)) END
+FROM {schema}.collection c,
+     LATERAL (SELECT pg_catalog.to_jsonb(c) -> 'mirrored' -> %(target)s::text) AS m (roles)
+WHERE c.name = %(collection)s
 
 -- record_mirrored --
 UPDATE {schema}.collection c
-SET mirrored = coalesce(c.mirrored, '{{}}') || pg_catalog.jsonb_build_object(%(target)s::text, %(roles)s::jsonb)
-WHERE c.name = %(collection)s AND (c.mirrored -> %(target)s::text) IS DISTINCT FROM %(roles)s::jsonb
+SET mirrored = coalesce(c.mirrored, '{{}}') || pg_catalog.jsonb_build_object(%(target)s::text, m.roles)
+FROM (SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(n.name, r.oid::bigint) ORDER BY n.name), '[]')
+      FROM pg_catalog.jsonb_array_elements_text(%(roles)s::jsonb) n (name)
+      LEFT JOIN pg_catalog.pg_roles r ON r.rolname = n.name) AS m (roles)
+WHERE c.name = %(collection)s AND (c.mirrored -> %(target)s::text) IS DISTINCT FROM m.roles
 
 -- plain_readers --
 -- who was granted SELECT by the owner, without the right to pass it on; NULL is PUBLIC
