@@ -10,8 +10,9 @@ import pytest
 from support.embedding import Model
 from support.lab import SMALL, Lab
 from vecmig import runner
-from vecmig.errors import ConfigError
+from vecmig.errors import ConfigError, UnsteadyExpression
 from vecmig.events import StepDone
+from vecmig.store.pages import Page, read_page
 
 Connection = psycopg.Connection[Any]
 
@@ -302,6 +303,51 @@ def test_a_view_whose_text_changes_with_time_is_refused(big: Lab, connection: Co
     connection.execute("CREATE VIEW shown AS SELECT id, title, body || now() AS body FROM documents")
     with pytest.raises(ConfigError, match=r"text depends on now\(\), which changes with time"):
         big.write(source="public.shown").upgrade()
+
+
+_HIDDEN = {
+    "a view": (
+        "CREATE VIEW shown AS SELECT id, title, helpers.chance(body) AS body FROM documents",
+        {"source": "public.shown"},
+    ),
+    "a view over a table that is asked for once": (
+        "CREATE VIEW shown AS WITH d AS MATERIALIZED (SELECT id, body || random() AS body FROM documents) TABLE d",
+        {"source": "public.shown", "text": "body"},
+    ),
+    "a declaration": ("ALTER FUNCTION helpers.chance(text) IMMUTABLE", {"text": "helpers.chance(body)"}),
+}
+
+
+@pytest.mark.parametrize(("made", "changes"), _HIDDEN.values(), ids=list(_HIDDEN))
+def test_chance_that_no_plan_shows_buys_nothing(
+    big: Lab, model: Model, connection: Connection, made: str, changes: dict[str, str]
+) -> None:
+    connection.execute(made)
+    with pytest.raises(UnsteadyExpression) as refused:
+        big.write(**changes).upgrade()
+    assert model.total() == 0
+    assert "Nothing was " in refused.value.state
+
+
+def test_a_text_that_an_application_changes_meanwhile_is_no_chance(
+    big: Lab, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All are edited once between two readings, and some of them between each two."""
+    readings = 0
+
+    def edited(*args: Any, **options: Any) -> Page:
+        nonlocal readings
+        readings += 1
+        if readings > 1:
+            connection.execute(
+                "UPDATE documents SET body = body || 'x' WHERE %s = 2 OR id %% 2 = %s", [readings, readings % 2]
+            )
+        return read_page(*args, **options)
+
+    monkeypatch.setattr("vecmig.store.steadiness.read_page", edited)
+    big.upgrade("r1")
+    assert readings > 2
+    assert big.cover(SMALL).share == 1
 
 
 def test_looking_writes_nothing(big: Lab, connection: Connection) -> None:

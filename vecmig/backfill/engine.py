@@ -18,6 +18,7 @@ from vecmig.store.changes import changed_since, forget_settled, snapshot
 from vecmig.store.connect import Connection, Database
 from vecmig.store.full_pass import noted_for, settle_full_pass
 from vecmig.store.lasting import Lasting
+from vecmig.store.steadiness import refuse_unsteady_texts
 from vecmig.store.vectors import Coverage, Space, measure_coverage, sweep
 
 #: Passes over the source in one run. Later passes take up what an application changed behind the first one.
@@ -59,6 +60,7 @@ def backfill(
         listener: told of the progress, from this thread; only Waiting may come from another one.
 
     Raises:
+        UnsteadyExpression: a text is another one each time it is read; nothing was embedded.
         EmbedderError: the provider failed; what was written stays and the next run goes on from there.
         DatabaseUnreachable: the connection broke and did not come back; the same holds.
         LockHeld: another runner took over meanwhile.
@@ -69,6 +71,7 @@ def backfill(
     with hands, hands.session() as session:
         tally = hands.tally
         tally.expect(session.run(lambda connection: measure_coverage(connection, space)), limit)
+        session.run(lambda connection: refuse_unsteady_texts(connection, space))
         prepare()
         for _ in range(_MOST_PASSES):
             since, handled = session.run(snapshot), tally.handled
