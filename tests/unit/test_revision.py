@@ -133,6 +133,20 @@ def test_upgrade_path(target: str | tuple[str, ...], current: list[str], expecte
 
 
 @pytest.mark.parametrize(
+    ("target", "current", "again", "expected"),
+    [
+        ("heads", ["docs3"], ["mail1"], "mail1"),
+        ("heads", ["docs3"], ["mail1", "docs2"], "docs2 mail1"),
+        ("heads", ["docs2"], ["first", "docs1"], "first docs1 mail1 mail2 docs3"),
+        ("mail1", ["docs3"], ["first", "docs2"], "first"),
+        ("base", ["docs3"], ["first"], ""),
+    ],
+)
+def test_upgrade_path_begins_below_the_heads(target: str, current: list[str], again: list[str], expected: str) -> None:
+    assert ids(graph().upgrade_path(target, current, again=again)) == expected
+
+
+@pytest.mark.parametrize(
     ("target", "current", "expected"),
     [
         ("-1", ["docs3"], "docs3"),
