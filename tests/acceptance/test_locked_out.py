@@ -120,3 +120,24 @@ def test_who_holds_the_vectors_or_the_ledger_is_said_too(
     session.execute("LOCK TABLE vecmig.collection IN ACCESS EXCLUSIVE MODE")
     said |= {command: vecmig(*command, code=1).stderr for command in (("ensure_version",), ("sync",))}
     assert {command: text for command, text in said.items() if text.count(who) < 2} == {}
+
+
+def test_an_index_build_gives_up_and_the_next_upgrade_builds_it(
+    halfway: Project, connect: Connect, vecmig: Vecmig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VECMIG_LOCK_WAIT", "0.6")
+    session = connect(halfway.database_url, autocommit=False, application_name="forgotten")
+    session.execute("UPDATE vecmig.documents_vectors SET chunk_text = 'x' WHERE tag = %s AND id = 3", [B])
+    who = f"pid {session.info.backend_pid} (postgres, forgotten, idle in transaction, transaction open for "
+    message, state, hint = vecmig("upgrade", code=1).stderr.splitlines()[-3:]
+    assert message.startswith(
+        f"The index of {B} is not built: it waited 0.6 s for writers before build. In the way: {who}"
+    )
+    assert state == "The vectors are all there; the index is invalid, and the next build replaces it."
+    assert "pg_terminate_backend(pid); then run this again." in hint
+    (found,) = (one for one in vecmig("status", "--json").json["collections"][0]["tags"] if one["tag"] == B)
+    assert found["index"] == "invalid"
+    session.rollback()
+    vecmig("sync")
+    vecmig("upgrade")
+    assert halfway.sql("SELECT DISTINCT tag FROM documents_live") == [(B,)]
