@@ -363,9 +363,9 @@ def test_it_waits_for_as_long_as_it_has_worked_before_it_throws_that_away(lab: L
 
     def let_go(event: Event) -> None:
         waits.extend([event.reason] if isinstance(event, Waiting) else [])
-        if len(waits) == 10:
+        if len(waits) == 15:
             holder.rollback()
 
-    assert build(lab, listener=let_go, lock_wait=0.01) is not None
-    assert len(waits) >= 10
+    assert build(lab, listener=let_go, lock_wait=0.2) is not None
+    assert len(waits) >= 15
     assert state(lab) == "valid"
