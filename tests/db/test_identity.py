@@ -149,6 +149,21 @@ def test_a_renamed_key_is_followed(live: Lab, model: Model) -> None:
     assert live.downgrade("base") == ["r2", "r1"]
 
 
+def test_a_key_that_is_called_like_a_column_of_the_vectors_is_followed_too(live: Lab, model: Model) -> None:
+    live.sql("ALTER TABLE documents RENAME COLUMN id TO tag")
+    assert found(live) == 3
+    stays_complete(live, model, "documents", key="tag")
+    (note,) = told(live)
+    assert note == (
+        "collections.yaml names the key column id, which is called tag now: leave key: of documents as it is, because "
+        "the vectors have a column of that name"
+    )
+    live.sql("DROP VIEW documents_live")
+    live.sync()
+    assert shown(live) == (COUNT, COUNT)
+    assert live.downgrade("base") == ["r2", "r1"]
+
+
 def test_another_column_under_the_old_name_is_not_the_key(live: Lab, model: Model) -> None:
     live.sql("ALTER TABLE documents RENAME COLUMN id TO doc_id")
     live.sql("ALTER TABLE documents ADD COLUMN id uuid DEFAULT gen_random_uuid()")

@@ -5,13 +5,16 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Final
 
-from vecmig.config import Collection
+from vecmig.config import VECTOR_COLUMNS, Collection
 from vecmig.errors import DatabaseError
 from vecmig.store.catalog import Relation, Source, column_names, describe, find_relation, no_source, relation_of
 from vecmig.store.ledger import Ledger
 from vecmig.store.recorded import Recorded
 
+#: What to do about a key column that is called like a column of the vectors now, which no key: may name.
+_LEFT: Final = "leave key: of {} as it is, because the vectors have a column of that name"
 #: What has no rows of its own: to drop one and create another under its name is how it is altered.
 _DERIVED = ("v", "m")
 
@@ -147,8 +150,8 @@ def _present_key(
         return collection.key, ()
     now = tuple(called.get(name, name) for name in then)
     return now, (
-        f"collections.yaml names the key column {name}, which is called {present} now: correct key: of "
-        f"{collection.name}"
+        f"collections.yaml names the key column {name}, which is called {present} now: "
+        + (_LEFT if present in VECTOR_COLUMNS else "correct key: of {}").format(collection.name)
         for name, present in zip(collection.key, now, strict=True)
         if name != present
     )
