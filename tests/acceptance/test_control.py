@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
@@ -16,6 +16,7 @@ from support.cli import Vecmig, describe, documents_collection, local, make_docu
 from support.project import Project
 from support.provider import Provider
 from support.terminal import in_terminal, plain
+from support.waiting import wait_for
 
 TAG = tag("fake", 8)
 A = tag("a", 16)
@@ -250,15 +251,6 @@ def running(project: Project, *args: str) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.kill()
-
-
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    """Wait until something holds; the process must not end before."""
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.02)
 
 
 def sent(provider: Provider) -> list[float]:

@@ -6,9 +6,8 @@ import re
 import signal
 import subprocess
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from support.postgres import Postgres
 from support.project import Project, Result
 from support.provider import Provider, vector
 from support.stamps import text_hash
+from support.waiting import wait_for
 
 TAG = tag("fake", 8)
 COUNT, BATCH, FLYING = 300, 5, 3
@@ -63,15 +63,6 @@ def running(project: Project, *args: str) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.kill()
-
-
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
-    """Wait until something holds; the process must not end before."""
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        assert process is None or process.poll() is None, process.communicate()
-        time.sleep(0.01)
 
 
 def end(process: subprocess.Popen[str]) -> Result:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
-from collections.abc import Callable
 
 import psycopg
 import pytest
@@ -13,6 +11,7 @@ from support.cli import Vecmig, describe, documents_collection, local, make_docu
 from support.cli import write_hashing as write_models
 from support.project import Project
 from support.terminal import in_terminal, plain
+from support.waiting import wait_for
 
 A, B = tag("old", 16), tag("new", 32)
 PRICED = {"price_per_million_tokens": 1000.0}
@@ -41,14 +40,6 @@ def age(project: Project, days: int) -> None:
 def relation(project: Project, name: str) -> bool:
     """Whether there is one of this name."""
     return project.sql("SELECT to_regclass(%s) IS NOT NULL", name) == [(True,)]
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Wait until something holds."""
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.02)
 
 
 def test_the_story_of_an_old_tag(switched: Project, vecmig: Vecmig) -> None:

@@ -217,7 +217,7 @@ def faults(connection: Connection, space: Space) -> list[Fault]:
 def partitions(connection: Connection, source: Source) -> list[Part]:
     """Give everything that is part of the vectors table, and what is called as if it were."""
     values = {
-        "vectors": _name(source.vectors),
+        "vectors": source.vectors.as_string(None),
         "schema": source.vectors_schema,
         "prefix": f"{source.collection.name}_vectors_",
     }
@@ -262,7 +262,7 @@ def migrators(connection: Connection, schema: str) -> tuple[str, ...]:
 
 def grants(connection: Connection, source: Source, relations: Iterable[str], roles: Sequence[str]) -> list[Grant]:
     """Give what roles beside the owner and ``roles`` were granted on relations of a collection, named with schema."""
-    values = {"source": _name(source.relation), "relations": list(relations), "migrators": list(roles)}
+    values = {"source": source.relation.as_string(None), "relations": list(relations), "migrators": list(roles)}
     rows = connection.execute(statement("audit", "privileges"), values)
     return [Grant(name, role, tuple(privileges), reads) for name, role, privileges, reads in rows]
 
@@ -272,19 +272,19 @@ def shut_out(connection: Connection, source: Source, relation: sql.Identifier) -
 
     They are quoted where that is needed; None is PUBLIC.
     """
-    values = {"source": _name(source.relation), "relation": _name(relation)}
+    values = {"source": source.relation.as_string(None), "relation": relation.as_string(None)}
     return [row[0] for row in connection.execute(statement("audit", "shut_out"), values)]
 
 
 def policies(connection: Connection, source: Source) -> Policies:
     """Look at the row-level security of the vectors table."""
-    row = connection.execute(statement("audit", "policies"), {"vectors": _name(source.vectors)}).fetchone()
+    row = connection.execute(statement("audit", "policies"), {"vectors": source.vectors.as_string(None)}).fetchone()
     return Policies(row[0], row[1], tuple(row[2])) if row else Policies(False, False, ())
 
 
 def with_owners_rights(connection: Connection, source: Source) -> tuple[bool, list[str]]:
     """Tell whether the live view runs with its owner's rights, and which search functions do."""
-    values = {"live": _name(source.live), "schema": source.home, "search": f"{source.collection.name}_search"}
+    values = {"live": source.live.as_string(None), "schema": source.home, "search": f"{source.collection.name}_search"}
     row = connection.execute(statement("audit", "rights_of_owner"), values).fetchone()
     return (row[0], list(row[1])) if row else (False, [])
 
@@ -292,13 +292,13 @@ def with_owners_rights(connection: Connection, source: Source) -> tuple[bool, li
 def trigger_faults(connection: Connection, source: Source, schema: str, names: Sequence[str]) -> dict[str, str]:
     """Give those of the triggers that are gone, disabled, or call another function than vecmig's, and which."""
     function = f"{source.collection.name}_track"
-    values = {"source": _name(source.relation), "names": list(names), "ledger": schema, "function": function}
+    values = {"source": source.relation.as_string(None), "names": list(names), "ledger": schema, "function": function}
     return dict(connection.execute(statement("audit", "triggers"), values).fetchall())
 
 
 def silent_writers(connection: Connection, source: Source, names: Sequence[str]) -> list[tuple[str, str]]:
     """Give what writes to the source without firing the triggers, as (subscription or role, its name)."""
-    values = {"source": _name(source.relation), "names": list(names)}
+    values = {"source": source.relation.as_string(None), "names": list(names)}
     return connection.execute(statement("audit", "silent_writers"), values).fetchall()
 
 
@@ -309,7 +309,7 @@ def writers(connection: Connection, source: Source) -> list[Writer]:
 
 def sessions(connection: Connection, source: Source, relations: Iterable[str]) -> list[WritingSession]:
     """Give the sessions in whose open transaction vectors are written past vecmig."""
-    values = {"source": _name(source.relation), "relations": list(relations)}
+    values = {"source": source.relation.as_string(None), "relations": list(relations)}
     return [WritingSession(*row) for row in connection.execute(statement("audit", "sessions"), values)]
 
 
@@ -336,7 +336,3 @@ def statements(connection: Connection, source: Source, roles: Sequence[str]) -> 
 
 def _writing(source: Source) -> str:
     return _WRITES + re.escape(f"{source.collection.name}_vectors") + r"(_[0-9a-f]{8})?\M"
-
-
-def _name(relation: sql.Identifier) -> str:
-    return relation.as_string(None)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from psycopg import sql
-
 from vecmig.store.catalog import Source
 from vecmig.store.connect import Connection
 from vecmig.store.statements import statement
@@ -19,14 +17,18 @@ def row_security(connection: Connection, relations: Iterable[str]) -> dict[str, 
 
 def cannot_search(connection: Connection, source: Source) -> list[str | None]:
     """Name the roles that may read the whole source, and may not call the search function; None is PUBLIC."""
-    values = {"search": _name(source.search), "source": _name(source.relation), "schema": source.vectors_schema}
+    values = {
+        "search": source.search.as_string(None),
+        "source": source.relation.as_string(None),
+        "schema": source.vectors_schema,
+    }
     return [row[0] for row in connection.execute(statement("protection", "cannot_search"), values)]
 
 
 def foreign_operators(connection: Connection, source: Source) -> list[str]:
     """Name the operators in the live view that are somebody else's: they run as whoever reads it."""
     schemas = [column.equal_schema for column in source.key]
-    values = {"live": _name(source.live), "schemas": schemas, "where": source.collection.where or ""}
+    values = {"live": source.live.as_string(None), "schemas": schemas, "where": source.collection.where or ""}
     return [row[0] for row in connection.execute(statement("protection", "foreign_operators"), values)]
 
 
@@ -34,7 +36,3 @@ def own_grants(connection: Connection, schema: str, roles: Sequence[str]) -> lis
     """Return who beside ``roles`` may do more with vecmig's own tables than a reader needs: table, role, what."""
     values = {"schema": schema, "migrators": list(roles)}
     return connection.execute(statement("protection", "own_grants"), values).fetchall()
-
-
-def _name(relation: sql.Identifier) -> str:
-    return relation.as_string(None)
