@@ -264,6 +264,9 @@ def test_targets_that_lead_nowhere() -> None:
         forked.downgrade_path("docs2", ["mail1"])
     with pytest.raises(NotInRange, match="Revision docs3 is not an ancestor of docs1"):
         forked.history("docs3", "docs1")
+    # too far from alone, and not from cccc3
+    with pytest.raises(NotInRange, match="Revision -2 is not an ancestor of alone"):
+        graph((Revision("alone"), *LINE)).history("-2", "alone")
     with pytest.raises(OverlappingTargets, match="Revision docs2 already includes docs1"):
         forked.upgrade_path(("docs1", "docs2"))
 

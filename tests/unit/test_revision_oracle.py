@@ -221,7 +221,8 @@ def test_history_ranges(data: st.DataObject, nodes: list[Node]) -> None:
             current = graph.current_heads(graph.graph.ancestors(chosen))
             ends = st.one_of(names(nodes), st.just(current), st.just("base"), st.just("heads"))
             base, head = data.draw(ends), data.draw(ends)
-            heads = () if isinstance(head, str) else head
+            # steps that count from several heads lead Alembic to one of them by the order of a set
+            heads = graph.real_heads if isinstance(head, str) else (*graph.real_heads, *head)
             loose = any(isinstance(end, str) and stricter(end, heads, nodes) for end in (base, head))
             listed = outcome(theirs.walk_revisions, base, head)
             compare(listed, ours(graph.history, base, head), may_refuse=loose)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
 
 from vecmig.script.errors import (
@@ -204,9 +205,13 @@ class RevisionMap:
             return tuple(place for each in target for place in self._find(each))
         names, branch = self._identify(target)
         if len(names) == 1 and _DOWN.fullmatch(names[0]):
-            starts = [h for h in self.real_heads if branch is None or branch in self.labels(h)]
+            starts = self._counted_from(branch)
             return tuple(self._walk(target, head, int(names[0]), strict=True) for head in starts)
         return tuple(self._lookup(name, branch) for name in names)
+
+    def _counted_from(self, branch: str | None) -> list[str]:
+        """Give the heads from which ``-n`` or ``branch@-n`` counts."""
+        return [head for head in self.real_heads if branch is None or branch in self.labels(head)]
 
     def _lookup(self, name: str, branch: str | None = None) -> str:
         anchor = self._anchor(branch) if branch else None
@@ -373,7 +378,15 @@ class RevisionMap:
         return tuple(place for place in places if place is not None)
 
     def _lower_end_by_steps(self, base: str, head: Target) -> _Place:
-        """Resolve steps that lead too far when counted from the heads: they are counted from ``head`` then."""
+        """Resolve steps that lead too far when counted from the heads: they are counted from ``head`` then.
+
+        Where they lead somewhere from one head and too far from another, they name no end of a range.
+        """
+        names, branch = self._identify(base)
+        for start in self._counted_from(branch):
+            with suppress(OutOfRange):
+                self._walk(base, start, int(names[0]), strict=True)
+                raise NotInRange(base, _shown(head))
         try:
             upper = tuple(self._lookup(name) for name in ((head,) if isinstance(head, str) else head))
             return self._downgrade_goal(base, upper, strict=False)[1]
