@@ -217,6 +217,20 @@ def test_a_replica_session_gathers_as_well(tracked: Lab, connection: Connection)
     assert len(_waiting(tracked)) == _MANY - 20
 
 
+def test_the_outboxs_function_runs_nothing_of_others(tracked: Lab, connection: Connection) -> None:
+    """It has its owner's rights, and a dump without privileges leaves it open to those who make tables."""
+    connection.execute("""
+        CREATE SCHEMA others;
+        CREATE TABLE others.bait (collection text);
+        CREATE TABLE others.seen (role name);
+        CREATE FUNCTION others.documents_track_rest(text) RETURNS void LANGUAGE sql AS
+            'INSERT INTO others.seen VALUES (current_user)';
+        CREATE TRIGGER t AFTER INSERT ON others.bait FOR EACH ROW EXECUTE FUNCTION vecmig.track_rest();
+        INSERT INTO others.bait VALUES ('documents')""")
+    assert tracked.sql("SELECT * FROM others.seen") == []
+    assert tracked.cover(SMALL).share == 1
+
+
 def test_an_outbox_that_is_broken_at_the_end_of_a_transaction_fails_it_not(
     tracked: Lab, connection: Connection
 ) -> None:

@@ -50,9 +50,10 @@ def _install_functions(connection: Connection, source: Source, schema: str) -> s
     connection.execute(statement("tracking", "create_rest", rest=rest, settings=settings, body=body))
     body = sql.Literal(function_body(connection, source, schema))
     connection.execute(statement("tracking", "create_function", function=function, settings=settings, body=body))
-    for made in (function, rest):
-        close_function(connection, made)
+    # that of the outbox as well, which a dump without privileges leaves open
     caller = sql.Identifier(schema, "track_rest")
+    for closed in (function, rest, caller):
+        close_function(connection, closed)
     values = {"rest": f"{rest.as_string(connection)}(text)", "caller": f"{caller.as_string(connection)}()"}
     for (grant,) in connection.execute(statement("tracking", "open_rest"), values).fetchall():
         connection.execute(grant)

@@ -3,12 +3,13 @@
 -- The triggers of a source gather what a transaction changes after its second row, and set vecmig.gathering while they note
 -- that one: so this is called once, before the transaction ends. It fails no writer, as little as they do.
 CREATE FUNCTION {schema}.track_rest() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
     trouble text;
 BEGIN
     BEGIN
-        EXECUTE format('SELECT %I.%I($1)', TG_TABLE_SCHEMA, NEW.collection || '_track_rest') USING 'one';
+        -- of this schema, whatever table of whosoever the trigger may be on
+        EXECUTE format('SELECT %s.%I($1)', $schema${schema}$schema$, NEW.collection || '_track_rest') USING 'one';
     EXCEPTION
         WHEN serialization_failure THEN
             RAISE;
@@ -22,7 +23,7 @@ BEGIN
             END;
     END;
     RETURN NULL;
-END $$;
+END $function$;
 CREATE CONSTRAINT TRIGGER track_rest AFTER INSERT OR UPDATE ON {schema}.change
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
     WHEN (current_setting('vecmig.gathering', true) = 'on') EXECUTE FUNCTION {schema}.track_rest();

@@ -57,7 +57,7 @@ BEGIN
                CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END AS role
         FROM pg_proc p
         CROSS JOIN LATERAL aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
-        WHERE p.oid = to_regproc({function}) AND a.grantee <> p.proowner
+        WHERE p.oid = to_regproc({function}) AND a.grantee <> p.proowner AND pg_has_role(p.proowner, 'USAGE')
     LOOP
         EXECUTE format('REVOKE ALL ON FUNCTION %s FROM %s CASCADE', found.name, found.role);
     END LOOP;
