@@ -123,14 +123,18 @@ def test_a_procedure_that_commits_between_its_changes(tracked: Lab, connection: 
     assert _waiting(tracked) == {1, 2, 3, 4, 5, 6, 7, 8, 13, 14, 15, 16}
 
 
+@pytest.mark.parametrize("later", [0, 1, 2, 5])
 @pytest.mark.parametrize("named", ["ALL", "vecmig.gathered"])
-def test_a_session_that_resets_its_settings_is_told_of(tracked: Lab, connection: Connection, named: str) -> None:
+def test_a_session_that_resets_its_settings_is_told_of(
+    tracked: Lab, connection: Connection, named: str, later: int
+) -> None:
     with connection.transaction():
         connection.execute("UPDATE documents SET body = 'new'")
         if named == "ALL":
             connection.execute("RESET ALL")
         else:
             connection.execute(f"SELECT set_config({_GATHERED}, '', true)")
+        connection.execute("UPDATE documents SET body = 'newer' WHERE id <= %s", [later])
     assert _noted(tracked) == ["a session reset its settings, and the changes that were gathered there"]
     tracked.sync()
     assert tracked.cover(SMALL).share == 1

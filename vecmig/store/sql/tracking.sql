@@ -150,7 +150,8 @@ DECLARE
     trouble text;
 BEGIN
     PERFORM set_config({gathered}, state_after, true);
-    IF coalesce(gathered, '') = '' THEN
+    -- there is one call for each list; one that finds none had its list taken away
+    IF coalesce(gathered, '') NOT LIKE '[%' THEN
         trouble := 'a session reset its settings, and the changes that were gathered there';
     ELSIF gathered LIKE '[_%' THEN
         BEGIN
