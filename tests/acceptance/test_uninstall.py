@@ -162,7 +162,7 @@ def test_it_says_what_goes_and_what_stays(team: Project, vecmig: Vecmig) -> None
   trigger           vecmig_documents_track_truncate on public\.documents
   trigger           vecmig_documents_track_update on public\.documents
   trigger function  vecmig\.documents_track\(\)
-  trigger function  vecmig\.documents_track_rest\(text\)
+  trigger function  vecmig\.documents_track_rest\(bigint,boolean\)
   live view         public\.documents_live
   search function   public\.documents_search\(public\.vector,integer,text\)
   vectors           vecmig\.documents_vectors

@@ -332,21 +332,17 @@ def test_chance_that_no_plan_shows_buys_nothing(
 def test_a_text_that_an_application_changes_meanwhile_is_no_chance(
     big: Lab, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All are edited once between two readings, and some of them between each two."""
     readings = 0
 
     def edited(*args: Any, **options: Any) -> Page:
         nonlocal readings
         readings += 1
-        if readings > 1:
-            connection.execute(
-                "UPDATE documents SET body = body || 'x' WHERE %s = 2 OR id %% 2 = %s", [readings, readings % 2]
-            )
+        connection.execute("UPDATE documents SET body = body || 'x'")
         return read_page(*args, **options)
 
     monkeypatch.setattr("vecmig.store.steadiness.read_page", edited)
     big.upgrade("r1")
-    assert readings > 2
+    assert readings >= 2
     assert big.cover(SMALL).share == 1
 
 

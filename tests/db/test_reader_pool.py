@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -16,12 +17,13 @@ from vecmig.store.search import Search
 #: Nobody listens there.
 NOWHERE = Database("postgresql://nobody@127.0.0.1:1/none")
 #: It never comes to a search.
-NONE = cast(Search, None)
+NONE = cast(Search, SimpleNamespace(where=None))
 
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "_PATIENCE", 2.0)
+    monkeypatch.setattr(pool, "_POOLED", pool._POOLED | {"timeout": 2.0, "reconnect_timeout": 2.0})
 
 
 def test_a_server_that_is_away_is_not_blamed_on_the_size_of_the_pool() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -12,6 +13,7 @@ from support.embedding import Model, vector
 from support.lab import LARGE, SMALL, TINY, Lab
 from vecmig.errors import DatabaseError
 from vecmig.store.layout import create_vectors_table
+from vecmig.store.schema import ensure
 
 HASH = "'d41d8cd98f00b204e9800998ecf8427e'"
 LIST = str(vector("x", 64).tolist())
@@ -153,6 +155,7 @@ def test_a_table_of_another_ledger_is_refused(lab: Lab, connection: psycopg.Conn
     lab.upgrade("r1", until="expand")
     comment = 'vecmig (ledger in schema "vecmig"): the vectors of documents, one partition per tag'
     assert connection.execute(COMMENT).fetchall() == [(comment,)]
+    ensure(replace(lab.database, schema='odd "schema'))
     with lab.opened(SMALL) as (session, space):
         for schema in ("other", 'odd "schema'):
             with pytest.raises(DatabaseError) as refused:

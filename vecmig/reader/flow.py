@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmig.errors import UsageError
+from vecmig.errors import ConditionError, UsageError
 from vecmig.reader.known import Known, live_of, row_of
 from vecmig.store.connect import Outdated
 from vecmig.store.ledger import TagRow
@@ -130,8 +130,8 @@ def search(ask: Ask, cached: Callable[[str], Known | None], vectors: Vectors) ->
         known = yield Load(ask.collection)
     try:
         answer = yield from _search(ask, known, vectors)
-    except Outdated:
-        # the source or the tags were changed since they were looked at
+    except (Outdated, ConditionError):
+        # the source or the tags were changed since they were looked at, perhaps
         known = yield Load(ask.collection, anew=True)
         answer = yield from _search(ask, known, vectors)
     # a tag that was taken away gives no rows; the live one, too, if reads have moved unheard

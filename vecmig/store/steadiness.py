@@ -14,30 +14,20 @@ from vecmig.store.pages import read_page
 from vecmig.store.space import Space
 
 _LOOKED_AT: Final = 50
-#: An application may edit a record between two readings, hardly between each two of these.
-_READINGS: Final = 4
 
 
 def refuse_unsteady_texts(connection: Connection, space: Space) -> None:
-    """Read the first pending texts of a tag again, and refuse those that are others each time.
-
-    Args:
-        connection: one whose statements are transactions of their own, so that the time goes on between them.
-        space: the tag that is to be embedded.
+    """Read the first pending texts of a tag twice in one snapshot, and refuse those that differ.
 
     Raises:
         UnsteadyExpression: naming one record.
     """
-    seen = _hashes(connection, space)
-    unsteady = set(seen)
-    for _ in range(_READINGS - 1):
-        if not unsteady:
-            return
-        again = _hashes(connection, space)
-        unsteady = {key for key in unsteady if again.get(key, seen[key]) != seen[key]}
-        seen = again
+    with connection.transaction():
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        first, second = _hashes(connection, space), _hashes(connection, space)
+    unsteady = [key for key, hash_ in first.items() if second.get(key, hash_) != hash_]
     if unsteady:
-        key = ", ".join(min(unsteady))
+        key = ", ".join(unsteady[0])
         raise UnsteadyExpression(
             f"Collection {space.source.collection.name}: the text of the record {key} is another one each time it is "
             "read: it would be paid for at each run, and never be written.",

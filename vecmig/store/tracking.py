@@ -18,6 +18,8 @@ from vecmig.store.settings import function_settings
 from vecmig.store.statements import statement
 from vecmig.store.vectors import Space, read_changed, read_page
 
+#: The note that a transaction's changes are not all noted, until they are.
+_UNFINISHED: Final = "a transaction ended before its changes were noted"
 _TRIGGERS: Final = ("track", "track_update", "track_truncate")
 #: Types whose values are the same text whatever the session's settings are.
 _PLAIN: Final = {f"pg_catalog.{name}" for name in ("int2", "int4", "int8", "text", "varchar", "bpchar", "uuid", "bool")}
@@ -50,19 +52,35 @@ def _install_functions(connection: Connection, source: Source, schema: str) -> s
     connection.execute(statement("tracking", "create_rest", rest=rest, settings=settings, body=body))
     body = sql.Literal(function_body(connection, source, schema))
     connection.execute(statement("tracking", "create_function", function=function, settings=settings, body=body))
-    # that of the outbox as well, which a dump without privileges leaves open
-    caller = sql.Identifier(schema, "track_rest")
-    for closed in (function, rest, caller):
+    # what calls it as well, which a dump without privileges leaves open
+    for closed in (function, rest, sql.Identifier(schema, "track_rest")):
         close_function(connection, closed)
-    values = {"rest": f"{rest.as_string(connection)}(text)", "caller": f"{caller.as_string(connection)}()"}
+    values = _rest_names(schema, source.collection.name)
     for (grant,) in connection.execute(statement("tracking", "open_rest"), values).fetchall():
         connection.execute(grant)
+    found = connection.execute(statement("tracking", "rest_trigger"), values).fetchone()
+    own = {"schema": sql.Identifier(schema)}
+    if found is None:
+        unfinished = sql.Literal(_UNFINISHED)
+        connection.execute(statement("tracking", "create_rest_trigger", unfinished=unfinished, **own))
+    if found != ("A",):
+        connection.execute(statement("tracking", "enable_rest_trigger", **own))
     return function
 
 
 def _functions(schema: str, collection: str) -> tuple[sql.Identifier, sql.Identifier]:
     """Name the trigger function of a collection, and the one that works off what the first one gathers."""
     return sql.Identifier(schema, f"{collection}_track"), sql.Identifier(schema, f"{collection}_track_rest")
+
+
+def _rest_names(schema: str, collection: str) -> dict[str, str]:
+    """Give what is asked for of the second function: it, what calls it, and the table whose notes do."""
+    caller, notes = sql.Identifier(schema, "track_rest"), sql.Identifier(schema, "full_pass")
+    return {
+        "rest": f"{_functions(schema, collection)[1].as_string(None)}(bigint, boolean)",
+        "caller": f"{caller.as_string(None)}()",
+        "notes": notes.as_string(None),
+    }
 
 
 def try_tracking(connection: Connection, space: Space) -> None:
@@ -171,7 +189,9 @@ def tracking_is_old(connection: Connection, source: Source, schema: str) -> bool
         "source": source.relation.as_string(connection),
         "names": trigger_names(source),
         "body": function_body(connection, source, schema),
+        "rest_body": _rest_body(connection, source, schema),
     }
+    values |= _rest_names(schema, source.collection.name)
     row = connection.execute(statement("tracking", "old_triggers"), values).fetchone()
     return row is not None and bool(row[0])
 
@@ -188,6 +208,8 @@ def function_body(connection: Connection, source: Source, schema: str) -> str:
     types = _types(connection, source)
     root = "TG_RELID" if source.kind != PARTITIONED else "pg_partition_root(TG_RELID)"
     common = _common_parts(source, schema)
+    noted = sql.Literal(_setting("noted", source, schema))
+    note_full_pass = statement("tracking", "note_full_pass", noted=noted, **_named(source, schema))
     body = statement(
         "tracking",
         "function_body",
@@ -204,8 +226,12 @@ def function_body(connection: Connection, source: Source, schema: str) -> str:
             look_behind=_look_behind(source, types),
             forget=_forget(source, types, schema, sql.SQL("old_key")),
             note=_note(source, schema, sql.SQL("new_key")),
+            notes=sql.Literal(_rest_names(schema, source.collection.name)["notes"]),
+            unfinished=sql.Literal(_UNFINISHED),
             **common,
+            **_named(source, schema),
         ),
+        note_full_pass=note_full_pass,
         **common,
     )
     return body.as_string(connection)
@@ -220,7 +246,11 @@ def _rest_body(connection: Connection, source: Source, schema: str) -> str:
         "tracking",
         "rest_body",
         source=source.relation,
+        source_name=sql.Literal(source.relation.as_string(None)),
+        function_name=sql.Literal(f"{_functions(schema, source.collection.name)[0].as_string(None)}()"),
+        in_place=_in_place(source),
         match_source=_match(source, types, source.columns_of("s"), sql.SQL("old_key")),
+        schema=sql.Identifier(schema),
         forget=_forget(source, types, schema, sql.SQL("old_key")),
         note_all=note_all,
         **_common_parts(source, schema),
@@ -234,11 +264,9 @@ def _named(source: Source, schema: str) -> dict[str, sql.Composable]:
 
 def _common_parts(source: Source, schema: str) -> dict[str, sql.Composable]:
     """Give what both functions have: the setting that gathers, and what becomes of what goes wrong."""
-    noted = sql.Literal(_setting("noted", source, schema))
     return {
         "gathered": sql.Literal(_setting("gathered", source, schema)),
         "exceptions": statement("tracking", "exceptions"),
-        "note_full_pass": statement("tracking", "note_full_pass", noted=noted, **_named(source, schema)),
     }
 
 

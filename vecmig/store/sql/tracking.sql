@@ -8,13 +8,13 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS {body}
 
 -- create_rest --
-CREATE OR REPLACE FUNCTION {rest}(state_after text) RETURNS void
+CREATE OR REPLACE FUNCTION {rest}(noted bigint, ended boolean) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 {settings}
 AS {body}
 
 -- open_rest --
--- what the outbox calls it with at the end of a transaction may be another role's
+-- what calls it at the end of a transaction may be another role's
 SELECT pg_catalog.format('GRANT EXECUTE ON FUNCTION %%s TO %%I', %(rest)s::text, pg_catalog.pg_get_userbyid(p.proowner))
 FROM pg_catalog.pg_proc p
 WHERE p.oid = pg_catalog.to_regprocedure(%(caller)s) AND pg_catalog.pg_get_userbyid(p.proowner) <> current_user
@@ -23,9 +23,10 @@ WHERE p.oid = pg_catalog.to_regprocedure(%(caller)s) AND pg_catalog.pg_get_userb
 -- It never fails its writer: all that it does is done in a block of its own, and what goes wrong there is noted. It goes
 -- by the names of the key columns as long as these have their numbers still, and else by the numbers.
 --
--- Such a block takes a transaction id of its own once it writes. So a transaction's first two changes are written, the
--- second so that the outbox calls the function for the rest before the transaction ends, and the others are gathered in a
--- setting that ends with the transaction: '' before the first change, 'one' where nothing is to come, and else a list.
+-- Such a block takes a transaction id of its own once it writes. So a transaction's first two changes are written, and the
+-- others are gathered in a setting that ends with the transaction: '' before the first change, 'one' after it, and then a
+-- list that begins with the transaction's id and a note's. The note says that a full pass is needed: it calls the
+-- function for the rest before the transaction ends, and goes only when that has written the list which it is named in.
 DECLARE
     relation oid := {relation};
     gathered text := current_setting({gathered}, true);
@@ -33,6 +34,7 @@ DECLARE
     moved boolean := false;
     old_key jsonb;
     new_key jsonb;
+    noted bigint;
     trouble text;
 BEGIN
     BEGIN
@@ -53,7 +55,7 @@ BEGIN
             NULL;
         ELSIF TG_OP = 'TRUNCATE' THEN
             {empty}
-        ELSIF places IS NULL AND gathered LIKE '[%' THEN
+        ELSIF places IS NULL AND starts_with(gathered, concat('[', pg_current_xact_id(), ',')) THEN
             {gather}
         ELSE
             {work}
@@ -117,56 +119,77 @@ IF old_key IS NOT NULL THEN
     {look_behind}
     IF NOT moved THEN
         {forget};
+        -- a trigger of somebody's on the vectors may have changed the source meanwhile
+        gathered := current_setting({gathered}, true);
     END IF;
 END IF;
-IF places IS NULL AND gathered = 'one' THEN
-    PERFORM set_config({gathered}, '[', true), set_config('vecmig.gathering', 'on', true);
-    new_key := coalesce(new_key, old_key);
+IF new_key IS NOT NULL THEN
     {note};
-    PERFORM set_config('vecmig.gathering', 'off', true);
-ELSE
-    IF new_key IS NOT NULL THEN
-        {note};
-    END IF;
-    IF places IS NULL THEN
-        PERFORM set_config({gathered}, 'one', true);
-    END IF;
+END IF;
+IF places IS NULL AND gathered = 'one' THEN
+    noted := nextval(pg_get_serial_sequence({notes}, 'id'));
+    PERFORM set_config({gathered}, concat('[', pg_current_xact_id(), ',', noted, ','), true);
+    INSERT INTO {schema}.full_pass (id, collection, reason)
+    OVERRIDING SYSTEM VALUE VALUES (noted, {collection}, {unfinished});
+ELSIF places IS NULL AND NOT starts_with(coalesce(gathered, ''), concat('[', pg_current_xact_id(), ',')) THEN
+    PERFORM set_config({gathered}, 'one', true);
 END IF;
 
 -- gather --
 gathered := concat(gathered, jsonb_build_array(old_key, new_key), ',');
 PERFORM set_config({gathered}, gathered, true);
 IF octet_length(gathered) > 8000 THEN
-    PERFORM {rest}('[');
+    PERFORM {rest}(split_part(gathered, ',', 2)::bigint, false);
 END IF;
 
 -- rest_body --
 -- What was gathered was in the hands of the session, which may have set it to anything: a key is brought to its types
--- again, and only a record that is not there loses its vectors.
+-- again, and only a record that is not there loses its vectors. And the session may have put something else in the
+-- source's place, or a policy before it, which would run with the rights of this function.
 DECLARE
     gathered text := current_setting({gathered}, true);
+    list_begins text := concat('[', pg_current_xact_id(), ',', noted, ',');
+    relation oid := to_regclass({source_name});
     changes jsonb;
     old_key jsonb;
     trouble text;
 BEGIN
-    PERFORM set_config({gathered}, state_after, true);
-    -- there is one call for each list; one that finds none had its list taken away
-    IF coalesce(gathered, '') NOT LIKE '[%' THEN
-        trouble := 'a session reset its settings, and the changes that were gathered there';
-    ELSIF gathered LIKE '[_%' THEN
-        BEGIN
+    IF NOT starts_with(coalesce(gathered, ''), list_begins) THEN
+        -- the list was taken away, so the note stands
+        RETURN;
+    END IF;
+    PERFORM set_config({gathered}, 'one', true);
+    BEGIN
+        IF gathered = list_begins THEN
+            NULL;
+        ELSIF NOT EXISTS (SELECT FROM pg_trigger t
+                          WHERE t.tgrelid = relation AND t.tgfoid = to_regprocedure({function_name}))
+              OR row_security_active(relation) OR NOT ({in_place}) THEN
+            trouble := 'the source was altered by a transaction that had changed its rows';
+        ELSE
             changes := rtrim(gathered, ',') || ']';
             FOR old_key IN SELECT DISTINCT c -> 0 FROM jsonb_array_elements(changes) c WHERE c -> 0 <> 'null' LOOP
                 CONTINUE WHEN EXISTS (SELECT FROM {source} s WHERE {match_source});
                 {forget};
             END LOOP;
             {note_all};
-        EXCEPTION
-            {exceptions}
-        END;
-    END IF;
+        END IF;
+        IF trouble IS NULL AND ended THEN
+            DELETE FROM {schema}.full_pass f WHERE f.id = noted;
+        ELSIF trouble IS NULL THEN
+            PERFORM set_config({gathered}, list_begins, true);
+        END IF;
+    EXCEPTION
+        {exceptions}
+    END;
     IF trouble IS NOT NULL THEN
-        {note_full_pass}
+        BEGIN
+            UPDATE {schema}.full_pass f SET reason = trouble WHERE f.id = noted;
+        EXCEPTION
+            WHEN OTHERS THEN
+                -- the note stands all the same
+                NULL;
+        END;
     END IF;
 END
 
@@ -181,15 +204,18 @@ ORDER BY md5(k.key::text)::uuid
 ON CONFLICT (collection, (md5(key::text)::uuid)) DO UPDATE SET changed_at = clock_timestamp()
 
 -- look_behind --
--- an update that moves a row to another partition fires as DELETE and INSERT
+-- an update that moves a row to another partition fires as DELETE and INSERT; a policy's functions are not to run here
 IF TG_OP = 'DELETE' AND places IS NULL THEN
+    IF row_security_active(relation) THEN
+        RAISE insufficient_privilege;
+    END IF;
     moved := EXISTS (SELECT FROM {source} s WHERE {match_source});
 END IF;
 
 -- empty --
 TRUNCATE {vectors};
 DELETE FROM {schema}.rejected WHERE collection = {collection};
-IF NOT EXISTS (SELECT FROM {source}) THEN
+IF places IS NULL AND NOT row_security_active(relation) AND NOT EXISTS (SELECT FROM {source}) THEN
     DELETE FROM {schema}.change WHERE collection = {collection};
 END IF;
 
@@ -207,10 +233,10 @@ ON CONFLICT (collection, (md5(key::text)::uuid)) DO UPDATE SET changed_at = cloc
 
 -- note_full_pass --
 -- once in a transaction, which the setting remembers
-IF current_setting({noted}, true) IS DISTINCT FROM trouble THEN
+IF current_setting({noted}, true) IS DISTINCT FROM concat(pg_current_xact_id(), ' ', trouble) THEN
     BEGIN
         INSERT INTO {schema}.full_pass (collection, reason) VALUES ({collection}, trouble);
-        PERFORM set_config({noted}, trouble, true);
+        PERFORM set_config({noted}, concat(pg_current_xact_id(), ' ', trouble), true);
     EXCEPTION
         WHEN OTHERS THEN
             IF SQLSTATE = '40001' AND current_setting('transaction_isolation') = 'serializable' THEN
@@ -231,6 +257,19 @@ CREATE OR REPLACE TRIGGER {trigger} AFTER UPDATE ON {source}
 -- create_track_truncate --
 CREATE OR REPLACE TRIGGER {trigger} AFTER TRUNCATE ON {source}
     FOR EACH STATEMENT EXECUTE FUNCTION {function}()
+
+-- rest_trigger --
+SELECT t.tgenabled
+FROM pg_catalog.pg_trigger t
+WHERE t.tgrelid = pg_catalog.to_regclass(%(notes)s) AND t.tgfoid = pg_catalog.to_regprocedure(%(caller)s)
+
+-- create_rest_trigger --
+CREATE CONSTRAINT TRIGGER track_rest AFTER INSERT ON {schema}.full_pass
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.reason = {unfinished}) EXECUTE FUNCTION {schema}.track_rest()
+
+-- enable_rest_trigger --
+-- a source's triggers may have been let fire in replica sessions
+ALTER TABLE {schema}.full_pass ENABLE ALWAYS TRIGGER track_rest
 
 -- enabled --
 -- the triggers that fire also where a session says that it is a replica
@@ -282,7 +321,7 @@ LIMIT 1
 SELECT pg_catalog.to_regprocedure(%(function)s) IS NOT NULL
 
 -- drop_functions --
-DROP FUNCTION IF EXISTS {function}(), {rest}(text)
+DROP FUNCTION IF EXISTS {function}(), {rest}(bigint, boolean)
 
 -- drop_trigger --
 DROP TRIGGER IF EXISTS {trigger} ON {source}
@@ -300,6 +339,11 @@ SELECT EXISTS (
     JOIN pg_catalog.pg_proc f ON f.oid = t.tgfoid
     WHERE t.tgrelid = pg_catalog.to_regclass(%(source)s) AND t.tgname = ANY (%(names)s)
       AND (f.prosrc <> %(body)s
+           OR NOT EXISTS (SELECT FROM pg_catalog.pg_proc p
+                          WHERE p.oid = pg_catalog.to_regprocedure(%(rest)s) AND p.prosrc = %(rest_body)s)
+           OR NOT EXISTS (SELECT FROM pg_catalog.pg_trigger r
+                          WHERE r.tgrelid = pg_catalog.to_regclass(%(notes)s) AND r.tgenabled = 'A'
+                            AND r.tgfoid = pg_catalog.to_regprocedure(%(caller)s))
            OR strpos(t.tgqual::text, ':opno ' || 'pg_catalog.*<>(record,record)'::regoperator::oid || ' ') > 0)
       AND pg_catalog.pg_has_role(f.proowner, 'USAGE') AND pg_catalog.has_table_privilege(t.tgrelid, 'TRIGGER'))
 
