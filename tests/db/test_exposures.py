@@ -276,7 +276,7 @@ def test_status_reads_a_ledger_that_is_older(live: Lab, connection: Connection) 
     connection.execute("DELETE FROM vecmig.schema_version WHERE version >= 9")
     assert "the triggers on the source are not as this vecmig makes them" in str(live.status().problem)
     connection.execute(_PROTECTED)
-    assert DONE["row security at the source"][1] in _said(live)
+    assert _said(live).startswith(DONE["row security at the source"][1].removesuffix("."))
     live.sync()
     _require_mended(live)
 
