@@ -61,7 +61,22 @@ def test_keys_of_a_type_go_to_the_outbox_and_take_their_vectors_along(
     lab.sync()
     assert lab.cover(SMALL).share == 1
     assert lab.sql("SELECT count(*) FROM documents_vectors") == [(1,)]
-    connection.execute("DELETE FROM documents")
+    with connection.transaction():
+        for _ in range(4):
+            connection.execute("UPDATE documents SET body = body || 'er'")
+    assert lab.sql("SELECT count(*) FROM vecmig.change") == [(1,)]
+    with connection.transaction():
+        for _ in range(4):
+            connection.execute("DELETE FROM documents")
+            connection.execute(f"INSERT INTO documents VALUES ({value}, 'a', 'b')")
+    lab.sync()
+    assert lab.cover(SMALL).share == 1
+    with connection.transaction():
+        # the first changes of a transaction are written at once: so that this one is gathered
+        connection.execute("UPDATE documents SET body = body || 'x'")
+        connection.execute("UPDATE documents SET body = body || 'x'")
+        connection.execute("DELETE FROM documents")
+        assert connection.execute("SELECT count(*) FROM documents_vectors").fetchone() == (1,)
     assert lab.sql("SELECT count(*) FROM documents_vectors") == [(0,)]
     assert lab.sql("SELECT count(*) FROM vecmig.full_pass") == [(0,)]
 

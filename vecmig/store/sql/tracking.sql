@@ -167,8 +167,9 @@ BEGIN
               OR row_security_active(relation) OR NOT ({in_place}) THEN
             trouble := 'the source was altered by a transaction that had changed its rows';
         ELSE
-            changes := rtrim(gathered, ',') || ']';
-            FOR old_key IN SELECT DISTINCT c -> 0 FROM jsonb_array_elements(changes) c WHERE c -> 0 <> 'null' LOOP
+            changes := '[' || rtrim(substr(gathered, length(list_begins) + 1), ',') || ']';
+            FOR old_key IN SELECT DISTINCT c -> 0 FROM jsonb_array_elements(changes) c
+                           WHERE jsonb_typeof(c -> 0) = 'array' LOOP
                 CONTINUE WHEN EXISTS (SELECT FROM {source} s WHERE {match_source});
                 {forget};
             END LOOP;
@@ -199,7 +200,7 @@ INSERT INTO {schema}.change (collection, key)
 SELECT DISTINCT ON (md5(k.key::text)::uuid) {collection}, k.key
 FROM (SELECT jsonb_build_array({typed_key}) AS key
       FROM jsonb_array_elements(changes) c
-      WHERE c -> 1 <> 'null') k
+      WHERE jsonb_typeof(c -> 1) = 'array') k
 ORDER BY md5(k.key::text)::uuid
 ON CONFLICT (collection, (md5(key::text)::uuid)) DO UPDATE SET changed_at = clock_timestamp()
 
