@@ -50,6 +50,8 @@ class Part:
     #: Rows updated in place since the statistics were reset.
     updated: int
     bytes: int
+    #: Whether its row-level security is on.
+    row_security: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from vecmig.store.catalog import Source
 from vecmig.store.connect import Connection
 from vecmig.store.statements import statement
-
-
-def row_security(connection: Connection, relations: Iterable[str]) -> dict[str, tuple[bool, bool]]:
-    """Return for each relation whether its row-level security is on, and whether it has any policy."""
-    rows = connection.execute(statement("protection", "row_security"), {"relations": list(relations)})
-    return {name: (enabled, policy) for name, enabled, policy in rows}
 
 
 def cannot_search(connection: Connection, source: Source) -> list[str | None]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from vecmig.runner.audit.finding import Finding, Subject
-from vecmig.store.access import is_protected
+from vecmig.store.access import row_security
 from vecmig.store.auditing import shut_out
 from vecmig.store.connect import Connection
-from vecmig.store.protection import cannot_search, foreign_operators, own_grants, row_security
+from vecmig.store.protection import cannot_search, foreign_operators, own_grants
 
 
 def findings(subject: Subject) -> Iterator[Finding]:
@@ -37,17 +37,15 @@ def own_findings(connection: Connection, schema: str, roles: Sequence[str]) -> I
 
 def _one_side_only(subject: Subject) -> Iterator[Finding]:
     """Name where the vectors have row-level security that their source lacks, and partitions that lack it."""
-    found = row_security(subject.connection, subject.relations)
-    protected, fix = is_protected(subject.source), f"vecmig sync {subject.argument}"
-    enabled, policy = found.get(subject.vectors, (False, False))
-    if enabled and not policy and not protected:
+    found, fix = row_security(subject.connection, subject.source), f"vecmig sync {subject.argument}"
+    if found.enabled and not found.wanted and not (found.as_source or found.others):
         detail = (
             f"{subject.table} has no row-level security, and its vectors have it without a policy: searches of all "
         )
         detail += "roles but the owner give nothing."
         yield subject.finding("hidden vectors", "error", subject.vectors, detail, fix)
     for part in subject.parts:
-        if protected and enabled and part.state == "attached" and not found.get(part.object, (True, True))[0]:
+        if found.wanted and found.enabled and part.state == "attached" and not part.row_security:
             detail = "It has no row-level security, which the vectors table has: whoever may name it sees all of it."
             yield subject.finding("no row security", "error", part.object, detail, fix)
 

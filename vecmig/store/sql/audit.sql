@@ -51,7 +51,7 @@ SELECT pg_catalog.format('%%I.%%I', %(schema)s::text, %(table)s::text),
 SELECT c.relname, pg_catalog.format('%%I.%%I', n.nspname, c.relname),
        CASE WHEN i.inhrelid IS NULL THEN 'detached' WHEN i.inhdetachpending THEN 'pending' ELSE 'attached' END,
        coalesce(pg_catalog.pg_get_expr(c.relpartbound, c.oid), ''),
-       pg_catalog.pg_stat_get_tuples_updated(c.oid), pg_catalog.pg_total_relation_size(c.oid)
+       pg_catalog.pg_stat_get_tuples_updated(c.oid), pg_catalog.pg_total_relation_size(c.oid), c.relrowsecurity
 FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_catalog.pg_inherits i

@@ -1,14 +1,5 @@
 -- How the rights and places of what vecmig has made differ from what they should be. Everything here reads only.
 
--- row_security --
--- of the vectors table and of each relation called like a partition: whether it is on, and whether any policy shows rows
-SELECT pg_catalog.format('%%I.%%I', n.nspname, c.relname), c.relrowsecurity,
-       EXISTS (SELECT FROM pg_catalog.pg_policy p WHERE p.polrelid = c.oid)
-FROM pg_catalog.pg_class c
-JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.oid = ANY (SELECT pg_catalog.to_regclass(x) FROM pg_catalog.unnest(%(relations)s::text[]) x)
-ORDER BY c.relname
-
 -- cannot_search --
 -- roles that may read the whole source, and may not call the search function or name what is in the vectors' schema
 SELECT DISTINCT pg_catalog.quote_ident(r.rolname)
