@@ -171,7 +171,7 @@ def uninstalled_at(connection: Connection, schema: str, collection: str) -> date
 
 def in_the_way(connection: Connection, pieces: Sequence[Piece]) -> tuple[str, ...]:
     """Name what of others depends on pieces, or hangs on them, so that it would be lost or broken."""
-    found = [row[0] for row in connection.execute(statement("uninstalling", "in_the_way"), _oids(pieces))]
+    found = [row[0] for row in connection.execute(_beside_own("in_the_way"), _oids(pieces))]
     strangers = [f"table {piece.shown}, a partition that vecmig did not make" for piece in of_kind(pieces, "stranger")]
     return tuple(found + strangers)
 
@@ -240,10 +240,15 @@ def _schema_left(connection: Connection, name: str, ledger: str, pieces: Sequenc
     if name != ledger and comment != _schema_comment(ledger):
         return SchemaLeft(name, "vecmig is not known to have made it; who could read vectors in it keeps USAGE")
     values = _oids(pieces) | {"name": name}
-    remains = [text for (text,) in connection.execute(statement("uninstalling", "remains"), values)]
+    remains = [text for (text,) in connection.execute(_beside_own("remains"), values)]
     if remains:
         return SchemaLeft(name, f"something else is in it: {', '.join(remains)}")
     return SchemaLeft(name, "" if mine else f"it belongs to {owner}")
+
+
+def _beside_own(name: str) -> sql.Composed:
+    """Give a statement about what is not among the objects that go."""
+    return statement("uninstalling", name, own=statement("uninstalling", "own"))
 
 
 def _schema_comment(ledger: str) -> str:

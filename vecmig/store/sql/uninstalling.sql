@@ -143,10 +143,9 @@ ORDER BY 1 DESC, 6
 -- count --
 SELECT count(*), count(*) FILTER (WHERE v.chunk = 0) FROM {relation} v
 
--- in_the_way --
--- what of others depends on objects that go, in words. What PostgreSQL itself drops along with one (indexes, types, an
--- identity's sequence) belongs to it; a trigger of a team's own on it would be lost in silence.
-WITH RECURSIVE own (class, oid) AS (
+-- own --
+-- The objects that go. What PostgreSQL itself drops along with one (indexes, types, an identity's sequence) belongs to it.
+own (class, oid) AS (
     SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::oid, r.oid FROM unnest(%(relations)s::oid[]) AS r (oid)
     UNION
     SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass::oid, r.oid FROM unnest(%(routines)s::oid[]) AS r (oid)
@@ -157,6 +156,10 @@ WITH RECURSIVE own (class, oid) AS (
     FROM pg_catalog.pg_depend d
     JOIN own o ON o.class = d.refclassid AND o.oid = d.refobjid
     WHERE d.deptype IN ('a', 'i', 'P', 'S'))
+
+-- in_the_way --
+-- what of others depends on objects that go, in words; a trigger of a team's own on one would be lost in silence
+WITH RECURSIVE {own}
 SELECT DISTINCT pg_catalog.concat(i.type, ' ', i.identity)
 FROM (SELECT CASE WHEN r.oid IS NULL THEN d.classid ELSE 'pg_catalog.pg_class'::pg_catalog.regclass::oid END,
              coalesce(r.ev_class, d.objid), CASE WHEN r.oid IS NULL THEN d.objsubid ELSE 0 END
@@ -204,15 +207,7 @@ ORDER BY 1
 
 -- remains --
 -- what else lies in a schema, in words
-WITH RECURSIVE own (class, oid) AS (
-    SELECT 'pg_catalog.pg_class'::pg_catalog.regclass::oid, r.oid FROM unnest(%(relations)s::oid[]) AS r (oid)
-    UNION
-    SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass::oid, r.oid FROM unnest(%(routines)s::oid[]) AS r (oid)
-    UNION
-    SELECT d.classid, d.objid
-    FROM pg_catalog.pg_depend d
-    JOIN own o ON o.class = d.refclassid AND o.oid = d.refobjid
-    WHERE d.deptype IN ('a', 'i', 'P', 'S'))
+WITH RECURSIVE {own}
 SELECT DISTINCT pg_catalog.concat(i.type, ' ', i.identity)
 FROM pg_catalog.pg_depend d
 JOIN pg_catalog.pg_namespace n ON n.oid = d.refobjid
