@@ -24,7 +24,8 @@ def refuse_unsteady_texts(connection: Connection, space: Space) -> None:
     """
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        first, second = _hashes(connection, space), _hashes(connection, space)
+        first = _hashes(connection, space)
+        second = _hashes(connection, space) if first else first
     unsteady = [key for key, hash_ in first.items() if second.get(key, hash_) != hash_]
     if unsteady:
         key = ", ".join(unsteady[0])

@@ -30,6 +30,7 @@ WHERE p.oid = pg_catalog.to_regprocedure(%(caller)s) AND pg_catalog.pg_get_userb
 DECLARE
     relation oid := {relation};
     gathered text := current_setting({gathered}, true);
+    lists_begin text := concat('[', pg_current_xact_id(), ',');
     places text[];
     moved boolean := false;
     old_key jsonb;
@@ -55,7 +56,7 @@ BEGIN
             NULL;
         ELSIF TG_OP = 'TRUNCATE' THEN
             {empty}
-        ELSIF places IS NULL AND starts_with(gathered, concat('[', pg_current_xact_id(), ',')) THEN
+        ELSIF places IS NULL AND starts_with(gathered, lists_begin) THEN
             {gather}
         ELSE
             {work}
@@ -128,10 +129,10 @@ IF new_key IS NOT NULL THEN
 END IF;
 IF places IS NULL AND gathered = 'one' THEN
     noted := nextval(pg_get_serial_sequence({notes}, 'id'));
-    PERFORM set_config({gathered}, concat('[', pg_current_xact_id(), ',', noted, ','), true);
+    PERFORM set_config({gathered}, concat(lists_begin, noted, ','), true);
     INSERT INTO {schema}.full_pass (id, collection, reason)
     OVERRIDING SYSTEM VALUE VALUES (noted, {collection}, {unfinished});
-ELSIF places IS NULL AND NOT starts_with(coalesce(gathered, ''), concat('[', pg_current_xact_id(), ',')) THEN
+ELSIF places IS NULL AND NOT starts_with(coalesce(gathered, ''), lists_begin) THEN
     PERFORM set_config({gathered}, 'one', true);
 END IF;
 
