@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from support.lab import LARGE, Lab
+from support.postgres import roles
 from vecmig import runner
 
 Connection = psycopg.Connection[Any]
@@ -17,9 +18,8 @@ Connection = psycopg.Connection[Any]
 @pytest.fixture
 def anon(connection: Connection) -> Iterator[str]:
     """A role that may read nothing."""
-    connection.execute("CREATE ROLE anon")
-    yield "anon"
-    connection.execute("DROP OWNED BY anon CASCADE; DROP ROLE anon")
+    with roles(connection, "anon"):
+        yield "anon"
 
 
 def _kinds(lab: Lab) -> list[tuple[str, str, str]]:

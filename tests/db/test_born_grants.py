@@ -11,7 +11,7 @@ from psycopg import errors as pg
 
 from support.embedding import vector
 from support.lab import LARGE, SMALL, Lab
-from support.postgres import Connect
+from support.postgres import Connect, roles
 from vecmig import runner
 from vecmig.store import schema
 
@@ -52,10 +52,8 @@ CREATE EVENT TRIGGER protect ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXE
 @pytest.fixture
 def anon(connection: Connection, connect: Connect) -> Iterator[Connection]:
     """A role of everybody who has no account, as Supabase and PostgREST have it."""
-    connection.execute("CREATE ROLE anon LOGIN; CREATE ROLE tenant_3 LOGIN")
-    yield connect(user="anon")
-    for role in ("anon", "tenant_3"):
-        connection.execute(f"DROP OWNED BY {role} CASCADE; DROP ROLE {role}")
+    with roles(connection, "anon", "tenant_3"):
+        yield connect(user="anon")
 
 
 def _open_to_anon(connection: Connection, scope: str) -> None:

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from support.lab import LARGE, Lab
-from support.postgres import Connect
+from support.postgres import Connect, roles
 from vecmig import runner
 from vecmig.errors import DatabaseError
 from vecmig.events import Noted
@@ -22,18 +22,14 @@ _PROTECTED = f"ALTER TABLE documents ENABLE ROW LEVEL SECURITY; {_POLICY}"
 
 
 @pytest.fixture
-def roles(connection: Connection) -> Iterator[None]:
+def readers(connection: Connection) -> Iterator[None]:
     """Readers of the application, and one that all may be granted to."""
-    names = ("web", "reporting", "anon")
-    for name in names:
-        connection.execute(f"CREATE ROLE {name} LOGIN")
-    yield
-    for name in names:
-        connection.execute(f"DROP OWNED BY {name} CASCADE; DROP ROLE {name}")
+    with roles(connection, "web", "reporting", "anon"):
+        yield
 
 
 @pytest.fixture
-def live(lab: Lab, connection: Connection, roles: None) -> Lab:
+def live(lab: Lab, connection: Connection, readers: None) -> Lab:
     """A live collection that web reads."""
     connection.execute("GRANT SELECT ON documents TO web")
     lab.upgrade()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import psycopg
@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from support.lab import SMALL, Lab
+from support.lab import SMALL, Lab, let_keys_change_hands
+from support.postgres import roles
 
 Connection = psycopg.Connection[Any]
 _MANY = 2_000
@@ -29,11 +30,7 @@ def tracked(lab: Lab) -> Lab:
 
 
 def _waiting(lab: Lab) -> set[int]:
-    return {int(key) for (key,) in lab.sql("SELECT key ->> 0 FROM vecmig.change")}
-
-
-def _noted(lab: Lab) -> list[str]:
-    return [reason for (reason,) in lab.sql("SELECT reason FROM vecmig.full_pass ORDER BY id")]
+    return {int(key) for key in lab.waiting}
 
 
 def _with_vectors(lab: Lab) -> set[int]:
@@ -68,7 +65,7 @@ def test_many_changes_take_few_transaction_ids(
     """Each id is a savepoint's; 64 of them in one transaction slow all others down, and 2 billion stop the server."""
     assert _ids_taken(connection, *statements) < 40
     assert len(_waiting(tracked)) == waiting
-    assert _noted(tracked) == []
+    assert tracked.noted == []
     tracked.sync()
     assert tracked.cover(SMALL).unaccounted == 0
     assert _with_vectors(tracked) == {key for (key,) in tracked.sql("SELECT id FROM documents")}
@@ -99,7 +96,7 @@ def test_constraints_that_are_made_immediate(tracked: Lab, connection: Connectio
         connection.execute("DELETE FROM documents WHERE id > 14")
     assert {1, 2, 3, 4, 5, 6, 7, 8} <= _waiting(tracked)
     assert _with_vectors(tracked) == set(range(1, 15))
-    assert _noted(tracked) == []
+    assert tracked.noted == []
 
 
 def test_a_record_that_comes_back_keeps_its_vectors(tracked: Lab, connection: Connection) -> None:
@@ -137,7 +134,7 @@ def test_a_session_that_resets_its_settings_is_told_of(
         else:
             connection.execute(f"SELECT set_config({_GATHERED}, '', true)")
         connection.execute("UPDATE documents SET body = 'newer' WHERE id <= %s", [later])
-    assert _noted(tracked) == [_UNFINISHED]
+    assert tracked.noted == [_UNFINISHED]
     tracked.sync()
     assert tracked.cover(SMALL).share == 1
 
@@ -164,7 +161,7 @@ def test_a_writer_that_forges_what_is_gathered_takes_no_vectors(
         gathered = f"SELECT set_config({_GATHERED}, current_setting({_GATHERED}) || %s, true)"
         connection.execute(gathered, [written])
     assert _with_vectors(tracked) == set(range(1, 21))
-    assert _noted(tracked) == noted
+    assert tracked.noted == noted
     tracked.sync()
     assert tracked.cover(SMALL).share == 1
     assert _waiting(tracked) == set()
@@ -175,7 +172,7 @@ def test_a_source_that_is_renamed_in_the_same_transaction(tracked: Lab, connecti
         connection.execute("UPDATE documents SET body = 'new'")
         connection.execute("DELETE FROM documents WHERE id > 15")
         connection.execute("ALTER TABLE documents RENAME TO posts")
-    assert _noted(tracked) == [_ALTERED]
+    assert tracked.noted == [_ALTERED]
     connection.execute("ALTER TABLE posts RENAME TO documents")
     tracked.sync()
     assert tracked.cover(SMALL).share == 1
@@ -243,12 +240,12 @@ def test_an_outbox_that_is_broken_at_the_end_of_a_transaction_fails_it_not(
 ) -> None:
     connection.execute("DROP FUNCTION vecmig.documents_track_rest(bigint, boolean)")
     connection.execute("UPDATE documents SET body = 'new'")
-    assert _noted(tracked) == [_UNFINISHED]
+    assert tracked.noted == [_UNFINISHED]
     assert tracked.sql("SELECT count(*) FROM documents WHERE body = 'new'") == [(20,)]
     tracked.sync()
     assert tracked.cover(SMALL).share == 1
     connection.execute("UPDATE documents SET body = 'newer'")
-    assert _noted(tracked) == []
+    assert tracked.noted == []
 
 
 _UNNOTED = {
@@ -267,12 +264,12 @@ def test_what_is_not_noted_to_the_end_leaves_its_note(tracked: Lab, connection: 
         connection.execute("DELETE FROM documents WHERE id > 15")
         if harm.startswith("SET"):
             connection.execute(harm)
-    assert _noted(tracked) == [_UNFINISHED]
+    assert tracked.noted == [_UNFINISHED]
     tracked.sync()
     assert tracked.cover(SMALL).share == 1
     assert _with_vectors(tracked) == set(range(1, 16))
     connection.execute("UPDATE documents SET body = 'newer'")
-    assert _noted(tracked) == []
+    assert tracked.noted == []
     assert len(_waiting(tracked)) == 15
 
 
@@ -283,7 +280,7 @@ def test_a_list_from_before_the_transaction_is_none(tracked: Lab, connection: Co
     connection.execute("DELETE FROM documents WHERE id > 15")
     assert _waiting(tracked) >= set(range(1, 16))
     assert _with_vectors(tracked) == set(range(1, 16))
-    assert _noted(tracked) == []
+    assert tracked.noted == []
 
 
 _PUT_THERE = {
@@ -307,6 +304,14 @@ _PUT_THERE = {
 }
 
 
+@pytest.fixture
+def vee(connection: Connection) -> Iterator[None]:
+    """A role that is no superuser, whose the functions of the triggers are."""
+    with roles(connection, "vee"):
+        yield
+
+
+@pytest.mark.usefixtures("vee")
 @pytest.mark.parametrize("statements", _PUT_THERE.values(), ids=list(_PUT_THERE))
 @pytest.mark.parametrize("partitioned", [False, True])
 def test_what_takes_the_sources_place_is_not_asked(
@@ -318,20 +323,19 @@ def test_what_takes_the_sources_place_is_not_asked(
             {"PARTITION BY RANGE (id)" if partitioned else ""};
         {"CREATE TABLE all_of_them PARTITION OF documents DEFAULT;" if partitioned else ""}
         INSERT INTO documents SELECT n, 'title', 'body' FROM generate_series(1, 20) n;
-        CREATE ROLE vee_{connection.info.dbname};
-        GRANT ALL ON SCHEMA public TO vee_{connection.info.dbname}""")
+        GRANT ALL ON SCHEMA public TO vee""")
     bare_lab.write().upgrade("r1")
-    connection.execute(f"""
+    connection.execute("""
         CREATE SCHEMA others;
         CREATE TABLE others.seen (role name);
         CREATE FUNCTION others.evil() RETURNS boolean LANGUAGE plpgsql AS
             $$ BEGIN INSERT INTO others.seen VALUES (current_user); RETURN false; END $$;
-        GRANT SELECT ON documents TO vee_{connection.info.dbname};
-        ALTER FUNCTION vecmig.documents_track_rest(bigint, boolean) OWNER TO vee_{connection.info.dbname};
-        ALTER FUNCTION vecmig.documents_track() OWNER TO vee_{connection.info.dbname};
-        GRANT ALL ON SCHEMA vecmig, others TO vee_{connection.info.dbname};
-        GRANT ALL ON ALL TABLES IN SCHEMA vecmig, others TO vee_{connection.info.dbname};
-        GRANT ALL ON ALL SEQUENCES IN SCHEMA vecmig TO vee_{connection.info.dbname}""")
+        GRANT SELECT ON documents TO vee;
+        ALTER FUNCTION vecmig.documents_track_rest(bigint, boolean) OWNER TO vee;
+        ALTER FUNCTION vecmig.documents_track() OWNER TO vee;
+        GRANT ALL ON SCHEMA vecmig, others TO vee;
+        GRANT ALL ON ALL TABLES IN SCHEMA vecmig, others TO vee;
+        GRANT ALL ON ALL SEQUENCES IN SCHEMA vecmig TO vee""")
     with connection.transaction():
         connection.execute("CREATE TEMPORARY TABLE kept ON COMMIT DROP AS SELECT * FROM documents")
         connection.execute("DELETE FROM documents WHERE id > 10")
@@ -341,9 +345,7 @@ def test_what_takes_the_sources_place_is_not_asked(
     assert bare_lab.sql("SELECT * FROM others.seen") == []
     assert {11, 12} & _with_vectors(bare_lab) == set()
     assert {*range(1, 11), *range(16, 21)} <= _with_vectors(bare_lab)
-    assert _noted(bare_lab) == [_ALTERED]
-    connection.execute(f"DROP OWNED BY vee_{connection.info.dbname} CASCADE")
-    connection.execute(f"DROP ROLE vee_{connection.info.dbname}")
+    assert bare_lab.noted == [_ALTERED]
 
 
 _KEYS = st.integers(1, 30)
@@ -370,7 +372,7 @@ def test_no_change_is_lost_in_any_order(ordered: Lab, changes: list[str]) -> Non
     found = ordered.cover(SMALL)
     assert found.unaccounted == 0
     assert ordered.sql("SELECT id FROM documents_vectors EXCEPT SELECT id FROM documents") == []
-    assert _noted(ordered) == []
+    assert ordered.noted == []
     ordered.sync()
     assert ordered.cover(SMALL).unaccounted == 0
     assert _waiting(ordered) == set()
@@ -379,8 +381,7 @@ def test_no_change_is_lost_in_any_order(ordered: Lab, changes: list[str]) -> Non
 @pytest.fixture
 def ordered(lab: Lab, connection: Connection) -> Lab:
     """A live collection whose keys may change hands within a transaction."""
-    connection.execute("ALTER TABLE documents DROP CONSTRAINT documents_pkey")
-    connection.execute("ALTER TABLE documents ADD PRIMARY KEY (id) DEFERRABLE INITIALLY DEFERRED")
+    let_keys_change_hands(connection)
     lab.upgrade("r1")
     return lab
 

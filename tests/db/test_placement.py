@@ -10,7 +10,7 @@ import pytest
 
 from support.embedding import Model, vector
 from support.lab import LARGE, SMALL, TINY, Lab
-from support.postgres import Connect
+from support.postgres import Connect, roles
 from vecmig import runner
 from vecmig.errors import LockHeld
 from vecmig.store.locks import runner_locks
@@ -37,9 +37,9 @@ def _set(lab: Lab, line: str) -> None:
 @pytest.fixture
 def tenant(connection: Connection, connect: Connect) -> Iterator[Connection]:
     """A role that may read the source."""
-    connection.execute("CREATE ROLE tenant_3 LOGIN; GRANT SELECT ON documents TO tenant_3")
-    yield connect(user="tenant_3", options="-c search_path=public")
-    connection.execute("DROP OWNED BY tenant_3 CASCADE; DROP ROLE tenant_3")
+    with roles(connection, "tenant_3"):
+        connection.execute("GRANT SELECT ON documents TO tenant_3")
+        yield connect(user="tenant_3", options="-c search_path=public")
 
 
 @pytest.fixture

@@ -25,10 +25,6 @@ from vecmig.store.locks import runner_locks
 Connection = psycopg.Connection[Any]
 
 
-def _waiting(lab: Lab) -> list[Any]:
-    return [key for (key,) in lab.sql("SELECT key ->> 0 FROM vecmig.change ORDER BY key")]
-
-
 def _noted(events: list[Event]) -> list[str]:
     return [event.message for event in events if isinstance(event, Noted)]
 
@@ -46,9 +42,9 @@ def test_beside_a_runner_the_candidate_is_left_to_it(lab: Lab, model: Model) -> 
     assert (model.total(64), model.total(256)) == (1, 0)
     (said,) = _noted(lab.events)
     assert said.startswith(f"{LARGE} is left to vecmig upgrade ")
-    assert _waiting(lab) == ["3"], "the candidate still lacks the change"
+    assert lab.waiting == ["3"], "the candidate still lacks the change"
     assert set(lab.sync()) == {("documents", SMALL), ("documents", LARGE)}
-    assert _waiting(lab) == []
+    assert lab.waiting == []
 
 
 def test_a_runner_that_begins_takes_the_candidate_over(lab: Lab, model: Model) -> None:
@@ -172,10 +168,10 @@ def test_no_change_is_forgotten_that_one_tag_lacks(lab: Lab, connection: Connect
     go_on.set()
     done.join()
     assert lab.cover(LARGE).stale == 1
-    assert "2" in _waiting(lab)
+    assert "2" in lab.waiting
     assert lab.checks()["accounted"]
     lab.sync()
-    assert _waiting(lab) == []
+    assert lab.waiting == []
     assert lab.cover(SMALL).share == lab.cover(LARGE).share == 1
 
 
@@ -203,7 +199,7 @@ def test_the_tags_are_read_once_the_rows_are_held(lab: Lab, monkeypatch: pytest.
         lab.sql("DELETE FROM documents_vectors WHERE tag = %s AND id = 3", LARGE)
         monkeypatch.setattr(session, "execute", execute)
         changes.forget_settled(session, space.source, space.schema)
-    assert _waiting(lab) == ["3"]
+    assert lab.waiting == ["3"]
 
 
 def test_an_emptied_record_is_not_found_once_its_change_is_forgotten(lab: Lab, connection: Connection) -> None:
@@ -214,7 +210,7 @@ def test_an_emptied_record_is_not_found_once_its_change_is_forgotten(lab: Lab, c
         changes.forget_settled(session, space.source, space.schema)
         assert changes.lag(session, [space]) == changes.Lag()
     assert connection.execute("SELECT count(*) FROM documents_vectors WHERE id = 7").fetchone() == (0,)
-    assert _waiting(lab) == []
+    assert lab.waiting == []
 
 
 def test_clearing_the_outbox_never_deadlocks_with_a_truncate(lab: Lab, connection: Connection) -> None:
@@ -224,7 +220,7 @@ def test_clearing_the_outbox_never_deadlocks_with_a_truncate(lab: Lab, connectio
     with lab.opened(LARGE) as (session, space), psycopg.connect(lab.url) as truncating:
         truncating.execute("TRUNCATE documents")
         changes.forget_settled(session, space.source, space.schema)
-    assert _waiting(lab) == []
+    assert lab.waiting == []
 
 
 def test_lag_counts_what_a_tag_lacks_and_not_what_only_waits_to_be_forgotten(lab: Lab, connection: Connection) -> None:
@@ -421,9 +417,9 @@ def test_a_poison_record_is_rejected_once_and_does_not_make_it_spin(lab: Lab, mo
     def story() -> Iterator[Callable[[], bool]]:
         lab.sql("UPDATE documents SET body = 'POISON' WHERE id = 1")
         yield lambda: lab.sql("SELECT count(*) FROM vecmig.rejected") == [(1,)]
-        yield lambda: not _waiting(lab)
+        yield lambda: not lab.waiting
         lab.sql("UPDATE documents SET body = 'fine' WHERE id = 2")
-        yield lambda: not _waiting(lab)
+        yield lambda: not lab.waiting
 
     _watch(lab, story())
     assert asked["title 1\n\nPOISON"] == 1
@@ -441,10 +437,10 @@ def test_a_record_that_an_application_holds_is_not_paid_for_until_it_is_free(lab
             editing.commit()
             holding.execute("SELECT FROM documents WHERE id = 1 FOR UPDATE")
             lab.sql("UPDATE documents SET body = 'free' WHERE id = 2")
-            yield lambda: _waiting(lab) == ["1"]
+            yield lambda: lab.waiting == ["1"]
             lab.sql("UPDATE documents SET body = 'free' WHERE id = 3")
-            yield lambda: _waiting(lab) == ["1"]
-        yield lambda: not _waiting(lab)
+            yield lambda: lab.waiting == ["1"]
+        yield lambda: not lab.waiting
 
     _watch(lab, story())
     assert model.total() == 3

@@ -22,10 +22,6 @@ def _note(lab: Lab) -> None:
         note_full_pass(session, "vecmig", "documents", REASON)
 
 
-def _noted(lab: Lab) -> list[str]:
-    return [reason for (reason,) in lab.sql("SELECT reason FROM vecmig.full_pass ORDER BY id")]
-
-
 def _change_unseen(lab: Lab, *statements: str) -> None:
     """Change the source as no trigger sees it."""
     with psycopg.connect(lab.url) as connection:
@@ -44,7 +40,7 @@ def test_status_tells_why_and_the_next_sync_does_it(lab: Lab) -> None:
     assert found.full_pass[0].first < found.full_pass[0].last
     assert not found.complete
     lab.sync()
-    assert _noted(lab) == []
+    assert lab.noted == []
     assert lab.cover(SMALL).share == lab.cover(LARGE).share == 1
     assert lab.sql("SELECT count(*) FROM documents_vectors WHERE id = 4") == [(0,)]
     assert lab.status().complete
@@ -58,7 +54,7 @@ def test_it_stands_until_every_tag_in_use_was_compared(lab: Lab) -> None:
         lab.sync()
     assert lab.sql("SELECT passed FROM vecmig.full_pass") == [([SMALL],)]
     lab.backfill()
-    assert _noted(lab) == []
+    assert lab.noted == []
 
 
 def test_what_is_noted_while_a_pass_goes_on_stands(lab: Lab, model: Model) -> None:
@@ -80,7 +76,7 @@ def test_what_is_noted_while_a_pass_goes_on_stands(lab: Lab, model: Model) -> No
         writing.execute("INSERT INTO vecmig.full_pass (collection, reason) VALUES ('documents', 'later')")
         go_on.set()
         syncing.join()
-    assert _noted(lab) == ["later"]
+    assert lab.noted == ["later"]
 
 
 def test_it_stands_while_a_record_lacks_its_vector_and_nothing_says_so(
@@ -95,9 +91,9 @@ def test_it_stands_while_a_record_lacks_its_vector_and_nothing_says_so(
     with psycopg.connect(lab.url) as holding:
         holding.execute("SELECT FROM documents WHERE id = 3 FOR UPDATE")
         lab.sync()
-        assert _noted(lab) == [REASON]
+        assert lab.noted == [REASON]
     lab.sync()
-    assert _noted(lab) == []
+    assert lab.noted == []
 
 
 def test_a_cutover_catches_up_with_it(lab: Lab) -> None:
@@ -107,4 +103,4 @@ def test_a_cutover_catches_up_with_it(lab: Lab) -> None:
     lab.upgrade("r1")
     assert lab.live == SMALL
     assert lab.cover(SMALL).share == 1
-    assert _noted(lab) == []
+    assert lab.noted == []

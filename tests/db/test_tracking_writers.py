@@ -10,24 +10,16 @@ import psycopg
 import pytest
 from psycopg import errors as pg
 
-from support.lab import LARGE, SMALL, Lab
+from support.lab import LARGE, SMALL, Lab, let_keys_change_hands
 from vecmig.store import schema
 
 Connection = psycopg.Connection[Any]
 
 
-def _waiting(lab: Lab) -> list[str]:
-    return [key for (key,) in lab.sql("SELECT key ->> 0 FROM vecmig.change ORDER BY key")]
-
-
-def _noted(lab: Lab) -> list[str]:
-    return [reason for (reason,) in lab.sql("SELECT reason FROM vecmig.full_pass ORDER BY id")]
-
-
 def _complete(lab: Lab, *tags: str) -> None:
     lab.sync()
     assert [lab.cover(tag).share for tag in tags] == [1] * len(tags)
-    assert _waiting(lab) == _noted(lab) == []
+    assert lab.waiting == lab.noted == []
 
 
 # Names ---------------------------------------------------------------------------------------------------------------
@@ -40,9 +32,9 @@ def test_a_renamed_key_column_is_found_by_its_number(lab: Lab, connection: Conne
     connection.execute("UPDATE documents SET body = 'new' WHERE doc_id = 3")
     connection.execute("UPDATE documents SET doc_id = 25 WHERE doc_id = 5")
     connection.execute("DELETE FROM documents WHERE doc_id = 4")
-    assert _waiting(lab) == ["3", "21", "25"]
+    assert lab.waiting == ["3", "21", "25"]
     assert lab.sql("SELECT id FROM documents_vectors WHERE id IN (4, 5)") == []
-    assert _noted(lab) == []
+    assert lab.noted == []
 
 
 def test_another_column_of_the_old_name_is_not_taken_for_the_key(lab: Lab, connection: Connection) -> None:
@@ -51,7 +43,7 @@ def test_another_column_of_the_old_name_is_not_taken_for_the_key(lab: Lab, conne
     connection.execute("ALTER TABLE documents ADD COLUMN id bigint GENERATED ALWAYS AS (-doc_id) STORED")
     connection.execute("UPDATE documents SET body = 'new' WHERE doc_id = 3")
     connection.execute("DELETE FROM documents WHERE doc_id = 4")
-    assert _waiting(lab) == ["3"]
+    assert lab.waiting == ["3"]
     assert lab.sql("SELECT id FROM documents_vectors WHERE id = 4") == []
 
 
@@ -69,7 +61,7 @@ def test_tables_that_change_names_empty_no_tag(lab: Lab, connection: Connection)
     connection.execute("DELETE FROM documents_new WHERE id = 3")
     connection.execute("TRUNCATE documents_new")
     assert lab.sql("SELECT count(*) FROM documents_vectors") == [(20,)]
-    assert set(_noted(lab)) == {"triggers made for public.documents are on public.documents_new"}
+    assert set(lab.noted) == {"triggers made for public.documents are on public.documents_new"}
 
 
 def test_a_key_column_that_is_gone_fails_nobody(lab: Lab, connection: Connection) -> None:
@@ -77,7 +69,7 @@ def test_a_key_column_that_is_gone_fails_nobody(lab: Lab, connection: Connection
     connection.execute("ALTER TABLE documents DROP COLUMN id CASCADE")
     connection.execute("INSERT INTO documents VALUES ('new', 'new')")
     connection.execute("DELETE FROM documents WHERE title = 'title 3'")
-    assert set(_noted(lab)) == {"a key column is gone"}
+    assert set(lab.noted) == {"a key column is gone"}
     connection.execute("TRUNCATE documents")
 
 
@@ -99,9 +91,9 @@ def test_a_source_that_was_restored_under_other_numbers_goes_by_names(lab: Lab, 
         connection.execute(definition)
     connection.execute("UPDATE documents SET body = 'new' WHERE id = 2")
     connection.execute("DELETE FROM documents WHERE id = 1")
-    assert _waiting(lab) == ["2"]
+    assert lab.waiting == ["2"]
     assert lab.sql("SELECT id FROM documents_vectors") == [(2,)]
-    assert _noted(lab) == []
+    assert lab.noted == []
 
 
 # What is broken or in the way ----------------------------------------------------------------------------------------
@@ -124,7 +116,7 @@ def test_writes_go_on_whatever_became_of_vecmigs_tables(lab: Lab, connection: Co
     connection.execute("DELETE FROM documents WHERE id = 4")
     connection.execute("TRUNCATE documents")
     if "SCHEMA" not in harm:
-        reasons = set(_noted(lab))
+        reasons = set(lab.noted)
         assert reasons
         assert all(reason.startswith("a change could not be noted, SQLSTATE 42") for reason in reasons)
 
@@ -135,9 +127,9 @@ def test_one_transaction_notes_a_full_pass_once(lab: Lab, connection: Connection
     with connection.transaction():
         connection.execute("UPDATE documents SET body = 'new'")
         connection.execute("UPDATE documents SET body = 'newer'")
-    assert len(_noted(lab)) == 1
+    assert len(lab.noted) == 1
     connection.execute("UPDATE documents SET body = 'newest'")
-    assert len(_noted(lab)) == 2
+    assert len(lab.noted) == 2
 
 
 def test_a_note_that_was_rolled_back_to_a_savepoint_is_made_again(lab: Lab, connection: Connection) -> None:
@@ -147,7 +139,7 @@ def test_a_note_that_was_rolled_back_to_a_savepoint_is_made_again(lab: Lab, conn
         with connection.transaction(force_rollback=True):
             connection.execute("UPDATE documents SET body = 'new' WHERE id = 1")
         connection.execute("UPDATE documents SET body = 'new' WHERE id = 2")
-    assert len(_noted(lab)) == 1
+    assert len(lab.noted) == 1
 
 
 def test_writers_that_note_a_full_pass_do_not_wait_for_each_other(lab: Lab) -> None:
@@ -157,7 +149,7 @@ def test_writers_that_note_a_full_pass_do_not_wait_for_each_other(lab: Lab) -> N
         one.execute("UPDATE documents SET body = 'new' WHERE id = 1")
         other.execute("SET statement_timeout = '5s'")
         other.execute("UPDATE documents SET body = 'new' WHERE id = 2")
-    assert len(_noted(lab)) == 2
+    assert len(lab.noted) == 2
 
 
 def test_a_lock_that_the_application_does_not_wait_for_fails_nothing(lab: Lab) -> None:
@@ -166,7 +158,7 @@ def test_a_lock_that_the_application_does_not_wait_for_fails_nothing(lab: Lab) -
         holding.execute("LOCK TABLE vecmig.change IN ACCESS EXCLUSIVE MODE")
         writing.execute("SET lock_timeout = '50ms'")
         writing.execute("UPDATE documents SET body = 'new' WHERE id = 3")
-    assert _noted(lab) == ["a change could not be noted, SQLSTATE 55P03"]
+    assert lab.noted == ["a change could not be noted, SQLSTATE 55P03"]
     _complete(lab, SMALL)
 
 
@@ -193,7 +185,7 @@ def test_vectors_that_were_replaced_behind_a_snapshot(lab: Lab, level: str) -> N
                 writing.execute("DELETE FROM documents WHERE id = 3")
             return
         writing.execute("DELETE FROM documents WHERE id = 3")
-    assert _noted(lab) == ["a change could not be noted, SQLSTATE 40001"]
+    assert lab.noted == ["a change could not be noted, SQLSTATE 40001"]
     _complete(lab, SMALL)
     assert lab.sql("SELECT count(*) FROM documents_vectors WHERE id = 3") == [(0,)]
 
@@ -211,10 +203,10 @@ def test_a_key_as_long_as_the_source_takes_is_noted_and_ends_as_rejected(lab: La
     lab.upgrade()
     key = _long_key()
     connection.execute("INSERT INTO documents VALUES (%s, 'long', 'key'), ('short', 'short', 'key')", [key])
-    assert set(_waiting(lab)) == {key, "short"}
-    assert _noted(lab) == []
+    assert set(lab.waiting) == {key, "short"}
+    assert lab.noted == []
     lab.sync()
-    assert _waiting(lab) == []
+    assert lab.waiting == []
     for tag in (SMALL, LARGE):
         found = lab.cover(tag)
         assert (found.fresh, found.rejected, found.unaccounted) == (21, 1, 0)
@@ -248,7 +240,7 @@ def test_the_outbox_loses_its_limit_once_no_old_trigger_rests_on_it(lab: Lab, co
     lab.sync()
     assert not limited()
     connection.execute("UPDATE documents SET body = 'newer' WHERE id = 3")
-    assert _waiting(lab) == ["3"]
+    assert lab.waiting == ["3"]
 
 
 def test_a_publication_of_all_tables_takes_the_outbox(lab: Lab, connection: Connection) -> None:
@@ -259,7 +251,7 @@ def test_a_publication_of_all_tables_takes_the_outbox(lab: Lab, connection: Conn
     connection.execute("UPDATE documents SET body = 'new' WHERE id = 3")
     connection.execute("UPDATE documents SET body = 'newer' WHERE id = 3")
     connection.execute("DELETE FROM documents WHERE id = 4")
-    assert _noted(lab) == []
+    assert lab.noted == []
     _complete(lab, SMALL)
 
 
@@ -285,8 +277,7 @@ _MOVES: dict[str, Sequence[str]] = {
 
 @pytest.mark.parametrize("moves", _MOVES.values(), ids=list(_MOVES))
 def test_keys_that_change_hands_lose_no_record(lab: Lab, connection: Connection, moves: Sequence[str]) -> None:
-    connection.execute("ALTER TABLE documents DROP CONSTRAINT documents_pkey")
-    connection.execute("ALTER TABLE documents ADD PRIMARY KEY (id) DEFERRABLE INITIALLY DEFERRED")
+    let_keys_change_hands(connection)
     lab.upgrade("r1")
     with connection.transaction():
         for move in moves:
@@ -304,7 +295,7 @@ def test_a_trigger_of_the_team_that_puts_a_deleted_record_back_is_seen(lab: Lab,
         BEGIN INSERT INTO documents VALUES (OLD.id, OLD.title, 'put back'); RETURN NULL; END $$;
         CREATE TRIGGER a_first AFTER DELETE ON documents FOR EACH ROW EXECUTE FUNCTION put_back()""")
     connection.execute("DELETE FROM documents WHERE id = 3")
-    assert _waiting(lab) == ["3"]
+    assert lab.waiting == ["3"]
     _complete(lab, SMALL)
 
 
@@ -322,4 +313,4 @@ def test_triggers_that_fire_always_go_on_to_do_so(lab: Lab, connection: Connecti
     with psycopg.connect(lab.url) as replica:
         replica.execute("SET session_replication_role = replica")
         replica.execute("INSERT INTO documents VALUES (21, 'new', 'new')")
-    assert _waiting(lab) == ["21"]
+    assert lab.waiting == ["21"]

@@ -10,7 +10,7 @@ import pytest
 from psycopg import errors as pg
 
 from support.lab import LARGE, SMALL, Lab
-from support.postgres import Connect
+from support.postgres import Connect, roles
 from vecmig import runner
 from vecmig.errors import DatabaseError, UsageError
 from vecmig.events import Warned
@@ -21,9 +21,8 @@ Connection = psycopg.Connection[Any]
 @pytest.fixture
 def web(connection: Connection) -> Iterator[str]:
     """A role that may read the live view, by the team's own grant."""
-    connection.execute("CREATE ROLE detach_web")
-    yield "detach_web"
-    connection.execute("DROP OWNED BY detach_web; DROP ROLE detach_web")
+    with roles(connection, "detach_web"):
+        yield "detach_web"
 
 
 def _detach(lab: Lab) -> bool:

@@ -11,7 +11,7 @@ from psycopg import errors as pg
 
 from support.embedding import vector
 from support.lab import SMALL, Lab
-from support.postgres import Connect
+from support.postgres import Connect, roles
 from support.source import ROOT
 
 Connection = psycopg.Connection[Any]
@@ -53,9 +53,8 @@ def _table() -> dict[str, list[str]]:
 @pytest.fixture
 def asking(connection: Connection) -> Iterator[str]:
     """A role of its own."""
-    connection.execute("CREATE ROLE asking LOGIN")
-    yield "asking"
-    connection.execute("DROP OWNED BY asking CASCADE; DROP ROLE asking")
+    with roles(connection, "asking"):
+        yield "asking"
 
 
 def test_each_row_of_the_page_is_tried_here() -> None:

@@ -76,6 +76,12 @@ def create_documents(connection: psycopg.Connection[Any], count: int = 20, table
     return count
 
 
+def let_keys_change_hands(connection: psycopg.Connection[Any]) -> None:
+    """Have the primary key of documents checked at the end of a transaction only."""
+    connection.execute("ALTER TABLE documents DROP CONSTRAINT documents_pkey")
+    connection.execute("ALTER TABLE documents ADD PRIMARY KEY (id) DEFERRABLE INITIALLY DEFERRED")
+
+
 def recipe(tag: str, **changes: Any) -> dict[str, Any]:
     """Give a recipe for a tag of the toy model."""
     dims = int(tag.split("/dim-")[1].split("/", maxsplit=1)[0])
@@ -185,6 +191,16 @@ class Lab:
     def live(self) -> str | None:
         """The live tag, by the route."""
         return self.status().route.live
+
+    @property
+    def waiting(self) -> list[str]:
+        """The keys in the outbox, of one column."""
+        return [key for (key,) in self.sql("SELECT key ->> 0 FROM vecmig.change ORDER BY key")]
+
+    @property
+    def noted(self) -> list[str]:
+        """Why a full pass is needed, the oldest reason first."""
+        return [reason for (reason,) in self.sql("SELECT reason FROM vecmig.full_pass ORDER BY id")]
 
     # The database ------------------------------------------------------------------------------------------------
 

@@ -201,6 +201,18 @@ def _run(postgres: Postgres, program: str, *args: str | Path) -> None:
 
 
 @contextmanager
+def roles(connection: psycopg.Connection[Any], *names: str) -> Iterator[None]:
+    """Have roles that may connect, which a server's databases share; what they own and may goes with them."""
+    for name in names:
+        connection.execute(f"CREATE ROLE {name} LOGIN")
+    try:
+        yield
+    finally:
+        for name in names:
+            connection.execute(f"DROP OWNED BY {name} CASCADE; DROP ROLE {name}")
+
+
+@contextmanager
 def watchdog(home: Path) -> Iterator[None]:
     """Stop the server and remove its directory even when the run is killed and cannot do it by itself.
 
