@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final, Literal, Self
 
 from vecmig.errors import RecipeError, TagError
+from vecmig.request import AUTHENTICATION, VARIABLE, body_problems, canonical, header_problems
 
 Unit = Literal["tokens", "characters"]
 Norm = Literal["l2", "none"]
@@ -19,6 +20,7 @@ TooLong = Literal["reject", "cut"]
 #: What went wrong with one field of a recipe: (field name, or "" for the recipe as a whole; what is wrong).
 Problem = tuple[str, str]
 
+#: The one that talks to a server is the first.
 PROVIDERS: Final = ("openai", "wordllama", "sentence-transformers", "python")
 #: How far a vector's length may be from 1 under norm-l2: half precision, in storage or on a server, keeps about three
 #: decimal digits.
@@ -138,6 +140,10 @@ class Service:
     base_url: str | None = None
     #: The environment variable that holds the key; the key itself is never configured or stored.
     api_key_env: str = "OPENAI_API_KEY"
+    #: More headers of each request; they may hold ``${NAME}``, as ``base_url`` may.
+    headers: Mapping[str, str] | None = field(default=None, hash=False)
+    #: What the server calls the model, where that is not the name in the tag: a gateway's route, Azure's deployment.
+    request_model: str | None = None
     encoding_format: Literal["base64", "float"] | None = None
     price_per_million_tokens: float = 0.0
     #: Most inputs, and most tokens, in one request; None for the provider's own limit.
@@ -157,6 +163,17 @@ class Service:
     #: What one worker takes of it.
     num_cpus: float = 1.0
     num_gpus: float = 0.0
+
+    @property
+    def authentication(self) -> str | None:
+        """The header of ``headers`` that carries the key, in place of the one in ``api_key_env``; None without one."""
+        return next((name for name in self.headers or () if name.lower() in AUTHENTICATION), None)
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The environment variables that a request may need."""
+        written = (self.base_url or "", *(self.headers or {}).values())
+        return (self.api_key_env, *(name for text in written for name in VARIABLE.findall(text)))
 
 
 def cost_usd(price_per_million_tokens: float, tokens: float) -> float:
@@ -193,6 +210,9 @@ class Recipe:
     callable: str | None = None
     #: What becomes of a text above the provider's input limit: the record is rejected, or the text is cut.
     too_long: TooLong = "reject"
+    #: More fields of each request's body, as JSON has them; those of ``query_request`` are laid over them for a query.
+    request: Mapping[str, Any] | None = field(default=None, hash=False)
+    query_request: Mapping[str, Any] | None = field(default=None, hash=False)
     service: Service = field(default=Service())
 
     @classmethod
@@ -207,6 +227,7 @@ class Recipe:
             sentences = "; ".join(f"{name}: {what}" if name else what for name, what in problems)
             raise RecipeError(f"The recipe of {tag} cannot be used: {sentences}.")
         own = {f.name: data[f.name] for f in fields(cls) if f.name in data and f.name not in ("chunk", "service")}
+        own |= {name: canonical(data[name]) or None for name in _BODY_FIELDS if name in data}
         own.setdefault("model", tag.model)
         own.setdefault("normalise", "none" if tag.norm == "none" else "apply")
         chunk = data.get("chunk")
@@ -223,17 +244,34 @@ class Recipe:
         """SHA-256, in hexadecimal, over the fields that decide what a vector looks like."""
         identity = asdict(self)
         del identity["service"]
+        for name in _BODY_FIELDS:
+            # a recipe without them keeps the fingerprint that it had before there were any
+            if identity[name] is None:
+                del identity[name]
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
     def differences(self, other: Self) -> list[str]:
         """Name the deciding fields that differ, as ``field: ours, not theirs``."""
-        names = [f.name for f in fields(self) if f.name != "service"]
-        pairs = ((name, getattr(self, name), getattr(other, name)) for name in names)
-        return [f"{name}: {_shown(ours)}, not {_shown(theirs)}" for name, ours, theirs in pairs if ours != theirs]
+        names = [f.name for f in fields(self) if f.name not in (*_BODY_FIELDS, "service")]
+        pairs = [(name, _shown(getattr(self, name)), _shown(getattr(other, name))) for name in names]
+        for name in _BODY_FIELDS:
+            ours, theirs = getattr(self, name) or {}, getattr(other, name) or {}
+            both = dict.fromkeys([*ours, *theirs])
+            pairs += [(f"{name}.{one}", _shown_in(ours, one), _shown_in(theirs, one)) for one in both]
+        return [f"{name}: {ours}, not {theirs}" for name, ours, theirs in pairs if ours != theirs]
+
+
+#: The fields of a recipe that are added to a request's body.
+_BODY_FIELDS: Final = ("request", "query_request")
 
 
 def _shown(value: object) -> str:
     return "none" if value is None else str(value) if isinstance(value, Chunking) else repr(value)
+
+
+def _shown_in(body: Mapping[str, Any], name: str) -> str:
+    """Write one field of a request's body as JSON, where null is not the same as nothing."""
+    return json.dumps(body[name], sort_keys=True, ensure_ascii=False) if name in body else "none"
 
 
 def recipe_problems(tag: Tag, data: Mapping[str, Any]) -> Iterator[Problem]:
@@ -252,9 +290,25 @@ def recipe_problems(tag: Tag, data: Mapping[str, Any]) -> Iterator[Problem]:
         yield "", 'the python provider needs callable: "package.module:function"'
     if provider != "python" and data.get("callable"):
         yield "callable", "only the python provider has one"
+    yield from _request_problems(tag, data)
     if data.get("budget_usd") is not None and not data.get("price_per_million_tokens"):
         yield "budget_usd", "price_per_million_tokens must say what tokens cost, or nobody can tell when it is spent"
     yield from _disagreements(tag, data)
+
+
+def _request_problems(tag: Tag, data: Mapping[str, Any]) -> Iterator[Problem]:
+    for name in (*_BODY_FIELDS, "headers", "request_model"):
+        if name in data and data.get("provider") in PROVIDERS[1:]:
+            yield name, "only the openai provider has it"
+    for name in _BODY_FIELDS:
+        if name in data:
+            yield from ((name, what) for what in body_problems(data[name], model=tag.model, dims=tag.dims))
+    if "headers" in data:
+        found = list(header_problems(data["headers"]))
+        yield from (("headers", what) for what in found)
+        key = None if found else Service(headers=data["headers"]).authentication
+        if key is not None and data.get("api_key_env") not in (None, Service().api_key_env):
+            yield "api_key_env", f"the header {key} is sent in its place; keep one of them"
 
 
 def _disagreements(tag: Tag, data: Mapping[str, Any]) -> Iterator[Problem]:
@@ -347,7 +401,12 @@ def _chunking(value: Any) -> bool:
     return _count(value["size"]) and value.get("unit", "tokens") in ("tokens", "characters") and whole
 
 
-_SECRETIVE: Final = ("base_url", "api_key_env")
+def _anything(value: Any) -> bool:  # noqa: ARG001  # the others take a value
+    """checked with the rest of the recipe"""
+    return True
+
+
+_SECRETIVE: Final = ("base_url", "api_key_env", "request_model")
 _FIELDS: Final[dict[str, Any]] = {
     "provider": _one_of(*PROVIDERS),
     "model": _text,
@@ -358,7 +417,11 @@ _FIELDS: Final[dict[str, Any]] = {
     "normalise": _one_of("apply", "verify", "none"),
     "callable": _callable,
     "too_long": _one_of("reject", "cut"),
+    "request": _anything,
+    "query_request": _anything,
     "base_url": _url,
+    "headers": _anything,
+    "request_model": _text,
     "api_key_env": _environment_name,
     "encoding_format": _one_of("base64", "float"),
     "price_per_million_tokens": _amount,

@@ -24,6 +24,7 @@ LAYERS = (
     ("embedders",),
     ("chunking", "config", "events"),
     ("tags",),
+    ("request",),
     ("errors", "about"),
 )
 DEPTH = {layer: depth for depth, line in enumerate(LAYERS) for layer in line}

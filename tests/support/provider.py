@@ -164,6 +164,8 @@ class Handler(BaseHTTPRequestHandler):
             "dimensions": body.get("dimensions"),
             "encoding_format": body.get("encoding_format"),
             "authorization": self.headers.get("Authorization"),
+            "fields": {name: value for name, value in body.items() if name != "input"},
+            "headers": {name.lower(): value for name, value in self.headers.items()},
             "at": time.time(),
             "tokens": 0,
             "status": None,

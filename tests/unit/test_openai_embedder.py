@@ -509,7 +509,7 @@ def test_the_limits_of_openai() -> None:
     recipe = Recipe.from_mapping(SMALL, {"provider": "openai", "dims": 32})
     embedder: Any = open_embedder(str(SMALL), recipe, environ=ENVIRON)
     assert (embedder.max_batch, embedder.max_batch_tokens, embedder.max_input_tokens) == (2048, 300_000, 8192)
-    assert embedder._asked["encoding_format"] == "base64"
+    assert embedder._asked["document"]["encoding_format"] == "base64"
     embedder.close()
 
 

@@ -27,6 +27,8 @@ def recipe(**fields: Any) -> Recipe:
         ({"provider": "sentence-transformers"}, "loads the model m from a hub or a directory"),
         ({"base_url": "http://localhost:1/${SECRET}"}, "puts environment variables into base_url"),
         ({"api_key_env": "SECRET"}, "sends the variable SECRET as the key"),
+        ({"headers": {"x-app": "${SECRET}"}}, "sends headers of its own: x-app"),
+        ({"headers": {"Authorization": "Bearer theirs"}}, "sends headers of its own: Authorization"),
         ({"base_url": ELSEWHERE}, "sends the variable OPENAI_API_KEY to another server than OpenAI's"),
         (
             {"base_url": "https://api.openai.com.host/"},
@@ -57,6 +59,7 @@ def test_whoever_embeds_records_believes_less(fields: dict[str, Any], problem: s
         {},
         {"provider": "wordllama"},
         {"base_url": "https://api.openai.com/v1"},
+        {"request": {"user": "x"}, "query_request": {"user": "y"}, "request_model": "z"},
         {"price_per_million_tokens": 0.02, "concurrency": 2, "query_prompt": "q: {text}"},
     ],
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import time
 from collections import deque
@@ -43,7 +42,6 @@ _PATIENCE: Final = 10.0
 _CLOSING: Final = 10.0
 #: A range that has cost so many workers their life is not tried again.
 _MOST_LOST: Final = 4
-_VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,8 +316,7 @@ def _keys(recipe: Recipe) -> dict[str, str]:
     """Give the variables of this process that the provider needs."""
     if recipe.provider != "openai":
         return {}
-    names = [recipe.service.api_key_env, *_VARIABLE.findall(recipe.service.base_url or "")]
-    return {name: os.environ[name] for name in names if name in os.environ}
+    return {name: os.environ[name] for name in recipe.service.variables if name in os.environ}
 
 
 def _given_up(span: Span) -> VecmigError:

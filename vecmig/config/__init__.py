@@ -16,7 +16,7 @@ from vecmig.config.collections import (
     recipe_lines,
 )
 from vecmig.config.ini import EMBEDDED, ENGINES, FILE_TOKENS, Config, Engine, load_config
-from vecmig.config.redaction import address, is_keyless, origin, redact, without_passwords
+from vecmig.config.redaction import address, is_keyless, is_keyless_header, origin, redact, without_passwords
 from vecmig.config.suites import (
     DEFAULT_K,
     KNOWN_ITEM,
@@ -55,6 +55,7 @@ __all__ = [
     "counted",
     "index_problem",
     "is_keyless",
+    "is_keyless_header",
     "load_collections",
     "load_config",
     "load_suite",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from datetime import date
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from vecmig.config.redaction import is_keyless
+from vecmig.config.redaction import is_keyless, is_keyless_header
 from vecmig.config.sql_text import fragment_problem, parse_relation
 from vecmig.config.words import nearest, shown, unknown
 from vecmig.config.yaml_nodes import Problems, Value, read_yaml
@@ -199,17 +200,38 @@ def _recipe(problems: Problems, tag: Tag, value: Value) -> Recipe | None:
     _refuse_unknown(problems, value.data, _RECIPE_FIELDS, "field")
     known = {name: item for name, item in value.data.items() if name in _RECIPE_FIELDS}
     plain = {name: item.plain() for name, item in known.items()}
+    if "headers" in known:
+        plain["headers"] = _headers(known["headers"])
     for name, what in recipe_problems(tag, plain):
         line = known[name].line if name in known else value.line
         problems.add(line, f"the recipe of {tag}: {name}: {what}" if name else f"the recipe of {tag}: {what}")
-    if len(problems.found) == before and not is_keyless(plain.get("base_url") or ""):
-        what = "its path may be a key, which would be stored in the database; write that part as ${NAME}"
-        problems.add(known["base_url"].line, f"the recipe of {tag}: base_url: {what}")
+    if len(problems.found) == before:
+        for line, what in _keys_written_out(known, plain):
+            problems.add(line, f"the recipe of {tag}: {what}")
     try:
         return Recipe.from_mapping(tag, plain) if len(problems.found) == before else None
     except RecipeError as error:
         problems.add(value.line, error.message.removesuffix("."))
         return None
+
+
+def _headers(value: Value) -> Any:
+    """Return headers as they are written: YAML reads 2024-10-21 as a date, and a header is a text."""
+    if not isinstance(value.data, dict):
+        return value.data
+    scalar = str | bool | int | float | date
+    return {name: item.written if isinstance(item.data, scalar) else item.plain() for name, item in value.data.items()}
+
+
+def _keys_written_out(known: Mapping[str, Value], plain: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
+    """Yield what may be a key that stands in the file, by its line."""
+    if not is_keyless(plain.get("base_url") or ""):
+        what = "its path may be a key, which would be stored in the database; write that part as ${NAME}"
+        yield known["base_url"].line, f"base_url: {what}"
+    for name, value in plain.get("headers", {}).items():
+        if not is_keyless_header(name, value):
+            what = f"the value of {name} may be a key, which would be stored in the database; write it as ${{NAME}}"
+            yield known["headers"].data[name].line, f"headers: {what}"
 
 
 class _CollectionReader:

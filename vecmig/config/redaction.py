@@ -57,6 +57,10 @@ _WEB: Final = re.compile(r"(https?://)(?:[^/?#\s]*@)?([^/?#\s@]*)([/?#]\S*)?", r
 _WORD: Final = re.compile(r"[A-Z]?[a-z]{1,20}|[A-Z]{1,10}|\d{1,4}|[A-Za-z]{1,12}\d{1,2}(?:[a-z]{1,5}\d?)?")
 _VARIABLE: Final = re.compile(r"\$\{\w+\}")
 
+#: A header that may carry a key, whatever its value looks like.
+_KEY_HEADER: Final = re.compile(r"auth|key|token|secret|pass|credential|cookie|sign|session", re.IGNORECASE)
+_LONGEST_PLAIN: Final = 64
+
 
 def redact(url: str) -> str:
     """Replace what may be secret in a database URL or connection string by ``***``, however malformed it is."""
@@ -88,6 +92,18 @@ def is_keyless(url: str) -> bool:
         return False
     words = filter(None, re.split(r"[/._-]+", parts.path))
     return not parts.query and not parts.fragment and "@" not in parts.netloc and all(map(_WORD.fullmatch, words))
+
+
+def is_keyless_header(name: str, value: str) -> bool:
+    """Return whether a header holds no key as it is written: short words, versions, and ``${NAME}``.
+
+    One whose name tells of a key must have it from a variable.
+    """
+    rest = _VARIABLE.sub(" ", value)
+    if _KEY_HEADER.search(name) and rest == value:
+        return False
+    words = filter(None, re.split(r"[\s/:;,=._-]+", rest))
+    return len(rest) <= _LONGEST_PLAIN and all(map(_WORD.fullmatch, words))
 
 
 def address(written: str, url: str) -> str:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from semantic_text_splitter import TextSplitter
 
 from vecmig.config import address, is_keyless, origin
+from vecmig.embedders import openai_request
 from vecmig.embedders.base import (
     VARIABLE,
     BaseEmbedder,
@@ -73,18 +74,19 @@ class OpenAIEmbedder(BaseEmbedder):
         if self._known_model:
             self.max_batch_tokens = self.max_batch_tokens or MAX_BATCH_TOKENS
             self.max_input_tokens = MAX_INPUT_TOKENS
-        self._asked: dict[str, Any] = {
-            "model": recipe.model,
-            "encoding_format": recipe.service.encoding_format or ("base64" if self._at_openai else "float"),
-        }
-        if recipe.model.startswith("text-embedding-3"):
-            self._asked["dimensions"] = recipe.dims
+        encoding = recipe.service.encoding_format or ("base64" if self._at_openai else "float")
+        kinds: tuple[Kind, ...] = ("document", "query")
+        self._asked = {kind: openai_request.body(recipe, kind, encoding_format=encoding) for kind in kinds}
         self._service = f"The provider at {address(written, url)}"
         self._key = self._find_key(environ)
-        self._hidden = (self._key, *_secret_parts(written, url, environ))
+        own = openai_request.headers(recipe, environ)
+        secrets = openai_request.secrets(recipe, environ)
+        self._hidden = (*secrets, self._key) if recipe.service.authentication else (self._key, *secrets)
+        self._hidden += tuple(_secret_parts(written, url, environ))
         self._accepted = False
         # A server without keys is sent none, rather than an invented one.
-        self._options: openai.RequestOptions = {} if self._key else {"headers": {"Authorization": openai.omit}}
+        no_key: dict[str, str | openai.Omit] = {} if self._key else {"Authorization": openai.omit}
+        self._options: openai.RequestOptions = {"headers": no_key | own}
         self._client = openai.OpenAI(
             api_key=self._key or "none",
             base_url=url,
@@ -93,6 +95,9 @@ class OpenAIEmbedder(BaseEmbedder):
         )
 
     def _find_key(self, environ: Mapping[str, str]) -> str:
+        """Return the key that is sent as OpenAI wants it; empty where there is none, or a header carries another."""
+        if self.recipe.service.authentication is not None:
+            return ""
         name = self.recipe.service.api_key_env
         key = environ.get(name, "").strip()
         if not key and self._at_openai:
@@ -125,15 +130,15 @@ class OpenAIEmbedder(BaseEmbedder):
             ) from error
         self._accepted = True
 
-    def _request(self, texts: list[str], kind: Kind) -> Reply:  # noqa: ARG002  # the prompts tell them apart
+    def _request(self, texts: list[str], kind: Kind) -> Reply:
         try:
             # The SDK's client without its models, which look at each text and make a Python object of each number.
             response = self._client.post(
-                "/embeddings", body=self._asked | {"input": texts}, options=self._options, cast_to=httpx2.Response
+                "/embeddings", body=self._asked[kind] | {"input": texts}, options=self._options, cast_to=httpx2.Response
             )
         except openai.OpenAIError as error:
             raise classified(
-                error, service=self._service, hidden=self._hidden, key_env=self.recipe.service.api_key_env
+                error, service=self._service, hidden=self._hidden, key_env=openai_request.key_variable(self.recipe)
             ) from error
         answer = _Answer(self.recipe, self._service, self._hidden, response.content)
         return Reply(answer.vectors(len(texts)), answer.tokens, response.headers)

@@ -33,6 +33,9 @@ def unvouched(recipe: Recipe, environ: Mapping[str, str], *, records: bool) -> s
         return f"loads the model {recipe.model} from a hub or a directory"
     if "${" in url:
         return "puts environment variables into base_url"
+    if service.headers:
+        # another variable's value, or a key by which the provider shows somebody else what it is asked
+        return f"sends headers of its own: {', '.join(service.headers)}"
     if service.api_key_env != _DEFAULT.api_key_env:
         return f"sends the variable {service.api_key_env} as the key"
     if url and not _OPENAI.match(url):

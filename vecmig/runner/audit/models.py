@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import yaml
 
-from vecmig.config import address
+from vecmig.config import address, is_keyless_header
 from vecmig.embedders import Retry, open_embedder
 from vecmig.errors import VecmigError
 from vecmig.gate import CANARY_SIMILARITY, canary_similarity
@@ -74,6 +74,10 @@ def _yaml(tag: str, recipe: Recipe) -> str:
     fields = {name: value for name, value in recipe.to_mapping().items() if value != _USUAL.get(name)}
     if url := fields.get("base_url"):
         fields["base_url"] = address(url, url)
+    if headers := fields.get("headers"):
+        fields["headers"] = {
+            name: value if is_keyless_header(name, value) else "***" for name, value in headers.items()
+        }
     return yaml.safe_dump({tag: fields}, default_flow_style=True, width=10_000, sort_keys=False).strip()[1:-1]
 
 

@@ -1,0 +1,63 @@
+"""What a request to an OpenAI-compatible server says beside the texts: other fields of its body, and headers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from vecmig.embedders.base import VARIABLE, Kind, expanded
+from vecmig.errors import RecipeError
+from vecmig.tags import Recipe
+
+#: A value that is no longer is not looked for in answers, where it would hide words.
+_SHORT: Final = 3
+
+
+def body(recipe: Recipe, kind: Kind, *, encoding_format: str) -> dict[str, Any]:
+    """Return the fields of a request's body without ``input``."""
+    own: dict[str, Any] = {"model": recipe.service.request_model or recipe.model, "encoding_format": encoding_format}
+    if recipe.model.startswith("text-embedding-3"):
+        own["dimensions"] = recipe.dims
+    added = dict(recipe.request or {})
+    if kind == "query":
+        added |= recipe.query_request or {}
+    return added | own
+
+
+def headers(recipe: Recipe, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the recipe's headers with their variables replaced.
+
+    Raises:
+        RecipeError: a variable is not set, or holds what no header can carry.
+    """
+    return {name: _value(name, text, environ) for name, text in (recipe.service.headers or {}).items()}
+
+
+def _value(name: str, text: str, environ: Mapping[str, str]) -> str:
+    # a variable that was read from a file often ends with its line break
+    value = expanded(text, environ, f"The header {name}").strip()
+    variables = " and ".join(VARIABLE.findall(text))
+    if not value:
+        raise RecipeError(f"The header {name} would be empty.", hint=f"Check the variable {variables}")
+    if not (value.isascii() and value.isprintable()):
+        raise RecipeError(
+            f"The header {name} would hold a line break or another character that no header can carry.",
+            hint=f"Check the variable {variables}",
+        )
+    return value
+
+
+def secrets(recipe: Recipe, environ: Mapping[str, str]) -> list[str]:
+    """Return what the recipe's headers take from the environment, that of the authentication first."""
+    service = recipe.service
+    first = service.authentication
+    ordered = sorted((service.headers or {}).items(), key=lambda header: header[0] != first)
+    values = (environ.get(variable, "").strip() for _, text in ordered for variable in VARIABLE.findall(text))
+    return [value for value in values if len(value) > _SHORT]
+
+
+def key_variable(recipe: Recipe) -> str:
+    """Return the name of the variable that a server's refusal of the key is about."""
+    header = recipe.service.authentication
+    found = VARIABLE.findall((recipe.service.headers or {}).get(header or "", ""))
+    return found[0] if found else recipe.service.api_key_env
