@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -46,6 +47,7 @@ def test_defaults(project: Path) -> None:
         maintenance_work_mem_mb=2048,
         index_workers=None,
         reconnect_wait=300.0,
+        provider_wait=600.0,
         throttle_query=None,
         max_replica_lag=None,
         x={},
@@ -68,6 +70,7 @@ def test_every_option(project: Path) -> None:
         "maintenance_work_mem_mb = 512",
         "index_workers = 0",
         "reconnect_wait = 0",
+        "provider_wait = 1.5",
         "throttle_query = SELECT count(*) FROM pg_stat_activity",
         "  WHERE application_name LIKE 'report%';",
         "max_replica_lag = 2.5",
@@ -78,11 +81,32 @@ def test_every_option(project: Path) -> None:
     assert (config.schema, config.file_template) == ("Vec Mig", "{year}-{month:02d}_{rev}_{slug}")
     assert (config.truncate_slug_length, config.template) == (20, "team")
     assert (config.lock_wait, config.maintenance_work_mem_mb, config.index_workers) == (2.5, 512, 0)
-    assert (config.reconnect_wait, config.max_replica_lag) == (0.0, 2.5)
+    assert (config.reconnect_wait, config.provider_wait, config.max_replica_lag) == (0.0, 1.5, 2.5)
     assert config.throttle_query == ("SELECT count(*) FROM pg_stat_activity\nWHERE application_name LIKE 'report%'"), (
         "as it stands there"
     )
     assert config.x == {"tenant": "a=b", "dry": ""}
+
+
+@pytest.mark.parametrize(
+    ("at_terminal", "environ", "written", "seconds"),
+    [
+        (True, {}, None, math.inf),
+        (True, {"CI": "true"}, None, 600),
+        (True, {"CI": "false"}, None, math.inf),
+        (False, {}, None, 600),
+        (False, {}, "unlimited", math.inf),
+        (True, {"CI": "1"}, "0", 0),
+        (False, {"VECMIG_PROVIDER_WAIT": "unlimited"}, "5", math.inf),
+        (True, {"VECMIG_PROVIDER_WAIT": "30"}, None, 30),
+    ],
+)
+def test_a_provider_is_waited_for_without_end_only_where_somebody_watches(
+    at_terminal: bool, environ: dict[str, str], written: str | None, seconds: float
+) -> None:
+    ini(f"database_url = {URL}", *([] if written is None else [f"provider_wait = {written}"]))
+    assert load_config(environ=environ, at_terminal=at_terminal).provider_wait == seconds
+    assert load_config(environ=environ, overrides={"provider_wait": "7"}).provider_wait == 7
 
 
 def test_pyproject(project: Path) -> None:
@@ -226,6 +250,11 @@ def test_toml_that_is_not() -> None:
             "",
         ),
         (
+            [f"database_url = {URL}", "provider_wait = long"],
+            "vecmig.ini:3: provider_wait is 'long'; a number of seconds from 0 is needed, or unlimited.",
+            "",
+        ),
+        (
             ["databse_url = x"],
             "vecmig.ini:2: unknown option 'databse_url'; did you mean database_url?",
             "",
@@ -235,8 +264,8 @@ def test_toml_that_is_not() -> None:
             (
                 "vecmig.ini:2: unknown option 'zzz'; known: script_location, database_url, collections, "
                 "version_locations, schema, vectors_schema, file_template, truncate_slug_length, template, lock_wait, "
-                "maintenance_work_mem_mb, index_workers, reconnect_wait, throttle_query, max_replica_lag, "
-                "engine, workers"
+                "maintenance_work_mem_mb, index_workers, reconnect_wait, provider_wait, throttle_query, "
+                "max_replica_lag, engine, workers"
             ),
             "",
         ),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +245,77 @@ def test_a_backfill_waits_without_end_as_long_as_it_is_asked_to() -> None:
     waits.clear()
     Failing(1, TransientEmbedderError("Busy.", retry_after=3600), retry).embed_documents(["a"])
     assert waits == [3600]
+
+
+@dataclass
+class Away:
+    """A provider that never answers, and the time that is spent on it: a try takes a second."""
+
+    now: float = 0.0
+    waits: list[float] = field(default_factory=list)
+
+    def retry(self, wait: float) -> Retry:
+        """Wait for so many seconds, on this clock."""
+        return Retry(attempts=None, wait=wait, most=60, silent_for=lambda: self.now, sleep=self.sleep)
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        self.waits.append(seconds)
+        self.now += seconds
+
+    def failures(self, error: VecmigError) -> Iterator[VecmigError]:
+        """Fail after a second, again and again."""
+        while True:
+            self.now += 1
+            yield error
+
+
+class Dead(Fixed):
+    """Is asked again and again, and never answers."""
+
+    def __init__(self, away: Away, error: VecmigError, wait: float) -> None:
+        super().__init__([[1, 0]])
+        self.retry = away.retry(wait)
+        self.failures = away.failures(error)
+
+    def _request(self, texts: list[str], kind: Kind) -> Reply:
+        self.asked.append((texts, kind))
+        raise next(self.failures)
+
+
+def test_a_dead_provider_is_waited_for_as_long_as_that_is_worth() -> None:
+    away = Away()
+    embedder = Dead(away, TransientEmbedderError("Busy.", hint="Look"), 600)
+    error = refusal(TransientEmbedderError, embedder.embed_documents, ["a"])
+    assert error.message == f"Busy. It has answered no request for {away.now:.0f} s, and provider_wait is 600 s."
+    assert error.hint == (
+        "Look\nRun the same command again when the provider is back: it goes on from there. Longer: --provider-wait"
+    )
+    assert 600 <= away.now <= 601, "the last try is at the end of the wait, not a minute behind it"
+    assert len(embedder.asked) > 10
+
+
+def test_no_wait_is_one_try() -> None:
+    away = Away()
+    embedder = Dead(away, TransientEmbedderError("Busy."), 0)
+    error = refusal(TransientEmbedderError, embedder.embed_documents, ["a"])
+    assert error.message == "Busy. It has answered no request for 1 s, and provider_wait is 0 s."
+    assert (len(embedder.asked), away.waits) == (1, [])
+
+
+def test_a_provider_that_asks_for_more_than_is_left_ends_the_wait_at_once() -> None:
+    away = Away()
+    embedder = Dead(away, TransientEmbedderError("Busy.", retry_after=590), 600)
+    error = refusal(TransientEmbedderError, embedder.embed_documents, ["a"])
+    assert error.message == "Busy. It asks to wait 590 s, and 8 s are left of provider_wait (600 s)."
+    assert away.waits == [590], "590 of the 599 seconds that were left at first"
+
+
+def test_whoever_has_other_answers_is_not_waiting_for_a_dead_provider() -> None:
+    waits: list[float] = []
+    retry = Retry(attempts=None, wait=1, silent_for=lambda: 0.0, sleep=waits.append)
+    assert Failing(200, TransientEmbedderError("Busy."), retry).embed_documents(["a"]).shape == (1, 2)
+    assert len(waits) == 200
 
 
 def test_failures_that_waiting_does_not_cure_are_counted_apart() -> None:

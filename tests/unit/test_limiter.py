@@ -185,6 +185,88 @@ def test_how_a_request_failed_is_known_until_one_is_answered(clock: Clock) -> No
     assert limiter.trouble is None
 
 
+def test_a_provider_is_silent_from_the_first_request_that_fails_until_any_is_answered(clock: Clock) -> None:
+    limiter = limiter_on(clock, 4)
+    clock.now += 500
+    assert limiter.silent_for() == 0, "nobody has asked it"
+    with suppress(TransientEmbedderError), limiter.request(lambda: 1):
+        clock.now += 60
+        raise TransientEmbedderError("It did not answer in time.")
+    assert limiter.silent_for() == 60, "its time in flight counts"
+    clock.now += 40
+    fail(limiter)
+    assert limiter.silent_for() == 100
+    send(limiter)
+    assert limiter.silent_for() == 0
+    with suppress(TransientEmbedderError), limiter.request(lambda: 1):
+        clock.now += 30
+        send(limiter)
+        clock.now += 5
+        raise TransientEmbedderError("Busy.")
+    assert limiter.silent_for() == 5, "it has answered another one meanwhile"
+    fail(limiter, PoisonInputError("Not this."))
+    assert limiter.silent_for() == 0, "whoever refuses a text has read it"
+
+
+def test_while_requests_are_held_back_nobody_waits_for_the_provider(clock: Clock) -> None:
+    limiter = limiter_on(clock, 4)
+    fail(limiter)
+    clock.now += 10
+    limiter.hold("pause", "paused by ann")
+    clock.now += 3600
+    limiter.hold("throttle", "a replica is behind")
+    assert limiter.silent_for() == 10
+    limiter.hold("pause", None)
+    clock.now += 60
+    limiter.hold("throttle", None)
+    clock.now += 7
+    assert limiter.silent_for() == 17
+    send(limiter)
+    with suppress(TransientEmbedderError), limiter.request(lambda: 1):
+        clock.now += 5
+        limiter.hold("pause", "paused by ann")
+        clock.now += 50
+        raise TransientEmbedderError("It did not answer in time.")
+    assert limiter.silent_for() == 5
+    clock.now += 50
+    limiter.hold("pause", None)
+    clock.now += 3
+    assert limiter.silent_for() == 8
+
+
+def test_how_long_what_is_in_flight_has_no_answer_is_known(clock: Clock) -> None:
+    limiter = limiter_on(clock, 4)
+    assert limiter.silence is None
+    seen: list[str | None] = []
+    with limiter.request(lambda: 1):
+        for seconds in (9, 25):
+            clock.now += seconds
+            seen.append(limiter.silence)
+        send(limiter)
+        for seconds in (0, 12):
+            clock.now += seconds
+            seen.append(limiter.silence)
+    clock.now += 60
+    seen.append(limiter.silence)
+    answers_others = nothing_in_flight = None
+    assert seen == [
+        None,
+        "the provider has not answered for 34 s",
+        answers_others,
+        "the provider has not answered for 12 s",
+        nothing_in_flight,
+    ]
+
+
+def test_when_the_next_try_is_is_known(clock: Clock) -> None:
+    limiter = limiter_on(clock, 4)
+    seen: list[float | None] = []
+    clock.meanwhile = lambda: seen.append(limiter.next_try)
+    limiter.sleep(2.5)
+    assert seen == [1.5, 0.5, 0.0]
+    assert limiter.next_try is None
+
+
 # Batches -------------------------------------------------------------------------------------------------------------
 
 

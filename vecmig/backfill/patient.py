@@ -1,4 +1,4 @@
-"""Open the embedder that fills a tag: within its recipe's limits and budget, and with endless patience."""
+"""Open the embedder that fills a tag: within its recipe's limits and budget, and with patience."""
 
 from __future__ import annotations
 
@@ -40,10 +40,11 @@ def patient_embedder(
     *,
     account: Account | None,
     reconnect_wait: float,
+    provider_wait: float,
     on_wait: OnWait,
     environ: Mapping[str, str] = os.environ,
 ) -> Iterator[Embedder]:
-    """Open an embedder that waits for its provider as long as it takes.
+    """Open an embedder that waits for its provider.
 
     Args:
         database: where the cost is counted.
@@ -51,6 +52,7 @@ def patient_embedder(
         recipe: what makes its vectors.
         account: where the cost goes; None where nothing has a price.
         reconnect_wait: seconds for which a lost database is waited for.
+        provider_wait: seconds for which a provider that answers no request is waited for.
         on_wait: told of what is waited for.
         environ: where keys are looked up.
     """
@@ -83,6 +85,8 @@ def patient_embedder(
         )
         retry = Retry(
             attempts=None,
+            wait=provider_wait,
+            silent_for=limiter.silent_for,
             most=_LONGEST_WAIT,
             sleep=limiter.sleep,
             notify=lambda error, again: on_wait(error.message, again),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,6 +21,8 @@ class Terms:
     what: What = "backfill"
     #: Seconds for which a lost database is waited for.
     reconnect_wait: float = 0.0
+    #: Seconds for which a worker of a fleet waits for a provider that answers none of its requests.
+    provider_wait: float = math.inf
     #: Whether the run shows itself in vecmig's tables and heeds what operators write there.
     supervised: bool = False
     throttle: Throttle | None = None

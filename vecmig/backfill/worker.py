@@ -159,6 +159,7 @@ class Worker:
                 order.recipe,
                 account=order.account,
                 reconnect_wait=order.terms.reconnect_wait,
+                provider_wait=order.terms.provider_wait,
                 on_wait=lambda reason, seconds: self._listen(Waiting(reason.removesuffix("."), seconds)),
                 environ=os.environ | dict(order.environ),
             )

@@ -29,8 +29,10 @@ class Options:
     _configs: dict[bool, Config] = field(default_factory=dict)
     _narrator: Narrator | None = None
 
-    def config(self, *, database: bool = True) -> Config:
+    def config(self, *, database: bool = True, provider_wait: str | None = None) -> Config:
         """Load the configuration, once; without ``database`` one that names none will do.
+
+        A ``provider_wait`` of the command's own wins over the one that is configured.
 
         Raises:
             ConfigError: there is none, or it cannot be used.
@@ -38,7 +40,10 @@ class Options:
         from vecmig.config import load_config
 
         if database not in self._configs:
-            found = load_config(self.config_path, x=self.x, database=database)
+            own = {} if provider_wait is None else {"provider_wait": provider_wait}
+            found = load_config(
+                self.config_path, x=self.x, database=database, overrides=own, at_terminal=sys.stderr.isatty()
+            )
             found = self._configs[database] = replace(found, on_wait=self._tell_wait)
             if found.path is not None and str(found.path.parent) not in sys.path:
                 # scripts and recipes name the project's own modules, wherever the command is run

@@ -27,6 +27,11 @@ _ENGINE = typer.Option(
     "--engine", metavar="NAME", help="Who embeds: local, this process; or ray, workers on a Ray cluster."
 )
 _WORKERS = typer.Option("--workers", min=1, metavar="N", help="How many workers; as many as there is room for.")
+_PROVIDER_WAIT = typer.Option(
+    "--provider-wait",
+    metavar="SECONDS",
+    help="How long a provider that answers no request is waited for, or unlimited; in place of provider_wait.",
+)
 _COLLECTIONS = typer.Argument(metavar="COLLECTION", help="Which collections; all by default.", show_default=False)
 
 
@@ -52,6 +57,7 @@ def upgrade(
     max_cost: Annotated[float | None, _MAX_COST] = None,
     engine: Annotated[str | None, _ENGINE] = None,
     workers: Annotated[int | None, _WORKERS] = None,
+    provider_wait: Annotated[str | None, _PROVIDER_WAIT] = None,
     sql: Annotated[bool, _SQL] = False,
 ) -> None:
     """Go forward: make room, backfill, build the index, pass the gate, and move reads to the new tag."""
@@ -63,7 +69,13 @@ def upgrade(
         return
     with Narrator(quiet=found.quiet) as tell:
         walked = runner.upgrade(
-            found.config(), revision, until=until, max_cost=max_cost, engine=engine, workers=workers, listener=tell
+            found.config(provider_wait=provider_wait),
+            revision,
+            until=until,
+            max_cost=max_cost,
+            engine=engine,
+            workers=workers,
+            listener=tell,
         )
     show_walked(walked)
     if any(step.phase == "live" for step in walked) and not found.quiet:
@@ -173,6 +185,7 @@ def backfill(
     max_cost: Annotated[float | None, _MAX_COST] = None,
     engine: Annotated[str | None, _ENGINE] = None,
     workers: Annotated[int | None, _WORKERS] = None,
+    provider_wait: Annotated[str | None, _PROVIDER_WAIT] = None,
 ) -> None:
     """Embed what is pending for the revision in progress, without going on to the cutover."""
     from vecmig import runner
@@ -180,7 +193,7 @@ def backfill(
     found = options(ctx)
     with Narrator(quiet=found.quiet) as tell:
         done = runner.backfill(
-            found.config(),
+            found.config(provider_wait=provider_wait),
             collection or [],
             limit=limit,
             max_cost=max_cost,
@@ -206,30 +219,35 @@ def sync(  # noqa: PLR0917  # typer's parameters
         float | None,
         typer.Option("--max-cost", metavar="USD", help="Stop before the request by which this run would cost more."),
     ] = None,
+    provider_wait: Annotated[str | None, _PROVIDER_WAIT] = None,
 ) -> None:
     """Bring every tag that must stay complete up to date: live, standby and candidate."""
     if watch:
         # its end is always asked for: a service manager must not take it for a failure
         with suppress(KeyboardInterrupt):
-            _watch_sync(ctx, collection or [], every=every, full_every=full_every, max_cost=max_cost)
+            _watch_sync(ctx, collection or [], provider_wait, every=every, full_every=full_every, max_cost=max_cost)
         return
     from vecmig import runner
 
     found = options(ctx)
     with Narrator(quiet=found.quiet) as tell:
-        done = runner.sync(found.config(), collection or [], max_cost=max_cost, listener=tell)
+        done = runner.sync(
+            found.config(provider_wait=provider_wait), collection or [], max_cost=max_cost, listener=tell
+        )
     if not done:
         render.line("Nothing to do: no collection has a tag that reads use, or that is on its way.")
     show_coverage({f"{name}, {tag}": coverage for (name, tag), coverage in done.items()})
 
 
-def _watch_sync(ctx: typer.Context, collections: Sequence[str], **how: Any) -> None:
+def _watch_sync(ctx: typer.Context, collections: Sequence[str], provider_wait: str | None, **how: Any) -> None:
     from vecmig import runner
+    from vecmig.config import UNLIMITED
 
     found = options(ctx)
-    config = found.config()
+    # a service waits as long as it takes, whatever is configured for the runs that have an end
+    config = found.config(provider_wait=provider_wait or UNLIMITED)
     with Narrator(quiet=found.quiet) as tell:
-        kept = runner.watch_sync(config, collections, listener=tell, **how)
+        kept = runner.watch_sync(config, collections, provider_wait=config.provider_wait, listener=tell, **how)
     for (name, tag), count in kept.items():
         render.line(f"{name}, {tag}: {count} {noun(count, 'record')} embedded")
 

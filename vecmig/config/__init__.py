@@ -15,7 +15,7 @@ from vecmig.config.collections import (
     load_collections,
     recipe_lines,
 )
-from vecmig.config.ini import EMBEDDED, ENGINES, FILE_TOKENS, Config, Engine, load_config
+from vecmig.config.ini import EMBEDDED, ENGINES, FILE_TOKENS, UNLIMITED, Config, Engine, load_config
 from vecmig.config.redaction import address, is_keyless, is_keyless_header, origin, redact, without_passwords
 from vecmig.config.suites import (
     DEFAULT_K,
@@ -38,6 +38,7 @@ __all__ = [
     "INDEX_DIMS",
     "KNOWN_ITEM",
     "LIVE_OWN",
+    "UNLIMITED",
     "VECTOR_COLUMNS",
     "ChangeTracking",
     "Collection",

@@ -30,6 +30,9 @@ FILE_TOKENS: Final = ("rev", "slug", "year", "month", "day", "hour", "minute", "
 MAX_SCHEMA: Final = 57
 #: Most parallel workers that PostgreSQL lets anybody ask for.
 MAX_WORKERS: Final = 1024
+#: What ``provider_wait`` says for a wait without end, and its seconds where nobody watches the run.
+UNLIMITED: Final = "unlimited"
+UNATTENDED_WAIT: Final = 600.0
 
 _VARIABLE = re.compile(r"\$\{([^}]*)\}?")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -64,6 +67,8 @@ class Config:
     index_workers: int | None = None
     #: Seconds for which a run tries to reach a database again that has gone away; 0 to stop at once.
     reconnect_wait: float = 300.0
+    #: Seconds for which a run waits for a provider that answers no request; 0 to stop at the first try that fails.
+    provider_wait: float = math.inf
     #: A SELECT of one number; while that is above 0, backfills stand still.
     throttle_query: str | None = None
     #: Seconds that a replica may be behind before backfills stand still; None to let it.
@@ -99,6 +104,7 @@ def load_config(
     environ: Mapping[str, str] = os.environ,
     x: Iterable[str] = (),
     database: bool = True,
+    at_terminal: bool = False,
 ) -> Config:
     """Read the project's settings: flag (``overrides``), then ``VECMIG_…``, then the file, then the default.
 
@@ -110,6 +116,7 @@ def load_config(
         x: ``key=value`` pairs for the scripts; a key without a value has an empty one.
         database: Whether ``database_url`` is needed. Where it is not, one that is missing, or that names an unset
             variable, is read as an empty text, so that ``history`` works without a database.
+        at_terminal: Whether somebody sees what a run waits for, and can end it; so the default of provider_wait.
 
     Raises:
         ConfigError: there is no file, it cannot be read, or an option is unknown, missing or malformed.
@@ -121,7 +128,10 @@ def load_config(
     for name, value in (overrides or {}).items():
         settings[name] = _Setting(_known(name, "The command line"), value, "The command line")
     values = _Values(settings, environ, file)
-    return values.config(dict(_pair(text) for text in x), database)
+    found = values.config(dict(_pair(text) for text in x), database)
+    if "provider_wait" in settings or (at_terminal and not _on_build_server(environ)):
+        return found
+    return replace(found, provider_wait=UNATTENDED_WAIT)
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -369,6 +379,19 @@ def _seconds_above_0(setting: _Setting) -> float:
     return value
 
 
+def _seconds_or_unlimited(setting: _Setting) -> float:
+    if setting.value == UNLIMITED:
+        return math.inf
+    try:
+        return _seconds(setting)
+    except ConfigError:
+        raise setting.error(f"is {setting.value!r}; a number of seconds from 0 is needed, or {UNLIMITED}") from None
+
+
+def _on_build_server(environ: Mapping[str, str]) -> bool:
+    return environ.get("CI", "").strip().lower() not in ("", "0", "false")
+
+
 def _engine(setting: _Setting) -> Engine:
     name = _text(setting)
     if name not in ENGINES:
@@ -435,6 +458,7 @@ _OPTIONS: Final[dict[str, Callable[[_Setting], Any] | None]] = {
     "maintenance_work_mem_mb": _whole,
     "index_workers": _workers,
     "reconnect_wait": _seconds,
+    "provider_wait": _seconds_or_unlimited,
     "throttle_query": _query,
     "max_replica_lag": _seconds_above_0,
     "engine": _engine,

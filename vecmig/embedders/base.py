@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from abc import ABC, abstractmethod
@@ -80,6 +81,10 @@ class Retry:
 
     #: None for no end: a backfill can wait for a provider, a person at a prompt cannot.
     attempts: int | None = 6
+    #: Where they have no end: seconds for which a provider is waited for that answers no request of this process.
+    wait: float = math.inf
+    #: Gives for how many seconds it has answered none, although it was asked.
+    silent_for: Callable[[], float] = lambda: 0.0
     #: Upper bound of the first wait, doubled each time, and of every wait; in seconds.
     first: float = 0.5
     most: float = 30.0
@@ -93,7 +98,7 @@ class Retry:
         """Run ``work`` until it stops raising TransientEmbedderError or the attempts are used up.
 
         Raises:
-            TransientEmbedderError: the last failure, with the number of attempts in its message.
+            TransientEmbedderError: the last failure, with the number of attempts, or the wait, in its message.
             TerminalEmbedderError: it failed so often in a row in a way that waiting does not cure.
         """
         hopeless = 0
@@ -114,19 +119,43 @@ class Retry:
             stop=self._stop,
             sleep=self.sleep,
             before_sleep=self._before_sleep,
-            retry_error_callback=_give_up,
+            retry_error_callback=_give_up if self.attempts is not None else self._stop_waiting,
         )
         return attempts(attempt)
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
         random = tenacity.wait_random_exponential(multiplier=self.first, max=self.most)(state)
-        return max(random, _failure(state).retry_after or 0.0)
+        wait = max(random, _failure(state).retry_after or 0.0)
+        # the last try is at the end of the wait
+        return wait if self.attempts is not None else min(wait, max(self._left, 0.0))
+
+    @property
+    def _left(self) -> float:
+        """Seconds for which the provider is still waited for."""
+        return self.wait - self.silent_for()
 
     def _stop(self, state: tenacity.RetryCallState) -> bool:
         error = _failure(state)
         if self.attempts is None:
-            return False
+            return self._left <= 0 or (error.retry_after or 0.0) > self._left
         return state.attempt_number >= self.attempts or (error.retry_after or 0.0) > self.longest_retry_after
+
+    def _stop_waiting(self, state: tenacity.RetryCallState) -> Vectors:
+        error = _failure(state)
+        left, asked = self._left, error.retry_after or 0.0
+        if 0 < left < asked:
+            why = f"It asks to wait {asked:g} s, and {left:.0f} s are left of provider_wait ({self.wait:g} s)."
+        else:
+            # another request may have been answered this very moment
+            silent = max(self.silent_for(), self.wait)
+            why = f"It has answered no request for {silent:.0f} s, and provider_wait is {self.wait:g} s."
+        hint = "Run the same command again when the provider is back: it goes on from there. Longer: --provider-wait"
+        raise TransientEmbedderError(
+            f"{error.message} {why}",
+            retry_after=error.retry_after,
+            state=error.state,
+            hint=f"{error.hint}\n{hint}".strip(),
+        ) from error
 
     def _before_sleep(self, state: tenacity.RetryCallState) -> None:
         self.notify(_failure(state), state.upcoming_sleep)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from vecmig.embedders.pulse import LONG, Pulse
 from vecmig.errors import EmbedderError, TransientEmbedderError
 
 #: Seconds that the headers of one answer may keep requests back.
@@ -105,8 +106,9 @@ class Limiter:
         self._paced_until = 0.0
         self._holds: dict[str, str] = {}
         self._kept_back: str | None = None
-        self._trouble: str | None = None
-        self._asleep = 0
+        self._pulse = Pulse(clock)
+        #: When those that sleep wake up.
+        self._tries: list[float] = []
         #: The most tokens that the provider counted for each that was estimated.
         self._scale = 1.0
         self._closed = False
@@ -137,12 +139,30 @@ class Limiter:
     @property
     def trouble(self) -> str | None:
         """How the last request failed, if none was answered since."""
-        return self._trouble
+        return self._pulse.trouble
+
+    @property
+    def silence(self) -> str | None:
+        """For how long the provider has said nothing to what is in flight, in words; None where that is not long."""
+        with self._changed:
+            seconds = self._pulse.unanswered_for()
+        return f"the provider has not answered for {seconds:.0f} s" if seconds >= LONG else None
+
+    @property
+    def next_try(self) -> float | None:
+        """Seconds until the first of those that ``sleep`` wakes up; None where none does."""
+        with self._changed:
+            return max(0.0, min(self._tries) - self._clock()) if self._tries else None
+
+    def silent_for(self) -> float:
+        """Give the seconds for which the provider has answered no request, counted from the first that failed."""
+        with self._changed:
+            return self._pulse.silent_for()
 
     @property
     def asleep(self) -> int:
         """How many threads ``sleep``, most of them until the next try of what was refused."""
-        return self._asleep
+        return len(self._tries)
 
     @property
     def closed(self) -> bool:
@@ -167,6 +187,7 @@ class Limiter:
                 self._holds.pop(name, None)
             else:
                 self._holds[name] = reason
+            self._pulse.hold(held=bool(self._holds))
             self._wake_all()
 
     def close(self) -> None:
@@ -196,12 +217,12 @@ class Limiter:
         """
         until = self._clock() + seconds
         with self._changed:
-            self._asleep += 1
+            self._tries.append(until)
             try:
                 while (wait := until - self._clock()) > 0:
                     self._wait(wait, None)
             finally:
-                self._asleep -= 1
+                self._tries.remove(until)
 
     # What requests do --------------------------------------------------------------------------------------------
 
@@ -261,7 +282,9 @@ class Limiter:
                 batch.holds = True
                 self._taken += 1
             self._requests.add(1, self._clock())
-            return self._tokens.add(tokens, self._clock())
+            sent = self._tokens.add(tokens, self._clock())
+            self._pulse.sent(sent.at)
+            return sent
 
     def _why_wait(self, tokens: int) -> tuple[float, str | None]:
         """Give the seconds until the next look, 0 to go on, and why requests are kept back although a slot is free."""
@@ -289,8 +312,8 @@ class Limiter:
         if self._spend is not None and isinstance(error, EmbedderError) and error.unbilled:
             self._spend.settle(ticket.tokens, 0)
         with self._changed:
+            self._pulse.failed(ticket.sent.at, error)
             if isinstance(error, TransientEmbedderError):
-                self._trouble = error.message.removesuffix(".")
                 self._learn(refused=True)
             if batch.holds and not batch.paid:
                 batch.holds = False
@@ -300,7 +323,7 @@ class Limiter:
         if self._spend is not None and ticket.taken is not None:
             self._spend.settle(ticket.tokens, ticket.taken)
         with self._changed:
-            self._trouble = None
+            self._pulse.answered(ticket.sent.at)
             self._learn(refused=False)
             if ticket.taken is not None and ticket.estimate:
                 self._scale = max(self._scale, ticket.taken / ticket.estimate)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -70,6 +71,8 @@ class Workspace:
     index_workers: int | None = None
     #: Seconds that a database which has gone away is tried for.
     reconnect_wait: float = 300.0
+    #: Seconds for which whoever fills a tag waits for a provider that answers no request.
+    provider_wait: float = math.inf
     #: What makes a backfill stand still for the database's sake, see ``vecmig.store.throttle``.
     throttle_query: str | None = None
     max_replica_lag: float | None = None
@@ -151,7 +154,7 @@ class Workspace:
 
     @contextmanager
     def worker(self, collection: str, tag: str, *, what: What, revision: str) -> Iterator[Embedder]:
-        """Open the embedder of a recorded tag to fill it: within the recipe's limits and budget, with endless patience.
+        """Open the embedder of a recorded tag to fill it: within the recipe's limits and budget, with patience.
 
         Args:
             collection: the collection.
@@ -166,6 +169,7 @@ class Workspace:
             recipe,
             account=self._account(recipe, what, revision),
             reconnect_wait=self.reconnect_wait,
+            provider_wait=self.provider_wait,
             on_wait=self.wait,
         ) as embedder:
             yield embedder
@@ -213,7 +217,14 @@ class Workspace:
         """Give what a run has to heed."""
         throttled = self.throttle_query is not None or self.max_replica_lag is not None
         throttle = Throttle(query=self.throttle_query, max_replica_lag=self.max_replica_lag) if throttled else None
-        return Terms(what, self.reconnect_wait, supervised=True, throttle=throttle, still_alone=self.still_alone)
+        return Terms(
+            what,
+            self.reconnect_wait,
+            self.provider_wait,
+            supervised=True,
+            throttle=throttle,
+            still_alone=self.still_alone,
+        )
 
     def judge(self, gate: Gate, source: Source, new: str, old: str | None, *, ask: bool = True) -> Report:
         """Judge the gate between two tags of a collection, anew if its session is lost; nothing is written.

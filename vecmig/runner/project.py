@@ -82,6 +82,7 @@ class Project:
             memory_mb=self.config.maintenance_work_mem_mb,
             index_workers=self.config.index_workers,
             reconnect_wait=self.config.reconnect_wait,
+            provider_wait=self.config.provider_wait,
             throttle_query=self.config.throttle_query,
             max_replica_lag=self.config.max_replica_lag,
             max_cost=self.max_cost,

@@ -52,6 +52,7 @@ def watch_sync(
     *,
     every: float = 1.0,
     full_every: float = 3600.0,
+    provider_wait: float = math.inf,
     max_cost: float | None = None,
     listener: Listener = ignore,
 ) -> dict[tuple[str, str], int]:
@@ -62,6 +63,7 @@ def watch_sync(
         collections: which ones; empty for all in collections.yaml, those included that get their first tag later.
         every: seconds between two looks at the outbox.
         full_every: seconds between two passes over the whole source; 0 for one at the beginning only.
+        provider_wait: seconds for which a provider that answers no request is waited for, whatever the project says.
         max_cost: US dollars that this run may cost, all tags together.
         listener: told of what happens, from this thread; only Waiting may come from another one.
 
@@ -70,12 +72,12 @@ def watch_sync(
 
     Raises:
         LockHeld: another sync is at work, or took over.
-        EmbedderError: the provider will refuse every further request, or the cost is reached.
+        EmbedderError: the provider will refuse every further request, was waited for in vain, or the cost is reached.
         ConfigError: collections.yaml is not what the database has.
         DatabaseUnreachable: at the beginning; later it is waited for.
         Interrupted: by a second KeyboardInterrupt, before all that was in flight came to its end.
     """
-    project = project_for(config, listener, max_cost)
+    project = project_for(replace(config, provider_wait=provider_wait), listener, max_cost)
     names = [project.collections.collection(name).name for name in collections or project.collections.collections]
     with project.database.session() as connection:
         installed = installed_version(connection, project.database.schema)
