@@ -41,6 +41,8 @@ INDEX_DIMS: Final[Mapping[str, int]] = {"vector": 2_000, "halfvec": 4_000}
 MAX_NAME: Final = 40
 
 _NAME = re.compile(r"[^\W\d](?:[\w\- ]*[\w\-])?")
+#: Models whose recipe needs no address, and whose tokens are known.
+_WELL_KNOWN: Final = re.compile(r"wordllama|text-embedding-(3-small|3-large|ada-002)")
 _RECIPE_FIELDS: Final = tuple(f.name for kind in (Recipe, Service) for f in fields(kind) if f.name != "service")
 
 
@@ -146,13 +148,19 @@ def index_problem(storage: str, dims: int) -> str | None:
 
 def recipe_lines(tag: Tag) -> str:
     """Write the lines that give ``tag`` a recipe in collections.yaml."""
-    return f"tags:\n  {_recipe_line(tag)}"
+    return f"tags:\n  {_recipe_line(tag)}{_elsewhere(tag)}"
 
 
 def _recipe_line(tag: Tag) -> str:
     provider = "wordllama" if tag.model == "wordllama" else "openai"
-    chunk = "" if tag.chunk is None else f", chunk: {{size: {tag.chunk}, unit: tokens, overlap: 0}}"
+    unit = "characters" if _elsewhere(tag) else "tokens"
+    chunk = "" if tag.chunk is None else f", chunk: {{size: {tag.chunk}, unit: {unit}, overlap: 0}}"
     return f"{tag}: {{provider: {provider}, dims: {tag.dims}{chunk}}}"
+
+
+def _elsewhere(tag: Tag) -> str:
+    """Say where there are recipes for a model that is neither OpenAI's nor a local one; else return nothing."""
+    return "" if _WELL_KNOWN.fullmatch(tag.model) else " # docs/providers.md: recipes for other servers than OpenAI's"
 
 
 def _section(problems: Problems, top: Mapping[str, Value], name: str) -> Mapping[str, Value]:
@@ -330,7 +338,7 @@ class _CollectionReader:
         if tag is None:
             self._add("tag", f"{value!r} is not a tag")
         elif str(tag) not in self._recipes:
-            self._add("tag", f"there is no recipe for it; add under tags: {_recipe_line(tag)}")
+            self._add("tag", f"there is no recipe for it; add under tags: {_recipe_line(tag)}{_elsewhere(tag)}")
         return None if tag is None else str(tag)
 
     def choice(self, name: str, value: object, choices: tuple[str, ...]) -> str:

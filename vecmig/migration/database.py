@@ -13,6 +13,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from vecmig.backfill import Result, backfill
+from vecmig.chunking import chunker
 from vecmig.config import Collection, counted, index_problem, noun
 from vecmig.embedders import Embedder
 from vecmig.errors import ConfigError, DatabaseError, GateRefused, ScriptError, VecmigError
@@ -103,6 +104,8 @@ class DatabaseMigration(Migration):
             source = self._inspect(collection)
             self._check_route(source)
             if not self._is_expanded(source):
+                # a tag keeps its recipe, so one that cannot be carried out must not be recorded
+                chunker(recipe.chunk, provider=recipe.provider, model=recipe.model)
                 self._locked(lambda connection: self._expand_on(connection, source, recipe))
             self._verify_expanded(source)
             tracking = (
