@@ -25,12 +25,15 @@ PROVIDERS: Final = ("openai", "wordllama", "sentence-transformers", "python")
 #: How far a vector's length may be from 1 under norm-l2: half precision, in storage or on a server, keeps about three
 #: decimal digits.
 NORM_TOLERANCE: Final = 0.01
+#: The variable of OpenAI's key, which goes to no other server by itself.
+OPENAI_KEY: Final = "OPENAI_API_KEY"
 #: pgvector's own limit for a value of type vector, and for halfvec.
 MAX_DIMS: Final = 16_000
 MAX_TAG_LENGTH: Final = 200
 
 _TAG_EXAMPLE: Final = "text-embedding-3-small@1/dim-1536/chunk-none/norm-l2"
 _TAG = re.compile(r"(?P<model>[^\s@]+)@(?P<version>[^\s@/]+)/(?P<parts>[^\s@]+)")
+_OPENAI: Final = re.compile(r"https://api\.openai\.com(:443)?(/|$)", re.IGNORECASE)
 _LABEL = re.compile(r"[a-z][a-z0-9]*-[A-Za-z0-9_.-]+")
 
 
@@ -138,8 +141,9 @@ class Service:
 
     #: A compatible server; may hold ``${NAME}``, which is expanded from the environment where it is used.
     base_url: str | None = None
-    #: The environment variable that holds the key; the key itself is never configured or stored.
-    api_key_env: str = "OPENAI_API_KEY"
+    #: The environment variable that holds the key; the key itself is never configured or stored. None for OPENAI_KEY
+    #: where the server is OpenAI's own, and for no key at all where it is another.
+    api_key_env: str | None = None
     #: More headers of each request; they may hold ``${NAME}``, as ``base_url`` may.
     headers: Mapping[str, str] | None = field(default=None, hash=False)
     #: What the server calls the model, where that is not the name in the tag: a gateway's route, Azure's deployment.
@@ -172,8 +176,16 @@ class Service:
     @property
     def variables(self) -> tuple[str, ...]:
         """The environment variables that a request may need."""
-        written = (self.base_url or "", *(self.headers or {}).values())
-        return (self.api_key_env, *(name for text in written for name in VARIABLE.findall(text)))
+        url = self.base_url or ""
+        openai = not url or "${" in url or is_openai(url)
+        key = self.api_key_env or (OPENAI_KEY if openai else None)
+        written = (url, *(self.headers or {}).values())
+        return (*filter(None, [key]), *(name for text in written for name in VARIABLE.findall(text)))
+
+
+def is_openai(url: str) -> bool:
+    """Return whether an address is OpenAI's own, and cannot be read on the way there."""
+    return _OPENAI.match(url) is not None
 
 
 def cost_usd(price_per_million_tokens: float, tokens: float) -> float:
@@ -307,7 +319,7 @@ def _request_problems(tag: Tag, data: Mapping[str, Any]) -> Iterator[Problem]:
         found = list(header_problems(data["headers"]))
         yield from (("headers", what) for what in found)
         key = None if found else Service(headers=data["headers"]).authentication
-        if key is not None and data.get("api_key_env") not in (None, Service().api_key_env):
+        if key is not None and data.get("api_key_env") not in (None, OPENAI_KEY):
             yield "api_key_env", f"the header {key} is sent in its place; keep one of them"
 
 

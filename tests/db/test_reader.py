@@ -15,6 +15,7 @@ from vecmig.store.connect import Database
 
 Connection = psycopg.Connection[Any]
 OPENAI = {"provider": "openai", "callable": None}
+NAMED = OPENAI | {"api_key_env": "OPENAI_API_KEY"}
 
 
 def _record(connection: Connection, changes: dict[str, Any]) -> None:
@@ -31,9 +32,9 @@ def _record(connection: Connection, changes: dict[str, Any]) -> None:
         ({"provider": "sentence-transformers", "callable": None}, "loads the model toy from a hub or a directory"),
         (OPENAI | {"base_url": "http://localhost:1/${SECRET}/v1"}, "puts environment variables into base_url"),
         (OPENAI | {"api_key_env": "SECRET"}, "sends the variable SECRET as the key"),
-        (OPENAI | {"base_url": "http://localhost:1/v1"}, "sends the variable OPENAI_API_KEY to another server than"),
-        (OPENAI | {"base_url": "http://api.openai.com/v1"}, "sends the variable OPENAI_API_KEY to another server than"),
-        (OPENAI | {"base_url": "https://api.openai.com.host/"}, "sends the variable OPENAI_API_KEY to another server"),
+        (NAMED | {"base_url": "http://localhost:1/v1"}, "sends the variable OPENAI_API_KEY to another server than"),
+        (NAMED | {"base_url": "http://api.openai.com/v1"}, "sends the variable OPENAI_API_KEY to another server than"),
+        (NAMED | {"base_url": "https://api.openai.com.host/"}, "sends the variable OPENAI_API_KEY to another server"),
     ],
 )
 def test_a_recipe_that_the_database_alone_has_neither_runs_code_nor_sends_secrets(

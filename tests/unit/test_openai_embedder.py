@@ -16,7 +16,9 @@ import pytest
 
 from support.provider import Provider, vector
 from vecmig.embedders import Embedder, Limiter, Retry, cut_to_limit, open_embedder, over_limit, row_problems
+from vecmig.embedders.keys import Key
 from vecmig.embedders.openai_errors import classified, retry_after
+from vecmig.embedders.secrets import Secrets
 from vecmig.errors import (
     EmbedderError,
     PoisonInputError,
@@ -30,6 +32,7 @@ KEY = "sk-test-0123456789abcdef"
 TAG = Tag.parse("m@1/dim-64/chunk-none/norm-l2")
 SMALL = Tag.parse("text-embedding-3-small@1/dim-32/chunk-none/norm-l2")
 ENVIRON = {"OPENAI_API_KEY": KEY}
+NO_KEY = Key("", sent=False, hint="")
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +66,8 @@ def opened(
 ) -> Embedder:
     retry = fields.pop("retry", None) or Retry(attempts=attempts, sleep=lambda _: None)
     limiter = fields.pop("limiter", None)
-    data = {"provider": "openai", "dims": tag.dims, "base_url": provider.url} | fields
+    named = {} if "headers" in fields else {"api_key_env": "OPENAI_API_KEY"}
+    data = {"provider": "openai", "dims": tag.dims, "base_url": provider.url} | named | fields
     recipe = Recipe.from_mapping(tag, data)
     _OPENED.append(open_embedder(str(tag), recipe, environ=environ, retry=retry, limiter=limiter))
     return _OPENED[-1]
@@ -169,7 +173,7 @@ def test_embeddings_of_anything_but_numbers(numbers: str) -> None:
     from vecmig.embedders.openai import _Answer
 
     body = f'{{"data": [{{"index": 0, "embedding": {numbers}}}]}}'
-    answer = _Answer(Recipe("openai", "m", 1), "The server", "", body.encode())
+    answer = _Answer(Recipe("openai", "m", 1), "The server", Secrets(), body.encode())
     if numbers in ("[1e400]", '["1.0"]'):
         assert answer.vectors(1).shape == (1, 1), "the row is judged later"
         return
@@ -185,7 +189,7 @@ def test_numbers_that_stand_twice(provider: Provider, monkeypatch: pytest.Monkey
         text = f'{{"data": [{body}]}}'.replace("'", '"').replace("None", "null")
         text = text.replace("True", "true").replace("False", "false")
         with pytest.raises(TransientEmbedderError) as caught:
-            _Answer(Recipe("openai", "m", 1), "The server", "", text.encode()).vectors(2)
+            _Answer(Recipe("openai", "m", 1), "The server", Secrets(), text.encode()).vectors(2)
         assert caught.value.message == ("The server gave 2 embeddings for 2 texts, or did not number them from 0.")
 
 
@@ -204,7 +208,7 @@ def test_null_among_the_numbers_is_a_bad_row(provider: Provider) -> None:
     from vecmig.embedders.openai import _Answer
 
     body = b'{"data": [{"index": 0, "embedding": [null, 1]}, {"index": 1, "embedding": [1, 0]}]}'
-    vectors = _Answer(Recipe("openai", "m", 2), "The server", "", body).vectors(2)
+    vectors = _Answer(Recipe("openai", "m", 2), "The server", Secrets(), body).vectors(2)
     assert row_problems(vectors) == {0: "the vector holds NaN or infinity"}
 
 
@@ -428,7 +432,7 @@ def test_a_server_that_does_not_count_tokens_is_not_free(usage: str) -> None:
     from vecmig.embedders.openai import _Answer
 
     body = f'{{"data": [{{"index": 0, "embedding": [1.0]}}], "usage": {usage}}}'
-    assert _Answer(Recipe("openai", "m", 1), "The server", "", body.encode()).tokens is None
+    assert _Answer(Recipe("openai", "m", 1), "The server", Secrets(), body.encode()).tokens is None
 
 
 def test_the_headers_of_an_answer_hold_the_next_request_back(provider: Provider) -> None:
@@ -633,4 +637,4 @@ def test_reading_retry_after_as_a_date() -> None:
 def test_the_reason_is_found_in_the_body(body: object, reason: str) -> None:
     response = httpx2.Response(503, request=httpx2.Request("POST", "http://h/v1/embeddings"))
     error = openai.InternalServerError("Error", response=response, body=body)
-    assert classified(error, service="S", hidden=[""], key_env="K").message == f"S failed (HTTP 503){reason}."
+    assert classified(error, service="S", secrets=Secrets(), key=NO_KEY).message == f"S failed (HTTP 503){reason}."

@@ -267,7 +267,8 @@ def test_a_key_in_a_header_is_the_only_one_that_is_sent(provider: Provider) -> N
 
 
 def test_other_headers_stand_beside_the_key(provider: Provider) -> None:
-    document, _ = _ask(provider, headers={"cf-aig-authorization": "Bearer ${AZURE_OPENAI_API_KEY}"})
+    headers = {"cf-aig-authorization": "Bearer ${AZURE_OPENAI_API_KEY}"}
+    document, _ = _ask(provider, api_key_env="OPENAI_API_KEY", headers=headers)
     assert document["authorization"] == f"Bearer {OTHER_KEY}"
     assert document["headers"]["cf-aig-authorization"] == f"Bearer {KEY}"
 

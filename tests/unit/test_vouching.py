@@ -29,9 +29,12 @@ def recipe(**fields: Any) -> Recipe:
         ({"api_key_env": "SECRET"}, "sends the variable SECRET as the key"),
         ({"headers": {"x-app": "${SECRET}"}}, "sends headers of its own: x-app"),
         ({"headers": {"Authorization": "Bearer theirs"}}, "sends headers of its own: Authorization"),
-        ({"base_url": ELSEWHERE}, "sends the variable OPENAI_API_KEY to another server than OpenAI's"),
         (
-            {"base_url": "https://api.openai.com.host/"},
+            {"base_url": ELSEWHERE, "api_key_env": "OPENAI_API_KEY"},
+            "sends the variable OPENAI_API_KEY to another server than OpenAI's",
+        ),
+        (
+            {"base_url": "https://api.openai.com.host/", "api_key_env": "OPENAI_API_KEY"},
             "sends the variable OPENAI_API_KEY to another server than OpenAI's",
         ),
     ],
@@ -48,7 +51,7 @@ def test_no_code_and_no_secrets(fields: dict[str, Any], problem: str, records: b
     ],
 )
 def test_whoever_embeds_records_believes_less(fields: dict[str, Any], problem: str) -> None:
-    assert unvouched(recipe(**fields), {}, records=False) == ""
+    assert unvouched(recipe(**fields), KEYS, records=False) == ""
     assert unvouched(recipe(**fields), {}, records=True) == problem
 
 

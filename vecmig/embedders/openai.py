@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final, TypeGuard
 from urllib.parse import urlsplit
 
@@ -16,10 +16,9 @@ import pybase64
 from numpy.typing import NDArray
 from semantic_text_splitter import TextSplitter
 
-from vecmig.config import address, is_keyless, origin
+from vecmig.config import address, origin
 from vecmig.embedders import openai_request
 from vecmig.embedders.base import (
-    VARIABLE,
     BaseEmbedder,
     Kind,
     Reply,
@@ -29,13 +28,13 @@ from vecmig.embedders.base import (
     expanded,
     wrong_dims,
 )
+from vecmig.embedders.keys import address_secrets, find_key
 from vecmig.embedders.limiter import Limiter
-from vecmig.embedders.openai_errors import classified, without_key
-from vecmig.errors import PoisonInputError, RecipeError, TerminalEmbedderError, TransientEmbedderError
+from vecmig.embedders.openai_errors import classified
+from vecmig.embedders.secrets import Secrets
+from vecmig.errors import EmbedderError, PoisonInputError, RecipeError, TerminalEmbedderError, TransientEmbedderError
 from vecmig.tags import Recipe
 
-#: A part of an address that is no longer is not looked for in answers.
-_SHORT: Final = 3
 OPENAI_URL: Final = "https://api.openai.com/v1"
 #: OpenAI's own limits: inputs and tokens in one request, tokens in one input.
 MAX_BATCH: Final = 2048
@@ -78,35 +77,21 @@ class OpenAIEmbedder(BaseEmbedder):
         kinds: tuple[Kind, ...] = ("document", "query")
         self._asked = {kind: openai_request.body(recipe, kind, encoding_format=encoding) for kind in kinds}
         self._service = f"The provider at {address(written, url)}"
-        self._key = self._find_key(environ)
+        self._key = find_key(recipe, environ, url=url, service=self._service)
         own = openai_request.headers(recipe, environ)
-        secrets = openai_request.secrets(recipe, environ)
-        self._hidden = (*secrets, self._key) if recipe.service.authentication else (self._key, *secrets)
-        self._hidden += tuple(_secret_parts(written, url, environ))
+        told = (*openai_request.secrets(recipe, environ), *address_secrets(written, url, environ))
+        self._secrets = Secrets([self._key.value, *told])
+        self._secrets.watch_logs()
         self._accepted = False
         # A server without keys is sent none, rather than an invented one.
-        no_key: dict[str, str | openai.Omit] = {} if self._key else {"Authorization": openai.omit}
+        no_key: dict[str, str | openai.Omit] = {} if self._key.value else {"Authorization": openai.omit}
         self._options: openai.RequestOptions = {"headers": no_key | own}
         self._client = openai.OpenAI(
-            api_key=self._key or "none",
+            api_key=self._key.value or "none",
             base_url=url,
             timeout=recipe.service.timeout,
             max_retries=0,
         )
-
-    def _find_key(self, environ: Mapping[str, str]) -> str:
-        """Return the key that is sent as OpenAI wants it; empty where there is none, or a header carries another."""
-        if self.recipe.service.authentication is not None:
-            return ""
-        name = self.recipe.service.api_key_env
-        key = environ.get(name, "").strip()
-        if not key and self._at_openai:
-            raise TerminalEmbedderError(
-                f"{self._service} wants a key, and the variable {name} is not set.", hint=f"Set it: export {name}=…"
-            )
-        if not (key.isascii() and key.isprintable()):
-            raise TerminalEmbedderError(f"The variable {name} holds characters that cannot be in a key.")
-        return key
 
     def _attempt(self, texts: list[str], kind: Kind) -> Vectors:
         try:
@@ -132,15 +117,21 @@ class OpenAIEmbedder(BaseEmbedder):
 
     def _request(self, texts: list[str], kind: Kind) -> Reply:
         try:
+            return self._answered(texts, kind)
+        except EmbedderError as error:
+            # what it was raised from, too, holds the answer, the address and its headers
+            self._secrets.cleanse(error)
+            raise
+
+    def _answered(self, texts: list[str], kind: Kind) -> Reply:
+        try:
             # The SDK's client without its models, which look at each text and make a Python object of each number.
             response = self._client.post(
                 "/embeddings", body=self._asked[kind] | {"input": texts}, options=self._options, cast_to=httpx2.Response
             )
         except openai.OpenAIError as error:
-            raise classified(
-                error, service=self._service, hidden=self._hidden, key_env=openai_request.key_variable(self.recipe)
-            ) from error
-        answer = _Answer(self.recipe, self._service, self._hidden, response.content)
+            raise classified(error, service=self._service, secrets=self._secrets, key=self._key) from error
+        answer = _Answer(self.recipe, self._service, self._secrets, response.content)
         return Reply(answer.vectors(len(texts)), answer.tokens, response.headers)
 
     def count_tokens(self, text: str) -> int:
@@ -176,14 +167,6 @@ def _base_url(recipe: Recipe, environ: Mapping[str, str]) -> str:
     return url
 
 
-def _secret_parts(written: str, url: str, environ: Mapping[str, str]) -> Iterator[str]:
-    """Yield what may be a key in the address, because a server may repeat it in its answer."""
-    for name in VARIABLE.findall(written):
-        yield environ.get(name, "")
-    if not is_keyless(url):
-        yield from (part for part in urlsplit(url).path.split("/") if len(part) > _SHORT)
-
-
 def _is_over(text: str, model: str, limit: int) -> bool:
     splitter = TextSplitter.from_tiktoken_model(model, limit, trim=False)
     beginning = text[: limit * _TELLING]
@@ -199,10 +182,10 @@ def _is_whole(number: object) -> TypeGuard[int]:
 class _Answer:
     """Reads the body of an answer and believes none of it."""
 
-    def __init__(self, recipe: Recipe, service: str, hidden: Sequence[str], body: bytes) -> None:
+    def __init__(self, recipe: Recipe, service: str, secrets: Secrets, body: bytes) -> None:
         self._recipe = recipe
         self._service = service
-        self._hidden = hidden
+        self._secrets = secrets
         self._answer = self._json(body)
 
     @property
@@ -266,7 +249,7 @@ class _Answer:
     def _stated(self, answer: Any) -> str:
         error = answer.get("error") if isinstance(answer, dict) else None
         text = error.get("message") if isinstance(error, dict) else error
-        return f": {without_key(text, self._hidden)[:300]}" if isinstance(text, str) else ""
+        return f": {self._secrets.quoted(text)}" if isinstance(text, str) else ""
 
     def _decoded(self, embeddings: list[str]) -> NDArray[Any]:
         decoded = [pybase64.b64decode(embedding, validate=True) for embedding in embeddings]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import openai
 
+from vecmig.embedders.keys import Key
+from vecmig.embedders.secrets import Secrets
 from vecmig.errors import EmbedderError, PoisonInputError, TerminalEmbedderError, TransientEmbedderError
 
 #: Codes that come as a 429 but that no waiting cures.
@@ -23,25 +25,23 @@ _REFUSED_INPUT: Final = frozenset({400, 413, 422})
 #: Parameters that are the recipe's doing, and codes that blame it; an input is not at fault.
 _OWN_PARAMETERS: Final = frozenset({"model", "dimensions", "encoding_format"})
 _OWN_CODES: Final = frozenset({"model_not_found", "invalid_model", "unsupported_parameter", "unsupported_value"})
-_KEY_LIKE: Final = re.compile(r"\b(sk|pk|key)-[\w*.-]{4,}")
-_LONGEST_REASON: Final = 300
 
 
-def classified(error: openai.OpenAIError, *, service: str, hidden: Sequence[str], key_env: str) -> EmbedderError:
+def classified(error: openai.OpenAIError, *, service: str, secrets: Secrets, key: Key) -> EmbedderError:
     """Turn the SDK's exception into ours, by its class, status and error code.
 
     Args:
         error: What the SDK raised.
         service: The server as messages name it.
-        hidden: The key in use first, empty if there is none, and what else to keep out of messages.
-        key_env: The variable that holds it.
+        secrets: What to keep out of messages.
+        key: What was sent as the key.
     """
     if isinstance(error, openai.APITimeoutError):
         return _unsent_or(
             error, TransientEmbedderError(f"{service} did not answer in time.", hint="Raise timeout: in the recipe")
         )
     if isinstance(error, openai.APIStatusError):
-        found = _Status(error, service, hidden, key_env).classified()
+        found = _Status(error, service, secrets, key).classified()
         found.unbilled = True
         return found
     if isinstance(error, openai.APIConnectionError):
@@ -50,7 +50,7 @@ def classified(error: openai.OpenAIError, *, service: str, hidden: Sequence[str]
             error,
             TransientEmbedderError(f"{service} cannot be reached: {cause}.", hint="Check base_url and the network"),
         )
-    return TerminalEmbedderError(f"{service}: {type(error).__name__}: {without_key(str(error), hidden)}")
+    return TerminalEmbedderError(f"{service}: {type(error).__name__}: {secrets.quoted(str(error))}")
 
 
 def _unsent_or(error: openai.APIConnectionError, found: EmbedderError) -> EmbedderError:
@@ -59,23 +59,15 @@ def _unsent_or(error: openai.APIConnectionError, found: EmbedderError) -> Embedd
     return found
 
 
-def without_key(text: str, hidden: Sequence[str]) -> str:
-    """Take the key, and whatever looks like one, out of a text."""
-    for secret in filter(None, hidden):
-        text = text.replace(secret, "***")
-    return _KEY_LIKE.sub("***", text)
-
-
 class _Status:
     """An answer with a status from 400."""
 
-    def __init__(self, error: openai.APIStatusError, service: str, hidden: Sequence[str], key_env: str) -> None:
+    def __init__(self, error: openai.APIStatusError, service: str, secrets: Secrets, key: Key) -> None:
         self._error = error
         self._service = service
-        self._key_env = key_env
-        self._has_key = bool(hidden[0])
+        self._key = key
         self._body = error.body if isinstance(error.body, Mapping) else {}
-        self._reason = without_key(_reason(error.body), hidden)
+        self._reason = _reason(error.body, secrets)
 
     def classified(self) -> EmbedderError:
         status = self._error.status_code
@@ -104,14 +96,14 @@ class _Status:
 
     def _refusal(self, status: int) -> str:
         return {
-            401: "refuses the key" if self._has_key else "wants a key",
+            401: "refuses the key" if self._key.sent else "wants a key",
             403: "does not let this key in",
             404: "does not know the model or the address",
         }.get(status, "refuses the request")
 
     def _hint(self, status: int) -> str:
         if status in (401, 403):
-            return f"Check the variable {self._key_env}" + ("" if self._has_key else ", which is not set")
+            return self._key.hint
         return "Check base_url and model in the recipe"
 
     def _says(self, what: str) -> str:
@@ -119,18 +111,16 @@ class _Status:
         return f"{self._service} {what} (HTTP {self._error.status_code}){reason}."
 
 
-def _reason(body: Any) -> str:
+def _reason(body: Any, secrets: Secrets) -> str:
     """Find the sentence in an error's body; servers put it in different places."""
     while isinstance(body, Mapping | list) and body:
         if isinstance(body, list):
             body = body[0]
         else:
             body = next((body[name] for name in ("message", "error", "detail", "msg") if body.get(name)), "")
-    text = " ".join(body.split()) if isinstance(body, str) else ""
-    # Half a character, where a server has cut what it quotes, and NUL cannot be stored.
-    text = text.encode("utf-8", "replace").decode().replace("\0", "")
+    text = secrets.quoted(body) if isinstance(body, str) else ""
     # A proxy's page of HTML explains nothing.
-    return "" if text.startswith("<") else text[:_LONGEST_REASON]
+    return "" if text.startswith("<") else text
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from vecmig.embedders.base import VARIABLE, Kind, expanded
 from vecmig.errors import RecipeError
 from vecmig.tags import Recipe
-
-#: A value that is no longer is not looked for in answers, where it would hide words.
-_SHORT: Final = 3
 
 
 def body(recipe: Recipe, kind: Kind, *, encoding_format: str) -> dict[str, Any]:
@@ -48,16 +45,6 @@ def _value(name: str, text: str, environ: Mapping[str, str]) -> str:
 
 
 def secrets(recipe: Recipe, environ: Mapping[str, str]) -> list[str]:
-    """Return what the recipe's headers take from the environment, that of the authentication first."""
-    service = recipe.service
-    first = service.authentication
-    ordered = sorted((service.headers or {}).items(), key=lambda header: header[0] != first)
-    values = (environ.get(variable, "").strip() for _, text in ordered for variable in VARIABLE.findall(text))
-    return [value for value in values if len(value) > _SHORT]
-
-
-def key_variable(recipe: Recipe) -> str:
-    """Return the name of the variable that a server's refusal of the key is about."""
-    header = recipe.service.authentication
-    found = VARIABLE.findall((recipe.service.headers or {}).get(header or "", ""))
-    return found[0] if found else recipe.service.api_key_env
+    """Return what the recipe's headers take from the environment."""
+    written = (recipe.service.headers or {}).values()
+    return [environ.get(variable, "") for text in written for variable in VARIABLE.findall(text)]

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from typing import Final
 
 from vecmig.errors import RecipeError
-from vecmig.tags import Recipe, Service
-
-_DEFAULT: Final = Service()
-_OPENAI: Final = re.compile(r"https://api\.openai\.com(:443)?(/|$)")
+from vecmig.tags import OPENAI_KEY, Recipe, is_openai
 
 
 def unvouched(recipe: Recipe, environ: Mapping[str, str], *, records: bool) -> str:
@@ -36,10 +31,10 @@ def unvouched(recipe: Recipe, environ: Mapping[str, str], *, records: bool) -> s
     if service.headers:
         # another variable's value, or a key by which the provider shows somebody else what it is asked
         return f"sends headers of its own: {', '.join(service.headers)}"
-    if service.api_key_env != _DEFAULT.api_key_env:
+    if service.api_key_env not in (None, OPENAI_KEY):
         return f"sends the variable {service.api_key_env} as the key"
-    if url and not _OPENAI.match(url):
-        if environ.get(service.api_key_env):
+    if url and not is_openai(url):
+        if service.api_key_env is not None and environ.get(service.api_key_env):
             return f"sends the variable {service.api_key_env} to another server than OpenAI's"
         if records:
             return "sends the records to another server than OpenAI's"
