@@ -19,7 +19,7 @@ VecmigError                 1    failed
 │   ├── BudgetSpent              the next request would pass the budget
 │   ├── TransientEmbedderError   worth another try
 │   ├── TerminalEmbedderError    no try will help: key, quota, unknown model
-│   └── PoisonInputError         this batch holds an input the provider refuses
+│   └── PoisonInputError         this request holds an input the provider refuses, or is too large
 └── Interrupted           130    stopped by a signal; a later run resumes
 """
 
@@ -120,6 +120,8 @@ class EmbedderError(VecmigError):
     exit_code = 7
     #: Whether the provider surely charges nothing for the request: it was refused, or never sent.
     unbilled: bool = False
+    #: When the request was sent, by the clock of its limiter.
+    sent_at: float = 0.0
 
 
 class BudgetSpent(EmbedderError):
@@ -151,9 +153,28 @@ class TransientEmbedderError(EmbedderError):
 class TerminalEmbedderError(EmbedderError):
     """The provider will refuse every further request: wrong key, no quota, unknown model, wrong dims."""
 
+    def __init__(self, message: str, *, may_be_request: bool = False, state: str = "", hint: str = "") -> None:
+        super().__init__(message, state=state, hint=hint)
+        #: Whether it is about the one request only if the provider takes others: a firewall says 403 to a text.
+        self.may_be_request = may_be_request
+
 
 class PoisonInputError(EmbedderError):
-    """The provider refuses an input of this batch and would accept the others."""
+    """The provider refuses an input of this request and would accept the others, or the request is too large."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        most_texts: int | None = None,
+        most_tokens: int | None = None,
+        state: str = "",
+        hint: str = "",
+    ) -> None:
+        super().__init__(message, state=state, hint=hint)
+        #: The most texts, and the most tokens, that the provider says it takes in one request.
+        self.most_texts = most_texts
+        self.most_tokens = most_tokens
 
 
 class Interrupted(VecmigError):

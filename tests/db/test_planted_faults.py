@@ -297,6 +297,24 @@ def test_g_shuffled_answers(new_lab: NewLab) -> None:
     )
 
 
+def test_g_vectors_that_get_worse_in_large_requests(new_lab: NewLab) -> None:
+    """Canary, sample and queries agree with one another: all of them are sent in requests like the backfill's."""
+    lab = _planted(new_lab(192), planted.worse_in_large_batches)
+    failed = _failed(lab)
+    assert set(failed) == {"sample"}
+    assert _right(failed["sample"]) == SAMPLE
+    assert "a text that is sent alone, or in another order, gets another vector (similarity 0.80" in (
+        failed["sample"].detail
+    )
+    assert "Lower max_batch" in failed["sample"].remedy
+    assert _refused(lab) == ["sample"]
+
+
+def test_g_vectors_that_depend_on_the_place_in_a_request(new_lab: NewLab) -> None:
+    lab = _planted(new_lab(), planted.worse_at_odd_places)
+    assert "sample" in _failed(lab)
+
+
 def test_g_two_vectors_changed_places(new_lab: NewLab) -> None:
     lab = _planted(new_lab(64), planted.healthy)
     lab.sql(

@@ -86,6 +86,27 @@ def shuffled(texts: list[str], kind: str) -> Vectors:
     return np.roll(healthy(texts), 1, axis=0)
 
 
+def worse_in_large_batches(texts: list[str], kind: str) -> Vectors:
+    """Give vectors that are worse, by a similarity of 0.80, where 16 texts and more are sent at once."""
+    vectors = healthy(texts)
+    if len(texts) < 16:
+        return vectors
+    # each text's own fault, and the same each time
+    seeds = [zlib.crc32(text.encode()) for text in texts]
+    noise = np.stack([np.random.default_rng(seed).standard_normal(vectors.shape[1]) for seed in seeds])
+    noise -= (noise * vectors).sum(axis=1, keepdims=True) * vectors
+    noise /= np.linalg.norm(noise, axis=1, keepdims=True)
+    worse: Vectors = (0.8 * vectors + 0.6 * noise).astype(np.float32)
+    return worse
+
+
+def worse_at_odd_places(texts: list[str], kind: str) -> Vectors:
+    """Give vectors that depend on a text's place in its request."""
+    vectors = healthy(texts)
+    vectors[1::2] = worse_in_large_batches([*texts, *["x"] * 16], kind)[1 : len(texts) : 2]
+    return vectors
+
+
 def unnormalised(texts: list[str], kind: str) -> Vectors:
     """Give vectors of length 3."""
     return 3 * healthy(texts)

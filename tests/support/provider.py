@@ -45,8 +45,12 @@ STATUSES = {
 MODES = (
     *STATUSES,
     *("insufficient_quota", "html", "truncated", "disconnect", "no_data", "short", "reordered", "unnumbered"),
-    *("misnumbered", "nan", "zero", "wrong_dims", "quarter", "garbage", "scaled", "hang", "poison", "none"),
+    *("misnumbered", "nan", "zero", "empty", "null", "missing", "wrong_dims", "quarter", "garbage", "scaled", "hang"),
+    *("error_in_200", "poison", "none"),
 )
+
+#: Those that spoil the vector of each input that is marked.
+ROWS = ("nan", "zero", "empty", "null", "missing")
 
 
 @dataclass
@@ -64,9 +68,12 @@ class Fault:
     retry_after: str | None = None
     #: Headers of the answer; with mode none, of a good one.
     headers: dict[str, str] = field(default_factory=dict)
-    #: poison, nan and zero, and any mode where ``marked``: only for inputs that contain it.
+    #: poison, nan, zero, empty, null and missing, and any mode where ``marked``: only for inputs that contain it.
     marker: str = "POISON"
     marked: bool = False
+    #: Only for requests of more inputs, or of more characters in all.
+    above: int = 0
+    above_characters: int = 0
     #: hang: for so many seconds.
     seconds: float = 3600.0
     #: Message, code and parameter of an error answer, where not the usual ones.
@@ -79,8 +86,10 @@ class Fault:
 
     def strikes(self, inputs: list[str]) -> bool:
         """Tell whether this request fails, and count it."""
-        marked = self.marked or self.mode in ("poison", "nan", "zero")
+        marked = self.marked or self.mode in ("poison", *ROWS)
         if marked and not any(self.marker in text for text in inputs):
+            return False
+        if len(inputs) <= self.above or sum(map(len, inputs)) <= self.above_characters:
             return False
         self.seen += 1
         due = self.seen > self.skip and (self.seen - self.skip) % self.every == 0
@@ -227,6 +236,9 @@ class Handler(BaseHTTPRequestHandler):
             self._raw(200, text[: len(text) // 2].encode(), "application/json", entry, promised=len(text))
         elif fault.mode == "no_data":
             self._send(200, {"error": "the model is not an embedding model"}, entry)
+        elif fault.mode == "error_in_200":
+            error = {"message": fault.message or "Too busy.", "code": _number_or_word(fault.code or "429")}
+            self._send(200, {"error": error}, entry)
         elif fault.mode == "short":
             self._send(200, answer | {"data": data[:-1]}, entry)
         elif fault.mode == "reordered":
@@ -249,6 +261,12 @@ class Handler(BaseHTTPRequestHandler):
             }
             for index, text in enumerate(inputs)
         ]
+        if fault is not None and fault.mode in ("empty", "null", "missing"):
+            for row, text in zip(data, inputs, strict=True):
+                if fault.marker in text:
+                    row |= {"embedding": None if fault.mode == "null" else []}
+                    if fault.mode == "missing":
+                        del row["embedding"]
         tokens = sum(len(text) // self.state.token + 1 for text in inputs)
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         return {"object": "list", "model": body.get("model"), "data": data, "usage": usage}
@@ -300,6 +318,10 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
         if promised:
             self.close_connection = True
+
+
+def _number_or_word(code: str) -> int | str:
+    return int(code) if code.isdecimal() else code
 
 
 def _spoiled(text: str, dims: int, fault: Fault | None) -> NDArray[np.float32]:

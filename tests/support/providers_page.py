@@ -28,7 +28,6 @@ def pasted(collections: str, block: str) -> str:
 def at(root: str, block: str) -> str:
     """Put another server into a block; one that names none gets a line for it, behind the provider's."""
     if "base_url" not in block:
-        return re.sub(
-            r"(    provider: openai).*\n", rf"\1\n    base_url: {root}/v1\n    encoding_format: base64\n", block
-        )
+        lines = f"    base_url: {root}/v1\n    api_key_env: OPENAI_API_KEY\n    encoding_format: base64\n"
+        return re.sub(r"(    provider: openai).*\n", rf"\1\n{lines}", block)
     return _BASE_URL.sub(rf"\1{root}", block)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from vecmig.backfill.embed import embed
 from vecmig.backfill.work import Job, batches, new_job
-from vecmig.embedders import BaseEmbedder, Kind, Reply, document_tokens, embed_all, estimated_tokens, pack
+from vecmig.embedders import BaseEmbedder, Kind, Reply, document_tokens, estimated_tokens, pack
 from vecmig.store.vectors import PendingRecord
 from vecmig.tags import Recipe, Tag
 
@@ -71,7 +71,7 @@ def test_the_prompt_counts() -> None:
 def test_any_number_of_texts_is_embedded_in_order() -> None:
     embedder = Counting(max_batch=3, max_batch_tokens=4)
     texts = ["a", "bbb", "cc", "dddd", "e" * 30, "f", "gg", "h", "i"]
-    found = embed_all(embedder, texts)
+    found = embedder.embed_documents(texts)
     np.testing.assert_allclose(found[:, 0] / found[:, 1], [len(text) for text in texts], rtol=1e-5)
     assert embedder.calls == [["a", "bbb", "cc"], ["dddd"], ["e" * 30], ["f", "gg", "h"], ["i"]]
 
@@ -88,5 +88,5 @@ def test_a_record_of_more_tokens_than_one_call_takes_is_spread_over_several() ->
 @pytest.mark.parametrize("texts", [1, 2, 3])
 def test_one_call_is_enough_for_what_fits(texts: int) -> None:
     embedder = Counting(max_batch=3)
-    embed_all(embedder, ["x"] * texts)
+    embedder.embed_documents(["x"] * texts)
     assert len(embedder.calls) == 1

@@ -81,12 +81,6 @@ def test_blank_texts_are_never_sent() -> None:
     assert embedder.asked == []
 
 
-def test_a_batch_is_the_callers_to_cut() -> None:
-    embedder = Fixed([[1, 0]], max_batch=2)
-    with pytest.raises(ValueError, match=f"^3 texts in one call; {TAG} takes at most 2$"):
-        embedder.embed_documents(["a", "b", "c"])
-
-
 def test_vectors_are_normalised_and_bad_rows_are_left_alone() -> None:
     vectors = Fixed([[3, 4], [0, 0], [np.nan, 1], [np.inf, 1], [1e38, 0], [1e-30, 0], [1e300, 0]]).embed_documents(
         list("abcdefg")
@@ -331,11 +325,11 @@ def test_failures_that_waiting_does_not_cure_are_counted_apart() -> None:
     assert len(embedder.failures) == 6
 
 
-@pytest.mark.parametrize("kind", [TerminalEmbedderError, PoisonInputError])
-def test_other_failures_are_not_tried_again(kind: type[VecmigError]) -> None:
+@pytest.mark.parametrize(("kind", "asked"), [(TerminalEmbedderError, [["a"]]), (PoisonInputError, [["a"], ["vecmig"]])])
+def test_other_failures_are_not_tried_again(kind: type[VecmigError], asked: list[list[str]]) -> None:
     embedder = Failing(1, kind("No."), Retry(sleep=lambda _: pytest.fail("waited")))
     refusal(kind, embedder.embed_documents, ["a"])
-    assert len(embedder.asked) == 1
+    assert [texts for texts, _ in embedder.asked] == asked
 
 
 # wordllama

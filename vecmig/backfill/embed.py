@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from vecmig.backfill.work import Job, new_job
 from vecmig.config import Storage
-from vecmig.embedders import Embedder, cut_to_limit, embed_all, over_limit, row_problems
-from vecmig.errors import PoisonInputError
+from vecmig.embedders import Abandoned, Embedded, Embedder, cut_to_limit, over_limit, row_problems
+from vecmig.errors import EmbedderError
 from vecmig.store.vectors import EmbeddedRecord, PendingRecord
 
 
@@ -19,6 +19,8 @@ class Answer:
     embedded: list[EmbeddedRecord]
     rejected: list[tuple[PendingRecord, str]]
     tokens: int
+    #: What ended it before all records were embedded.
+    failure: EmbedderError | Abandoned | None = None
 
     @property
     def chunks(self) -> int:
@@ -29,12 +31,18 @@ class Answer:
 def embed(embedder: Embedder, batch: Sequence[Job], storage: Storage) -> Answer:
     """Embed one batch for a storage type.
 
-    A record that the provider cannot take is found by halving the batch, and rejected; so is one whose vector the
-    storage type, or the constraint on the tag's partition, would refuse.
+    A record is rejected if the provider cannot take one of its chunks, or if the storage type, or the constraint on
+    the tag's partition, would refuse one of its vectors.
     """
     ready, rejected = _fitting(embedder, batch)
-    answer = Answer([], rejected, sum(job.tokens for job in ready))
-    _embed_into(answer, embedder, ready, storage)
+    if not ready:
+        return Answer([], rejected, 0)
+    chunks = [chunk for job in ready for chunk in job.chunks]
+    owners = [at for at, job in enumerate(ready) for _ in job.chunks]
+    tokens = sum(job.tokens for job in ready)
+    found = embedder.embed_each(chunks, owners=owners, tokens=tokens)
+    answer = Answer([], rejected, tokens, found.failure)
+    _sort_into(answer, embedder, ready, found, storage)
     return answer
 
 
@@ -64,29 +72,19 @@ def _too_long(embedder: Embedder, job: Job) -> str | None:
     return None
 
 
-def _embed_into(answer: Answer, embedder: Embedder, batch: Sequence[Job], storage: Storage) -> None:
-    if not batch:
-        return
-    try:
-        chunks = [chunk for job in batch for chunk in job.chunks]
-        vectors = embed_all(embedder, chunks, sum(job.tokens for job in batch))
-    except PoisonInputError as error:
-        if len(batch) == 1:
-            answer.rejected.append((batch[0].record, error.message))
-            return
-        middle = len(batch) // 2
-        _embed_into(answer, embedder, batch[:middle], storage)
-        _embed_into(answer, embedder, batch[middle:], storage)
-        return
-    problems = row_problems(vectors, storage=storage, unit=embedder.recipe.normalise != "none")
-    chunked = embedder.recipe.chunk is not None
+def _sort_into(answer: Answer, embedder: Embedder, batch: Sequence[Job], found: Embedded, storage: Storage) -> None:
+    """Tell the records of a batch that can be written from those to reject, and from those that were left."""
+    recipe = embedder.recipe
+    problems = row_problems(found.vectors, storage=storage, unit=recipe.normalise != "none")
+    problems = {row: why for row, why in problems.items() if row not in found.left} | dict(found.refused)
     end = 0
     for job in batch:
         start, end = end, end + len(job.chunks)
-        reason = next((problems[row] for row in range(start, end) if row in problems), None) if problems else None
+        rows = range(start, end)
+        reason = next((problems[row] for row in rows if row in problems), None) if problems else None
         if reason is not None:
             answer.rejected.append((job.record, reason))
-            continue
-        texts = job.chunks if chunked else None
-        key, _, source_hash, new = job.record
-        answer.embedded.append(EmbeddedRecord(key, source_hash, vectors[start:end], texts, new))
+        elif found.left.isdisjoint(rows):
+            texts = job.chunks if recipe.chunk is not None else None
+            key, _, source_hash, new = job.record
+            answer.embedded.append(EmbeddedRecord(key, source_hash, found.vectors[start:end], texts, new))

@@ -13,6 +13,7 @@ from vecmig.backfill.embed import embed
 from vecmig.backfill.work import Job
 from vecmig.backfill.writers import Writers
 from vecmig.embedders import Abandoned, Embedder
+from vecmig.errors import EmbedderError
 from vecmig.store.vectors import PendingRecord
 
 #: Seconds between two looks at how many batches may be on their way.
@@ -27,6 +28,8 @@ class Landed:
     written: int
     rejected: Sequence[tuple[PendingRecord, str]]
     tokens: int
+    #: What ended it early; what had been embedded by then is in the other fields.
+    failure: EmbedderError | Abandoned | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +73,14 @@ class Pipeline:
 
         def work() -> None:
             try:
-                future.set_result(self._take_through(batch))
+                landed = self._take_through(batch)
             except BaseException as error:  # noqa: BLE001  # handed to whoever waits for the batch
-                self._fail(future, error)
+                self._fail(error)
+                future.set_exception(error)
+            else:
+                if landed.failure is not None:
+                    self._fail(landed.failure)
+                future.set_result(landed)
 
         self.futures.add(future)
         try:
@@ -82,12 +90,11 @@ class Pipeline:
             self.futures.discard(future)
             raise
 
-    def _fail(self, future: Future[Landed], error: BaseException) -> None:
+    def _fail(self, error: BaseException) -> None:
         """Let no other batch begin: the first failure ends the run, and a request more is one too many."""
         if not isinstance(error, Abandoned):
             self.failures.append(error)
         self.embedder.limiter.close()
-        future.set_exception(error)
 
     def _take_through(self, batch: list[Job]) -> Landed:
         with self.embedder.limiter.batch():
@@ -97,7 +104,7 @@ class Pipeline:
             except BaseException:
                 self.lost.append(len(answer.embedded))
                 raise
-        return Landed(len(answer.embedded), written, answer.rejected, answer.tokens)
+        return Landed(len(answer.embedded), written, answer.rejected, answer.tokens, answer.failure)
 
     def land(self, *, at_most: Callable[[], int]) -> None:
         """Wait until no more than ``at_most`` batches are on their way; it is asked again and again."""
@@ -109,7 +116,10 @@ class Pipeline:
 
     def _settle(self, future: Future[Landed]) -> None:
         try:
-            self.landed(future.result())
+            landed = future.result()
+            self.landed(landed)
+            if landed.failure is not None:
+                raise landed.failure
         except Abandoned:
             raise (self.failures or [Abandoned()])[0] from None
 

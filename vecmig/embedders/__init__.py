@@ -5,35 +5,29 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from vecmig.embedders.base import (
-    BaseEmbedder,
-    Embedder,
-    Kind,
-    Reply,
-    Retry,
-    cut_to_limit,
-    estimated_tokens,
-    over_limit,
-    row_problems,
-)
-from vecmig.embedders.batches import document_tokens, embed_all, embed_questions, pack
+from vecmig.embedders.base import BaseEmbedder, Retry
+from vecmig.embedders.batches import pack
+from vecmig.embedders.embedder import Embedded, Embedder, Kind, Reply
 from vecmig.embedders.limiter import Abandoned, Limiter, Spend
+from vecmig.embedders.limits import Limits
+from vecmig.embedders.texts import cut_to_limit, document_tokens, estimated_tokens, over_limit
+from vecmig.embedders.verifying import row_problems
 from vecmig.errors import RecipeError
 from vecmig.tags import PROVIDERS, Recipe
 
 __all__ = [
     "Abandoned",
     "BaseEmbedder",
+    "Embedded",
     "Embedder",
     "Kind",
     "Limiter",
+    "Limits",
     "Reply",
     "Retry",
     "Spend",
     "cut_to_limit",
     "document_tokens",
-    "embed_all",
-    "embed_questions",
     "estimated_tokens",
     "open_embedder",
     "over_limit",

@@ -1,4 +1,4 @@
-"""What every embedder has in common: prompts, limits, retrying, and checks of what a provider gives back."""
+"""What every embedder has in common: prompts, limits, retrying, and telling whose fault a failure is."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import math
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal, Protocol, cast
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar, cast
 
-import numpy as np
 import tenacity
-from numpy.typing import NDArray
 
+from vecmig.embedders.embedder import Embedded, Kind, Reply, Vectors
 from vecmig.embedders.limiter import Limiter
+from vecmig.embedders.limits import Learned, smaller
+from vecmig.embedders.splitting import embed_each
+from vecmig.embedders.texts import estimated_tokens, with_prompt
+from vecmig.embedders.verifying import verified
+from vecmig.embedders.witness import Witness
 from vecmig.errors import (
     EmbedderError,
     PoisonInputError,
@@ -23,56 +27,19 @@ from vecmig.errors import (
     TransientEmbedderError,
     UsageError,
 )
-from vecmig.tags import NORM_TOLERANCE, Recipe
+from vecmig.tags import Recipe
 
-Kind = Literal["document", "query"]
-Vectors = NDArray[np.float32]
+T = TypeVar("T")
 
-#: Below this length float32 has lost digits of the squares.
-_SMALLEST_NORM: Final = 1e-15
-#: After so many failures in a row that may be a text's doing, another text tells whether they are: so many times in
-#: turn, because a provider that fails now and then, or is just coming back, would have every text rejected.
+#: After so many failures in a row that may be the doing of several texts, another text tells whether they are, and
+#: each is tried by itself.
+_DOUBT_BATCH_AFTER: Final = 3
+#: The same for one text: so many times in turn, because a provider that fails now and then, or is just coming back,
+#: would have every text rejected.
 _DOUBT_AFTER: Final = 5
 _TURNS: Final = 5
 _HARMLESS: Final = "vecmig"
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What a provider answered."""
-
-    #: Of shape (n, dims), as it came.
-    vectors: NDArray[Any]
-    #: Tokens that the provider charges for; None where it does not say.
-    tokens: int | None = None
-    #: The answer's headers, which may tell how much of a rate limit is left.
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-class Embedder(Protocol):
-    """Turns texts into the vectors of one tag."""
-
-    recipe: Recipe
-    #: Lets the requests through.
-    limiter: Limiter
-    #: Most texts, and most tokens, in one call; None for no limit.
-    max_batch: int
-    max_batch_tokens: int | None
-    #: Most tokens in one text, its prompt included; None where it is not known.
-    max_input_tokens: int | None
-
-    def embed_documents(self, texts: Sequence[str]) -> Vectors:
-        """Embed records; gives (n, dims)."""
-
-    def embed_queries(self, texts: Sequence[str]) -> Vectors:
-        """Embed questions; gives (n, dims)."""
-
-    def count_tokens(self, text: str) -> int:
-        """Count, or where the tokenizer is not local estimate, the tokens of a text."""
-
-    def close(self) -> None:
-        """Let go of connections and models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +61,7 @@ class Retry:
     #: Told of each failure that is tried again, and of the seconds until then.
     notify: Callable[[TransientEmbedderError, float], None] = lambda _error, _seconds: None
 
-    def run(self, work: Callable[[], Vectors]) -> Vectors:
+    def run(self, work: Callable[[], T]) -> T:
         """Run ``work`` until it stops raising TransientEmbedderError or the attempts are used up.
 
         Raises:
@@ -103,7 +70,7 @@ class Retry:
         """
         hopeless = 0
 
-        def attempt() -> Vectors:
+        def attempt() -> T:
             nonlocal hopeless
             try:
                 return work()
@@ -140,7 +107,7 @@ class Retry:
             return self._left <= 0 or (error.retry_after or 0.0) > self._left
         return state.attempt_number >= self.attempts or (error.retry_after or 0.0) > self.longest_retry_after
 
-    def _stop_waiting(self, state: tenacity.RetryCallState) -> Vectors:
+    def _stop_waiting(self, state: tenacity.RetryCallState) -> Any:
         error = _failure(state)
         left, asked = self._left, error.retry_after or 0.0
         if 0 < left < asked:
@@ -166,7 +133,7 @@ def _failure(state: tenacity.RetryCallState) -> TransientEmbedderError:
     return cast(TransientEmbedderError, state.outcome.exception())
 
 
-def _give_up(state: tenacity.RetryCallState) -> Vectors:
+def _give_up(state: tenacity.RetryCallState) -> Any:
     error = _failure(state)
     times = "once" if state.attempt_number == 1 else f"{state.attempt_number} times in a row"
     wait = "" if error.retry_after is None else f" and asks to wait {error.retry_after:g} s"
@@ -183,25 +150,36 @@ class BaseEmbedder(ABC):
 
     #: The provider's own limit, which ``max_batch`` of the recipe replaces.
     default_max_batch: int = 256
+    #: The same for ``max_batch_tokens``.
+    default_max_batch_tokens: int | None = None
 
     def __init__(self, tag: str, recipe: Recipe, *, retry: Retry | None = None, limiter: Limiter | None = None) -> None:
         self.tag = tag
         self.recipe = recipe
         self.retry = retry or Retry()
         self.limiter = limiter or Limiter()
-        self.max_batch = recipe.service.max_batch or self.default_max_batch
-        self.max_batch_tokens = recipe.service.max_batch_tokens
+        self.learned = Learned()
         self.max_input_tokens: int | None = None
+        self._witness = Witness()
+
+    @property
+    def max_batch(self) -> int:
+        """The most texts in one request: the recipe's limit or the provider's, and no more than was learned."""
+        configured = self.recipe.service.max_batch or self.default_max_batch
+        return min(configured, self.learned.limits.texts or configured)
+
+    @property
+    def max_batch_tokens(self) -> int | None:
+        """The most tokens in one request, likewise; None for no limit."""
+        configured = self.recipe.service.max_batch_tokens or self.default_max_batch_tokens
+        return smaller(configured, self.learned.limits.tokens)
 
     @abstractmethod
     def _request(self, texts: list[str], kind: Kind) -> Reply:
         """Embed texts that are ready to send: prompts applied, none blank."""
 
     def embed_documents(self, texts: Sequence[str]) -> Vectors:
-        """Embed records as the recipe says.
-
-        Args:
-            texts: At most ``max_batch`` of them, none blank.
+        """Embed records' texts, none of them blank; like ``embed_each``, but each of them must be embedded.
 
         Returns:
             float32 of shape (n, dims), in the order of the texts. A row that ``row_problems`` names is as the
@@ -214,61 +192,132 @@ class BaseEmbedder(ABC):
         """
         if any(not text.strip() for text in texts):
             raise PoisonInputError("A blank text cannot be embedded.")
-        return self._embed([with_prompt(self.recipe.document_prompt, text) for text in texts], "document")
+        return self._all(texts, "document")
 
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
-        """Embed questions as the recipe says; like ``embed_documents``, but a blank one is a UsageError."""
+        """Embed queries as the recipe says; like ``embed_documents``, but a blank one is a UsageError."""
         if any(not text.strip() for text in texts):
             raise UsageError("A blank question cannot be embedded.")
         if any("\ud800" <= character <= "\udfff" for text in texts for character in text):
             # So arguments of the command line arrive whose bytes are not UTF-8.
             raise UsageError("The question is not valid UTF-8.")
-        return self._embed([with_prompt(self.recipe.query_prompt, text) for text in texts], "query")
+        return self._all(texts, "query")
 
-    def _embed(self, texts: list[str], kind: Kind) -> Vectors:
-        if len(texts) > self.max_batch:
-            raise ValueError(f"{len(texts)} texts in one call; {self.tag} takes at most {self.max_batch}")
-        if not texts:
-            return np.empty((0, self.recipe.dims), dtype=np.float32)
+    def embed_each(
+        self,
+        texts: Sequence[str],
+        kind: Kind = "document",
+        *,
+        owners: Sequence[Hashable] | None = None,
+        tokens: int | None = None,
+    ) -> Embedded:
+        """Embed any number of texts in as many requests as it takes, and name those that the provider cannot embed.
+
+        Args:
+            texts: none of them blank; without their prompts.
+            kind: what they are.
+            owners: whose each of them is: where one is refused, the others of its owner are not sent any more.
+            tokens: their estimated tokens, prompts included, where somebody has counted them.
+
+        Returns:
+            What was embedded, what was refused, and the failure that ended it where one did.
+        """
+        prompt = self.recipe.document_prompt if kind == "document" else self.recipe.query_prompt
+        return embed_each(self, [with_prompt(prompt, text) for text in texts], kind, owners=owners, tokens=tokens)
+
+    def _all(self, texts: Sequence[str], kind: Kind) -> Vectors:
+        found = self.embed_each(texts, kind)
+        if found.failure is not None:
+            raise found.failure
+        for why in found.refused.values():
+            raise PoisonInputError(why)
+        return found.vectors
+
+    def request(self, texts: list[str], kind: Kind, *, suspect: bool = False) -> Embedded:
+        """Send one request, as often as ``retry`` says, and find out whose fault it is where it fails.
+
+        Args:
+            texts: with their prompts, no more than one request takes.
+            kind: what they are.
+            suspect: whether they are a part of a request that was refused: several of them are then not tried again.
+
+        Raises:
+            PoisonInputError: the provider takes other texts but not these; if it is one text, that is to blame.
+            TransientEmbedderError: the provider failed in every attempt.
+            TerminalEmbedderError: the provider refuses everything, or the answer does not fit the recipe.
+        """
+        alone = len(texts) == 1
         failures = 0
 
-        def attempt() -> Vectors:
+        def attempt() -> Embedded:
             nonlocal failures
+            self._witness.wait()
             try:
                 return self._attempt(texts, kind)
             except TransientEmbedderError as error:
                 failures = failures + 1 if error.may_be_input else 0
-                if not failures or failures % _DOUBT_AFTER:
+                if suspect and not alone and failures:
+                    raise PoisonInputError(error.message) from error
+                if not failures or failures % (_DOUBT_AFTER if alone else _DOUBT_BATCH_AFTER):
                     raise
                 return self._doubted(texts, kind, error)
+            except (PoisonInputError, TerminalEmbedderError) as error:
+                if isinstance(error, TerminalEmbedderError) and not (error.may_be_request and self._witness.ever):
+                    raise
+                if alone or not suspect:
+                    self._require_well(error)
+                if isinstance(error, PoisonInputError):
+                    raise
+                raise PoisonInputError(error.message) from error
 
         return self.retry.run(attempt)
 
-    def _attempt(self, texts: list[str], kind: Kind) -> Vectors:
-        with self.limiter.request(lambda: sum(map(estimated_tokens, texts))) as ticket:
-            reply = self._request(texts, kind)
-            ticket.taken, ticket.headers = reply.tokens, reply.headers
-            return verified(self.recipe, reply.vectors, len(texts))
+    def _attempt(self, texts: list[str], kind: Kind, *, beside: bool = False) -> Embedded:
+        tokens = sum(map(estimated_tokens, texts))
+        with self.limiter.request(lambda: tokens, beside=beside) as ticket:
+            try:
+                reply = self._request(texts, kind)
+                ticket.taken, ticket.headers = reply.tokens, reply.headers
+                vectors = verified(self.recipe, reply.vectors, len(texts))
+                if len(reply.refused) == len(texts):
+                    raise PoisonInputError(reply.refused[0])
+            except EmbedderError as error:
+                error.sent_at = ticket.sent.at
+                raise
+        self._witness.took(ticket.sent.at)
+        self.learned.passed(len(texts), tokens)
+        return Embedded(vectors, reply.refused)
 
-    def _doubted(self, texts: list[str], kind: Kind, error: TransientEmbedderError) -> Vectors:
+    def _doubted(self, texts: list[str], kind: Kind, error: TransientEmbedderError) -> Embedded:
         """Find out whether it is the texts: the provider takes another one and fails for these, again and again."""
-        for _ in range(_TURNS):
-            if not self._takes_another():
-                raise error
+        for _ in range(_TURNS if len(texts) == 1 else 1):
+            self._require_well(error)
             try:
                 return self._attempt(texts, kind)
             except TransientEmbedderError as again:
                 if not again.may_be_input:
                     raise
+                error = again
         raise PoisonInputError(error.message) from error
 
-    def _takes_another(self) -> bool:
-        """Whether the provider is well: it takes a text that has nothing wrong with it."""
-        try:
-            self._attempt([_HARMLESS], "document")
-        except EmbedderError:
-            return False
-        return True
+    def _require_well(self, error: EmbedderError) -> None:
+        """Make sure that the provider took something since, or takes what has nothing wrong with it.
+
+        Raises:
+            TransientEmbedderError: it fails for every text now.
+            TerminalEmbedderError: it refuses every text.
+        """
+
+        def probe() -> None:
+            try:
+                self._attempt([with_prompt(self.recipe.document_prompt, _HARMLESS)], "document", beside=True)
+            except PoisonInputError as every:
+                raise TerminalEmbedderError(
+                    every.message.replace("refuses an input", "refuses every input"),
+                    hint="Check model, dims and base_url in the recipe",
+                ) from error
+
+        self._witness.require(error.sent_at, probe)
 
     def count_tokens(self, text: str) -> int:
         """Estimate the tokens of a text, rather above than below."""
@@ -276,149 +325,6 @@ class BaseEmbedder(ABC):
 
     def close(self) -> None:  # noqa: B027  # most providers hold nothing
         """Let go of what the provider holds."""
-
-
-def with_prompt(prompt: str, text: str) -> str:
-    """Put ``text`` into a prompt; braces in it mean nothing."""
-    return text if prompt == "{text}" else prompt.replace("{text}", text)
-
-
-def estimated_tokens(text: str) -> int:
-    """Estimate tokens at three bytes each: above the four of English prose, and about right for other scripts."""
-    return -(-(len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))) // 3)
-
-
-def over_limit(embedder: Embedder, text: str) -> int | None:
-    """Return the number of tokens of a record's text, prompt included, if the provider takes fewer; else None."""
-    limit = embedder.max_input_tokens
-    if limit is None:
-        return None
-    count = embedder.count_tokens(with_prompt(embedder.recipe.document_prompt, text))
-    return count if count > limit else None
-
-
-def cut_to_limit(embedder: Embedder, text: str) -> str:
-    """Return the longest beginning of a record's text that the provider takes.
-
-    Raises:
-        PoisonInputError: not even its first character fits, because of the prompt.
-    """
-    if over_limit(embedder, text) is None:
-        return text
-    fits, too_long = 0, len(text)
-    while too_long - fits > 1:
-        middle = (fits + too_long) // 2
-        fits, too_long = (middle, too_long) if over_limit(embedder, text[:middle]) is None else (fits, middle)
-    if not text[:fits].strip():
-        raise PoisonInputError("The document prompt leaves no room for the text.")
-    return text[:fits]
-
-
-def row_problems(
-    vectors: NDArray[Any], *, storage: Literal["vector", "halfvec"] = "vector", unit: bool = False
-) -> dict[int, str]:
-    """Say, by row, why a vector cannot be stored or found; the other rows are good.
-
-    Args:
-        vectors: float32 of shape (n, dims).
-        storage: pgvector's type; halfvec rounds to half precision, where large numbers turn infinite and small ones 0.
-        unit: whether the database takes only vectors of length 1, as it does under norm-l2.
-    """
-    norms = _norms(vectors)
-    problems = _problems(vectors, norms)
-    if storage == "halfvec":
-        vectors = _as_half(vectors)
-        norms = _norms(vectors)
-        rounded = _problems(vectors, norms)
-        problems = {row: f"rounded to halfvec, {reason}" for row, reason in rounded.items()} | problems
-    return _not_unit(vectors, norms) | problems if unit else problems
-
-
-def _as_half(vectors: NDArray[Any]) -> NDArray[Any]:
-    with np.errstate(over="ignore"):
-        return vectors.astype(np.float16).astype(np.float32)
-
-
-def _norms(vectors: NDArray[Any]) -> NDArray[np.float32]:
-    """Give the length of each row; it is finite only if all its numbers are."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        norms: NDArray[np.float32] = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-        return norms
-
-
-def _problems(vectors: NDArray[Any], norms: NDArray[np.float32]) -> dict[int, str]:
-    suspects = np.flatnonzero(~np.isfinite(norms) | (norms == 0))
-    # in double precision, because squares of very large or small numbers leave the range of float32
-    exact = np.linalg.norm(vectors[suspects].astype(np.float64), axis=1)
-    problems = {}
-    for row, norm in zip(suspects, exact, strict=True):
-        if not np.isfinite(norm):
-            problems[int(row)] = "the vector holds NaN or infinity"
-        elif norm == 0:
-            problems[int(row)] = "the vector has zero norm"
-    return problems
-
-
-def _not_unit(vectors: NDArray[Any], norms: NDArray[np.float32]) -> dict[int, str]:
-    suspects = np.flatnonzero(~(np.abs(norms - 1) < NORM_TOLERANCE / 2))
-    # in double precision, as the database does it: a row at the very edge must not fail the whole batch there
-    exact = np.linalg.norm(vectors[suspects].astype(np.float64), axis=1)
-    far = ~(np.abs(exact - 1) <= NORM_TOLERANCE)
-    return {
-        int(row): f"the vector has length {norm:.4g}, which norm-l2 does not allow"
-        for row, norm in zip(suspects[far], exact[far], strict=True)
-    }
-
-
-def verified(recipe: Recipe, answer: NDArray[Any], count: int) -> Vectors:
-    """Check an answer against the recipe and normalise it as that says.
-
-    Raises:
-        TerminalEmbedderError: wrong number of vectors or of dimensions, or not normalised under ``normalise: verify``.
-    """
-    if answer.ndim != 2 or len(answer) != count:
-        raise TerminalEmbedderError(
-            f"The provider {recipe.provider} gave an array of shape {answer.shape} "
-            f"for {count} texts of {recipe.model}; it must be ({count}, {recipe.dims})."
-        )
-    if answer.shape[1] != recipe.dims:
-        raise wrong_dims(recipe, answer.shape[1])
-    with np.errstate(over="ignore"):
-        vectors = np.array(answer, dtype=np.float32)
-    return _normalised(recipe, vectors)
-
-
-def wrong_dims(recipe: Recipe, dims: int, hint: str = "") -> TerminalEmbedderError:
-    """Say that the provider's vectors have another number of dimensions than the tag."""
-    return TerminalEmbedderError(
-        f"The provider {recipe.provider} gave vectors of {dims} dimensions for {recipe.model}; "
-        f"the tag says {recipe.dims}.",
-        hint=hint or f"If {dims} is right, make a new tag with dim-{dims}",
-    )
-
-
-def _normalised(recipe: Recipe, vectors: Vectors) -> Vectors:
-    if recipe.normalise == "none":
-        return vectors
-    norms = _norms(vectors)
-    problems = list(_problems(vectors, norms))
-    if recipe.normalise == "apply":
-        odd = ~np.isfinite(norms) | (norms < _SMALLEST_NORM)
-        odd[problems] = False
-        exact = vectors[odd].astype(np.float64)
-        vectors[odd] = exact / np.linalg.norm(exact, axis=1, keepdims=True)
-        norms[odd] = norms[problems] = 1
-        vectors /= norms[:, None]
-        return vectors
-    norms[problems] = 1
-    worst = float(norms[np.abs(norms - 1).argmax()]) if norms.size else 1.0
-    if abs(worst - 1) > NORM_TOLERANCE:
-        raise TerminalEmbedderError(
-            f"The provider {recipe.provider} gave a vector of length {worst:.3g} for {recipe.model}; "
-            "the recipe says that it normalises (normalise: verify).",
-            hint="Make a new tag whose recipe says normalise: apply",
-        )
-    return vectors
 
 
 def expanded(text: str, environ: Mapping[str, str], what: str) -> str:

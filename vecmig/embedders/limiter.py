@@ -66,6 +66,8 @@ class _Batch:
 
     holds: bool = False
     paid: bool = False
+    #: Whether it needs none.
+    beside: bool = False
 
 
 class Limiter:
@@ -241,11 +243,12 @@ class Limiter:
                 self._give_back()
 
     @contextmanager
-    def request(self, tokens: Callable[[], int]) -> Iterator[Ticket]:
+    def request(self, tokens: Callable[[], int], *, beside: bool = False) -> Iterator[Ticket]:
         """Wait for the turn of one request; the block sends it.
 
         Args:
             tokens: estimates them; called only where a limit or a budget needs to know.
+            beside: whether it goes beside those that may be in flight, because these may wait for what it shows.
 
         Raises:
             Abandoned: the run is ended.
@@ -253,8 +256,8 @@ class Limiter:
         """
         estimate = tokens() if self._spend is not None or self._tokens.limit is not None else 0
         counted = math.ceil(estimate * self._scale)
-        batch: _Batch = getattr(self._mine, "batch", None) or _Batch()
-        inside = getattr(self._mine, "batch", None) is not None
+        mine: _Batch | None = None if beside else getattr(self._mine, "batch", None)
+        batch = mine or _Batch(beside=beside)
         ticket = Ticket(counted, estimate, self._enter(batch, counted))
         try:
             if self._spend is not None:
@@ -263,14 +266,14 @@ class Limiter:
         except BaseException as error:
             self._failed(batch, ticket, error)
             raise
-        self._answered(batch, ticket, inside=inside)
+        self._answered(batch, ticket, inside=mine is not None)
 
     def _enter(self, batch: _Batch, tokens: int) -> _Sent:
         with self._changed:
             while True:
                 if self._closed and not batch.paid:
                     raise Abandoned
-                if not batch.holds and self._taken >= max(1, int(min(self._window, self._taken + 1))):
+                if not (batch.holds or batch.beside) and self._taken >= max(1, int(min(self._window, self._taken + 1))):
                     self._wait(_LOOK, None, self._freed)
                     continue
                 wait, reason = self._why_wait(tokens)
@@ -278,7 +281,7 @@ class Limiter:
                     break
                 self._wait(wait, reason)
             self._kept_back = None
-            if not batch.holds:
+            if not (batch.holds or batch.beside):
                 batch.holds = True
                 self._taken += 1
             self._requests.add(1, self._clock())
@@ -334,7 +337,7 @@ class Limiter:
             if wait > 0:
                 self._not_before = max(self._not_before, self._clock() + wait)
             batch.paid = True
-        if not inside:
+        if batch.holds and not inside:
             self._give_back()
 
     def _give_back(self) -> None:

@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-import binascii
 import re
 from collections.abc import Mapping
-from typing import Any, Final, TypeGuard
+from typing import Final
 from urllib.parse import urlsplit
 
 import httpx2
-import jiter
-import numpy as np
 import openai
-import pybase64
-from numpy.typing import NDArray
 from semantic_text_splitter import TextSplitter
 
 from vecmig.config import address, origin
 from vecmig.embedders import openai_request
-from vecmig.embedders.base import (
-    BaseEmbedder,
-    Kind,
-    Reply,
-    Retry,
-    Vectors,
-    estimated_tokens,
-    expanded,
-    wrong_dims,
-)
+from vecmig.embedders.base import BaseEmbedder, Retry, expanded
+from vecmig.embedders.embedder import Kind, Reply
 from vecmig.embedders.keys import address_secrets, find_key
 from vecmig.embedders.limiter import Limiter
-from vecmig.embedders.openai_errors import classified
+from vecmig.embedders.openai_answer import Answer
+from vecmig.embedders.openai_errors import Told, classified
 from vecmig.embedders.secrets import Secrets
-from vecmig.errors import EmbedderError, PoisonInputError, RecipeError, TerminalEmbedderError, TransientEmbedderError
+from vecmig.embedders.texts import estimated_tokens
+from vecmig.errors import EmbedderError, RecipeError
 from vecmig.tags import Recipe
 
 OPENAI_URL: Final = "https://api.openai.com/v1"
@@ -41,13 +30,6 @@ MAX_BATCH: Final = 2048
 MAX_BATCH_TOKENS: Final = 300_000
 MAX_INPUT_TOKENS: Final = 8192
 _MODELS: Final = re.compile(r"text-embedding-(3-small|3-large|ada-002)")
-#: An answer that makes no sense may be a proxy's hiccup; the same again and again is what the server does.
-_MALFORMED_ATTEMPTS: Final = 3
-#: A web page is a proxy's while the server behind it restarts, or a wrong address for ever.
-_HTML_ATTEMPTS: Final = 6
-_ONE_BYTE_EACH: Final = "Write encoding_format: float in the recipe: this server's base64 is broken"
-#: No request has as many tokens as this, whatever an answer says.
-_MOST_TOKENS: Final = 2**40
 #: Beyond this many times the limit, the beginning of a text tells whether the whole is over it.
 _TELLING: Final = 8
 
@@ -71,7 +53,7 @@ class OpenAIEmbedder(BaseEmbedder):
         super().__init__(tag, recipe, retry=retry, limiter=limiter)
         self._known_model = _MODELS.fullmatch(recipe.model) is not None
         if self._known_model:
-            self.max_batch_tokens = self.max_batch_tokens or MAX_BATCH_TOKENS
+            self.default_max_batch_tokens = MAX_BATCH_TOKENS
             self.max_input_tokens = MAX_INPUT_TOKENS
         encoding = recipe.service.encoding_format or ("base64" if self._at_openai else "float")
         kinds: tuple[Kind, ...] = ("document", "query")
@@ -82,7 +64,7 @@ class OpenAIEmbedder(BaseEmbedder):
         told = (*openai_request.secrets(recipe, environ), *address_secrets(written, url, environ))
         self._secrets = Secrets([self._key.value, *told])
         self._secrets.watch_logs()
-        self._accepted = False
+        self._told = Told(self._service, self._secrets, self._key)
         # A server without keys is sent none, rather than an invented one.
         no_key: dict[str, str | openai.Omit] = {} if self._key.value else {"Authorization": openai.omit}
         self._options: openai.RequestOptions = {"headers": no_key | own}
@@ -92,28 +74,6 @@ class OpenAIEmbedder(BaseEmbedder):
             timeout=recipe.service.timeout,
             max_retries=0,
         )
-
-    def _attempt(self, texts: list[str], kind: Kind) -> Vectors:
-        try:
-            vectors = super()._attempt(texts, kind)
-        except PoisonInputError as error:
-            self._blame_input(error)
-            raise
-        self._accepted = True
-        return vectors
-
-    def _blame_input(self, error: PoisonInputError) -> None:
-        """Make sure that it is the input: a server that refuses everything must not cost a request for each record."""
-        if self._accepted:
-            return
-        try:
-            super()._attempt(["vecmig"], "document")
-        except PoisonInputError:
-            raise TerminalEmbedderError(
-                error.message.replace("refuses an input", "refuses every input"),
-                hint="Check model, dims and base_url in the recipe",
-            ) from error
-        self._accepted = True
 
     def _request(self, texts: list[str], kind: Kind) -> Reply:
         try:
@@ -130,9 +90,10 @@ class OpenAIEmbedder(BaseEmbedder):
                 "/embeddings", body=self._asked[kind] | {"input": texts}, options=self._options, cast_to=httpx2.Response
             )
         except openai.OpenAIError as error:
-            raise classified(error, service=self._service, secrets=self._secrets, key=self._key) from error
-        answer = _Answer(self.recipe, self._service, self._secrets, response.content)
-        return Reply(answer.vectors(len(texts)), answer.tokens, response.headers)
+            raise classified(error, self._told) from error
+        answer = Answer(self.recipe, self._told, response.content, response.headers)
+        vectors, refused = answer.vectors(len(texts))
+        return Reply(vectors, answer.tokens, response.headers, refused)
 
     def count_tokens(self, text: str) -> int:
         """Estimate the tokens of a text, but so that the estimate is over the input limit only if the text is."""
@@ -173,95 +134,3 @@ def _is_over(text: str, model: str, limit: int) -> bool:
     if len(text) > len(beginning) and len(splitter.chunks(beginning)) > 1:
         return True
     return len(splitter.chunks(text)) > 1
-
-
-def _is_whole(number: object) -> TypeGuard[int]:
-    return isinstance(number, int) and not isinstance(number, bool) and number >= 0
-
-
-class _Answer:
-    """Reads the body of an answer and believes none of it."""
-
-    def __init__(self, recipe: Recipe, service: str, secrets: Secrets, body: bytes) -> None:
-        self._recipe = recipe
-        self._service = service
-        self._secrets = secrets
-        self._answer = self._json(body)
-
-    @property
-    def tokens(self) -> int | None:
-        """The tokens that the server charges for, where it says so."""
-        usage = self._answer.get("usage") if isinstance(self._answer, dict) else None
-        total = usage.get("total_tokens") if isinstance(usage, dict) else None
-        # servers that do not count say 0
-        return total if _is_whole(total) and 0 < total < _MOST_TOKENS else None
-
-    def vectors(self, count: int) -> NDArray[Any]:
-        rows = self._rows(count)
-        try:
-            embeddings = [row["embedding"] for row in rows]
-            if set(map(type, embeddings)) == {str}:
-                return self._decoded(embeddings)
-            vectors = [_numbers(embedding) for embedding in embeddings]
-        except (KeyError, TypeError, ValueError, OverflowError, binascii.Error) as error:
-            raise TerminalEmbedderError(
-                f"{self._service} gave an embedding that is neither numbers nor base64.",
-                hint="Try encoding_format: float in the recipe",
-            ) from error
-        for vector in vectors:
-            if vector.size != self._recipe.dims:
-                raise wrong_dims(self._recipe, vector.size)
-        return np.stack(vectors)
-
-    def _json(self, body: bytes) -> Any:
-        try:
-            return jiter.from_json(body)
-        except ValueError as error:
-            html = body.lstrip()[:1] == b"<"
-            what = "answered with a web page instead of JSON" if html else "answered with JSON that breaks off"
-            raise TransientEmbedderError(
-                f"{self._service} {what}.",
-                attempts=_HTML_ATTEMPTS if html else None,
-                hint="Check base_url: many servers want /v1 at its end" if html else "",
-            ) from error
-
-    def _rows(self, count: int) -> list[Mapping[str, Any]]:
-        answer = self._answer
-        rows = answer.get("data") if isinstance(answer, dict) else None
-        if not isinstance(rows, list) or set(map(type, rows)) - {dict}:
-            raise TerminalEmbedderError(
-                f"{self._service} gave an answer without embeddings{self._stated(answer)}.",
-                hint="Check base_url and model in the recipe",
-            )
-        if [row.get("index") for row in rows] == list(range(count)):
-            return rows
-        by_place = {
-            row.get("index", place): row for place, row in enumerate(rows) if _is_whole(row.get("index", place))
-        }
-        if len(rows) != count or by_place.keys() != set(range(count)):
-            raise TransientEmbedderError(
-                f"{self._service} gave {len(rows)} embeddings for {count} texts, or did not number them from 0.",
-                attempts=_MALFORMED_ATTEMPTS,
-                hint="Lower max_batch in the recipe if the server takes fewer inputs",
-            )
-        return [by_place[place] for place in range(count)]
-
-    def _stated(self, answer: Any) -> str:
-        error = answer.get("error") if isinstance(answer, dict) else None
-        text = error.get("message") if isinstance(error, dict) else error
-        return f": {self._secrets.quoted(text)}" if isinstance(text, str) else ""
-
-    def _decoded(self, embeddings: list[str]) -> NDArray[Any]:
-        decoded = [pybase64.b64decode(embedding, validate=True) for embedding in embeddings]
-        for size in set(map(len, decoded)) - {4 * self._recipe.dims}:
-            # Some servers wrongly encode one byte for each number, which is then read as a quarter of the numbers.
-            hint = _ONE_BYTE_EACH if size == self._recipe.dims else ""
-            raise wrong_dims(self._recipe, size // 4, hint)
-        return np.frombuffer(b"".join(decoded), dtype="<f4").reshape(len(embeddings), -1)
-
-
-def _numbers(embedding: Any) -> NDArray[Any]:
-    vector = np.array(embedding, dtype=np.float64)
-    if vector.ndim != 1:
-        raise ValueError(vector.shape)
-    return vector

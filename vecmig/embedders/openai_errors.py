@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import openai
 
 from vecmig.embedders.keys import Key
+from vecmig.embedders.limits import named_limits
 from vecmig.embedders.secrets import Secrets
 from vecmig.errors import EmbedderError, PoisonInputError, TerminalEmbedderError, TransientEmbedderError
 
@@ -25,32 +27,92 @@ _REFUSED_INPUT: Final = frozenset({400, 413, 422})
 #: Parameters that are the recipe's doing, and codes that blame it; an input is not at fault.
 _OWN_PARAMETERS: Final = frozenset({"model", "dimensions", "encoding_format"})
 _OWN_CODES: Final = frozenset({"model_not_found", "invalid_model", "unsupported_parameter", "unsupported_value"})
+#: With 424, text-embeddings-inference says that its model failed, be it for one text.
+_FAILED: Final = frozenset({424, *range(500, 600)})
+#: Words in place of a status, in the body of an error.
+_STATUS_OF: Final[Mapping[str, int]] = {
+    "rate_limit_exceeded": 429,
+    "rate_limit_error": 429,
+    "RESOURCE_EXHAUSTED": 429,
+    "overloaded_error": 503,
+    "server_error": 500,
+    "UNAVAILABLE": 503,
+    "INTERNAL": 500,
+    "INVALID_ARGUMENT": 400,
+    "invalid_request_error": 400,
+    "PERMISSION_DENIED": 403,
+    "UNAUTHENTICATED": 401,
+    "invalid_api_key": 401,
+}
+#: An input or a request that is refused because of its size, which no waiting cures: llama.cpp says so with 500.
+_TOO_LARGE: Final = re.compile(
+    r"\b(?:input|request|prompt|text|batch|payload|entity)\b[^.;]{0,40}\b(?:is |are )?too (?:large|long|big)\b"
+    r"|\btoo many (?:input )?(?:tokens|inputs)\b|\bexceeds? (?:the |its )?(?:\w+ ){0,3}(?:context|input|sequence)\b",
+    re.IGNORECASE,
+)
+#: With 429, OpenAI says so of a request that is above the limit of tokens a minute by itself.
+_REQUEST_TOO_LARGE: Final = re.compile(r"\brequest too large\b", re.IGNORECASE)
+_PAGE: Final = re.compile(r"<(?:!doctype|\?xml|html|head|body|title)\b", re.IGNORECASE)
 
 
-def classified(error: openai.OpenAIError, *, service: str, secrets: Secrets, key: Key) -> EmbedderError:
-    """Turn the SDK's exception into ours, by its class, status and error code.
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What error texts say of a server, and what they must not say."""
 
-    Args:
-        error: What the SDK raised.
-        service: The server as messages name it.
-        secrets: What to keep out of messages.
-        key: What was sent as the key.
-    """
+    #: The server as messages name it.
+    service: str
+    #: What to keep out of messages.
+    secrets: Secrets
+    #: What was sent as the key.
+    key: Key
+
+
+def classified(error: openai.OpenAIError, told: Told) -> EmbedderError:
+    """Turn the SDK's exception into ours, by its class, status and error code."""
     if isinstance(error, openai.APITimeoutError):
         return _unsent_or(
-            error, TransientEmbedderError(f"{service} did not answer in time.", hint="Raise timeout: in the recipe")
+            error,
+            TransientEmbedderError(f"{told.service} did not answer in time.", hint="Raise timeout: in the recipe"),
         )
     if isinstance(error, openai.APIStatusError):
-        found = _Status(error, service, secrets, key).classified()
-        found.unbilled = True
-        return found
+        return _Status(error.status_code, error.body, error.response.headers, told).classified()
     if isinstance(error, openai.APIConnectionError):
         cause = type(error.__cause__ or error).__name__
         return _unsent_or(
             error,
-            TransientEmbedderError(f"{service} cannot be reached: {cause}.", hint="Check base_url and the network"),
+            TransientEmbedderError(
+                f"{told.service} cannot be reached: {cause}.", hint="Check base_url and the network"
+            ),
         )
-    return TerminalEmbedderError(f"{service}: {type(error).__name__}: {secrets.quoted(str(error))}")
+    return TerminalEmbedderError(f"{told.service}: {type(error).__name__}: {told.secrets.quoted(str(error))}")
+
+
+def failure_in(answer: object, headers: Mapping[str, str], told: Told) -> EmbedderError:
+    """Say what an answer with status 200 and without embeddings means: some gateways put the error into it."""
+    error = answer.get("error") if isinstance(answer, Mapping) else None
+    status = _status_in(error) or _status_in(answer)
+    if status is not None:
+        return _Status(status, error or answer, headers, told).classified()
+    reason = _Status(200, error, headers, told).reason
+    return TerminalEmbedderError(
+        f"{told.service} gave an answer without embeddings{f': {reason}' if reason else ''}.",
+        may_be_request=True,
+        hint="Check base_url and model in the recipe",
+    )
+
+
+def _status_in(error: object) -> int | None:
+    """Find the HTTP status that an error's body names."""
+    if not isinstance(error, Mapping):
+        return None
+    for name in ("code", "status", "status_code", "type"):
+        value = error.get(name)
+        if isinstance(value, str) and value in _STATUS_OF:
+            return _STATUS_OF[value]
+        number = int(value) if isinstance(value, str) and value.isdecimal() and len(value) == 3 else value
+        if isinstance(number, int) and 400 <= number < 600:
+            return number
+    return None
 
 
 def _unsent_or(error: openai.APIConnectionError, found: EmbedderError) -> EmbedderError:
@@ -60,31 +122,43 @@ def _unsent_or(error: openai.APIConnectionError, found: EmbedderError) -> Embedd
 
 
 class _Status:
-    """An answer with a status from 400."""
+    """An answer with a status from 400, be it that of HTTP or one in its body."""
 
-    def __init__(self, error: openai.APIStatusError, service: str, secrets: Secrets, key: Key) -> None:
-        self._error = error
-        self._service = service
-        self._key = key
-        self._body = error.body if isinstance(error.body, Mapping) else {}
-        self._reason = _reason(error.body, secrets)
+    def __init__(self, status: int, body: object, headers: Mapping[str, str], told: Told) -> None:
+        self._status = status
+        self._headers = headers
+        self._told = told
+        self._body = body if isinstance(body, Mapping) else {}
+        self.reason = _reason(body, told.secrets).rstrip(".")
 
     def classified(self) -> EmbedderError:
-        status = self._error.status_code
+        """Return what it means; nothing is charged for it."""
+        found = self._classified()
+        found.unbilled = True
+        return found
+
+    def _classified(self) -> EmbedderError:
         if {self._word("code"), self._word("type")} & _NO_MONEY:
             return TerminalEmbedderError(
                 self._says("has no quota left"), hint="Add credit, then run the same command: it goes on from here"
             )
-        if status in _BUSY or status >= 500:
-            what = "failed" if status >= 500 else "is busy"
+        if self._is_about_input():
+            limits = named_limits(self.reason)
+            return PoisonInputError(self._says("refuses an input"), most_texts=limits.texts, most_tokens=limits.tokens)
+        if self._status in _BUSY or self._status in _FAILED:
             return TransientEmbedderError(
-                self._says(what),
-                retry_after=retry_after(self._error.response.headers),
-                may_be_input=status >= 500,
+                self._says("is busy" if self._status in _BUSY else "failed"),
+                retry_after=retry_after(self._headers),
+                may_be_input=self._status not in _BUSY,
             )
-        if status in _REFUSED_INPUT and not self._blames_recipe():
-            return PoisonInputError(self._says("refuses an input"))
-        return TerminalEmbedderError(self._says(self._refusal(status)), hint=self._hint(status))
+        return TerminalEmbedderError(self._says(self._refusal()), may_be_request=True, hint=self._hint())
+
+    def _is_about_input(self) -> bool:
+        if self._status in _BUSY:
+            return _REQUEST_TOO_LARGE.search(self.reason) is not None
+        if self._status in _FAILED:
+            return _TOO_LARGE.search(self.reason) is not None
+        return self._status in _REFUSED_INPUT and not self._blames_recipe()
 
     def _blames_recipe(self) -> bool:
         return self._word("param") in _OWN_PARAMETERS or self._word("code") in _OWN_CODES
@@ -94,21 +168,21 @@ class _Status:
         value = self._body.get(name)
         return value if isinstance(value, str) else ""
 
-    def _refusal(self, status: int) -> str:
+    def _refusal(self) -> str:
         return {
-            401: "refuses the key" if self._key.sent else "wants a key",
+            401: "refuses the key" if self._told.key.sent else "wants a key",
             403: "does not let this key in",
             404: "does not know the model or the address",
-        }.get(status, "refuses the request")
+        }.get(self._status, "refuses the request")
 
-    def _hint(self, status: int) -> str:
-        if status in (401, 403):
-            return self._key.hint
+    def _hint(self) -> str:
+        if self._status in (401, 403):
+            return self._told.key.hint
         return "Check base_url and model in the recipe"
 
     def _says(self, what: str) -> str:
-        reason = f": {self._reason.rstrip('.')}" if self._reason else ""
-        return f"{self._service} {what} (HTTP {self._error.status_code}){reason}."
+        reason = f": {self.reason}" if self.reason else ""
+        return f"{self._told.service} {what} (HTTP {self._status}){reason}."
 
 
 def _reason(body: Any, secrets: Secrets) -> str:
@@ -120,7 +194,7 @@ def _reason(body: Any, secrets: Secrets) -> str:
             body = next((body[name] for name in ("message", "error", "detail", "msg") if body.get(name)), "")
     text = secrets.quoted(body) if isinstance(body, str) else ""
     # A proxy's page of HTML explains nothing.
-    return "" if text.startswith("<") else text
+    return "" if _PAGE.match(text) else text
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vecmig.embedders.base import VARIABLE, Kind, expanded
+from vecmig.embedders.base import VARIABLE, expanded
+from vecmig.embedders.embedder import Kind
 from vecmig.errors import RecipeError
 from vecmig.tags import Recipe
 

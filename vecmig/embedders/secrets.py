@@ -12,6 +12,7 @@ import json
 import logging
 import re
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from types import TracebackType
 from typing import Final, TypeVar
 from urllib.parse import quote, quote_plus
@@ -68,19 +69,21 @@ class Secrets:
         whole = " ".join(_CONTROLS.sub(" ", text).split()).encode("utf-8", "replace").decode()
         return self.redact(whole)[:most]
 
-    def cleanse(self, error: _E) -> _E:
+    def cleanse(self, error: _E, seen: AbstractSet[int] = frozenset()) -> _E:
         """Redact an error and all that it was raised from, which a traceback would show; return the error."""
+        if id(error) in seen:
+            return error
         error.message, error.state, error.hint = map(self.redact, (error.message, error.state, error.hint))
         error.args = (error.message,)
         cause = error.__cause__ or error.__context__
-        error.__cause__ = None if cause is None else self._told(cause, {id(error)})
+        error.__cause__ = None if cause is None else self._told(cause, seen | {id(error)})
         error.__context__ = None
         return error
 
-    def _told(self, error: BaseException, seen: set[int]) -> BaseException:
+    def _told(self, error: BaseException, seen: AbstractSet[int]) -> BaseException:
         """Retell an error of other libraries, which hold answers, addresses and headers, in a redacted text."""
         if isinstance(error, VecmigError):
-            return self.cleanse(error)
+            return self.cleanse(error, seen)
         cause = error.__cause__ or error.__context__
         told = Told(f"{type(error).__name__}: {self.quoted(str(error), _LONGEST_CAUSE)}", error.__traceback__)
         if cause is not None and id(cause) not in seen:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from vecmig.embedders.base import BaseEmbedder, Kind, Reply, Retry
+from vecmig.embedders.base import BaseEmbedder, Retry
+from vecmig.embedders.embedder import Kind, Reply
 from vecmig.embedders.limiter import Limiter
 from vecmig.errors import RecipeError, TerminalEmbedderError
 from vecmig.tags import Recipe

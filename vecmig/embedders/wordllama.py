@@ -12,7 +12,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmig.embedders.base import BaseEmbedder, Kind, Reply, Retry
+from vecmig.embedders.base import BaseEmbedder, Retry
+from vecmig.embedders.embedder import Kind, Reply
 from vecmig.embedders.limiter import Limiter
 from vecmig.errors import RecipeError
 from vecmig.tags import Recipe

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from vecmig.embedders import Embedder, embed_all, row_problems
+from vecmig.embedders import Embedder, row_problems
 from vecmig.errors import EmbedderError, TerminalEmbedderError
 
 #: Texts whose vectors are kept with a new tag and compared for ever after.
@@ -27,7 +27,7 @@ def new_canary(embedder: Embedder) -> dict[str, Any]:
     Raises:
         TerminalEmbedderError: the embedder gives a vector that cannot be compared.
     """
-    vectors = embed_all(embedder, CANARY_TEXTS)
+    vectors = embedder.embed_documents(CANARY_TEXTS)
     for problem in row_problems(vectors).values():
         raise TerminalEmbedderError(
             f"The embedder cannot embed a plain sentence: {problem}.", state="Nothing was embedded."
@@ -39,7 +39,7 @@ def canary_similarity(embedder: Embedder, canary: Mapping[str, Any]) -> float:
     """Embed the kept texts again and give the smallest cosine similarity to the kept vectors."""
     texts: Sequence[str] = canary["texts"]
     kept = np.asarray(canary["vectors"], dtype=np.float64)
-    fresh = embed_all(embedder, texts).astype(np.float64)
+    fresh = embedder.embed_documents(texts).astype(np.float64)
     norms = np.linalg.norm(kept, axis=1) * np.linalg.norm(fresh, axis=1)
     if not norms.all():
         return 0.0

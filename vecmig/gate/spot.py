@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecmig.config import Metric
-from vecmig.embedders import Embedder, cut_to_limit, embed_all, embed_questions
-from vecmig.errors import EmbedderError, PoisonInputError
+from vecmig.embedders import Embedded, Embedder, Kind, cut_to_limit
+from vecmig.errors import EmbedderError
 from vecmig.gate.canary import CANARY_SIMILARITY
 from vecmig.gate.verdict import Check
 from vecmig.store.connect import Connection
@@ -42,6 +42,12 @@ _SHORTEST: Final = 5 * len(_OTHER)
 #: questions in another space half of them are, give or take 0.07.
 _QUESTIONS: Final = 16
 _FARTHER: Final = 0.75
+#: Of the vectors drawn, how many texts are sent one by one, and how many in one request in another order: a server may
+#: give other vectors in large requests, or by the place in them.
+_ALONE: Final = 8
+_REVERSED: Final = 24
+#: The largest share of the texts drawn that the provider may refuse to embed again.
+_MOST_REFUSED: Final = 0.1
 #: Vectors that are searched for; among how many answers each must be; the smallest share of them that must; and how
 #: much farther than the vector itself an answer may be that is as good.
 _SEARCHES: Final = 16
@@ -58,6 +64,11 @@ class Spot:
     #: Vectors that are not what the embedder makes of their texts now, and the key and similarity of the worst one.
     foreign: int = 0
     worst: tuple[str, float] | None = None
+    #: Texts that the embedder refuses now, and why the first one.
+    refused: int = 0
+    why: str = ""
+    #: The smallest similarity of a text's vectors when it is sent alone, or in another order, and when it is not.
+    steady: float = 1.0
     #: How similar a long text is to itself with another end; None where no text is long enough to tell.
     tail: float | None = None
     #: The share of the other records drawn that a question is farther from than from the record whose text it is; None
@@ -84,13 +95,42 @@ def look(connection: Connection, space: Space, embedder: Embedder) -> Spot:
 
 def _look(embedder: Embedder, sample: Sequence[Sampled], longest: str, searched: tuple[int, int] | None) -> Spot:
     texts = [_sent(embedder, one.text) for one in sample]
-    fresh = embed_all(embedder, texts)
-    similar = _likeness(fresh, np.stack([one.vector for one in sample]))
+    found = _asked(embedder, texts)
+    kept = [row for row in range(len(texts)) if row not in found.refused]
+    refused, why = len(found.refused), next(iter(found.refused.values()), "")
+    if not kept:
+        return Spot(len(sample), refused=refused, why=why, searched=searched)
+    texts, fresh = [texts[row] for row in kept], found.vectors[kept]
+    similar = _likeness(fresh, np.stack([sample[row].vector for row in kept]))
     foreign = int(np.count_nonzero(~(similar >= CANARY_SIMILARITY)))
     at = int(similar.argmin())
-    worst = (", ".join(sample[at].key), float(similar[at])) if foreign else None
-    tail = _tail(embedder, _sent(embedder, longest))
-    return Spot(len(sample), foreign, worst, tail, _farther(embedder, texts, fresh), searched)
+    return Spot(
+        len(sample),
+        foreign,
+        (", ".join(sample[kept[at]].key), float(similar[at])) if foreign else None,
+        refused,
+        why,
+        _steady(embedder, texts, fresh),
+        _tail(embedder, _sent(embedder, longest)),
+        _farther(embedder, texts, fresh),
+        searched,
+    )
+
+
+def _asked(embedder: Embedder, texts: Sequence[str], kind: Kind = "document") -> Embedded:
+    found = embedder.embed_each(texts, kind)
+    if found.failure is not None:
+        raise found.failure
+    return found
+
+
+def _steady(embedder: Embedder, texts: Sequence[str], fresh: Vectors) -> float:
+    """Send some texts again, one by one and in another order, and return how similar the least similar vector is."""
+    alone = [embedder.embed_documents([text]) for text in texts[:_ALONE]]
+    backwards = embedder.embed_documents(texts[:_REVERSED][::-1])[::-1]
+    again = np.concatenate([*alone, backwards])
+    before = np.concatenate([fresh[: len(alone)], fresh[: len(backwards)]])
+    return float(_likeness(again, before).min())
 
 
 def _sent(embedder: Embedder, text: str) -> str:
@@ -114,29 +154,33 @@ def _tail(embedder: Embedder, text: str) -> float | None:
     if len(text) < _SHORTEST:
         return None
     other = (_OTHER * (len(text) // len(_OTHER)))[: len(text) // 10]
-    whole, changed = embed_all(embedder, [text, text[: len(text) * 4 // 5] + other])
+    found = _asked(embedder, [text, text[: len(text) * 4 // 5] + other])
+    if found.refused:
+        return None
+    whole, changed = found.vectors
     return float(_likeness(whole[None], changed[None])[0])
 
 
 def _farther(embedder: Embedder, texts: Sequence[str], fresh: Vectors) -> float | None:
-    """Compare questions with what the embedder makes of the records now: what is stored may have faults of its own."""
-    asked = texts[:_QUESTIONS]
-    others = np.array([[text != other for other in texts] for text in asked])
-    told = others.any(axis=1)
+    """Compare queries with what the embedder makes of the records now: what is stored may have faults of its own."""
+    queries = _queries(embedder, texts[:_QUESTIONS])
+    asked = [row for row in range(len(queries.vectors)) if row not in queries.refused]
+    others = np.array([[texts[row] != other for other in texts] for row in asked])
+    told = others.any(axis=1) if asked else np.zeros(0, dtype=bool)
     if not told.any():
         return None
-    near = _directions(_questions(embedder, asked)) @ _directions(fresh).T
-    own = near[range(len(asked)), range(len(asked))][:, None]
+    near = _directions(queries.vectors[asked]) @ _directions(fresh).T
+    own = near[range(len(asked)), asked][:, None]
     shares = ((near < own) + 0.5 * (near == own)) * others
     return float((shares.sum(axis=1)[told] / others.sum(axis=1)[told]).mean())
 
 
-def _questions(embedder: Embedder, texts: Sequence[str]) -> Vectors:
-    try:
-        return embed_questions(embedder, texts)
-    except PoisonInputError:
-        # a query prompt that is longer than the document prompt leaves too little room for the longest records
-        return embed_questions(embedder, [text if len(text) < 200 else text[: len(text) * 9 // 10] for text in texts])
+def _queries(embedder: Embedder, texts: Sequence[str]) -> Embedded:
+    found = _asked(embedder, texts, "query")
+    if not found.refused:
+        return found
+    # a query prompt that is longer than the document prompt leaves too little room for the longest records
+    return _asked(embedder, [text if len(text) < 200 else text[: len(text) * 9 // 10] for text in texts], "query")
 
 
 def _directions(vectors: Vectors) -> NDArray[np.float64]:
@@ -180,20 +224,34 @@ def judge_spot(spot: Spot | None, *, asked: bool) -> tuple[Check, ...]:
 
 
 def _own(spot: Spot) -> Check:
-    good = spot.sampled - spot.foreign
+    good = spot.sampled - spot.foreign - spot.refused
     detail = f"{good} of {spot.sampled} vectors drawn at random are what the embedder makes of their texts"
-    if spot.worst is not None:
-        detail += f"; that of record {spot.worst[0]} is not (similarity {spot.worst[1]:.4f})"
     remedy = (
         "The vectors are of other weights, or of other records. Make a new tag with a new version after the @, or "
         "embed them again: vecmig downgrade -1 --discard, then vecmig upgrade head"
     )
-    return Check("sample", not spot.foreign, good, spot.sampled, detail, remedy)
+    known = spot.refused <= _MOST_REFUSED * spot.sampled
+    if spot.worst is not None:
+        detail += f"; that of record {spot.worst[0]} is not (similarity {spot.worst[1]:.4f})"
+    elif spot.steady < CANARY_SIMILARITY:
+        detail += (
+            f"; but a text that is sent alone, or in another order, gets another vector (similarity {spot.steady:.4f})"
+        )
+        remedy = (
+            "The server's vectors depend on what is sent beside a text. Lower max_batch in the recipe until they do "
+            "not, then embed them again: vecmig downgrade -1 --discard, then vecmig upgrade head"
+        )
+    elif not known:
+        remedy = "See why the provider refuses what it has embedded before, then: vecmig gate"
+    if spot.refused:
+        detail += f"; {spot.refused} could not be embedded again ({spot.why.rstrip('.')})"
+    passed = not spot.foreign and spot.steady >= CANARY_SIMILARITY and known
+    return Check("sample", passed, good, spot.sampled, detail, remedy)
 
 
 def _whole(spot: Spot) -> Check:
     if spot.tail is None:
-        detail = "no text drawn is long enough to tell whether its end is read"
+        detail = "no text drawn can tell whether its end is read"
         return Check("whole texts", True, None, None, detail)
     read = spot.tail < _SAME
     detail = "another end of a long text gives another vector"

@@ -25,7 +25,7 @@ from vecmig.config import (
     suites_folder,
 )
 from vecmig.config.sql_text import fragment_problem
-from vecmig.embedders import Embedder, embed_questions, row_problems
+from vecmig.embedders import Embedder, row_problems
 from vecmig.errors import ConfigError, DatabaseError, TerminalEmbedderError, UsageError
 from vecmig.evaluation import Difference, Outcome, comparable, differences, known_item_text, run_suite
 from vecmig.events import Listener, StepDone, StepStarted, ignore
@@ -243,13 +243,16 @@ def _run(project: Project, source: Source, suite: Suite, tag: str, embedder: Emb
 
 
 def _embedded(suite: Suite, tag: str, embedder: Embedder) -> NDArray[np.float32]:
-    vectors = embed_questions(embedder, [query.text for query in suite.queries])
-    for row, problem in row_problems(vectors).items():
+    found = embedder.embed_each([query.text for query in suite.queries], "query")
+    if found.failure is not None:
+        raise found.failure
+    for row, problem in (row_problems(found.vectors) | dict(found.refused)).items():
         raise TerminalEmbedderError(
-            f"The query {suite.queries[row].text!r} of {suite.name} cannot be embedded under {tag}: {problem}.",
+            f"The query {suite.queries[row].text!r} of {suite.name} cannot be embedded under {tag}: "
+            f"{problem.removesuffix('.')}.",
             state="Nothing was kept of this run.",
         )
-    return vectors
+    return found.vectors
 
 
 def _require_kept(project: Project, ids: Sequence[UUID]) -> None:
