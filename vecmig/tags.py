@@ -294,7 +294,7 @@ def recipe_problems(tag: Tag, data: Mapping[str, Any]) -> Iterator[Problem]:
         elif not _FIELDS[name](value):
             # what stands there may be a key or a password that was pasted into the wrong place
             shown = "its value" if name in _SECRETIVE else repr(value)
-            yield name, f"{shown} is not {_FIELDS[name].__doc__}"
+            yield name, f"{shown} is not {_FIELDS[name].__doc__}{_no_version(value) if name == 'base_url' else ''}"
     provider = data.get("provider")
     if provider is None:
         yield "", f"provider is missing: one of {', '.join(PROVIDERS)}"
@@ -306,6 +306,11 @@ def recipe_problems(tag: Tag, data: Mapping[str, Any]) -> Iterator[Problem]:
     if data.get("budget_usd") is not None and not data.get("price_per_million_tokens"):
         yield "budget_usd", "price_per_million_tokens must say what tokens cost, or nobody can tell when it is spent"
     yield from _disagreements(tag, data)
+
+
+def _no_version(url: object) -> str:
+    azure = isinstance(url, str) and "api-version" in url
+    return "; Azure's address that wants no version is https://RESOURCE.openai.azure.com/openai/v1" if azure else ""
 
 
 def _request_problems(tag: Tag, data: Mapping[str, Any]) -> Iterator[Problem]:

@@ -171,11 +171,11 @@ def test_a_recipe_that_changed_under_its_tag(ready: Project, vecmig: Vecmig) -> 
     vecmig("upgrade", "--until", "expand")
     describe(ready, {"documents": documents_collection(A)}, {A: local(16) | {"document_prompt": "passage: {text}"}})
     said = (
-        f"The recipe of {A} changed since its vectors were made: "
+        f"The recipe of {A} changed since the tag was recorded: "
         "document_prompt: 'passage: {text}', not '{text}'.\n"
-        "Nothing was changed.\n"
-        "A tag has one recipe for ever. Take the change back in collections.yaml, or make a new tag "
-        "(for example with a new version after the @) and: vecmig revision\n"
+        "No vector was made by the recorded one yet. Nothing was changed.\n"
+        "Begin the tag again: vecmig downgrade -1 --discard, then: vecmig upgrade. Or take the change back in "
+        "collections.yaml\n"
     )
     for command in ("upgrade", "backfill", "sync"):
         assert vecmig(command, code=2).stderr.endswith(said)

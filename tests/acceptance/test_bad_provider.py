@@ -110,7 +110,8 @@ def test_wrong_dims(ready: Project, vecmig: Vecmig, keyed: Provider) -> None:
             ready,
             vecmig,
             "The provider openai gave vectors of 9 dimensions for fake; the tag says 8.",
-            "If 9 is right, make a new tag with dim-9",
+            "If 9 is right, make a new tag with dim-9; if the model can make 8 too, add to the recipe: request: "
+            "{dimensions: 8}",
         )
     assert ready.sql("SELECT count(*) FROM documents_vectors") == [(0,)]
     vecmig("upgrade")

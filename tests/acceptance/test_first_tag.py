@@ -74,3 +74,31 @@ def test_a_recipe_that_cannot_be_carried_out_is_not_recorded(fresh: Project) -> 
         assert refused.stderr.splitlines()[-1] == "Write unit: characters in the recipe"
         fresh.collections.write_text(pasted(text, block))
         fresh.vecmig("upgrade", "head").expect()
+
+
+def test_a_recipe_that_has_made_no_vector_may_be_mended(fresh: Project) -> None:
+    _init(fresh)
+    keys = {"GEMINI_API_KEY": KEY}
+    with Demanding(PROVIDERS["Gemini"]) as server:
+        block = at(server.root, blocks()["Gemini"][0])
+        text = fresh.collections.read_text()
+        asks = "    request: { dimensions: 1536 }\n"
+        fresh.collections.write_text(pasted(text, block.replace(asks, "")))
+        fresh.vecmig("revision", "-m", "first tag").expect()
+        refused = fresh.vecmig("upgrade", "head", env=keys).expect(7)
+        assert refused.stderr.endswith("add to the recipe: request: {dimensions: 1536}\n")
+        fresh.collections.write_text(pasted(text, block))
+        told = fresh.vecmig("upgrade", "head", env=keys).expect(2)
+        assert told.stderr.splitlines()[-3:] == [
+            (
+                "The recipe of gemini-embedding-001@1/dim-1536/chunk-1500/norm-l2 changed since the tag was recorded: "
+                "request.dimensions: 1536, not none."
+            ),
+            "No vector was made by the recorded one yet. Nothing was changed.",
+            (
+                "Begin the tag again: vecmig downgrade -1 --discard, then: vecmig upgrade. Or take the change back in "
+                "collections.yaml"
+            ),
+        ]
+        fresh.vecmig("downgrade", "-1", "--discard").expect()
+        fresh.vecmig("upgrade", env=keys).expect()

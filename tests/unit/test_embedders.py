@@ -149,7 +149,10 @@ def test_norm_none_changes_nothing() -> None:
         (
             [[1, 0, 0], [0, 1, 0]],
             "The provider openai gave vectors of 3 dimensions for m; the tag says 2.",
-            "If 3 is right, make a new tag with dim-3",
+            (
+                "If 3 is right, make a new tag with dim-3; if the model can make 2 too, add to the recipe: request: "
+                "{dimensions: 2}"
+            ),
         ),
     ],
 )

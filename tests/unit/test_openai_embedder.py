@@ -100,6 +100,12 @@ def test_what_is_sent(provider: Provider) -> None:
     assert (first["model"], first["dimensions"], first["encoding_format"]) == ("m", None, "float")
 
 
+def test_a_model_that_was_asked_for_fewer_dimensions_is_not_to_be_asked_again(provider: Provider) -> None:
+    with provider.failing("wrong_dims"):
+        error = failure(opened(provider, request={"user": "x"}))
+    assert error.hint == "If 65 is right, make a new tag with dim-65"
+
+
 def test_dimensions_are_sent_where_the_model_has_them(provider: Provider) -> None:
     assert opened(provider, SMALL).embed_documents(["a"]).shape == (1, 32)
     assert [request["dimensions"] for request in provider.requests()] == [32]
@@ -212,7 +218,10 @@ def test_wrong_dims(provider: Provider, encoding: str) -> None:
         error = failure(opened(provider, encoding_format=encoding))
     assert type(error) is TerminalEmbedderError
     assert error.message == "The provider openai gave vectors of 65 dimensions for m; the tag says 64."
-    assert error.hint == "If 65 is right, make a new tag with dim-65"
+    assert error.hint == (
+        "If 65 is right, make a new tag with dim-65; if the model can make 64 too, add to the recipe: request: "
+        "{dimensions: 64}"
+    )
 
 
 def test_base64_that_is_cut_to_a_quarter(provider: Provider) -> None:

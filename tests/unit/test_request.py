@@ -170,6 +170,11 @@ def test_a_recipe_that_was_stored_before_there_were_such_fields_is_the_same_stil
     assert made.fingerprint == "c1167bfe1ddf96c8a9e86477e4fab04c8cdb29855220755b75b2021f3236bdff"
 
 
+def test_a_worker_elsewhere_is_given_the_variables_of_the_headers_too() -> None:
+    service = recipe(base_url="http://h/${A}/v1", headers={"x": "${B}", "api-key": "k ${C}"}).service
+    assert set(service.variables) >= {"A", "B", "C"}
+
+
 def test_a_difference_names_the_field_of_the_body() -> None:
     ours = recipe(request={"input_type": "document", "a": None, "same": [1]}, query_request={"b": True})
     theirs = recipe(request={"input_type": "passage", "same": [1]})

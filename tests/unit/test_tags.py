@@ -133,6 +133,9 @@ def test_a_recipe_takes_from_its_tag_what_it_does_not_say() -> None:
         ({"document_prompt": "passage:"}, "document_prompt: 'passage:' is not a text with {text} in it"),
         ({"base_url": "host/v1"}, "base_url: its value is not a URL without a user, password and query"),
         ({"base_url": "https://host/v1?key=1"}, "base_url: its value is not a URL without a user, password and query"),
+        ({"base_url": "https://r.openai.azure.com/openai/deployments/d?api-version=2024-10-21"},
+         ("base_url: its value is not a URL without a user, password and query; Azure's address that wants no version "
+          "is https://RESOURCE.openai.azure.com/openai/v1")),
         ({"base_url": "${HOST}/v1?key=1"}, "base_url: its value is not a URL without a user, password and query"),
         ({"timeout": 0}, "timeout: 0 is not a number of seconds above 0"),
         ({"price_per_million_tokens": -1}, "price_per_million_tokens: -1 is not a number from 0"),

@@ -94,8 +94,16 @@ def wrong_dims(recipe: Recipe, dims: int, hint: str = "") -> TerminalEmbedderErr
     return TerminalEmbedderError(
         f"The provider {recipe.provider} gave vectors of {dims} dimensions for {recipe.model}; "
         f"the tag says {recipe.dims}.",
-        hint=hint or f"If {dims} is right, make a new tag with dim-{dims}",
+        hint=hint or f"If {dims} is right, make a new tag with dim-{dims}{_fewer(recipe, dims)}",
     )
+
+
+def _fewer(recipe: Recipe, dims: int) -> str:
+    """Say how a model is asked for fewer dimensions than it has; not where it was asked already."""
+    asked = recipe.provider != "openai" or recipe.model.startswith("text-embedding-3") or recipe.request
+    if asked or dims < recipe.dims:
+        return ""
+    return f"; if the model can make {recipe.dims} too, add to the recipe: request: {{dimensions: {recipe.dims}}}"
 
 
 def _normalised(recipe: Recipe, vectors: Vectors) -> Vectors:

@@ -511,10 +511,21 @@ def check_recipes(ledger: Ledger, recipes: Mapping[str, Recipe]) -> None:
     for recorded in ledger.all_tags():
         recipe = recipes.get(recorded.tag)
         if recipe is not None and recorded.fingerprint != recipe.fingerprint:
-            differences = "; ".join(recipe.differences(recorded.recipe)) or "its fingerprint"
-            raise RecipeError(
-                f"The recipe of {recorded.tag} changed since its vectors were made: {differences}.",
-                state="Nothing was changed.",
-                hint="A tag has one recipe for ever. Take the change back in collections.yaml, or make a new tag "
-                "(for example with a new version after the @) and: vecmig revision",
-            )
+            raise _changed(recorded, recipe)
+
+
+def _changed(recorded: TagRow, recipe: Recipe) -> RecipeError:
+    differences = "; ".join(recipe.differences(recorded.recipe)) or "its fingerprint"
+    if recorded.canary is None and recorded.state == "building":
+        return RecipeError(
+            f"The recipe of {recorded.tag} changed since the tag was recorded: {differences}.",
+            state="No vector was made by the recorded one yet. Nothing was changed.",
+            hint="Begin the tag again: vecmig downgrade -1 --discard, then: vecmig upgrade. Or take the change back in "
+            "collections.yaml",
+        )
+    return RecipeError(
+        f"The recipe of {recorded.tag} changed since its vectors were made: {differences}.",
+        state="Nothing was changed.",
+        hint="A tag has one recipe for ever. Take the change back in collections.yaml, or make a new tag "
+        "(for example with a new version after the @) and: vecmig revision",
+    )
