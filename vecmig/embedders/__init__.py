@@ -49,7 +49,7 @@ def open_embedder(
     Args:
         tag: The tag, for messages.
         recipe: What makes its vectors.
-        environ: Where keys, and variables in ``base_url``, are looked up.
+        environ: Where keys, and variables in ``base_url`` and ``headers``, are looked up.
         retry: How failures are tried again; else six attempts.
         limiter: What lets requests through; else nothing holds them.
 
