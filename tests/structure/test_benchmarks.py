@@ -16,6 +16,7 @@ HOME = ROOT / "benchmarks"
 TINY = {
     "backfill": ["--records=200", "--dims", "8", "--rounds=1", "--in-flight=2", "--batch=64", "--latency=0"],
     "beside": ["--records=100", "--dims=8", "--alone=0.2", "--idle=0.1", "--latency=0"],
+    "chunking": ["--kb", "4", "8"],
     "fleet": ["--records=600", "--dims=64", "--rounds=1", "--batch=16"],
     "index": ["--records=200", "--dims=8", "--workers", "0", "--latency=0"],
     "memory": ["--records", "50", "100", "--dims=8", "--latency=0"],
