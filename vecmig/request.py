@@ -26,7 +26,9 @@ _OWN_HEADERS: Final = frozenset(
     }
 )
 _HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
-_KEY_NAME: Final = re.compile(r"(.*[_-])?(api[_-]?key|secret|password|credentials?|authorization)", re.IGNORECASE)
+_KEY_NAME: Final = re.compile(
+    r"(.*[_-])?(api[_-]?key|(access|auth)[_-]?token|secret|password|credentials?|authorization)", re.IGNORECASE
+)
 _KEY_LIKE: Final = re.compile(r"\b(sk|pk|key)-(?=[\w-]*\d)[\w-]{16,}")
 _USE_HEADERS: Final = "a body is stored with the recipe; send keys by headers"
 

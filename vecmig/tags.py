@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final, Literal, Self
 
 from vecmig.errors import RecipeError, TagError
+from vecmig.recipe_fields import FIELDS, PROVIDERS, SECRETIVE, is_amount, is_count, no_version
 from vecmig.request import AUTHENTICATION, VARIABLE, body_problems, canonical, header_problems
 
 Unit = Literal["tokens", "characters"]
@@ -20,8 +21,6 @@ TooLong = Literal["reject", "cut"]
 #: What went wrong with one field of a recipe: (field name, or "" for the recipe as a whole; what is wrong).
 Problem = tuple[str, str]
 
-#: The one that talks to a server is the first.
-PROVIDERS: Final = ("openai", "wordllama", "sentence-transformers", "python")
 #: How far a vector's length may be from 1 under norm-l2: half precision, in storage or on a server, keeps about three
 #: decimal digits.
 NORM_TOLERANCE: Final = 0.01
@@ -289,12 +288,12 @@ def _shown_in(body: Mapping[str, Any], name: str) -> str:
 def recipe_problems(tag: Tag, data: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield everything that is wrong with a recipe, one field at a time, so that all can be shown at once."""
     for name, value in data.items():
-        if name not in _FIELDS:
-            yield name, f"unknown field; a recipe has {', '.join(sorted(_FIELDS))}"
-        elif not _FIELDS[name](value):
+        if name not in FIELDS:
+            yield name, f"unknown field; a recipe has {', '.join(sorted(FIELDS))}"
+        elif not FIELDS[name](value):
             # what stands there may be a key or a password that was pasted into the wrong place
-            shown = "its value" if name in _SECRETIVE else repr(value)
-            yield name, f"{shown} is not {_FIELDS[name].__doc__}{_no_version(value) if name == 'base_url' else ''}"
+            shown = "its value" if name in SECRETIVE else repr(value)
+            yield name, f"{shown} is not {FIELDS[name].__doc__}{no_version(value) if name == 'base_url' else ''}"
     provider = data.get("provider")
     if provider is None:
         yield "", f"provider is missing: one of {', '.join(PROVIDERS)}"
@@ -306,11 +305,6 @@ def recipe_problems(tag: Tag, data: Mapping[str, Any]) -> Iterator[Problem]:
     if data.get("budget_usd") is not None and not data.get("price_per_million_tokens"):
         yield "budget_usd", "price_per_million_tokens must say what tokens cost, or nobody can tell when it is spent"
     yield from _disagreements(tag, data)
-
-
-def _no_version(url: object) -> str:
-    azure = isinstance(url, str) and "api-version" in url
-    return "; Azure's address that wants no version is https://RESOURCE.openai.azure.com/openai/v1" if azure else ""
 
 
 def _request_problems(tag: Tag, data: Mapping[str, Any]) -> Iterator[Problem]:
@@ -354,107 +348,6 @@ def _disagreements(tag: Tag, data: Mapping[str, Any]) -> Iterator[Problem]:
         yield "normalise", "'none', but the tag says norm-l2"
 
 
-def _one_of(*choices: str) -> Any:
-    def check(value: Any) -> bool:
-        return value in choices
-
-    check.__doc__ = "one of " + ", ".join(choices)
-    return check
-
-
-def _text(value: Any) -> bool:
-    """a text"""
-    return isinstance(value, str) and bool(value.strip())
-
-
-def _prompt(value: Any) -> bool:
-    """a text with {text} in it"""
-    return isinstance(value, str) and "{text}" in value
-
-
-def _count(value: Any) -> bool:
-    """a whole number from 1"""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def _amount(value: Any) -> bool:
-    """a number from 0"""
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
-
-
-def _amount_above_0(value: Any) -> bool:
-    """a number above 0"""
-    return _amount(value) and value > 0
-
-
-def _seconds(value: Any) -> bool:
-    """a number of seconds above 0"""
-    return _amount_above_0(value)
-
-
-def _environment_name(value: Any) -> bool:
-    """the name of an environment variable (the key itself never stands in a file)"""
-    return isinstance(value, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value) is not None
-
-
-def _url(value: Any) -> bool:
-    """a URL without a user, password and query"""
-    return isinstance(value, str) and re.fullmatch(r"(https?://[^/@?]*(/|$)|\$\{)[^?]*", value) is not None
-
-
-def _callable(value: Any) -> bool:
-    """of the form package.module:function"""
-    return isinstance(value, str) and re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", value) is not None
-
-
-def _chunking(value: Any) -> bool:
-    """a mapping like {size: 512, unit: tokens, overlap: 64}"""
-    if value is None:
-        return True
-    if not isinstance(value, Mapping) or not {"size"} <= set(value) <= {"size", "unit", "overlap"}:
-        return False
-    overlap = value.get("overlap", 0)
-    whole = isinstance(overlap, int) and not isinstance(overlap, bool) and overlap >= 0
-    return _count(value["size"]) and value.get("unit", "tokens") in ("tokens", "characters") and whole
-
-
-def _anything(value: Any) -> bool:  # noqa: ARG001  # the others take a value
-    """checked with the rest of the recipe"""
-    return True
-
-
-_SECRETIVE: Final = ("base_url", "api_key_env", "request_model")
-_FIELDS: Final[dict[str, Any]] = {
-    "provider": _one_of(*PROVIDERS),
-    "model": _text,
-    "dims": _count,
-    "chunk": _chunking,
-    "document_prompt": _prompt,
-    "query_prompt": _prompt,
-    "normalise": _one_of("apply", "verify", "none"),
-    "callable": _callable,
-    "too_long": _one_of("reject", "cut"),
-    "request": _anything,
-    "query_request": _anything,
-    "base_url": _url,
-    "headers": _anything,
-    "request_model": _text,
-    "api_key_env": _environment_name,
-    "encoding_format": _one_of("base64", "float"),
-    "price_per_million_tokens": _amount,
-    "max_batch": _count,
-    "max_batch_tokens": _count,
-    "concurrency": _count,
-    "timeout": _seconds,
-    "requests_per_minute": _count,
-    "tokens_per_minute": _count,
-    "budget_usd": _amount_above_0,
-    "ray_address": _text,
-    "num_cpus": _amount_above_0,
-    "num_gpus": _amount,
-}
-
-
 def _share(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
@@ -489,7 +382,7 @@ class MinSamples:
     count: int
 
     def __post_init__(self) -> None:
-        _require(self, "count", "a whole number from 1 is needed, such as 500.", holds=_count(self.count))
+        _require(self, "count", "a whole number from 1 is needed, such as 500.", holds=is_count(self.count))
 
 
 @dataclass(frozen=True, slots=True)
@@ -527,7 +420,7 @@ class Trust:
     eval_days: int = 3
 
     def __post_init__(self) -> None:
-        real = _amount(self.days)
+        real = is_amount(self.days)
         _require(self, "days", "a number of days from 0 is needed, such as 21.", holds=real)
-        whole = self.eval_days == 0 or _count(self.eval_days)
+        whole = self.eval_days == 0 or is_count(self.eval_days)
         _require(self, "eval_days", "a whole number from 0 is needed, such as 3.", holds=whole)

@@ -24,7 +24,7 @@ LAYERS = (
     ("embedders",),
     ("chunking", "config", "events"),
     ("tags",),
-    ("request",),
+    ("recipe_fields", "request"),
     ("errors", "about"),
 )
 DEPTH = {layer: depth for depth, line in enumerate(LAYERS) for layer in line}

@@ -56,6 +56,7 @@ NO_KEYS = "a body is stored with the recipe; send keys by headers"
         ({"a": {"${NAME}": 1}}, f"a name in it holds ${{…}}, and no variable is replaced in a body: {NO_KEYS}"),
         ({"api_key": "s3cr3t"}, f"api_key may be a key: {NO_KEYS}"),
         ({"extra": {"client-secret": "s3cr3t"}}, f"client-secret may be a key: {NO_KEYS}"),
+        ({"access_token": "s3cr3t"}, f"access_token may be a key: {NO_KEYS}"),
         ({"task": "sk-s3cr3t0123456789"}, f"task looks like a key: {NO_KEYS}"),
         ({"a": float("nan")}, "a is a number that JSON cannot write"),
         ({"a": {1: 2}}, "a name in it is not a text; quote it"),
