@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 from urllib.parse import urlsplit
 
-from vecmig.config import is_keyless
-from vecmig.embedders.base import VARIABLE
-from vecmig.errors import TerminalEmbedderError
+import httpx2
+
+from vecmig.config import is_keyless, origin
+from vecmig.embedders.base import VARIABLE, expanded
+from vecmig.errors import RecipeError, TerminalEmbedderError
 from vecmig.tags import OPENAI_KEY, Recipe, is_openai
+
+OPENAI_URL: Final = "https://api.openai.com/v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,30 @@ def _without_variable(environ: Mapping[str, str]) -> str:
             f"If it is for this server, add to the recipe: api_key_env: {OPENAI_KEY}"
         )
     return "Add to the recipe the name of the variable that holds the key: api_key_env: NAME"
+
+
+def base_url(recipe: Recipe, environ: Mapping[str, str]) -> str:
+    """Return the address that requests go to; only its path can hold a secret.
+
+    Raises:
+        RecipeError: it is none.
+    """
+    written = recipe.service.base_url
+    if written is None:
+        return OPENAI_URL
+    url = expanded(written, environ, f"base_url {origin(written)}").rstrip("/")
+    try:
+        parts = urlsplit(url)
+        plain = "@" not in parts.netloc and not parts.query and not parts.fragment and " " not in url
+        sound = parts.scheme in ("http", "https") and parts.hostname and plain and parts.port != 0 and httpx2.URL(url)
+    except (ValueError, httpx2.InvalidURL):
+        sound = False
+    if not sound:
+        raise RecipeError(
+            f"base_url {origin(written)} is not an http or https address without a user, password and query.",
+            hint="Write it like http://localhost:8080/v1",
+        )
+    return url
 
 
 def address_secrets(written: str, url: str, environ: Mapping[str, str]) -> Iterator[str]:

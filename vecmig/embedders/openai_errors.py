@@ -20,8 +20,6 @@ from vecmig.errors import EmbedderError, PoisonInputError, TerminalEmbedderError
 _NO_MONEY: Final = frozenset(
     {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "access_terminated"}
 )
-#: Classes of httpx2's errors (the SDK's own choice of a library) before a request has left.
-_UNSENT: Final = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol"})
 _BUSY: Final = frozenset({408, 409, 425, 429})
 _REFUSED_INPUT: Final = frozenset({400, 413, 422})
 #: Parameters that are the recipe's doing, and codes that blame it; an input is not at fault.
@@ -68,22 +66,9 @@ class Told:
 
 
 def classified(error: openai.OpenAIError, told: Told) -> EmbedderError:
-    """Turn the SDK's exception into ours, by its class, status and error code."""
-    if isinstance(error, openai.APITimeoutError):
-        return _unsent_or(
-            error,
-            TransientEmbedderError(f"{told.service} did not answer in time.", hint="Raise timeout: in the recipe"),
-        )
+    """Turn the SDK's exception about an answer into ours, by its class, status and error code."""
     if isinstance(error, openai.APIStatusError):
         return _Status(error.status_code, error.body, error.response.headers, told).classified()
-    if isinstance(error, openai.APIConnectionError):
-        cause = type(error.__cause__ or error).__name__
-        return _unsent_or(
-            error,
-            TransientEmbedderError(
-                f"{told.service} cannot be reached: {cause}.", hint="Check base_url and the network"
-            ),
-        )
     return TerminalEmbedderError(f"{told.service}: {type(error).__name__}: {told.secrets.quoted(str(error))}")
 
 
@@ -113,12 +98,6 @@ def _status_in(error: object) -> int | None:
         if isinstance(number, int) and 400 <= number < 600:
             return number
     return None
-
-
-def _unsent_or(error: openai.APIConnectionError, found: EmbedderError) -> EmbedderError:
-    """Note whether the request was surely never sent; otherwise the provider may charge for it."""
-    found.unbilled = type(error.__cause__).__name__ in _UNSENT
-    return found
 
 
 class _Status:

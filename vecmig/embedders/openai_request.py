@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
+
+import openai
 
 from vecmig.embedders.base import VARIABLE, expanded
 from vecmig.embedders.embedder import Kind
 from vecmig.errors import RecipeError
 from vecmig.tags import Recipe
+
+#: Headers that the SDK makes of OPENAI_ORG_ID and OPENAI_PROJECT_ID.
+_FOR_OPENAI: Final = ("OpenAI-Organization", "OpenAI-Project")
 
 
 def body(recipe: Recipe, kind: Kind, *, encoding_format: str) -> dict[str, Any]:
@@ -43,6 +49,13 @@ def _value(name: str, text: str, environ: Mapping[str, str]) -> str:
             hint=f"Check the variable {variables}",
         )
     return value
+
+
+def without_ambient() -> Mapping[str, Any]:
+    """Return what keeps the SDK from sending to another server what the environment has for OpenAI."""
+    written = os.environ.get("OPENAI_CUSTOM_HEADERS", "")
+    named = (line.partition(":")[0].strip() for line in written.split("\n") if ":" in line)
+    return dict.fromkeys([*_FOR_OPENAI, *named], openai.omit)
 
 
 def secrets(recipe: Recipe, environ: Mapping[str, str]) -> list[str]:

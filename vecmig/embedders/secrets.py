@@ -85,7 +85,7 @@ class Secrets:
         if isinstance(error, VecmigError):
             return self.cleanse(error, seen)
         cause = error.__cause__ or error.__context__
-        told = Told(f"{type(error).__name__}: {self.quoted(str(error), _LONGEST_CAUSE)}", error.__traceback__)
+        told = Retold(f"{type(error).__name__}: {self.quoted(str(error), _LONGEST_CAUSE)}", error.__traceback__)
         if cause is not None and id(cause) not in seen:
             told.__cause__ = self._told(cause, seen | {id(error)})
         return told
@@ -133,7 +133,7 @@ class Secrets:
         return first, last
 
 
-class Told(Exception):
+class Retold(Exception):
     """An error of a library below, told without secrets."""
 
     def __init__(self, text: str, traceback: TracebackType | None) -> None:
