@@ -69,6 +69,11 @@ class Client(httpx2.Client):
         #: Whether there was an answer of any kind: name, certificate and proxy are right.
         self.answered = False
 
+    def __del__(self) -> None:
+        # as the SDK's own client does for who forgets to close it
+        with contextlib.suppress(Exception):
+            self.close()
+
     @contextlib.contextmanager
     def asking(self, texts: int, dims: int) -> Iterator[None]:
         """Limit the answers of this thread to what so many texts need."""
