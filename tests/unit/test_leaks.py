@@ -10,6 +10,7 @@ import logging
 import socket
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -218,3 +219,25 @@ def test_an_address_that_its_variable_spoils(value: str) -> None:
                 str(TAG), written, environ={"TOKEN": value.format(secret, secret)}, retry=Retry(attempts=1)
             ).embed_documents(["one"])
         assert leaked("".join(traceback.format_exception(caught.value))) == []
+
+
+@pytest.mark.parametrize("kind", ["ValueError", "PoisonInputError", "TransientEmbedderError"])
+def test_a_function_of_ones_own_whose_provider_repeats_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    module = f"leaking_{kind.lower()}"
+    (tmp_path / f"{module}.py").write_text(
+        "import os\nfrom vecmig.errors import *\n\n\ndef embed(texts):\n    try:\n"
+        "        os.environ['ACME_API_KEY'][10**6]\n"
+        "    except IndexError:\n"
+        f"        raise {kind}('Not known: ' + os.environ['ACME_API_KEY'])\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("ACME_API_KEY", SECRETS["key"])
+    recipe = Recipe.from_mapping(TAG, {"provider": "python", "dims": 8, "callable": f"{module}:embed"})
+    embedder = open_embedder(str(TAG), recipe, retry=Retry(attempts=1))
+    with pytest.raises(EmbedderError) as caught:
+        embedder.embed_documents(["one"])
+    said = "".join(traceback.format_exception(caught.value))
+    assert "Not known: ***" in said
+    assert leaked(said) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from vecmig.embedders.base import BaseEmbedder, Retry
 from vecmig.embedders.embedder import Kind, Reply
 from vecmig.embedders.limiter import Limiter
+from vecmig.embedders.secrets import environment_secrets
 from vecmig.errors import RecipeError, TerminalEmbedderError, VecmigError
 from vecmig.tags import Recipe
 
@@ -32,17 +34,21 @@ class CallableEmbedder(BaseEmbedder):
         self._name = recipe.callable
         self._function = _find(recipe.callable)
         self._call = _convention(self._function)
+        self._secrets = environment_secrets(os.environ)
 
     def _request(self, texts: list[str], kind: Kind) -> Reply:
+        failed: VecmigError
         try:
-            answer = self._call(self._function, texts, kind)
-        except VecmigError:
-            raise
-        except (Exception, SystemExit) as error:
-            raise TerminalEmbedderError(
+            return Reply(self._as_array(self._call(self._function, texts, kind)))
+        except VecmigError as error:
+            failed = error
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # it is raised, redacted, a few lines below
+            failed = TerminalEmbedderError(
                 f"The callable {self._name} raised {type(error).__name__}: {error}.", hint=f"Correct {self._name}"
-            ) from error
-        return Reply(self._as_array(answer))
+            )
+            failed.__cause__ = error
+        # it may speak with a provider of its own, which repeats the key
+        raise self._secrets.cleanse(failed)
 
     def _as_array(self, answer: object) -> NDArray[Any]:
         try:

@@ -11,7 +11,7 @@ import html
 import json
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from types import TracebackType
 from typing import Final, TypeVar
@@ -31,6 +31,7 @@ _KEY_LIKE: Final = re.compile(r"\b(sk|pk|key)-[\w*.-]{4,}")
 _LOWER: Final = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 #: Cannot be stored, moves a terminal's cursor, or hides in the middle of a secret.
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff]")
+_SECRETIVE: Final = re.compile(r"key|token|secret|passw|credential", re.IGNORECASE)
 _LIBRARIES: Final = ("openai", "httpx2", "httpcore2")
 #: Those of httpcore2 are made when they are first needed.
 _LOGGERS: Final = (*_LIBRARIES, *(f"httpcore2.{name}" for name in ("connection", "http11", "http2", "proxy", "socks")))
@@ -133,10 +134,16 @@ class Secrets:
         return first, last
 
 
+def environment_secrets(environ: Mapping[str, str]) -> Secrets:
+    """Return what the environment holds under a name that tells of a secret, for code that may use any of it."""
+    named = (value for name, value in environ.items() if _SECRETIVE.search(name))
+    return Secrets(value for value in named if len(value) >= RUN and not value.startswith(("/", ".")))
+
+
 class Retold(Exception):
     """An error of a library below, told without secrets."""
 
-    def __init__(self, text: str, traceback: TracebackType | None) -> None:
+    def __init__(self, text: str, traceback: TracebackType | None = None) -> None:
         super().__init__(text)
         self.__traceback__ = traceback
 
