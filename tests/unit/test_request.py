@@ -315,6 +315,13 @@ def test_a_server_that_repeats_a_header_does_not_make_it_known(provider: Provide
     assert refused.value.hint == "Check the variable AZURE_OPENAI_API_KEY"
 
 
+@pytest.mark.parametrize(("fields", "named"), [({}, "model"), ({"request_model": "route"}, "request_model")])
+def test_a_model_that_is_not_known_is_to_be_named_otherwise(provider: Provider, fields: Any, named: str) -> None:
+    with provider.failing("404"), pytest.raises(EmbedderError) as refused:
+        _ask(provider, **fields)
+    assert refused.value.hint == f"Check base_url and {named} in the recipe"
+
+
 def test_openai_itself_wants_no_key_beside_the_authorization_of_the_recipe() -> None:
     made = recipe(headers={"Authorization": "Bearer ${AZURE_OPENAI_API_KEY}"})
     open_embedder(str(TAG), made, environ={"AZURE_OPENAI_API_KEY": KEY}).close()

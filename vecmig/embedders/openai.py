@@ -69,7 +69,8 @@ class OpenAIEmbedder(BaseEmbedder):
         hidden = (*openai_request.secrets(recipe, environ), *address_secrets(written, url, environ))
         self._secrets = Secrets([self._key.value, *hidden, *(() if proxy is None else proxy.secrets)])
         self._secrets.watch_logs()
-        self._told = Told(self._service, self._secrets, self._key)
+        model_field = "request_model" if recipe.service.request_model else "model"
+        self._told = Told(self._service, self._secrets, self._key, model_field)
         self._route = Route(self._service, urlsplit(url).netloc, proxy)
         self._connect(url, environ, network)
 

@@ -63,6 +63,13 @@ class Told:
     secrets: Secrets
     #: What was sent as the key.
     key: Key
+    #: The field of the recipe by which the server knows the model.
+    model_field: str = "model"
+
+    @property
+    def recipe_hint(self) -> str:
+        """What to look at when the server knows neither address nor model."""
+        return f"Check base_url and {self.model_field} in the recipe"
 
 
 def classified(error: openai.OpenAIError, told: Told) -> EmbedderError:
@@ -82,7 +89,7 @@ def failure_in(answer: object, headers: Mapping[str, str], told: Told) -> Embedd
     return TerminalEmbedderError(
         f"{told.service} gave an answer without embeddings{f': {reason}' if reason else ''}.",
         may_be_request=True,
-        hint="Check base_url and model in the recipe",
+        hint=told.recipe_hint,
     )
 
 
@@ -157,7 +164,7 @@ class _Status:
     def _hint(self) -> str:
         if self._status in (401, 403):
             return self._told.key.hint
-        return "Check base_url and model in the recipe"
+        return self._told.recipe_hint
 
     def _says(self, what: str) -> str:
         reason = f": {self.reason}" if self.reason else ""
