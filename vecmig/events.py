@@ -79,6 +79,11 @@ class Waiting:
     #: Seconds until the next try; None where it is not known.
     seconds: float | None = None
 
+    @property
+    def words(self) -> str:
+        """Why, and when the next try is."""
+        return self.reason if self.seconds is None else f"{self.reason}, next try in {self.seconds:.0f} s"
+
 
 @dataclass(frozen=True, slots=True)
 class Warned:

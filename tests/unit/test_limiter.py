@@ -260,11 +260,33 @@ def test_how_long_what_is_in_flight_has_no_answer_is_known(clock: Clock) -> None
 
 def test_when_the_next_try_is_is_known(clock: Clock) -> None:
     limiter = limiter_on(clock, 4)
-    seen: list[float | None] = []
-    clock.meanwhile = lambda: seen.append(limiter.next_try)
+    seen: list[str | None] = []
+    clock.meanwhile = lambda: seen.append(limiter.waits_for)
+    limiter.sleep(1)
+    assert seen == [None], "nothing has failed"
+    fail(limiter)
     limiter.sleep(2.5)
-    assert seen == [1.5, 0.5, 0.0]
-    assert limiter.next_try is None
+    assert seen[1:] == [f"Busy; next try in {seconds} s" for seconds in (2, 0, 0)]
+    assert limiter.waits_for == "Busy"
+    with limiter.request(lambda: 1):
+        clock.now += 34
+        seen.append(limiter.waits_for)
+    assert seen[-1] == "the provider has not answered for 34 s; before that: Busy"
+    assert limiter.waits_for is None
+
+
+def test_what_is_in_flight_at_a_dead_provider_is_in_vain(clock: Clock) -> None:
+    limiter = limiter_on(clock, 4)
+    seen: list[int] = []
+    with ExitStack() as in_flight:
+        for _ in range(2):
+            in_flight.enter_context(limiter.request(lambda: 1))
+        seen.append(limiter.in_vain)
+        fail(limiter)
+        seen.append(limiter.in_vain)
+        send(limiter)
+        seen.append(limiter.in_vain)
+    assert seen == [0, 2, 0]
 
 
 # Batches -------------------------------------------------------------------------------------------------------------

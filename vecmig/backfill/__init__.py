@@ -10,6 +10,7 @@ from vecmig.backfill.cluster import Needs
 from vecmig.backfill.engine import Result, backfill
 from vecmig.backfill.fleet import Fleet
 from vecmig.backfill.patient import Account, patient_embedder
+from vecmig.backfill.silence import silence_told
 from vecmig.backfill.terms import Terms
 
-__all__ = ["Account", "Fleet", "Needs", "Purse", "Result", "Terms", "backfill", "patient_embedder"]
+__all__ = ["Account", "Fleet", "Needs", "Purse", "Result", "Terms", "backfill", "patient_embedder", "silence_told"]

@@ -124,10 +124,14 @@ class Pipeline:
             raise (self.failures or [Abandoned()])[0] from None
 
     def rescue(self) -> None:
-        """Let what is in flight come to its end, whatever that is: it is paid for. What only waits is left."""
-        self.embedder.limiter.close()
-        while self.futures:
-            done, _ = wait(self.futures, return_when=FIRST_COMPLETED)
+        """Let what is in flight come to its end, whatever that is: it is paid for. What only waits is left.
+
+        So is what a dead provider was sent.
+        """
+        limiter = self.embedder.limiter
+        limiter.close()
+        while len(self.futures) > limiter.in_vain:
+            done, _ = wait(self.futures, timeout=_TICK, return_when=FIRST_COMPLETED)
             for future in done:
                 self.futures.discard(future)
                 with suppress(Exception, Abandoned):

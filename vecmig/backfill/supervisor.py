@@ -93,8 +93,9 @@ class Supervisor:
         held = throttle.reason(connection) if throttle is not None and not control.paused else None
         self._limiter.hold("throttle", held)
         reason = self._limiter.reason
-        if reason is not None:
-            self._listener(Waiting(reason))
+        # a try that failed is told by whoever repeats it
+        if (waits_for := reason or self._limiter.silence) is not None:
+            self._listener(Waiting(waits_for))
         self._report(connection, control, reason)
 
     def _tune(self, control: Control) -> None:
@@ -105,18 +106,18 @@ class Supervisor:
     def _report(self, connection: Connection, control: Control, reason: str | None) -> None:
         standing = self._standing()
         state: State = standing.state
-        trouble = self._limiter.trouble
+        waits_for = self._limiter.waits_for
         if control.paused:
             state = "paused"
         elif reason is not None:
             state = "throttled"
-        elif trouble is not None:
+        elif waits_for is not None:
             state = "waiting"
         self._run = replace(
             standing,
             id=self._run.id,
             state=state,
-            reason=reason or standing.reason or trouble,
+            reason=reason or standing.reason or waits_for,
             concurrency=self._limiter.concurrency,
         )
         report(connection, self._schema, self._run)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two progress lines where there is no terminal.
 _PLAIN_EVERY: Final = 5.0
-#: How long a transaction is open: it does not make a reason another one.
-_AGE: Final = re.compile(r"(\d+ days? )?\d+:\d\d:\d\d")
+#: How long a transaction is open, or a provider has not answered: it does not make a reason another one.
+_AGE: Final = re.compile(r"(\d+ days? )?\d+:\d\d:\d\d|\b\d+ s\b")
 
 
 class Narrator(AbstractContextManager["Narrator"]):
@@ -85,8 +85,7 @@ class Narrator(AbstractContextManager["Narrator"]):
             self._say(f"  {text}")
 
     def _wait(self, event: Waiting) -> None:
-        again = f", next try in {event.seconds:.0f} s" if event.seconds is not None else ""
-        text = f"waiting: {event.reason}{again}"
+        text = f"waiting: {event.words}"
         if self._moving is not None:
             self._show(text, self._moving)
         elif _AGE.sub("", event.reason) != self._waiting or time.monotonic() - self._last >= _PLAIN_EVERY:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from vecmig.embedders.pulse import LONG, Pulse
+from vecmig.embedders.pulse import Pulse
 from vecmig.errors import EmbedderError, TransientEmbedderError
 
 #: Seconds that the headers of one answer may keep requests back.
@@ -147,14 +147,20 @@ class Limiter:
     def silence(self) -> str | None:
         """For how long the provider has said nothing to what is in flight, in words; None where that is not long."""
         with self._changed:
-            seconds = self._pulse.unanswered_for()
-        return f"the provider has not answered for {seconds:.0f} s" if seconds >= LONG else None
+            return self._pulse.silence()
 
     @property
-    def next_try(self) -> float | None:
-        """Seconds until the first of those that ``sleep`` wakes up; None where none does."""
+    def waits_for(self) -> str | None:
+        """What the provider is waited for, in words: its silence, or how it failed and when the next try is."""
         with self._changed:
-            return max(0.0, min(self._tries) - self._clock()) if self._tries else None
+            again = max(0.0, min(self._tries) - self._clock()) if self._tries else None
+            return self._pulse.words(again)
+
+    @property
+    def in_vain(self) -> int:
+        """How many requests are in flight at a provider that has answered none since one failed."""
+        with self._changed:
+            return 0 if self._pulse.trouble is None else self._pulse.in_flight
 
     def silent_for(self) -> float:
         """Give the seconds for which the provider has answered no request, counted from the first that failed."""

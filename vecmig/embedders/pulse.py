@@ -27,6 +27,11 @@ class Pulse:
         #: How the last request failed, if none was answered since.
         self.trouble: str | None = None
 
+    @property
+    def in_flight(self) -> int:
+        """How many requests have no answer yet."""
+        return len(self._in_flight)
+
     def sent(self, at: float) -> None:
         """Enter a request."""
         self._in_flight.append(at)
@@ -71,6 +76,18 @@ class Pulse:
             return 0.0
         until = self._clock() if self._held_at is None else self._held_at
         return max(0.0, until - self._failing_since)
+
+    def silence(self) -> str | None:
+        """Say for how long the provider has said nothing to what is in flight; None where that is not long."""
+        seconds = self.unanswered_for()
+        return f"the provider has not answered for {seconds:.0f} s" if seconds >= LONG else None
+
+    def words(self, next_try: float | None) -> str | None:
+        """Say what is waited for, and how the last request failed; None where the provider answers."""
+        silence, trouble = self.silence(), self.trouble
+        if silence is not None:
+            return silence if trouble is None else f"{silence}; before that: {trouble}"
+        return trouble if trouble is None or next_try is None else f"{trouble}; next try in {next_try:.0f} s"
 
     def unanswered_for(self) -> float:
         """Give the seconds for which the provider has said nothing to what is in flight; 0 where nothing is."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Unpack
 
-from vecmig.backfill import Account, Fleet, Needs, Purse, Terms, patient_embedder
+from vecmig.backfill import Account, Fleet, Needs, Purse, Terms, patient_embedder, silence_told
 from vecmig.config import Collection, Collections, Engine, Suite, shown
 from vecmig.config import load_collections as read_collections
 from vecmig.embedders import Embedder, Retry, open_embedder
@@ -148,7 +148,8 @@ class Workspace:
         recipe = self._recorded(collection, tag)
         embedder = open_embedder(tag, recipe, retry=Retry(notify=self._retried))
         try:
-            yield embedder
+            with silence_told(embedder.limiter, self.wait):
+                yield embedder
         finally:
             embedder.close()
 

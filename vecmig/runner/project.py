@@ -67,7 +67,7 @@ class Project:
         on_wait = self.config.on_wait
         if self.listener is not ignore or on_wait is None:
             return self.listener
-        return lambda event: on_wait(event.reason) if isinstance(event, Waiting) else None
+        return lambda event: on_wait(event.words) if isinstance(event, Waiting) else None
 
     @cached_property
     def workspace(self) -> Workspace:
