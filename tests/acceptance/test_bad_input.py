@@ -580,11 +580,9 @@ def test_a_callable_that_fails(ready: Project, vecmig: Vecmig) -> None:
     good = module.read_text()
     module.write_text("def embed(texts):\n    raise ValueError('out of order')\n")
     result = vecmig("upgrade", code=7)
-    assert result.stderr.splitlines()[-3:-1] == [
+    assert result.stderr.splitlines()[-3:] == [
         "The callable hashing16:embed raised ValueError: out of order.",
-        "0 records were embedded by this run, and stay.",
-    ] or result.stderr.splitlines()[-2:] == [
-        "The callable hashing16:embed raised ValueError: out of order.",
+        "Nothing was embedded by this run.",
         "Correct hashing16:embed",
     ]
     module.write_text(good)

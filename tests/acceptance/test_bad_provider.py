@@ -20,6 +20,7 @@ TAG = tag("fake", 8)
 KEY = "sk-very-secret-1234"
 COUNT = 60
 EXPANDED = "  expand    "
+NOTHING = "Nothing was embedded by this run."
 
 
 @pytest.fixture
@@ -79,6 +80,7 @@ def test_a_wrong_key(ready: Project, vecmig: Vecmig, keyed: Provider, monkeypatc
         ready,
         vecmig,
         f"The provider at {keyed.url} refuses the key (HTTP 401): Incorrect API key provided: ***.",
+        NOTHING,
         "Check the variable MY_KEY",
     )
     assert len(keyed.requests()) == 1, "no record was tried one by one"
@@ -93,6 +95,7 @@ def test_no_key(ready: Project, vecmig: Vecmig, keyed: Provider, monkeypatch: py
         ready,
         vecmig,
         f"The provider at {keyed.url} wants a key (HTTP 401): Incorrect API key provided: .",
+        NOTHING,
         "Check the variable MY_KEY, which is not set",
     )
     recipe(ready, keyed, base_url=None)
@@ -100,6 +103,7 @@ def test_no_key(ready: Project, vecmig: Vecmig, keyed: Provider, monkeypatch: py
         ready,
         vecmig,
         "The provider at https://api.openai.com/v1 wants a key, and the variable MY_KEY is not set.",
+        NOTHING,
         "Set it: export MY_KEY=…",
     )
 
@@ -110,6 +114,7 @@ def test_wrong_dims(ready: Project, vecmig: Vecmig, keyed: Provider) -> None:
             ready,
             vecmig,
             "The provider openai gave vectors of 9 dimensions for fake; the tag says 8.",
+            NOTHING,
             "If 9 is right, make a new tag with dim-9; if the model can make 8 too, add to the recipe: request: "
             "{dimensions: 8}",
         )
@@ -360,6 +365,11 @@ def test_one_record_that_cannot_be_embedded(
 def test_the_model_behind_the_name_changed(ready: Project, vecmig: Vecmig, keyed: Provider) -> None:
     vecmig("upgrade", "--until", "index")
     ready.sql("UPDATE vecmig.tag SET canary = jsonb_set(canary, '{vectors,0,0}', '9')")
+    refused = vecmig("upgrade", code=3)
+    assert refused.stderr.splitlines()[-1] == (
+        "The model behind the name changed: make a new tag with a new version after the @, and run: vecmig revision"
+    )
+    ready.sql("UPDATE documents SET body = 'another' WHERE id = 1")
     said = "The model behind fake@1/dim-8/chunk-none/norm-l2 is not the one that made its vectors: similarity "
     result = vecmig("upgrade", code=7)
     assert [line for line in result.stderr.splitlines() if line.startswith(said)]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import signal
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from support.cli import Vecmig, describe, documents_collection, make_documents, script, tag
 from support.project import Project
 from support.provider import Provider
+from support.waiting import wait_for
+from vecmig.embedders import pulse
 
 TAG = tag("fake", 8)
 COUNT = 60
@@ -56,7 +61,7 @@ def test_a_build_server_waits_for_so_long_and_goes_on_when_the_provider_is_back(
         problem = next(line for line in said if "It has answered no request for " in line)
         assert problem.startswith(f"The provider at {provider.url} cannot be reached: ConnectError. It has ")
         assert problem.endswith(" s, and provider_wait is 1 s.")
-        assert said[-2:] == ["Check base_url and the network", AGAIN]
+        assert said[-3:] == ["Nothing was embedded by this run.", "Check base_url and the network", AGAIN]
         assert stopped.stdout == ""
     assert ready.sql("SELECT count(*) FROM documents_vectors") == [(20,)]
     provider.start()
@@ -115,3 +120,46 @@ def test_a_service_waits_without_end_unless_its_own_command_says_otherwise(
     assert ready.sql("SELECT count(*) FROM documents_vectors v JOIN documents d USING (id) WHERE d.body = 'again'") == [
         (COUNT,)
     ]
+
+
+def runs(vecmig: Vecmig) -> list[dict[str, Any]]:
+    """Give the runs at work on the collection, as status shows them."""
+    shown: list[dict[str, Any]] = vecmig("status", "--json").json["collections"][0]["runs"]
+    return shown
+
+
+@pytest.mark.parametrize("command", ["upgrade", "sync"])
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_waits_for_its_canary_shows_and_ends_at_once(
+    ready: Project, vecmig: Vecmig, provider: Provider, command: str, end: signal.Signals
+) -> None:
+    vecmig("upgrade", "--until", "expand")
+    provider.stop()
+    with ready.start(command, "--provider-wait", "unlimited") as process:
+        try:
+            wait_for(lambda: any("; next try in " in (run["reason"] or "") for run in runs(vecmig)), process)
+            shown = vecmig("status").stdout
+            process.send_signal(end)
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    assert re.search(
+        rf"waiting \(The provider at {provider.url} cannot be reached: ConnectError; next try in \d+ s\), 0 of {COUNT}",
+        " ".join(shown.split()),
+    )
+    assert said.splitlines()[-3] == "Interrupted after 0 records."
+    assert runs(vecmig) == []
+
+
+def test_a_request_without_an_answer_shows(
+    ready: Project, vecmig: Vecmig, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the progress, as in status; also where nothing but the gate's look and an eval ask."""
+    monkeypatch.setattr(pulse, "LONG", 0.5)
+    provider.faults({"mode": "hang", "times": 1, "seconds": 4})
+    silent = "  waiting: the provider has not answered for "
+    assert silent in vecmig("upgrade", "--until", "index").stderr
+    provider.faults({"mode": "hang", "times": 1, "seconds": 4})
+    assert silent in vecmig("gate").stderr
+    assert silent not in vecmig("gate").stderr

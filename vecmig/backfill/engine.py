@@ -56,7 +56,7 @@ def backfill(
         limit: stop after about this many records; None for all.
         terms: what to heed beside the recipe.
         fleet: who does it, several processes on Ray; None for this process.
-        prepare: called before the first record, when an operator's pause and limits hold already.
+        prepare: called before the first record, if there is one, when an operator's pause and limits hold already.
         listener: told of the progress, from this thread; only Waiting may come from another one.
 
     Raises:
@@ -67,12 +67,16 @@ def backfill(
         Interrupted: by SIGINT; what was in flight was written first.
     """
     started = time.monotonic()
-    hands = _hands(database, space, embedder, terms=terms or Terms(), fleet=fleet, listener=listener)
+    terms = terms or Terms()
+    hands: _Hands
+    if fleet is None:
+        hands = Filler(database, space, embedder, terms, listener, prepare=prepare)
+    else:
+        hands = Crew(database, space, embedder, terms, listener, fleet=fleet, prepare=prepare)
     with hands, hands.session() as session:
         tally = hands.tally
         tally.expect(session.run(lambda connection: measure_coverage(connection, space)), limit)
         session.run(lambda connection: refuse_unsteady_texts(connection, space))
-        prepare()
         for _ in range(_MOST_PASSES):
             since, handled = session.run(snapshot), tally.handled
             hands.whole_pass(None if limit is None else limit - handled)
@@ -96,14 +100,6 @@ class _Hands(AbstractContextManager["_Hands"], Protocol):
 
     def whole_pass(self, limit: int | None = None) -> None:
         """Embed and write what is pending in the whole source, at most ``limit`` records."""
-
-
-def _hands(
-    database: Database, space: Space, embedder: Embedder, *, terms: Terms, fleet: Fleet | None, listener: Listener
-) -> _Hands:
-    if fleet is None:
-        return Filler(database, space, embedder, terms, listener)
-    return Crew(database, space, embedder.recipe, terms, listener, fleet=fleet)
 
 
 def _finish(connection: Connection, space: Space, listener: Listener) -> Coverage:

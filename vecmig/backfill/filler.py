@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Final, Self
@@ -13,7 +13,7 @@ from vecmig.backfill.pipeline import Pipeline
 from vecmig.backfill.supervisor import Supervisor
 from vecmig.backfill.tally import Tally
 from vecmig.backfill.terms import Terms
-from vecmig.backfill.work import ReadPage, batch_size, batches, jobs, whole_source
+from vecmig.backfill.work import Job, ReadPage, batch_size, batches, jobs, whole_source
 from vecmig.backfill.writers import Writers
 from vecmig.embedders import Abandoned, Embedder
 from vecmig.errors import EmbedderError, Interrupted
@@ -29,7 +29,26 @@ _MOST_ASLEEP: Final = 14
 class Filler:
     """A context that embeds and writes what a ``ReadPage`` finds pending, under a supervisor where the terms say so."""
 
-    def __init__(self, database: Database, space: Space, embedder: Embedder, terms: Terms, listener: Listener) -> None:
+    def __init__(
+        self,
+        database: Database,
+        space: Space,
+        embedder: Embedder,
+        terms: Terms,
+        listener: Listener,
+        *,
+        prepare: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Open nothing yet.
+
+        Args:
+            database: where the source and the vectors are.
+            space: the tag to fill.
+            embedder: what makes its vectors.
+            terms: what to heed beside the recipe.
+            listener: told while the run stands still.
+            prepare: called once, before the first batch: a pause and limits hold already, and the run shows.
+        """
         self._database = database
         self._space = space
         self._embedder = embedder
@@ -38,6 +57,7 @@ class Filler:
         self._listener = listener
         self._concurrency = embedder.recipe.service.concurrency
         self._writers = Writers(space, self.session)
+        self._prepare: Callable[[], None] | None = prepare
         self._supervisor: Supervisor | None = None
         self._open = ExitStack()
         self.tally = Tally(space, terms.what, listener)
@@ -97,7 +117,7 @@ class Filler:
         work = batches(jobs(self._reader, read, self._embedder, limit), self._embedder, self._batch_size)
         with Ahead(work) as ready:
             try:
-                pipeline.run(ready, self._at_hand)
+                pipeline.run(self._prepared(ready), self._at_hand)
             except KeyboardInterrupt:
                 self._listener(Waiting("what is in flight is being finished; Ctrl-C again leaves it"))
                 with suppress(KeyboardInterrupt):
@@ -110,6 +130,13 @@ class Filler:
             except BaseException:
                 pipeline.rescue()
                 raise
+
+    def _prepared(self, batches: Iterator[list[Job]]) -> Iterator[list[Job]]:
+        for batch in batches:
+            if self._prepare is not None:
+                self._prepare()
+                self._prepare = None
+            yield batch
 
     def _batch_size(self) -> int:
         most = batch_size(self._embedder, self._limiter.most or self._concurrency)

@@ -7,7 +7,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Final, Self
@@ -16,11 +16,12 @@ from uuid import UUID
 from vecmig.about import version
 from vecmig.backfill.cluster import Cluster, Dead, Lost, Member, Needs, Ref
 from vecmig.backfill.patient import Account, shared
+from vecmig.backfill.supervisor import Supervisor
 from vecmig.backfill.tally import Figures, Tally
 from vecmig.backfill.terms import Terms, nobody_else
 from vecmig.backfill.worker import Filled, News, Order, Span
-from vecmig.embedders import Embedder
-from vecmig.errors import DatabaseUnreachable, EmbedderError, VecmigError
+from vecmig.embedders import Abandoned, Embedder
+from vecmig.errors import DatabaseUnreachable, EmbedderError, Interrupted, VecmigError
 from vecmig.events import Listener, Waiting, Warned
 from vecmig.store.connect import Database
 from vecmig.store.lasting import Lasting
@@ -54,8 +55,8 @@ class Fleet:
     #: How many; None for as many as there is room for.
     workers: int | None
     account: Account | None
-    #: Refuses an embedder that is not the one which made the tag's vectors.
-    check: Callable[[Embedder], None]
+    #: Gives, once the run is prepared, what refuses an embedder that is not the one which made the tag's vectors.
+    check: Callable[[], Callable[[Embedder], None]]
 
 
 @dataclass(slots=True)
@@ -82,11 +83,22 @@ class Crew:
     """A context that goes over a source with a fleet. The cluster is started when there is something to do."""
 
     def __init__(
-        self, database: Database, space: Space, recipe: Recipe, terms: Terms, listener: Listener, *, fleet: Fleet
+        self,
+        database: Database,
+        space: Space,
+        embedder: Embedder,
+        terms: Terms,
+        listener: Listener,
+        *,
+        fleet: Fleet,
+        prepare: Callable[[], None],
     ) -> None:
+        """Start nothing yet; the arguments are those of ``Filler``, whose work the fleet does."""
         self._database = database
         self._space = space
-        self._recipe = recipe
+        self._recipe = embedder.recipe
+        self._limiter = embedder.limiter
+        self._prepare = prepare
         self._fleet = fleet
         self._terms = terms
         self._listener = listener
@@ -141,6 +153,7 @@ class Crew:
     def _started(self) -> Cluster:
         """Connect to the cluster and start the workers, once."""
         if self._cluster is None:
+            self._supervise_preparing()
             fleet = self._fleet
             self._listener(Waiting("the workers are being started on Ray"))
             cluster = self._open.enter_context(Cluster(fleet.address, fleet.needs, fleet.workers))
@@ -150,6 +163,22 @@ class Crew:
             self._hands = [_Hand(cluster.start_worker()) for _ in range(workers)]
             self._cluster = cluster
         return self._cluster
+
+    def _supervise_preparing(self) -> None:
+        """Prepare where a pause holds and the run shows; the workers do that for themselves."""
+        supervisor = Supervisor(
+            self._database,
+            self._terms,
+            self._limiter,
+            concurrency=self._recipe.service.concurrency,
+            standing=self.tally.standing,
+            listener=self._listener,
+        )
+        try:
+            with supervisor if self._terms.supervised else nullcontext():
+                self._prepare()
+        except Abandoned:
+            raise supervisor.failure or Interrupted("The run is being ended.") from None
 
     def _new_order(self, workers: int) -> Order:
         terms = replace(self._terms, workers=workers, still_alone=nobody_else)
@@ -161,7 +190,7 @@ class Crew:
             recipe=shared(self._recipe, workers),
             account=self._fleet.account,
             terms=terms,
-            check=self._fleet.check,
+            check=self._fleet.check(),
             total=self.tally.total,
             environ=_keys(self._recipe),
             path=tuple(sys.path),

@@ -6,9 +6,10 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from typing import cast
 
 from vecmig.backfill.budget import Budget, Purse
-from vecmig.embedders import Embedder, Limiter, Retry, open_embedder
+from vecmig.embedders import Deferred, Embedder, Limiter, Retry, open_embedder
 from vecmig.store.connect import Database
 from vecmig.store.control import What
 from vecmig.store.lasting import Lasting
@@ -44,7 +45,7 @@ def patient_embedder(
     on_wait: OnWait,
     environ: Mapping[str, str] = os.environ,
 ) -> Iterator[Embedder]:
-    """Open an embedder that waits for its provider.
+    """Give an embedder that waits for its provider; it is opened when it is first asked for something.
 
     Args:
         database: where the cost is counted.
@@ -91,9 +92,11 @@ def patient_embedder(
             sleep=limiter.sleep,
             notify=lambda error, again: on_wait(error.message, again),
         )
-        embedder = open_embedder(tag, recipe, environ=environ, retry=retry, limiter=limiter)
+        embedder = Deferred(
+            recipe, limiter, lambda: open_embedder(tag, recipe, environ=environ, retry=retry, limiter=limiter)
+        )
         stack.callback(embedder.close)
-        yield embedder
+        yield cast(Embedder, embedder)
 
 
 def share(amount: int, workers: int) -> int:

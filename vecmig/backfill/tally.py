@@ -122,6 +122,8 @@ class Tally:
     @property
     def kept(self) -> str:
         """What a run that failed leaves behind."""
+        if not self.written:
+            return "Nothing was embedded by this run."
         return f"{self.written} records were embedded by this run, and stay."
 
     def interrupted(self, state: str = "") -> Interrupted:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Final, NamedTuple
 
 from vecmig.chunking import chunker
@@ -76,5 +76,10 @@ def batch_size(embedder: Embedder, concurrency: int) -> int:
 
 
 def batches(jobs: Iterable[Job], embedder: Embedder, most: Callable[[], int] | None = None) -> Generator[list[Job]]:
-    """Pack whole records, up to the embedder's limits and ``most`` texts; a record above them makes its own batch."""
-    return pack(jobs, lambda job: (len(job.chunks), job.tokens), embedder, most)
+    """Pack whole records, up to the embedder's limits and ``most`` texts; a record above them makes its own batch.
+
+    Where there is no record the embedder is asked for nothing, its limits included.
+    """
+    left = iter(jobs)
+    for first in left:
+        yield from pack(chain([first], left), lambda job: (len(job.chunks), job.tokens), embedder, most)

@@ -164,8 +164,10 @@ class Worker:
                 environ=os.environ | dict(order.environ),
             )
         )
-        order.check(self._embedder)
-        filler = Filler(database, order.space, self._embedder, order.terms, self._listen)
+        embedder = self._embedder
+        filler = Filler(
+            database, order.space, embedder, order.terms, self._listen, prepare=lambda: order.check(embedder)
+        )
         filler.tally.total = order.total
         opening.enter_context(filler)
         if self._stopped:

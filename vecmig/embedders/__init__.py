@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from vecmig.embedders.base import BaseEmbedder, Retry
 from vecmig.embedders.batches import pack
+from vecmig.embedders.deferred import Deferred
 from vecmig.embedders.embedder import Embedded, Embedder, Kind, Reply
 from vecmig.embedders.limiter import Abandoned, Limiter, Spend
 from vecmig.embedders.limits import Limits
@@ -19,6 +20,7 @@ from vecmig.tags import Recipe
 __all__ = [
     "Abandoned",
     "BaseEmbedder",
+    "Deferred",
     "Embedded",
     "Embedder",
     "Kind",

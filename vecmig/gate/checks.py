@@ -8,7 +8,7 @@ from vecmig.config import noun
 from vecmig.gate.canary import CANARY_SIMILARITY
 from vecmig.gate.quality import judge_shadow, judge_trial
 from vecmig.gate.report import Evidence
-from vecmig.gate.spot import judge_spot
+from vecmig.gate.spot import Spot, judge_spot
 from vecmig.gate.verdict import Check
 from vecmig.store.changes import Lag
 from vecmig.store.vectors import Coverage
@@ -48,7 +48,8 @@ def judge(gate: Gate, evidence: Evidence) -> tuple[Check, ...]:
     if evidence.old_tag is not None:
         checks.append(_standby(gate, evidence.old_tag, evidence.old))
     asked = evidence.canary is not None or bool(evidence.canary_error)
-    checks += [_canary(evidence), *judge_spot(evidence.spot, asked=asked)]
+    spot = Spot(0) if evidence.empty else evidence.spot
+    checks += [_canary(evidence), *judge_spot(spot, asked=asked)]
     checks += [judge_trial(trial) for trial in evidence.trials]
     if gate.shadow is not None:
         checks.append(judge_shadow(gate.shadow, evidence.shadow))
@@ -150,7 +151,9 @@ def _standby(gate: Gate, tag: str, found: Coverage | None) -> Check:
 
 def _canary(evidence: Evidence) -> Check:
     similarity, error = evidence.canary, evidence.canary_error
-    if error:
+    if evidence.empty:
+        passed, detail, remedy = True, "there is no vector yet; the canary is kept with the first one", ""
+    elif error:
         passed, similarity, detail, remedy = False, None, error, "Make the embedder answer first."
     elif similarity is None:
         passed, detail, remedy = None, "not looked at here; it needs the embedder", "Run: vecmig gate"

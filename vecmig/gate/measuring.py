@@ -25,6 +25,7 @@ class Found(TypedDict, total=False):
     canary_error: str
     followed: bool
     spot: Spot | None
+    empty: bool
 
 
 def gather(connection: Connection, space: Space, old: Space | None) -> Evidence:

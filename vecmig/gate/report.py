@@ -75,6 +75,8 @@ class Evidence:
     canary: float | None
     #: Why the embedder gave no answer.
     canary_error: str = ""
+    #: Whether the tag has no vector, so that there is nothing to ask the embedder about.
+    empty: bool = False
     #: Whether the triggers follow collections.yaml as it is now.
     followed: bool = True
     #: The changes that the tag lacks, where triggers tell of them.

@@ -443,14 +443,8 @@ class DatabaseMigration(Migration):
         with self._workspace.database.session() as connection:
             layout.require_partition(connection, space)
 
-        def maintain() -> None:
-            with self._workspace.database.session() as connection:
-                self._workspace.maintain(self._workspace.ledger(connection), embedder, self.collection, self.new_tag)
-
         crew = None
         if fleet and self._workspace.engine != "local":
-            # its workers compare their models with the canary that this leaves
-            maintain()
             crew = self._workspace.fleet(self.collection, self.new_tag, revision=self.revision)
         return backfill(
             self._workspace.database,
@@ -459,7 +453,7 @@ class DatabaseMigration(Migration):
             limit=self._limit,
             terms=self._workspace.terms("backfill"),
             fleet=crew,
-            prepare=(lambda: None) if crew else maintain,
+            prepare=self._workspace.maintain(embedder, space),
             listener=self._workspace.listener,
         )
 

@@ -46,7 +46,7 @@ from vecmig.store.locks import with_lock_retries
 from vecmig.store.recorded import Recorded
 from vecmig.store.throttle import Throttle
 from vecmig.store.tracking import install_tracking, tracking_works
-from vecmig.store.vectors import Space, count_vectors
+from vecmig.store.vectors import Space, count_vectors, has_vectors
 from vecmig.store.vouching import refuse_unvouched
 from vecmig.store.widening import rewrites, rewritten_bytes, widen_key
 from vecmig.tags import Gate, Recipe
@@ -129,18 +129,43 @@ class Workspace:
         known = self.collections
         return known.recipes.get(tag) or read_collections(known.path).recipes.get(tag)
 
-    def maintain(self, ledger: Ledger, embedder: Embedder, collection: str, tag: str) -> None:
-        """Prepare to add vectors to a tag: the recipe's service is written down for the readers, the canary is kept.
+    def maintain(self, embedder: Embedder, space: Space) -> Callable[[], None]:
+        """Prepare to add vectors to a tag: the recipe's service is written down for the readers.
 
-        Raises:
-            TerminalEmbedderError: the embedder is not the one that made the tag's vectors.
+        Returns:
+            What must be called before the first of them: it keeps the canary, or raises TerminalEmbedderError where the
+            embedder is not the one that made the tag's vectors.
         """
-        ledger.refresh_recipe(collection, tag, embedder.recipe)
-        canary = ledger.tag(collection, tag).canary
-        if canary is None:
-            ledger.set_canary(collection, tag, new_canary(embedder))
-        else:
+        name = space.source.collection.name
+        with self.database.session() as connection:
+            ledger = self.ledger(connection)
+            ledger.refresh_recipe(name, space.tag, embedder.recipe)
+            lost = ledger.tag(name, space.tag).canary is None and has_vectors(connection, space)
+        keep = partial(self._keep_canary, embedder, name, space.tag)
+        if lost:
+            keep()
+        return keep
+
+    def _keep_canary(self, embedder: Embedder, collection: str, tag: str) -> None:
+        """Keep a new tag's canary, or compare it; no session is open while the embedder is asked, or waited for."""
+        canary = self._canary(collection, tag)
+        if canary is not None:
             require_same_model(embedder, tag, canary)
+            return
+        made = new_canary(embedder)
+
+        def keep() -> None:
+            with self.database.session() as connection:
+                self.ledger(connection).set_canary(collection, tag, made)
+
+        lasting(keep, wait=self.reconnect_wait, on_wait=self.wait)
+
+    def _canary(self, collection: str, tag: str) -> Mapping[str, Any] | None:
+        def read() -> Mapping[str, Any] | None:
+            with self.database.session() as connection:
+                return self.ledger(connection).tag(collection, tag).canary
+
+        return lasting(read, wait=self.reconnect_wait, on_wait=self.wait)
 
     @contextmanager
     def embedder(self, collection: str, tag: str) -> Iterator[Embedder]:
@@ -155,7 +180,7 @@ class Workspace:
 
     @contextmanager
     def worker(self, collection: str, tag: str, *, what: What, revision: str) -> Iterator[Embedder]:
-        """Open the embedder of a recorded tag to fill it: within the recipe's limits and budget, with patience.
+        """Give the embedder of a recorded tag to fill it: within the recipe's limits and budget, with patience.
 
         Args:
             collection: the collection.
@@ -179,15 +204,18 @@ class Workspace:
         """Give who fills a tag in place of this process."""
         recipe = self._recorded(collection, tag)
         service = recipe.service
-        with self.database.session() as connection:
-            canary = self.ledger(connection).tag(collection, tag).canary
-        assert canary is not None, "maintain() has made sure of it"
+
+        def check() -> Callable[[Embedder], None]:
+            canary = self._canary(collection, tag)
+            assert canary is not None, "what maintain() gives has made sure of it"
+            return partial(require_same_model, tag=tag, canary=canary)
+
         return Fleet(
             address=service.ray_address,
             needs=Needs(service.num_cpus, service.num_gpus),
             workers=self.workers,
             account=self._account(recipe, "backfill", revision),
-            check=partial(require_same_model, tag=tag, canary=canary),
+            check=check,
         )
 
     def _recorded(self, collection: str, tag: str) -> Recipe:
@@ -247,8 +275,9 @@ class Workspace:
             canary = ledger.tag(name, new).canary
             similarity: float | None = None
             spot: Spot | None = None
-            error = "" if canary else "no canary was kept yet: vecmig backfill"
-            if ask and canary:
+            empty = is_attached(connection, space) and not has_vectors(connection, space)
+            error = "" if canary or empty else "no canary was kept yet: vecmig sync"
+            if ask and canary and not empty:
                 with self.embedder(name, new) as embedder:
                     similarity, error = ask_canary(embedder, canary)
                     if similarity is not None and similarity >= CANARY_SIMILARITY and is_attached(connection, space):
@@ -261,6 +290,7 @@ class Workspace:
                 canary=similarity,
                 canary_error=error,
                 spot=spot,
+                empty=empty,
                 followed=not ledger.edited(source),
             )
 

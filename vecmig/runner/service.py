@@ -333,9 +333,8 @@ class Service:
         terms = replace(workspace.terms("sync"), reconnect_wait=math.inf)
         with workspace.worker(name, space.tag, what=what, revision=revision) as embedder:
             limited_by(embedder.limiter)
-            with Filler(workspace.database, space, embedder, terms, self._inbox.put) as filler:
-                with workspace.database.session() as connection:
-                    workspace.maintain(workspace.ledger(connection), embedder, name, space.tag)
+            prepare = workspace.maintain(embedder, space)
+            with Filler(workspace.database, space, embedder, terms, self._inbox.put, prepare=prepare) as filler:
                 yield filler
 
     # What the keepers tell ---------------------------------------------------------------------------------------

@@ -103,13 +103,13 @@ def _sync_tag(workspace: Workspace, source: Source, tag: str) -> Result:
         workspace.worker(name, tag, what=what, revision=revision) as embedder,
         _alone(workspace, name, tag) if candidate else nullcontext(workspace.still_alone) as still_alone,
     ):
-        with workspace.database.session() as connection:
-            workspace.maintain(workspace.ledger(connection), embedder, name, tag)
+        space = workspace.space(source, tag)
         result = run_backfill(
             workspace.database,
-            workspace.space(source, tag),
+            space,
             embedder,
             terms=replace(workspace.terms("sync"), still_alone=still_alone),
+            prepare=workspace.maintain(embedder, space),
             listener=workspace.listener,
         )
     record(workspace, name, tag, result.written, result.rejected, coverage=result.coverage.share)

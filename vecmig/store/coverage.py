@@ -70,6 +70,12 @@ def count_vectors(connection: Connection, space: Space) -> tuple[int, int]:
     return (row[0], row[1]) if row else (0, 0)
 
 
+def has_vectors(connection: Connection, space: Space) -> bool:
+    """Return whether a tag has any vector."""
+    row = connection.execute(space.statement("has_vectors")).fetchone()
+    return bool(row and row[0])
+
+
 def sweep(connection: Connection, space: Space, found: Coverage | None = None) -> int:
     """Delete the vectors of records that are gone or no longer have a text, and forget their rejections.
 

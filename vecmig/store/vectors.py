@@ -7,6 +7,7 @@ from vecmig.store.coverage import (
     count_records,
     count_vectors,
     estimated_vector_bytes,
+    has_vectors,
     measure_coverage,
     sweep,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "count_records",
     "count_vectors",
     "estimated_vector_bytes",
+    "has_vectors",
     "measure_coverage",
     "prepare_to_write",
     "read_changed",

@@ -17,6 +17,7 @@ from vecmig.store.catalog import Source, exists, find_pgvector
 from vecmig.store.connect import Connection
 from vecmig.store.identity import SourceReplaced, find_source
 from vecmig.store.ledger import Ledger, TagRow
+from vecmig.store.vectors import has_vectors
 
 __all__ = ["SEVERITIES", "Audit", "Finding", "Severity", "audit"]
 
@@ -174,9 +175,13 @@ class _Looker:
 
     @staticmethod
     def _in_use(subject: Subject) -> list[TagRow]:
-        """Give the tags whose models answer or fill; a candidate has no canary before its first vector."""
+        """Give the tags whose models answer or fill; no tag has a canary before its first vector."""
+
+        def was_filled(tag: str) -> bool:
+            return subject.attached(tag) and has_vectors(subject.connection, subject.space(tag))
+
         rows = [subject.tags[tag] for tag in dict.fromkeys(subject.route.maintained) if tag in subject.tags]
-        return [row for row in rows if row.canary or row.tag in subject.served]
+        return [row for row in rows if row.canary or (row.tag in subject.served and was_filled(row.tag))]
 
     def _around(
         self, sources: Mapping[str, Source], there: Sequence[VectorIndex], *, everything: bool

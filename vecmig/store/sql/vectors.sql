@@ -121,6 +121,9 @@ SELECT count(*), count(*) FILTER (WHERE {eligible}) FROM {records} s
 -- count_vectors --
 SELECT count(*), count(*) FILTER (WHERE v.chunk = 0) FROM {space} v
 
+-- has_vectors --
+SELECT EXISTS (SELECT FROM {space})
+
 -- count_idle --
 -- per chunk 0 but for the first figure, so that a record of many chunks counts once
 SELECT count(*) FILTER (WHERE s.k0 IS NULL),
