@@ -28,6 +28,12 @@ COUNT, BATCH, FLYING = 300, 5, 3
 RESUME = "Nothing that was committed is lost. When the database is back, run the same command again."
 
 
+@pytest.fixture(autouse=True)
+def _at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody watches these runs, but they wait as where somebody does."""
+    monkeypatch.setenv("VECMIG_PROVIDER_WAIT", "unlimited")
+
+
 @pytest.fixture
 def slow() -> Iterator[Provider]:
     """A provider that takes 30 ms for each request."""

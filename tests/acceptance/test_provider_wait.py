@@ -152,6 +152,27 @@ def test_a_run_that_waits_for_its_canary_shows_and_ends_at_once(
     assert runs(vecmig) == []
 
 
+def test_what_a_dead_provider_was_sent_is_not_waited_for_at_the_end(
+    ready: Project, vecmig: Vecmig, provider: Provider
+) -> None:
+    provider.faults({"mode": "503", "skip": 2, "times": 1}, {"mode": "hang", "skip": 2, "seconds": 600})
+    with ready.start("upgrade") as process:
+        try:
+            wait_for(lambda: [request["fault"] for request in provider.requests()][-2:] == ["503", "hang"], process)
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate(timeout=50)
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    assert said.splitlines()[-3:] == [
+        "Interrupted after 10 records.",
+        "What was written stays; 1 requests in flight were left, and are sent again next time.",
+        "To go on, run the same command again.",
+    ]
+    provider.faults()
+    assert vecmig("upgrade").stdout == "aaaa  live  revision aaaa\n"
+
+
 def test_a_request_without_an_answer_shows(
     ready: Project, vecmig: Vecmig, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:

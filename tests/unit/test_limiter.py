@@ -278,15 +278,35 @@ def test_when_the_next_try_is_is_known(clock: Clock) -> None:
 def test_what_is_in_flight_at_a_dead_provider_is_in_vain(clock: Clock) -> None:
     limiter = limiter_on(clock, 4)
     seen: list[int] = []
+
+    def silent_for(seconds: float) -> None:
+        clock.now += seconds
+        seen.append(limiter.in_vain)
+
     with ExitStack() as in_flight:
         for _ in range(2):
             in_flight.enter_context(limiter.request(lambda: 1))
-        seen.append(limiter.in_vain)
+        silent_for(60)
         fail(limiter)
-        seen.append(limiter.in_vain)
+        silent_for(9)
+        silent_for(2)
         send(limiter)
-        seen.append(limiter.in_vain)
-    assert seen == [0, 2, 0]
+        silent_for(60)
+    none_has_failed, it_may_answer_yet, it_answers_others = 0, 0, 0
+    assert seen == [none_has_failed, it_may_answer_yet, 2, it_answers_others]
+    with limiter.batch():
+        send(limiter)
+        with limiter.request(lambda: 1):
+            fail_beside(limiter)
+            silent_for(60)
+    assert seen[-1] == 0, "a part of its batch is paid for"
+
+
+def fail_beside(limiter: Limiter) -> None:
+    """Let a request of another thread come to nothing."""
+    beside = threading.Thread(target=fail, args=(limiter,))
+    beside.start()
+    beside.join()
 
 
 # Batches -------------------------------------------------------------------------------------------------------------

@@ -109,6 +109,7 @@ class Limiter:
         self._holds: dict[str, str] = {}
         self._kept_back: str | None = None
         self._pulse = Pulse(clock)
+        self._paid_in_flight = 0
         #: When those that sleep wake up.
         self._tries: list[float] = []
         #: The most tokens that the provider counted for each that was estimated.
@@ -158,9 +159,13 @@ class Limiter:
 
     @property
     def in_vain(self) -> int:
-        """How many requests are in flight at a provider that has answered none since one failed."""
+        """How many requests that may be left are in flight at a dead provider: one has failed, and now it is silent.
+
+        Those of batches that were paid for in part are not among them.
+        """
         with self._changed:
-            return 0 if self._pulse.trouble is None else self._pulse.in_flight
+            dead = self._pulse.trouble is not None and self._pulse.silence() is not None
+            return self._pulse.in_flight - self._paid_in_flight if dead else 0
 
     def silent_for(self) -> float:
         """Give the seconds for which the provider has answered no request, counted from the first that failed."""
@@ -293,6 +298,7 @@ class Limiter:
             self._requests.add(1, self._clock())
             sent = self._tokens.add(tokens, self._clock())
             self._pulse.sent(sent.at)
+            self._paid_in_flight += batch.paid
             return sent
 
     def _why_wait(self, tokens: int) -> tuple[float, str | None]:
@@ -322,6 +328,7 @@ class Limiter:
             self._spend.settle(ticket.tokens, 0)
         with self._changed:
             self._pulse.failed(ticket.sent.at, error)
+            self._paid_in_flight -= batch.paid
             if isinstance(error, TransientEmbedderError):
                 self._learn(refused=True)
             if batch.holds and not batch.paid:
@@ -333,6 +340,7 @@ class Limiter:
             self._spend.settle(ticket.tokens, ticket.taken)
         with self._changed:
             self._pulse.answered(ticket.sent.at)
+            self._paid_in_flight -= batch.paid
             self._learn(refused=False)
             if ticket.taken is not None and ticket.estimate:
                 self._scale = max(self._scale, ticket.taken / ticket.estimate)
