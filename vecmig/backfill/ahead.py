@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, Full, Queue
@@ -14,10 +14,14 @@ _TICK: Final = 0.1
 
 
 class Ahead(Generic[T]):
-    """A context in which ``items`` runs at most ``size`` items ahead; its errors come out where it is read."""
+    """A context in which ``items`` runs at most ``size`` items ahead; its errors come out where it is read.
 
-    def __init__(self, items: Generator[T], size: int = 4) -> None:
+    Whoever reads it calls ``idle`` again and again while there is nothing to read.
+    """
+
+    def __init__(self, items: Generator[T], size: int = 4, idle: Callable[[], None] = lambda: None) -> None:
         self._items = items
+        self._idle = idle
         self._queue: Queue[T | _End] = Queue(size)
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._fill, name="vecmig-read", daemon=True)
@@ -52,14 +56,17 @@ class Ahead(Generic[T]):
     def _take(self) -> Iterator[T]:
         while True:
             # with a timeout, because a wait without one would not be interrupted by Ctrl-C on every platform
-            with suppress(Empty):
+            try:
                 item = self._queue.get(timeout=_TICK)
-                if not isinstance(item, _End):
-                    yield item
-                elif item.failure is not None:
-                    raise item.failure
-                else:
-                    return
+            except Empty:
+                self._idle()
+                continue
+            if not isinstance(item, _End):
+                yield item
+            elif item.failure is not None:
+                raise item.failure
+            else:
+                return
 
 
 @dataclass(frozen=True, slots=True)

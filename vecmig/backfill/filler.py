@@ -113,9 +113,10 @@ class Filler:
             EmbedderError, DatabaseUnreachable: what was written stays, and another pass goes on from there.
             Interrupted: by SIGINT; what was in flight was written first.
         """
-        pipeline = Pipeline(self._embedder, self._writers, self.tally.add)
-        work = batches(jobs(self._reader, read, self._embedder, limit), self._embedder, self._batch_size)
-        with Ahead(work) as ready:
+        slow = self.tally.slow
+        pipeline = Pipeline(self._embedder, self._writers, self.tally.add, slow)
+        work = batches(jobs(self._reader, read, self._embedder, slow, limit), self._embedder, self._batch_size)
+        with Ahead(work, idle=slow.look) as ready:
             try:
                 pipeline.run(self._prepared(ready), self._at_hand)
             except KeyboardInterrupt:

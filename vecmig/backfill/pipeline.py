@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Final
 
 from vecmig.backfill.embed import embed
+from vecmig.backfill.slow import Slow
 from vecmig.backfill.work import Job
 from vecmig.backfill.writers import Writers
 from vecmig.embedders import Abandoned, Embedder
@@ -40,6 +41,8 @@ class Pipeline:
     writers: Writers
     #: Told of every batch that landed, by the thread that runs the pipeline.
     landed: Callable[[Landed], None]
+    #: Notes the record that takes several requests, and tells of it.
+    slow: Slow
     futures: set[Future[Landed]] = field(default_factory=set)
     #: Records of batches that were embedded and could not be written.
     lost: list[int] = field(default_factory=list)
@@ -54,11 +57,16 @@ class Pipeline:
             at_hand: gives how many batches may be on their way; more than may be in flight, so that one which has to
                 wait for its next try does not leave the provider idle.
         """
-        for batch in batches:
-            for part in self._parts(batch):
-                self.embedder.limiter.pace(len(part))
-                self._send(part)
-                self.land(at_most=lambda: at_hand() - 1)
+        try:
+            for batch in batches:
+                for part in self._parts(batch):
+                    self.embedder.limiter.pace(len(part))
+                    self._send(part)
+                    self.land(at_most=lambda: at_hand() - 1)
+        except Abandoned:
+            # one of those on their way may hold the reason
+            self.land(at_most=lambda: 0)
+            raise
         self.land(at_most=lambda: 0)
 
     def _parts(self, batch: list[Job]) -> Iterable[list[Job]]:
@@ -97,7 +105,7 @@ class Pipeline:
         self.embedder.limiter.close()
 
     def _take_through(self, batch: list[Job]) -> Landed:
-        with self.embedder.limiter.batch():
+        with self.embedder.limiter.batch(), self._noted(batch):
             answer = embed(self.embedder, batch, self.writers.storage)
             try:
                 written = self.writers.write(answer)
@@ -106,10 +114,17 @@ class Pipeline:
                 raise
         return Landed(len(answer.embedded), written, answer.rejected, answer.tokens, answer.failure)
 
+    def _noted(self, batch: list[Job]) -> AbstractContextManager[None]:
+        record, chunks, _ = batch[0]
+        if len(chunks) <= self.embedder.max_batch:
+            return nullcontext()
+        return self.slow.step(record.key, f"its {len(chunks):,} chunks are being embedded and written")
+
     def land(self, *, at_most: Callable[[], int]) -> None:
         """Wait until no more than ``at_most`` batches are on their way; it is asked again and again."""
         while len(self.futures) > at_most():
             done, _ = wait(self.futures, timeout=_TICK, return_when=FIRST_COMPLETED)
+            self.slow.look()
             for future in done:
                 self.futures.discard(future)
                 self._settle(future)

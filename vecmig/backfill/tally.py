@@ -8,6 +8,7 @@ from dataclasses import astuple, dataclass, field
 from typing import Final
 
 from vecmig.backfill.pipeline import Landed
+from vecmig.backfill.slow import Slow
 from vecmig.errors import Interrupted
 from vecmig.events import Listener, Progress, Waiting, Warned
 from vecmig.store.control import Run, What
@@ -60,6 +61,11 @@ class Tally:
     reported: float = 0.0
     #: Why the database was waited for, until something is written again.
     waits_for: str | None = None
+    #: The records that take long.
+    slow: Slow = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.slow = Slow(self.space.source.collection.name, lambda reason: self.listener(Waiting(reason)))
 
     def expect(self, before: Coverage, limit: int | None) -> None:
         """Set what there is to do."""
@@ -133,13 +139,13 @@ class Tally:
         return Interrupted(f"Interrupted after {self.written} records.", state=state, hint=hint)
 
     def standing(self) -> Run:
-        """Give the run as it stands, for operators elsewhere."""
+        """Return the run as it stands, for operators elsewhere."""
         return Run(
             self.space.source.collection.name,
             self.space.tag,
             self.what,
             "running" if self.waits_for is None else "waiting",
-            self.waits_for,
+            self.waits_for or self.slow.reason,
             self.written,
             self.total,
             self.rejected,

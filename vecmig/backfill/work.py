@@ -6,8 +6,9 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import chain, islice
 from typing import Final, NamedTuple
 
-from vecmig.chunking import chunker
-from vecmig.embedders import Embedder, document_tokens, pack
+from vecmig.backfill.slow import Slow
+from vecmig.chunking import Chunker, chunker
+from vecmig.embedders import Abandoned, Embedder, document_tokens, pack
 from vecmig.store.connect import Connection
 from vecmig.store.lasting import Lasting
 from vecmig.store.vectors import Key, Page, PendingRecord, Space, read_page
@@ -46,12 +47,34 @@ def whole_source(space: Space, *, after: Key | None = None, upto: Key | None = N
     return read
 
 
-def jobs(session: Lasting, read: ReadPage, embedder: Embedder, limit: int | None = None) -> Generator[Job]:
-    """Yield the pending records that ``read`` finds, in its order, at most ``limit``; nobody else uses the session."""
+def jobs(session: Lasting, read: ReadPage, embedder: Embedder, slow: Slow, limit: int | None = None) -> Generator[Job]:
+    """Yield the pending records that ``read`` finds, in its order, at most ``limit``.
+
+    Args:
+        session: what to read with; nothing else uses it.
+        read: gives the records.
+        embedder: what they are cut for.
+        slow: notes the record that is being cut.
+        limit: the most records; None for all.
+
+    Raises:
+        Abandoned: the run is being ended, and there were records left.
+    """
     recipe = embedder.recipe
     cut = chunker(recipe.chunk, provider=recipe.provider, model=recipe.model)
     for record in islice(_pending(session, read), limit):
-        yield new_job(embedder, record, cut(record.text))
+        letters = len(record.text)
+        with slow.step(record.key, f"its text of {letters:,} characters is being cut into chunks"):
+            job = new_job(embedder, record, _until_closed(cut, record.text, embedder))
+        yield job
+
+
+def _until_closed(cut: Chunker, text: str, embedder: Embedder) -> Iterator[str]:
+    """Cut a text, as long as the run is wanted: a very long one takes minutes."""
+    for chunk in cut(text):
+        yield chunk
+        if embedder.limiter.closed:
+            raise Abandoned
 
 
 def _pending(session: Lasting, read: ReadPage) -> Iterator[PendingRecord]:
