@@ -44,6 +44,8 @@ _BETWEEN: Final = 8
 def unbroken(text: str, splitter: Splitter) -> Iterator[tuple[int, int]]:
     """Yield where a text has no break for so long that it is cut here: from where, and to where, in order."""
     least = max(_LEAST, _LEAST_CHUNKS * splitter.usual)
+    if len(text) <= least:
+        return
     start = 0
     for found in _BREAK.finditer(text):
         # a long run of one stop is no better than any other

@@ -45,6 +45,9 @@ def chunks(text: str, splitter: Splitter) -> Iterator[str]:
 def _pieces(text: str) -> Iterator[str]:
     """Take long runs apart: a tokenizer's time grows with their square, to 26 s for a million times one letter."""
     start = 0
+    if len(text) < _RUN:
+        yield text
+        return
     for run in _LONG_RUN.finditer(text):
         for end in range(run.start() + _RUN, run.end() + 1, _RUN):
             yield text[start:end]
@@ -98,6 +101,8 @@ class _Windows:
     def _end(self, start: int) -> int:
         """Find where a window ends: with the long line that it begins in, within the next one, or after white space."""
         text, length, long = self._text, _WINDOW * self._stride, _LONG_LINE * self._stride
+        if len(text) - start <= long:
+            return len(text)
         end = start + length
         if end + length // 4 >= len(text):
             end = len(text)
