@@ -14,6 +14,8 @@ from vecmig.config import Storage
 
 _SIGNATURE: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _END: Final = b"\xff\xff"
+#: Bytes of vectors that are laid out at once, where a piece is not all of them.
+_PIECE: Final = 8 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,46 +48,62 @@ class Rows:
         width = 1 + len(self.keys) + len(self.columns)
         head = width.to_bytes(2, "big") + _field(self.tag)
         if self.texts is None and all(len(set(map(len, column))) == 1 for column in self.keys):
-            yield self._layout(storage, head).data.cast("B")
+            yield self._layout(storage, 0, len(self.vectors), head).data.cast("B")
         else:
-            yield b"".join(self._joined(self._layout(storage), head))
+            yield from self._joined(storage, head)
         yield _END
 
-    def _joined(self, tails: NDArray[Any], head: bytes) -> Iterable[bytes | memoryview]:
-        """Put rows together whose columns differ in width."""
-        size, data = tails.dtype.itemsize, tails.data.cast("B")
-        starts = [head + b"".join(map(_field, key)) for key in zip(*self.keys, strict=True)]
-        ends = (data[at : at + size] for at in range(0, len(data), size))
-        if self.texts is None:
-            return chain.from_iterable(zip(starts, ends, strict=True))
-        repeated = [start for start, own in zip(starts, self.vectors, strict=True) for _ in own]
-        return chain.from_iterable(zip(repeated, map(_field, self.texts), ends, strict=True))
+    def _joined(self, storage: Storage, head: bytes) -> Iterator[bytes]:
+        """Put rows together whose columns differ in width, some at a time: one record may have a GB of vectors."""
+        keys = [head + b"".join(map(_field, key)) for key in zip(*self.keys, strict=True)]
+        starts = [key for key, own in zip(keys, self.vectors, strict=True) for _ in own]
+        at_once = max(1, _PIECE // (4 * self.vectors[0].shape[1]))
+        for first in range(0, len(starts), at_once):
+            last = min(first + at_once, len(starts))
+            tails = self._layout(storage, first, last)
+            size, data = tails.dtype.itemsize, tails.data.cast("B")
+            columns: list[Iterable[bytes | memoryview]] = [starts[first:last]]
+            if self.texts is not None:
+                columns.append(map(_field, self.texts[first:last]))
+            columns.append(data[at : at + size] for at in range(0, len(data), size))
+            yield b"".join(chain.from_iterable(zip(*columns, strict=True)))
 
-    def _layout(self, storage: Storage, head: bytes = b"") -> NDArray[Any]:
-        """The columns of fixed width: shape (n,), one structure a vector; with a head, the key is among them."""
+    def _layout(self, storage: Storage, first: int, last: int, head: bytes = b"") -> NDArray[Any]:
+        """Lay out the columns of fixed width of some rows: one structure a vector.
+
+        With a head, the key is among them: then these are all rows, one a record.
+        """
         counts = np.fromiter(map(len, self.vectors), np.intp, len(self.vectors))
         hashes = bytes.fromhex("".join(self.hashes).replace("-", ""))
         values: list[tuple[str, Any, int]] = []
         if head:
             values += [(f"k{i}", b"".join(column), len(column[0])) for i, column in enumerate(self.keys)]
         if self.texts is not None:
-            numbers = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-            values += [("chunk", numbers.astype(">i4"), 4), ("chunks", np.repeat(counts, counts).astype(">i4"), 4)]
-        values += [("source_hash", np.repeat(np.frombuffer(hashes, "V16"), counts), 16)]
+            numbers = (np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts))[first:last]
+            chunks = np.repeat(counts, counts)[first:last]
+            values += [("chunk", numbers.astype(">i4"), 4), ("chunks", chunks.astype(">i4"), 4)]
+        values += [("source_hash", np.repeat(np.frombuffer(hashes, "V16"), counts)[first:last], 16)]
         dims, bytes_ = self.vectors[0].shape[1], 4 if storage == "vector" else 2
         fields: list[Any] = [("head", f"V{len(head)}")] if head else []
         for name, _, size in values:
             fields += [(f"{name} length", ">i4"), (name, f"V{size}")]
         fields += [("length", ">i4"), ("dims", ">i2"), ("unused", ">i2"), ("data", f">f{bytes_}", (dims,))]
-        rows = np.empty(counts.sum(), dtype=fields)
+        rows = np.empty(last - first, dtype=fields)
         if head:
             rows["head"] = np.void(head)
         for name, data, size in values:
             rows[f"{name} length"] = size
             rows[name] = np.frombuffer(data, f"V{size}")
         rows["length"], rows["dims"], rows["unused"] = 4 + bytes_ * dims, dims, 0
-        np.concatenate(self.vectors, out=rows["data"], casting="same_kind")
+        np.concatenate(list(self._vectors(first, last)), out=rows["data"], casting="same_kind")
         return rows
+
+    def _vectors(self, first: int, last: int) -> Iterator[NDArray[np.float32]]:
+        end = 0
+        for own in self.vectors:
+            start, end = end, end + len(own)
+            if start < last and first < end:
+                yield own[max(first - start, 0) : last - start]
 
 
 def _field(value: bytes) -> bytes:
