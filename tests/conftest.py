@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from hypothesis import settings
 
 from support.cluster import running_cluster
 from support.older_postgres import OlderPostgresMissing, get_older_programs
@@ -17,11 +18,13 @@ from support.postgres import Connect, Postgres, imported_pgserver, running_postg
 
 
 def pytest_configure() -> None:
-    """Make an environment for the processes that tests start, which inherit it.
+    """Let no example fail for its time, and make an environment for the processes that tests start, which inherit it.
 
     SIGINT is not ignored, as a shell has its background jobs do. And numpy starts no threads: hundreds of processes
     import it, several at a time, and none has much to reckon.
     """
+    settings.register_profile("vecmig", deadline=None)
+    settings.load_profile("vecmig")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
