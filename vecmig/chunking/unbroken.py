@@ -13,13 +13,18 @@ from vecmig.chunking.splitter import Splitter
 _LEAST: Final = 20_000
 _LEAST_CHUNKS: Final = 8
 
-#: What ends a line or a sentence: full stops before white space, and what Unicode calls STerm in scripts of today.
-_BREAK: Final = re.compile(
-    r"[\r\n\v\f\x85\u2028\u2029]+"
-    r"|[!?\u0589\u061d-\u061f\u06d4\u0700-\u0702\u0964\u0965\u104a\u104b\u1362\u1367\u1368\u166e\u17d4\u17d5\u1803\u1809"
-    r"\u203c\u203d\u2047-\u2049\u3002\ua4ff\ua60e\ufe52\ufe56\ufe57\uff01\uff0e\uff1f\uff61]+"
-    r"|(?<!\.)\.++(?=[\"'\u2019\u201d\u00bb)\]}]*+\s)"
+#: What Unicode calls STerm in scripts of today: it ends a sentence, whatever follows.
+_STERM: Final = (
+    r"!?\u0589\u061d-\u061f\u06d4\u0700-\u0702\u0964\u0965\u104a\u104b\u1362\u1367\u1368\u166e\u17d4\u17d5\u1803\u1809"
+    r"\u203c\u203d\u2047-\u2049\u3002\ua4ff\ua60e\ufe52\ufe56\ufe57\uff01\uff0e\uff1f\uff61"
 )
+#: What ends a line or a sentence; of a run of stops, the last.
+_BREAK: Final = re.compile(
+    rf"[\r\n\v\f\x85\u2028\u2029]+|[{_STERM}](?=[^{_STERM}])|(?<!\.)\.++(?=[\"'\u2019\u201d\u00bb)\]}}]*+\s)"
+)
+#: Characters behind a break that tell whether it is one, and the first that are searched for the last break.
+_BEHIND: Final = 64
+_NEAR: Final = 256
 _WORD: Final = re.compile(r"\S")
 _SPACE: Final = re.compile(r"\s+")
 
@@ -44,18 +49,25 @@ _BETWEEN: Final = 8
 def unbroken(text: str, splitter: Splitter) -> Iterator[tuple[int, int]]:
     """Yield where a text has no break for so long that it is cut here: from where, and to where, in order."""
     least = max(_LEAST, _LEAST_CHUNKS * splitter.usual)
-    if len(text) <= least:
-        return
     start = 0
-    for found in _BREAK.finditer(text):
-        # a long run of one stop is no better than any other
-        if not found[0].isspace() and found.end() - found.start() > least:
-            yield start, found.end()
-        elif found.start() - start > least:
-            yield start, found.start()
-        start = found.end()
-    if len(text) - start > least:
-        yield start, len(text)
+    while len(text) - start > least:
+        found = _last_break(text, start, start + least)
+        if found is None:
+            found = _BREAK.search(text, start + least)
+            end = len(text) if found is None else found.start()
+            yield start, end
+        start = len(text) if found is None else found.end()
+
+
+def _last_break(text: str, start: int, last: int) -> re.Match[str] | None:
+    """Find the last break that begins between two places, from the end: most text has one soon."""
+    near = _NEAR
+    while True:
+        first = max(start, last - near)
+        found = [found for found in _BREAK.finditer(text, first, last + _BEHIND) if found.start() <= last]
+        if found or first == start:
+            return found[-1] if found else None
+        near *= 4
 
 
 class Filling:
