@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from functools import partial
 
 import numpy as np
 import pytest
@@ -13,8 +12,7 @@ import pytest
 from support.cli import Vecmig, describe, documents_collection, make_documents, script, tag
 from support.project import Project
 from support.provider import Provider, vector
-from vecmig.embedders import Limiter, Retry
-from vecmig.migration import workspace
+from vecmig.embedders import Limiter
 
 TAG = tag("fake", 8)
 KEY = "sk-very-secret-1234"
@@ -35,7 +33,6 @@ def ready(project: Project, keyed: Provider, monkeypatch: pytest.MonkeyPatch) ->
     """A project in which ``vecmig upgrade`` would succeed; retries wait for a moment only."""
     sleep = Limiter.sleep
     monkeypatch.setattr(Limiter, "sleep", lambda limiter, seconds: sleep(limiter, min(seconds, 0.001)))
-    monkeypatch.setattr(workspace, "Retry", partial(Retry, sleep=lambda _seconds: None))
     monkeypatch.setenv("MY_KEY", KEY)
     make_documents(project, COUNT)
     recipe(project, keyed)

@@ -5,12 +5,12 @@ read ahead by one thread, cut into chunks, embedded by several requests at once,
 batch. There is no cursor to keep: what is pending is what has no fresh vector, so running again is resuming.
 """
 
+from vecmig.backfill.asking import asking
 from vecmig.backfill.budget import Purse
 from vecmig.backfill.cluster import Needs
 from vecmig.backfill.engine import Result, backfill
 from vecmig.backfill.fleet import Fleet
 from vecmig.backfill.patient import Account, patient_embedder
-from vecmig.backfill.silence import silence_told
 from vecmig.backfill.terms import Terms
 
-__all__ = ["Account", "Fleet", "Needs", "Purse", "Result", "Terms", "backfill", "patient_embedder", "silence_told"]
+__all__ = ["Account", "Fleet", "Needs", "Purse", "Result", "Terms", "asking", "backfill", "patient_embedder"]

@@ -77,6 +77,7 @@ class Filler:
                         self._terms,
                         self._limiter,
                         concurrency=self._concurrency,
+                        collection=self._space.source.collection.name,
                         standing=self.tally.standing,
                         listener=self._listener,
                     )

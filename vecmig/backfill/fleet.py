@@ -171,6 +171,7 @@ class Crew:
             self._terms,
             self._limiter,
             concurrency=self._recipe.service.concurrency,
+            collection=self._space.source.collection.name,
             standing=self.tally.standing,
             listener=self._listener,
         )

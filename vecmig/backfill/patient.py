@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import cast
 
 from vecmig.backfill.budget import Budget, Purse
-from vecmig.embedders import Deferred, Embedder, Limiter, Retry, open_embedder
+from vecmig.config import origin
+from vecmig.embedders import Deferred, Embedder, Limiter, Limits, Retry, open_embedder
+from vecmig.errors import VecmigError
 from vecmig.store.connect import Database
 from vecmig.store.control import What
 from vecmig.store.lasting import Lasting
+from vecmig.store.learned_limits import remember_limits, remembered_limits
 from vecmig.tags import Recipe
 
 #: Told why work stands still, and how many seconds until the next try.
@@ -43,6 +45,8 @@ def patient_embedder(
     reconnect_wait: float,
     provider_wait: float,
     on_wait: OnWait,
+    attempts: int | None = None,
+    remember: bool = True,
     environ: Mapping[str, str] = os.environ,
 ) -> Iterator[Embedder]:
     """Give an embedder that waits for its provider; it is opened when it is first asked for something.
@@ -55,6 +59,8 @@ def patient_embedder(
         reconnect_wait: seconds for which a lost database is waited for.
         provider_wait: seconds for which a provider that answers no request is waited for.
         on_wait: told of what is waited for.
+        attempts: how often a request is tried, in place of ``provider_wait``; None for no end.
+        remember: whether what refusals teach is kept for later runs.
         environ: where keys are looked up.
     """
     service = recipe.service
@@ -85,18 +91,41 @@ def patient_embedder(
             spend=spend,
         )
         retry = Retry(
-            attempts=None,
+            attempts=attempts,
             wait=provider_wait,
             silent_for=limiter.silent_for,
             most=_LONGEST_WAIT,
             sleep=limiter.sleep,
             notify=lambda error, again: on_wait(error.message, again),
         )
-        embedder = Deferred(
-            recipe, limiter, lambda: open_embedder(tag, recipe, environ=environ, retry=retry, limiter=limiter)
-        )
-        stack.callback(embedder.close)
-        yield cast(Embedder, embedder)
+
+        def opened() -> Embedder:
+            embedder = open_embedder(tag, recipe, environ=environ, retry=retry, limiter=limiter)
+            stack.callback(embedder.close)
+            stack.enter_context(_remembering(database, embedder, remember=remember))
+            return embedder
+
+        yield Deferred(recipe, limiter, opened)
+
+
+@contextmanager
+def _remembering(database: Database, embedder: Embedder, *, remember: bool) -> Iterator[None]:
+    """Heed the limits that earlier runs have learned, and keep what this one learns, if it does."""
+    recipe = embedder.recipe
+    name = (
+        recipe.provider if recipe.service.base_url is None else f"{recipe.provider} {origin(recipe.service.base_url)}"
+    )
+    with database.session() as connection:
+        known = Limits(*remembered_limits(connection, database.schema, name, recipe.model))
+    embedder.learned.tighten(known)
+    try:
+        yield
+    finally:
+        found = embedder.learned.limits
+        if remember and found != known:
+            # a run that has lost its database, or may not write there, has more to say than this
+            with suppress(VecmigError), database.session() as connection:
+                remember_limits(connection, database.schema, name, recipe.model, texts=found.texts, tokens=found.tokens)
 
 
 def share(amount: int, workers: int) -> int:

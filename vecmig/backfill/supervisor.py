@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import Final, Self
+from uuid import UUID
 
 from vecmig.backfill.patient import share
 from vecmig.backfill.terms import Terms
@@ -32,7 +33,8 @@ class Supervisor:
         limiter: Limiter,
         *,
         concurrency: int,
-        standing: Callable[[], Run],
+        collection: str,
+        standing: Callable[[], Run] | None,
         listener: Listener,
     ) -> None:
         """Look at nothing yet.
@@ -42,7 +44,8 @@ class Supervisor:
             terms: what to heed.
             limiter: what is tuned and held.
             concurrency: requests in flight that the recipe asks of this process.
-            standing: gives how the run stands.
+            collection: whose pause and limits to heed.
+            standing: gives how the run stands; None for what is no run, and shows itself nowhere.
             listener: told while the run stands still.
         """
         self._schema = database.schema
@@ -52,7 +55,8 @@ class Supervisor:
         self._concurrency = concurrency
         self._standing = standing
         self._listener = listener
-        self._run = standing()
+        self._collection = collection
+        self._run = standing() if standing is not None else None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="vecmig-supervisor", daemon=True)
         #: What ended the run from here, to be raised where it runs.
@@ -68,8 +72,9 @@ class Supervisor:
     ) -> None:
         self._ended.set()
         self._thread.join()
-        with suppress(VecmigError):
-            self._session.run(lambda connection: end_run(connection, self._schema, self._run.id))
+        if (run := self._run) is not None:
+            with suppress(VecmigError):
+                self._session.run(lambda connection: end_run(connection, self._schema, run.id))
         self._session.__exit__(kind, error, trace)
 
     def _watch(self) -> None:
@@ -86,7 +91,7 @@ class Supervisor:
                 return
 
     def _look(self, connection: Connection) -> None:
-        control = read_control(connection, self._schema, self._run.collection)
+        control = read_control(connection, self._schema, self._collection)
         self._tune(control)
         self._limiter.hold("pause", control.paused_because)
         throttle = self._terms.throttle
@@ -96,15 +101,17 @@ class Supervisor:
         # a try that failed is told by whoever repeats it
         if (waits_for := reason or self._limiter.silence) is not None:
             self._listener(Waiting(waits_for))
-        self._report(connection, control, reason)
+        if self._standing is not None and self._run is not None:
+            self._run = self._reported(connection, self._run.id, self._standing(), control, reason)
 
     def _tune(self, control: Control) -> None:
         workers, rate = self._terms.workers, control.max_rate
         wanted = control.concurrency and share(control.concurrency, workers)
         self._limiter.tune(wanted or self._concurrency, None if rate is None else rate / workers)
 
-    def _report(self, connection: Connection, control: Control, reason: str | None) -> None:
-        standing = self._standing()
+    def _reported(
+        self, connection: Connection, identity: UUID, standing: Run, control: Control, reason: str | None
+    ) -> Run:
         state: State = standing.state
         waits_for = self._limiter.waits_for
         if control.paused:
@@ -113,11 +120,12 @@ class Supervisor:
             state = "throttled"
         elif waits_for is not None:
             state = "waiting"
-        self._run = replace(
+        run = replace(
             standing,
-            id=self._run.id,
+            id=identity,
             state=state,
             reason=reason or standing.reason or waits_for,
             concurrency=self._limiter.concurrency,
         )
-        report(connection, self._schema, self._run)
+        report(connection, self._schema, run)
+        return run

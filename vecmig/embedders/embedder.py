@@ -51,10 +51,14 @@ class Embedder(Protocol):
     recipe: Recipe
     #: Lets the requests through.
     limiter: Limiter
-    #: What the provider's refusals have taught.
-    learned: Learned
-    #: Most tokens in one text, its prompt included; None where it is not known.
-    max_input_tokens: int | None
+
+    @property
+    def learned(self) -> Learned:
+        """What the provider's refusals have taught."""
+
+    @property
+    def max_input_tokens(self) -> int | None:
+        """The most tokens in one text, its prompt included; None where it is not known."""
 
     @property
     def max_batch(self) -> int:

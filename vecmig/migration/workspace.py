@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Unpack
 
-from vecmig.backfill import Account, Fleet, Needs, Purse, Terms, patient_embedder, silence_told
+from vecmig.backfill import Account, Fleet, Needs, Purse, Terms, asking, patient_embedder
 from vecmig.config import Collection, Collections, Engine, Suite, shown
 from vecmig.config import load_collections as read_collections
-from vecmig.embedders import Embedder, Retry, open_embedder
-from vecmig.errors import ConfigError, DatabaseError, TransientEmbedderError, UsageError
+from vecmig.embedders import Embedder
+from vecmig.errors import ConfigError, DatabaseError, UsageError
 from vecmig.events import Listener, Waiting, Warned, ignore
 from vecmig.gate import (
     CANARY_SIMILARITY,
@@ -169,14 +169,21 @@ class Workspace:
 
     @contextmanager
     def embedder(self, collection: str, tag: str) -> Iterator[Embedder]:
-        """Open the embedder of a recorded tag to ask it something; it gives up on a provider that stays away."""
-        recipe = self._recorded(collection, tag)
-        embedder = open_embedder(tag, recipe, retry=Retry(notify=self._retried))
-        try:
-            with silence_told(embedder.limiter, self.wait):
-                yield embedder
-        finally:
-            embedder.close()
+        """Open the embedder of a recorded tag to ask it something; it gives up on a provider that stays away.
+
+        What it costs counts as the backfill of the tag's revision until that is live, and as its sync from then on.
+        """
+        with self.database.session() as connection:
+            ledger = self.ledger(connection)
+            recipe = self.recipe(ledger, collection, tag)
+            revision = ledger.revision_of(collection, tag)
+            row = ledger.revisions().get(revision)
+        what: What = "backfill" if row is not None and row.in_progress else "sync"
+        account, terms = self._account(recipe, what, revision), self.terms(what)
+        with asking(
+            self.database, collection, tag, recipe, account=account, terms=terms, listener=self.listener
+        ) as embedder:
+            yield embedder
 
     @contextmanager
     def worker(self, collection: str, tag: str, *, what: What, revision: str) -> Iterator[Embedder]:
@@ -221,9 +228,6 @@ class Workspace:
     def _recorded(self, collection: str, tag: str) -> Recipe:
         with self.database.session() as connection:
             return self.recipe(self.ledger(connection), collection, tag)
-
-    def _retried(self, error: TransientEmbedderError, again: float) -> None:
-        self.wait(error.message, again)
 
     def _costs(self, recipe: Recipe) -> bool:
         if self.max_cost is not None and not recipe.service.price_per_million_tokens:

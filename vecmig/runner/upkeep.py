@@ -84,18 +84,21 @@ def retry_rejected(config: Config, collection: str | None = None) -> int:
         return count
 
 
-def gate_reports(config: Config, collections: Sequence[str] = (), *, ask: bool = True) -> dict[str, tuple[str, Report]]:
-    """Judge the gate of each revision in progress, as its cutover would; nothing is written.
+def gate_reports(
+    config: Config, collections: Sequence[str] = (), *, ask: bool = True, listener: Listener = ignore
+) -> dict[str, tuple[str, Report]]:
+    """Judge the gate of each revision in progress, as its cutover would; nothing is written but what asking costs.
 
     Args:
         config: the project.
         collections: which ones; empty for all that have a revision in progress.
-        ask: whether to ask the embedder for the canary; otherwise that check is left open.
+        ask: whether to ask the embedder, for the canary and a close look; otherwise these checks are left open.
+        listener: told of what is waited for.
 
     Returns:
         By collection: the revision's id and the report; empty where nothing is in progress.
     """
-    project = Project(config)
+    project = Project(config, listener)
     wanted = _in_progress(project, collections)
     return {name: (row.id, _judge(project, name, row, ask=ask)) for name, row in wanted.items()}
 

@@ -27,6 +27,7 @@ FILES: Final = (
     "008_views",
     "009_mirrored",
     "010_gathering",
+    "011_learned_limits",
 )
 VERSION: Final = len(FILES)
 _TABLE: Final = re.compile(r'^CREATE TABLE "vecmig"\.(\w+)', re.MULTILINE)
