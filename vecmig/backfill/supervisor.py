@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from types import TracebackType
 from typing import Final, Self
 from uuid import UUID
 
@@ -63,19 +62,26 @@ class Supervisor:
         self.failure: VecmigError | None = None
 
     def __enter__(self) -> Self:
-        self._session.run(self._look)
-        self._thread.start()
+        try:
+            self._session.run(self._look)
+            self._thread.start()
+        except BaseException:
+            # an interruption may come when the run shows already
+            self._leave()
+            raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._ended.set()
         self._thread.join()
+        self._leave()
+
+    def _leave(self) -> None:
+        """Take the run off the list."""
         if (run := self._run) is not None:
             with suppress(VecmigError):
                 self._session.run(lambda connection: end_run(connection, self._schema, run.id))
-        self._session.__exit__(kind, error, trace)
+        self._session.__exit__(None, None, None)
 
     def _watch(self) -> None:
         while not self._ended.wait(_EVERY):
