@@ -153,10 +153,11 @@ class TransientEmbedderError(EmbedderError):
 class TerminalEmbedderError(EmbedderError):
     """The provider will refuse every further request: wrong key, no quota, unknown model, wrong dims."""
 
-    def __init__(self, message: str, *, may_be_request: bool = False, state: str = "", hint: str = "") -> None:
+    def __init__(self, message: str, *, of_request: str = "", state: str = "", hint: str = "") -> None:
         super().__init__(message, state=state, hint=hint)
-        #: Whether it is about the one request only if the provider takes others: a firewall says 403 to a text.
-        self.may_be_request = may_be_request
+        #: The message where the provider takes other requests, as a firewall that says 403 to one text; empty where it
+        #: is about all of them whatever happens to others.
+        self.of_request = of_request
 
 
 class PoisonInputError(EmbedderError):

@@ -126,7 +126,7 @@ def test_a_firewall_that_refuses_a_text_is_about_that_text(provider: Provider, o
     embedder.embed_documents(["good"])
     sent = texts(100, bad=1)
     with provider.failing(mode, marked=True):
-        right(embedder.embed_each(sent), sent)
+        right(embedder.embed_each(sent), sent, f"refuses an input (HTTP {mode}): Refused with {mode}.")
     assert len(provider.requests()) <= 20
 
 

@@ -262,13 +262,13 @@ class BaseEmbedder(ABC):
                     raise
                 return self._doubted(texts, kind, error)
             except (PoisonInputError, TerminalEmbedderError) as error:
-                if isinstance(error, TerminalEmbedderError) and not (error.may_be_request and self._witness.ever):
+                if isinstance(error, TerminalEmbedderError) and not (error.of_request and self._witness.ever):
                     raise
                 if alone or not suspect:
                     self._require_well(error)
                 if isinstance(error, PoisonInputError):
                     raise
-                raise PoisonInputError(error.message) from error
+                raise PoisonInputError(error.of_request) from error
 
         return self.retry.run(attempt)
 

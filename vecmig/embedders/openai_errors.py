@@ -86,11 +86,8 @@ def failure_in(answer: object, headers: Mapping[str, str], told: Told) -> Embedd
     if status is not None:
         return _Status(status, error or answer, headers, told).classified()
     reason = _Status(200, error, headers, told).reason
-    return TerminalEmbedderError(
-        f"{told.service} gave an answer without embeddings{f': {reason}' if reason else ''}.",
-        may_be_request=True,
-        hint=told.recipe_hint,
-    )
+    what = f"{told.service} gave an answer without embeddings{f': {reason}' if reason else ''}."
+    return TerminalEmbedderError(what, of_request=what, hint=told.recipe_hint)
 
 
 def _status_in(error: object) -> int | None:
@@ -137,7 +134,9 @@ class _Status:
                 retry_after=retry_after(self._headers),
                 may_be_input=self._status not in _BUSY,
             )
-        return TerminalEmbedderError(self._says(self._refusal()), may_be_request=True, hint=self._hint())
+        return TerminalEmbedderError(
+            self._says(self._refusal()), of_request=self._says("refuses an input"), hint=self._hint()
+        )
 
     def _is_about_input(self) -> bool:
         if self._status in _BUSY:
