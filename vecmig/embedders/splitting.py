@@ -66,7 +66,9 @@ class _Splitting:
             return self._found[0][1]
         vectors = np.full((len(rows), self._requests.recipe.dims), np.nan, dtype=np.float32)
         left = set(rows) - self._refused.keys()
-        for sent, found in self._found:
+        while self._found:
+            # a record may have so many chunks that its vectors are better not held twice
+            sent, found = self._found.pop()
             vectors[sent] = found.vectors
             self._refused |= {sent[row]: why for row, why in found.refused.items()}
             left.difference_update(sent)
