@@ -43,8 +43,9 @@ def test_it_is_sent_and_neither_stored_nor_shown(ready: Project, vecmig: Vecmig,
     with provider.failing("404", message=f"No route /{TOKEN}/v1/embeddings"):
         refused = vecmig("upgrade", code=7)
     server = provider.url.removesuffix("/v1")
-    assert refused.stderr.splitlines()[-2:] == [
+    assert refused.stderr.splitlines()[-3:] == [
         f"The provider at {server}/… does not know the model or the address (HTTP 404): No route /***/v1/embeddings.",
+        "Nothing was embedded by this run.",
         "Check base_url and model in the recipe",
     ]
     said = [refused, vecmig("upgrade")]

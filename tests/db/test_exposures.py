@@ -269,6 +269,7 @@ def test_a_project_of_an_earlier_version_takes_the_sources_readers_for_its_own_d
 def test_status_reads_a_ledger_that_is_older(live: Lab, connection: Connection) -> None:
     connection.execute("ALTER TABLE vecmig.collection DROP COLUMN mirrored, DROP COLUMN live_view")
     connection.execute("DROP FUNCTION vecmig.track_rest() CASCADE")
+    connection.execute("DROP TABLE vecmig.learned_limit")
     connection.execute("DELETE FROM vecmig.schema_version WHERE version >= 9")
     assert "the triggers on the source are not as this vecmig makes them" in str(live.status().problem)
     connection.execute(_PROTECTED)

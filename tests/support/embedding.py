@@ -16,9 +16,6 @@ from numpy.typing import NDArray
 
 from vecmig.gate import CANARY_TEXTS
 
-#: What an embedder sends to find out whether the provider is well.
-PROBE = "vecmig"
-
 
 @dataclass(slots=True)
 class Model:
@@ -52,7 +49,7 @@ def vector(text: str, dims: int) -> NDArray[np.float32]:
 
 
 def _embed(texts: Sequence[str], kind: str, dims: int) -> NDArray[np.float32]:
-    asked = [text for text in texts if text not in (*CANARY_TEXTS, PROBE)]
+    asked = [text for text in texts if text not in CANARY_TEXTS]
     if asked and kind == "document":
         model.before(asked)
         # the gate embeds a few records again to compare them, in another thread than those that are to be written

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 STATUSES = {
     "400": "invalid_request_error",
     "401": "invalid_api_key",
+    "402": "no_credit",
     "403": "permission_denied",
     "404": "model_not_found",
     "408": "timeout",
@@ -46,7 +47,7 @@ MODES = (
     *STATUSES,
     *("insufficient_quota", "html", "truncated", "disconnect", "no_data", "short", "reordered", "unnumbered"),
     *("misnumbered", "nan", "zero", "empty", "null", "missing", "wrong_dims", "quarter", "garbage", "scaled", "hang"),
-    *("error_in_200", "poison", "none"),
+    *("error_in_200", "drop", "poison", "none"),
 )
 
 #: Those that spoil the vector of each input that is marked.
@@ -217,6 +218,8 @@ class Handler(BaseHTTPRequestHandler):
             self._refuse("429", message, entry, code="insufficient_quota", headers=headers)
         elif fault.mode == "poison":
             self._refuse("400", fault.message or "The input contains an invalid token.", entry, param="input")
+        elif fault.mode == "drop":
+            self.close_connection = True
         elif fault.mode == "hang":
             time.sleep(fault.seconds)
             self._send(200, self._answer(body, inputs), entry)

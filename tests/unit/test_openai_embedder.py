@@ -16,6 +16,7 @@ import pytest
 
 from support.provider import Provider, vector
 from vecmig.embedders import Embedder, Limiter, Retry, cut_to_limit, open_embedder, over_limit, row_problems
+from vecmig.embedders.fault import HARMLESS
 from vecmig.embedders.keys import Key
 from vecmig.embedders.openai_answer import Answer
 from vecmig.embedders.openai_errors import Told, classified, retry_after
@@ -129,7 +130,8 @@ def test_dimensions_are_sent_where_the_model_has_them(provider: Provider) -> Non
          "Check base_url and model in the recipe"),
         ("400", {}, TerminalEmbedderError, "refuses every input (HTTP 400): Refused with 400",
          "Check model, dims and base_url in the recipe"),
-        ("no_data", {}, TerminalEmbedderError, "gave an answer without embeddings: the model is not an embedding model",
+        ("no_data", {}, TransientEmbedderError,
+         "gave an answer without embeddings: the model is not an embedding model. It failed 2 times in a row",
          "Check base_url and model in the recipe"),
         ("short", {}, TransientEmbedderError,
          "gave 1 embeddings for 2 texts, or did not number them from 0. It failed 2 times in a row",
@@ -305,7 +307,7 @@ def test_an_answer_that_makes_no_sense_three_times_is_what_the_server_does(provi
         error = failure(embedder)
     assert type(error) is TerminalEmbedderError
     assert error.message.endswith(" embeddings for 2 texts, or did not number them from 0.")
-    assert len(provider.requests()) == 3
+    assert [request["inputs"] for request in provider.requests()] == [["a", "b"]] * 3 + [[HARMLESS]]
     with provider.failing(mode, times=2):
         np.testing.assert_allclose(embedder.embed_documents(["a"]), [vector("a", 64)], atol=1e-7)
 
@@ -334,7 +336,7 @@ def test_an_input_that_the_server_answers_with_a_500_is_found(provider: Provider
     assert type(error) is PoisonInputError
     assert error.message == f"The provider at {provider.url} failed (HTTP 500): Refused with 500."
     sent = ["".join(request["inputs"]) for request in provider.requests()]
-    assert sent == ["POISON"] * 4 + ["POISON", "vecmig"] * 5 + ["POISON", "a"]
+    assert sent == ["POISON"] * 4 + ["POISON", HARMLESS] * 5 + ["POISON", "a"]
 
 
 @pytest.mark.parametrize("times", range(1, 25))
@@ -349,7 +351,7 @@ def test_a_server_that_fails_every_other_time_is_no_input_s_fault(provider: Prov
     with provider.failing("503", share=0.6):
         for number in range(150):
             embedder.embed_documents([str(number)])
-    assert sorted(text for text in provider.paid() if text != "vecmig") == sorted(str(number) for number in range(150))
+    assert sorted(text for text in provider.paid() if text != HARMLESS) == sorted(str(number) for number in range(150))
 
 
 def test_an_outage_of_any_length_is_waited_for(provider: Provider) -> None:
@@ -404,6 +406,14 @@ def test_a_request_that_may_have_been_charged_for_counts(provider: Provider, mod
     with provider.failing(mode, seconds=1):
         failure(embedder, *TEXTS)
     assert purse.reserved >= provider.tokens()
+
+
+def test_an_outage_that_drops_connections_costs_nothing(provider: Provider) -> None:
+    purse = Purse()
+    embedder = opened(provider, limiter=Limiter(4, spend=purse), attempts=2)
+    with provider.failing("drop"):
+        failure(embedder, *TEXTS)
+    assert purse.reserved == 0
 
 
 def test_an_hour_without_a_network_costs_nothing() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from support.provider import Provider, vector
 from vecmig.embedders import Embedded, Embedder, Limiter, Limits, Retry, open_embedder
+from vecmig.embedders.fault import HARMLESS
 from vecmig.embedders.limits import Learned, named_limits
 from vecmig.errors import EmbedderError, TerminalEmbedderError, TransientEmbedderError
 from vecmig.tags import Recipe, Tag
@@ -102,7 +103,7 @@ def test_one_bad_text_of_many_is_named_and_costs_few_requests(
         right(opened().embed_each(sent), sent, why)
     assert len(provider.requests()) <= 18, "each half of a request that was refused is sent once"
     taken = [request["inputs"] for request in provider.requests() if request["fault"] is None or mode in NO_VECTOR]
-    paid = [text for inputs in taken for text in inputs if text != "vecmig"]
+    paid = [text for inputs in taken for text in inputs if text != HARMLESS]
     assert len(paid) == len(set(paid)), "nothing is paid for twice"
 
 
@@ -127,7 +128,7 @@ def test_a_firewall_that_refuses_a_text_is_about_that_text(provider: Provider, o
     sent = texts(100, bad=1)
     with provider.failing(mode, marked=True):
         right(embedder.embed_each(sent), sent, f"refuses an input (HTTP {mode}): Refused with {mode}.")
-    assert len(provider.requests()) <= 20
+    assert len(provider.requests()) <= 25
 
 
 def test_the_other_chunks_of_a_refused_record_are_not_bought(provider: Provider, opened: Any) -> None:
@@ -140,6 +141,29 @@ def test_the_other_chunks_of_a_refused_record_are_not_bought(provider: Provider,
     assert not np.isnan(found.vectors[32:]).any()
     bought = [text for text in provider.paid() if text in sent[:32]]
     assert len(bought) < 16, "its second request is not sent"
+
+
+@pytest.mark.parametrize("mode", ["drop", "truncated", "short", "html", "wrong_dims", "garbage", "nan", "zero"])
+@pytest.mark.parametrize("size", [1, 32])
+def test_a_text_that_breaks_the_answer_stops_no_other(provider: Provider, opened: Any, mode: str, size: int) -> None:
+    embedder = opened(max_batch=size)
+    embedder.embed_documents(["good"])
+    sent = texts(32, bad=1)
+    with provider.failing(mode, marked=True):
+        found = embedder.embed_each(sent)
+    assert found.failure is None
+    if size == 1 or mode not in ("nan", "zero"):
+        right(found, sent)
+    assert len(provider.requests()) <= 90
+
+
+@pytest.mark.parametrize("mode", ["400", "401", "403", "404", "413", "422"])
+def test_one_refusal_of_a_text_that_is_sent_alone_is_not_enough(provider: Provider, opened: Any, mode: str) -> None:
+    embedder = opened()
+    embedder.embed_documents(["good"])
+    with provider.failing(mode, times=1):
+        right(embedder.embed_each(["one"]), ["one"])
+    assert [request["inputs"] for request in provider.requests()][1::2] == [["one"], ["one"]]
 
 
 # The provider is to blame
@@ -157,6 +181,53 @@ def test_a_server_that_begins_to_refuse_everything_is_found_out_soon(
     assert {type(one.failure) for one in found} == {TerminalEmbedderError}
     assert all(not one.refused and len(one.left) == 128 for one in found), "no text is blamed"
     assert len(provider.requests()) < 20
+
+
+@pytest.mark.parametrize("mode", ["400", "500", "error_in_200"])
+def test_a_server_that_takes_short_texts_only_all_at_once(provider: Provider, opened: Any, mode: str) -> None:
+    """It was started again with less room: what it took before tells so, and not one short sentence."""
+    embedder = opened(max_batch=4)
+    sent = [f"text {at} {'x' * 80}" for at in range(200)]
+    embedder.embed_documents(sent[:20])
+    provider.forget()
+    with provider.failing(mode, above_characters=60, **({"code": "400"} if mode == "error_in_200" else {})):
+        found = embedder.embed_each(sent[20:])
+    assert found.failure is not None
+    assert not found.refused
+    assert len(found.left) == 180
+    assert len(provider.requests()) <= (60 if mode != "500" else 400)
+
+
+@pytest.mark.parametrize("mode", ["nan", "zero", "null", "empty"])
+def test_a_server_whose_vectors_are_none_from_some_moment_on(provider: Provider, opened: Any, mode: str) -> None:
+    embedder = opened(max_batch=16)
+    embedder.embed_documents(texts(32))
+    provider.forget()
+    with provider.failing(mode, marker=" "):
+        found = embedder.embed_each(texts(200))
+    assert isinstance(found.failure, TerminalEmbedderError)
+    assert not found.refused
+    assert len(provider.requests()) <= 5
+
+
+def test_an_account_without_credit_blames_no_text(provider: Provider, opened: Any) -> None:
+    """What is left of it is enough for a short text."""
+    embedder = opened()
+    embedder.embed_documents(["good"])
+    provider.forget()
+    with provider.failing("402", above_characters=50):
+        found = embedder.embed_each(texts(64))
+    assert isinstance(found.failure, TerminalEmbedderError)
+    assert found.failure.hint.startswith("Add credit")
+    assert len(provider.requests()) == 1
+
+
+def test_a_firewall_that_refuses_for_a_moment_ends_nothing(provider: Provider, opened: Any) -> None:
+    embedder = opened(max_batch=10)
+    sent = texts(100)
+    embedder.embed_documents(["good"])
+    with provider.failing("403", skip=3, times=2):
+        right(embedder.embed_each(sent), sent)
 
 
 def test_a_server_that_refuses_everything_from_the_beginning(provider: Provider, opened: Any) -> None:
@@ -182,6 +253,8 @@ def test_an_outage_while_a_text_is_looked_for_blames_no_other(provider: Provider
         ("401", TerminalEmbedderError),
         ("insufficient_quota", TerminalEmbedderError),
         ("no_such_thing", TerminalEmbedderError),
+        ("50301", TransientEmbedderError),
+        ("402", TerminalEmbedderError),
     ],
 )
 def test_an_error_in_an_answer_that_claims_success_is_what_it_says(
@@ -191,7 +264,7 @@ def test_an_error_in_an_answer_that_claims_success_is_what_it_says(
         found = opened().embed_each(["a", "b"])
     assert type(found.failure) is kind
     assert "Slow down" in found.failure.message
-    tries = 40 if kind is TransientEmbedderError else 1
+    tries = 40 if kind is TransientEmbedderError else 3 if code == "no_such_thing" else 1
     assert tries <= len(provider.requests()) <= tries + 20
     provider.faults({"mode": "error_in_200", "code": code, "times": 2})
     if kind is TransientEmbedderError:
@@ -285,11 +358,14 @@ def test_limits_are_read_as_servers_write_them(reason: str, limits: Limits) -> N
     assert named_limits(reason) == limits
 
 
-def test_a_named_limit_below_what_has_passed_is_not_believed() -> None:
+def test_a_named_limit_below_what_has_passed_is_believed_when_it_is_named_again_and_again() -> None:
     learned = Learned()
     learned.passed(100, 5_000)
-    assert not learned.named(Limits(texts=3, tokens=10), 128, 6_000)
+    assert not learned.named(Limits(texts=10, tokens=10), 128, 6_000)
+    assert not learned.named(Limits(texts=10), 128, 6_000)
     assert learned.limits == Limits()
+    assert learned.named(Limits(texts=10), 128, 6_000)
+    assert learned.limits == Limits(texts=10)
 
 
 def test_probes_wait_for_no_slot(provider: Provider) -> None:

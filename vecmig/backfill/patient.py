@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from vecmig.backfill.budget import Budget, Purse
 from vecmig.config import origin
 from vecmig.embedders import Deferred, Embedder, Limiter, Limits, Retry, open_embedder
-from vecmig.errors import VecmigError
+from vecmig.errors import DatabaseError, VecmigError
 from vecmig.store.connect import Database
 from vecmig.store.control import What
 from vecmig.store.lasting import Lasting
@@ -115,7 +115,9 @@ def _remembering(database: Database, embedder: Embedder, *, remember: bool) -> I
     name = (
         recipe.provider if recipe.service.base_url is None else f"{recipe.provider} {origin(recipe.service.base_url)}"
     )
-    with database.session() as connection:
+    known = Limits()
+    # a role that may not read it has to find out for itself
+    with suppress(DatabaseError), database.session() as connection:
         known = Limits(*remembered_limits(connection, database.schema, name, recipe.model))
     embedder.learned.tighten(known)
     try:

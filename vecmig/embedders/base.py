@@ -8,16 +8,18 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar, cast
+from functools import partial
+from typing import Any, TypeVar, cast
 
 import tenacity
 
 from vecmig.embedders.embedder import Embedded, Kind, Reply, Vectors
+from vecmig.embedders.fault import HARMLESS, Fault
 from vecmig.embedders.limiter import Limiter
 from vecmig.embedders.limits import Learned, smaller
 from vecmig.embedders.splitting import embed_each
 from vecmig.embedders.texts import estimated_tokens, with_prompt
-from vecmig.embedders.verifying import verified
+from vecmig.embedders.verifying import row_problems, verified
 from vecmig.embedders.witness import Witness
 from vecmig.errors import (
     EmbedderError,
@@ -31,14 +33,6 @@ from vecmig.tags import Recipe
 
 T = TypeVar("T")
 
-#: After so many failures in a row that may be the doing of several texts, another text tells whether they are, and
-#: each is tried by itself.
-_DOUBT_BATCH_AFTER: Final = 3
-#: The same for one text: so many times in turn, because a provider that fails now and then, or is just coming back,
-#: would have every text rejected.
-_DOUBT_AFTER: Final = 5
-_TURNS: Final = 5
-_HARMLESS: Final = "vecmig"
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -246,78 +240,30 @@ class BaseEmbedder(ABC):
             TransientEmbedderError: the provider failed in every attempt.
             TerminalEmbedderError: the provider refuses everything, or the answer does not fit the recipe.
         """
-        alone = len(texts) == 1
-        failures = 0
+        fault = Fault(
+            partial(self._send, kind=kind),
+            self._witness,
+            self.retry.sleep,
+            harmless=with_prompt(self.recipe.document_prompt, HARMLESS),
+            texts=texts,
+        )
+        return self.retry.run(lambda: fault.attempt(suspect=suspect))
 
-        def attempt() -> Embedded:
-            nonlocal failures
-            self._witness.wait()
-            try:
-                return self._attempt(texts, kind)
-            except TransientEmbedderError as error:
-                failures = failures + 1 if error.may_be_input else 0
-                if suspect and not alone and failures:
-                    raise PoisonInputError(error.message) from error
-                if not failures or failures % (_DOUBT_AFTER if alone else _DOUBT_BATCH_AFTER):
-                    raise
-                return self._doubted(texts, kind, error)
-            except (PoisonInputError, TerminalEmbedderError) as error:
-                if isinstance(error, TerminalEmbedderError) and not (error.of_request and self._witness.ever):
-                    raise
-                if alone or not suspect:
-                    self._require_well(error)
-                if isinstance(error, PoisonInputError):
-                    raise
-                raise PoisonInputError(error.of_request) from error
-
-        return self.retry.run(attempt)
-
-    def _attempt(self, texts: list[str], kind: Kind, *, beside: bool = False) -> Embedded:
+    def _send(self, texts: list[str], *, kind: Kind, beside: bool = False) -> Embedded:
         tokens = sum(map(estimated_tokens, texts))
+        # what is sent beside others is a document, whatever they are
         with self.limiter.request(lambda: tokens, beside=beside) as ticket:
             try:
-                reply = self._request(texts, kind)
+                reply = self._request(texts, "document" if beside else kind)
                 ticket.taken, ticket.headers = reply.tokens, reply.headers
                 vectors = verified(self.recipe, reply.vectors, len(texts))
-                if len(reply.refused) == len(texts):
-                    raise PoisonInputError(reply.refused[0])
+                _require_one_good(vectors, reply.refused)
             except EmbedderError as error:
                 error.sent_at = ticket.sent.at
                 raise
-        self._witness.took(ticket.sent.at)
+        self._witness.took(ticket.sent.at, None if beside or kind == "query" else texts[-1])
         self.learned.passed(len(texts), tokens)
         return Embedded(vectors, reply.refused)
-
-    def _doubted(self, texts: list[str], kind: Kind, error: TransientEmbedderError) -> Embedded:
-        """Find out whether it is the texts: the provider takes another one and fails for these, again and again."""
-        for _ in range(_TURNS if len(texts) == 1 else 1):
-            self._require_well(error)
-            try:
-                return self._attempt(texts, kind)
-            except TransientEmbedderError as again:
-                if not again.may_be_input:
-                    raise
-                error = again
-        raise PoisonInputError(error.message) from error
-
-    def _require_well(self, error: EmbedderError) -> None:
-        """Make sure that the provider took something since, or takes what has nothing wrong with it.
-
-        Raises:
-            TransientEmbedderError: it fails for every text now.
-            TerminalEmbedderError: it refuses every text.
-        """
-
-        def probe() -> None:
-            try:
-                self._attempt([with_prompt(self.recipe.document_prompt, _HARMLESS)], "document", beside=True)
-            except PoisonInputError as every:
-                raise TerminalEmbedderError(
-                    every.message.replace("refuses an input", "refuses every input"),
-                    hint="Check model, dims and base_url in the recipe",
-                ) from error
-
-        self._witness.require(error.sent_at, probe)
 
     def count_tokens(self, text: str) -> int:
         """Estimate the tokens of a text, rather above than below."""
@@ -325,6 +271,15 @@ class BaseEmbedder(ABC):
 
     def close(self) -> None:  # noqa: B027  # most providers hold nothing
         """Let go of what the provider holds."""
+
+
+def _require_one_good(vectors: Vectors, refused: Mapping[int, str]) -> None:
+    """Refuse an answer in which no vector is one: be it the texts' doing or the provider's, it is no success."""
+    if len(vectors) and 0 not in refused and not row_problems(vectors[:1]):
+        return
+    problems = row_problems(vectors) | dict(refused)
+    if len(vectors) and len(problems) == len(vectors):
+        raise PoisonInputError(problems[0])
 
 
 def expanded(text: str, environ: Mapping[str, str], what: str) -> str:

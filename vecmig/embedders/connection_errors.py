@@ -13,7 +13,7 @@ import openai
 
 from vecmig.config import address
 from vecmig.embedders.environment import Proxy
-from vecmig.embedders.http import Redirected, TooLarge
+from vecmig.embedders.http import Redirected, TooLarge, Unanswered
 from vecmig.errors import EmbedderError, TerminalEmbedderError, TransientEmbedderError
 
 #: Before a request has left.
@@ -52,7 +52,8 @@ def unreached(error: BaseException, route: Route, *, answered: bool) -> Embedder
     if answered and isinstance(found, TerminalEmbedderError) and not _find(error, Redirected):
         found = TransientEmbedderError(found.message, hint=found.hint)
     found = found or _passing(error, route)
-    found.unbilled = _find(error, *_UNSENT) is not None or _find(error, Redirected) is not None
+    # who ends a connection without a word has not done the work
+    found.unbilled = _find(error, *_UNSENT, Redirected, Unanswered) is not None
     return found
 
 
@@ -151,11 +152,16 @@ def _proxy(said: str, route: Route) -> EmbedderError | None:
 def _passing(error: BaseException, route: Route) -> EmbedderError:
     if _find(error, httpx2.TimeoutException):
         return TransientEmbedderError(f"{route.service} did not answer in time.", hint="Raise timeout: in the recipe")
-    kind = type(_find(error, httpx2.RequestError) or error).__name__
+    kind = type(_find(error, httpx2.TransportError) or error).__name__
     if route.proxy is not None and _find(error, httpx2.ConnectError, httpx2.ProxyError):
         who, hint = _first(route)
         return TransientEmbedderError(f"{who} cannot be reached: {kind}.", hint=hint)
-    return TransientEmbedderError(f"{route.service} cannot be reached: {kind}.", hint="Check base_url and the network")
+    return TransientEmbedderError(
+        f"{route.service} cannot be reached: {kind}.",
+        # a server may go down over a text, if the request has reached it
+        may_be_input=_find(error, *_UNSENT) is None,
+        hint="Check base_url and the network",
+    )
 
 
 def _find(error: BaseException, *kinds: type[_E]) -> _E | None:

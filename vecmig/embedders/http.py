@@ -46,6 +46,10 @@ class Redirected(httpx2.RequestError):
         self.same_origin = to is not None and to.origin == request.url.origin
 
 
+class Unanswered(httpx2.RequestError):
+    """The connection ended before there was a beginning of an answer."""
+
+
 class TooLarge(httpx2.RequestError):
     """The answer is larger than any that fits the request."""
 
@@ -92,7 +96,10 @@ class Client(httpx2.Client):
             request.extensions["timeout"] = dict.fromkeys(("connect", "read", "write"), deadline) | {
                 "pool": self._seconds
             }
-            response = super().send(request, **options)
+            try:
+                response = super().send(request, **options)
+            except (httpx2.ReadError, httpx2.WriteError, httpx2.RemoteProtocolError) as error:
+                raise Unanswered(type(error).__name__, request=request) from error
             with contextlib.closing(response):
                 if response.status_code != 407:
                     self.answered = True

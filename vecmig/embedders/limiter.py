@@ -19,8 +19,8 @@ from vecmig.errors import EmbedderError, TransientEmbedderError
 _LONGEST_HOLD: Final = 60.0
 #: Seconds between two looks at what a thread waits for, in case nobody wakes it.
 _LOOK: Final = 1.0
-_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
-_NUMBER: Final = re.compile(r"\d+(\.\d+)?")
+_DURATION: Final = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)(ms|h|m|s)", re.ASCII)
+_NUMBER: Final = re.compile(r"\d{1,18}(\.\d{1,18})?", re.ASCII)
 _UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 
@@ -437,7 +437,7 @@ def _refill(headers: Mapping[str, str], what: str, needed: int) -> float:
 
 
 def _whole(text: str | None) -> int | None:
-    return int(text) if text is not None and text.strip().isdecimal() else None
+    return int(text) if text is not None and re.fullmatch(r"\s*\d{1,18}\s*", text, re.ASCII) else None
 
 
 def _seconds(text: str) -> float:

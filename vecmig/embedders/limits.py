@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 import threading
+from collections import Counter
 from dataclasses import dataclass
 from typing import Final
+
+#: Times that a limit has to be named which is below what was taken.
+_SURE: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +32,15 @@ def smaller(one: int | None, other: int | None) -> int | None:
 class Learned:
     """What the refusals and the answers of one server have taught. Any thread may call any method.
 
-    A limit is never below what the server has taken in one request: so a refusal that had another reason, or none, does
-    not make all further requests smaller.
+    A limit is not below what the server has taken in one request, unless it is named again and again: so a refusal that
+    had another reason, or none, does not make all further requests smaller.
     """
 
     def __init__(self, known: Limits = Limits()) -> None:  # frozen
         self._limits = known
         self._most_texts = self._most_tokens = 0
+        #: How often each number of texts was named.
+        self._named: Counter[int | None] = Counter()
         self._turn = threading.Lock()
 
     @property
@@ -60,8 +66,13 @@ class Learned:
         with self._turn:
             # a server that counts more tokens than we do names a number above our estimate
             most_tokens = limits.tokens and min(limits.tokens, tokens // 2 if limits.tokens >= tokens else tokens)
+            # a server may take less than it took, but it says so again and again
+            self._named[limits.texts] += 1
+            sure = self._named[limits.texts] >= _SURE
             found = Limits(
-                limits.texts if limits.texts and self._most_texts <= limits.texts < texts else None,
+                limits.texts
+                if limits.texts and limits.texts < texts and (sure or limits.texts >= self._most_texts)
+                else None,
                 most_tokens if most_tokens and self._most_tokens <= most_tokens else None,
             )
             self._limits = self._limits.tightened(found)

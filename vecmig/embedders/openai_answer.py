@@ -11,13 +11,11 @@ import numpy as np
 import pybase64
 from numpy.typing import NDArray
 
-from vecmig.embedders.openai_errors import Told, failure_in
+from vecmig.embedders.openai_errors import MALFORMED_ATTEMPTS, Told, failure_in
 from vecmig.embedders.verifying import wrong_dims
 from vecmig.errors import TerminalEmbedderError, TransientEmbedderError
 from vecmig.tags import Recipe
 
-#: An answer that makes no sense may be a proxy's hiccup; the same again and again is what the server does.
-_MALFORMED_ATTEMPTS: Final = 3
 #: A web page is a proxy's while the server behind it restarts, or what a wrong address gives.
 _HTML_ATTEMPTS: Final = 6
 _ONE_BYTE_EACH: Final = "Write encoding_format: float in the recipe: this server's base64 is broken"
@@ -73,6 +71,7 @@ class Answer:
             raise TransientEmbedderError(
                 f"{self._told.service} {what}.",
                 attempts=_HTML_ATTEMPTS if html else None,
+                may_be_input=True,
                 hint="Check base_url: many servers want /v1 at its end" if html else "",
             ) from error
 
@@ -89,7 +88,8 @@ class Answer:
         if len(rows) != count or by_place.keys() != set(range(count)):
             raise TransientEmbedderError(
                 f"{self._told.service} gave {len(rows)} embeddings for {count} texts, or did not number them from 0.",
-                attempts=_MALFORMED_ATTEMPTS,
+                attempts=MALFORMED_ATTEMPTS,
+                may_be_input=True,
                 hint="Lower max_batch in the recipe if the server takes fewer inputs",
             )
         return [by_place[place] for place in range(count)]
@@ -130,10 +130,8 @@ class Answer:
         return np.frombuffer(decoded, dtype="<f4")
 
     def _no_numbers(self) -> TerminalEmbedderError:
-        return TerminalEmbedderError(
-            f"{self._told.service} gave an embedding that is neither numbers nor base64.",
-            hint="Try encoding_format: float in the recipe",
-        )
+        what = f"{self._told.service} gave an embedding that is neither numbers nor base64."
+        return TerminalEmbedderError(what, of_request=what, hint="Try encoding_format: float in the recipe")
 
 
 def _is_whole(number: object) -> TypeGuard[int]:

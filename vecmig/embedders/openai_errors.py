@@ -27,6 +27,8 @@ _OWN_PARAMETERS: Final = frozenset({"model", "dimensions", "encoding_format"})
 _OWN_CODES: Final = frozenset({"model_not_found", "invalid_model", "unsupported_parameter", "unsupported_value"})
 #: With 424, text-embeddings-inference says that its model failed, be it for one text.
 _FAILED: Final = frozenset({424, *range(500, 600)})
+#: What a gateway says of an account without credit, and none but the account is to blame for.
+_PAYMENT: Final = 402
 #: Words in place of a status, in the body of an error.
 _STATUS_OF: Final[Mapping[str, int]] = {
     "rate_limit_exceeded": 429,
@@ -41,7 +43,14 @@ _STATUS_OF: Final[Mapping[str, int]] = {
     "PERMISSION_DENIED": 403,
     "UNAUTHENTICATED": 401,
     "invalid_api_key": 401,
+    **dict.fromkeys(_NO_MONEY, _PAYMENT),
 }
+_CODE: Final = re.compile(r"\d{3}|\d{5}")
+_BUSY_WORDS: Final = re.compile(
+    r"\b(?:busy|overloaded|try (?:again )?later|rate limit|too many requests)\b", re.IGNORECASE
+)
+#: An answer that makes no sense may be a proxy's hiccup; the same again and again is what the server does.
+MALFORMED_ATTEMPTS: Final = 3
 #: An input or a request that is refused because of its size, which no waiting cures: llama.cpp says so with 500.
 _TOO_LARGE: Final = re.compile(
     r"\b(?:input|request|prompt|text|batch|payload|entity)\b[^.;]{0,40}\b(?:is |are )?too (?:large|long|big)\b"
@@ -81,13 +90,18 @@ def classified(error: openai.OpenAIError, told: Told) -> EmbedderError:
 
 def failure_in(answer: object, headers: Mapping[str, str], told: Told) -> EmbedderError:
     """Say what an answer with status 200 and without embeddings means: some gateways put the error into it."""
-    error = answer.get("error") if isinstance(answer, Mapping) else None
+    error = (answer.get("error") if isinstance(answer, Mapping) else None) or answer
     status = _status_in(error) or _status_in(answer)
     if status is not None:
-        return _Status(status, error or answer, headers, told).classified()
-    reason = _Status(200, error, headers, told).reason
-    what = f"{told.service} gave an answer without embeddings{f': {reason}' if reason else ''}."
-    return TerminalEmbedderError(what, of_request=what, hint=told.recipe_hint)
+        return _Status(status, error, headers, told).classified()
+    reason = _reason(error, told.secrets).rstrip(".")
+    busy = _BUSY_WORDS.search(reason) is not None
+    return TransientEmbedderError(
+        f"{told.service} gave an answer without embeddings{f': {reason}' if reason else ''}.",
+        attempts=None if busy else MALFORMED_ATTEMPTS,
+        may_be_input=not busy,
+        hint="" if busy else told.recipe_hint,
+    )
 
 
 def _status_in(error: object) -> int | None:
@@ -98,9 +112,12 @@ def _status_in(error: object) -> int | None:
         value = error.get(name)
         if isinstance(value, str) and value in _STATUS_OF:
             return _STATUS_OF[value]
-        number = int(value) if isinstance(value, str) and value.isdecimal() and len(value) == 3 else value
-        if isinstance(number, int) and 400 <= number < 600:
-            return number
+        number = int(value) if isinstance(value, str) and _CODE.fullmatch(value) else value
+        if isinstance(number, int) and not isinstance(number, bool):
+            # FastChat's have two digits more
+            number = number // 100 if 40_000 <= number < 60_000 else number
+            if 400 <= number < 600:
+                return number
     return None
 
 
@@ -121,7 +138,7 @@ class _Status:
         return found
 
     def _classified(self) -> EmbedderError:
-        if {self._word("code"), self._word("type")} & _NO_MONEY:
+        if self._status == _PAYMENT or {self._word("code"), self._word("type")} & _NO_MONEY:
             return TerminalEmbedderError(
                 self._says("has no quota left"), hint="Add credit, then run the same command: it goes on from here"
             )

@@ -30,6 +30,8 @@ _MASK: Final = re.compile(r"\*{3,}|\.{3,}|…+|•{3,}|[xX]{4,}|#{3,}")
 _KEY_LIKE: Final = re.compile(r"\b(sk|pk|key)-[\w*.-]{4,}")
 _LOWER: Final = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 #: Cannot be stored, moves a terminal's cursor, or hides in the middle of a secret.
+#: What is not seen may stand within a secret, and is taken out before that is looked for.
+_INVISIBLE: Final = re.compile(r"[\x00\xad\u200b-\u200f\u2060-\u2064\ufeff]")
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff]")
 _SECRETIVE: Final = re.compile(r"key|token|secret|passw|credential", re.IGNORECASE)
 _LIBRARIES: Final = ("openai", "httpx2", "httpcore2")
@@ -67,7 +69,7 @@ class Secrets:
     def quoted(self, text: str, most: int = 300) -> str:
         """Make a line of at most ``most`` characters, redacted before it is cut, of what a server says."""
         # half a character, where a server has cut what it quotes, cannot be stored
-        whole = " ".join(_CONTROLS.sub(" ", text).split()).encode("utf-8", "replace").decode()
+        whole = " ".join(_CONTROLS.sub(" ", _INVISIBLE.sub("", text)).split()).encode("utf-8", "replace").decode()
         return self.redact(whole)[:most]
 
     def cleanse(self, error: _E, seen: AbstractSet[int] = frozenset()) -> _E:

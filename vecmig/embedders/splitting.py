@@ -12,7 +12,7 @@ from vecmig.embedders.embedder import Embedded, Kind
 from vecmig.embedders.limiter import Abandoned
 from vecmig.embedders.limits import Learned, Limits
 from vecmig.embedders.texts import estimated_tokens
-from vecmig.errors import EmbedderError, PoisonInputError
+from vecmig.errors import EmbedderError, PoisonInputError, TerminalEmbedderError, TransientEmbedderError
 from vecmig.tags import Recipe
 
 
@@ -62,6 +62,9 @@ class _Splitting:
                 self._send_all(rows)
         except (EmbedderError, Abandoned) as error:
             failure = error
+        if isinstance(failure, TerminalEmbedderError | TransientEmbedderError):
+            # the provider may be to blame after all
+            self._refused.clear()
         if failure is None and len(self._found) == 1 and len(self._found[0][0]) == len(rows):
             return self._found[0][1]
         vectors = np.full((len(rows), self._requests.recipe.dims), np.nan, dtype=np.float32)

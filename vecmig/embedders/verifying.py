@@ -91,9 +91,13 @@ def verified(recipe: Recipe, answer: NDArray[Any], count: int) -> Vectors:
 
 def wrong_dims(recipe: Recipe, dims: int, hint: str = "") -> TerminalEmbedderError:
     """Say that the provider's vectors have another number of dimensions than the tag."""
-    return TerminalEmbedderError(
+    what = (
         f"The provider {recipe.provider} gave vectors of {dims} dimensions for {recipe.model}; "
-        f"the tag says {recipe.dims}.",
+        f"the tag says {recipe.dims}."
+    )
+    return TerminalEmbedderError(
+        what,
+        of_request=what,
         hint=hint or f"If {dims} is right, make a new tag with dim-{dims}{_fewer(recipe, dims)}",
     )
 

@@ -1,0 +1,154 @@
+"""Find out whose fault it is that a request fails: a text's, the request's for its size, or the provider's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from vecmig.embedders.embedder import Embedded
+from vecmig.embedders.witness import Witness
+from vecmig.errors import EmbedderError, PoisonInputError, TerminalEmbedderError, TransientEmbedderError
+
+#: A sentence that every provider takes.
+HARMLESS: Final = "The quick brown fox jumps over the lazy dog."
+#: After so many failures in a row that may be the doing of several texts, another text tells whether they are, and
+#: each is tried by itself.
+_DOUBT_BATCH_AFTER: Final = 3
+#: The same for one text: so many times in turn, because a provider that fails now and then, or is just coming back,
+#: would have every text rejected.
+_DOUBT_AFTER: Final = 5
+_TURNS: Final = 5
+#: Seconds before each further try of what was refused as if all were, by a firewall or one of several servers; and of
+#: one text that was refused and was never part of a larger request.
+_REFUSED_AGAIN: Final = (0.5, 2.0)
+_ALONE_AGAIN: Final = (0.0,)
+#: Seconds after each refusal of a text that the provider should take: one may be a firewall's mood.
+_PROBES: Final = (0.5, 2.0)
+
+
+class Send(Protocol):
+    """Sends texts once; ``beside`` the requests that may be in flight where these wait for what it shows."""
+
+    def __call__(self, texts: list[str], *, beside: bool = False) -> Embedded:
+        """Send them, prompts applied."""
+
+
+class Fault:
+    """Judges the failures of one request, try after try."""
+
+    def __init__(
+        self, send: Send, witness: Witness, sleep: Callable[[float], None], *, harmless: str, texts: list[str]
+    ) -> None:
+        """Judge nothing yet.
+
+        Args:
+            send: sends texts once.
+            witness: knows what the provider took.
+            sleep: waits for some seconds.
+            harmless: HARMLESS with the recipe's prompt.
+            texts: what is sent, prompts applied.
+        """
+        self._send = send
+        self._witness = witness
+        self._sleep = sleep
+        self._harmless = harmless
+        self._texts = texts
+        self._failures = 0
+
+    def attempt(self, *, suspect: bool) -> Embedded:
+        """Send the texts; of several that are ``suspect``, a part of a request that was refused, any failure is one."""
+        self._witness.wait()
+        alone = len(self._texts) == 1
+        try:
+            return self._send(self._texts)
+        except TransientEmbedderError as error:
+            self._failures = self._failures + 1 if error.may_be_input else 0
+            if suspect and not alone and self._failures:
+                raise PoisonInputError(error.message) from error
+            patience = min(_DOUBT_AFTER if alone else _DOUBT_BATCH_AFTER, error.attempts or _DOUBT_AFTER)
+            if not self._failures or self._failures % patience:
+                raise
+            return self._doubted(error)
+        except (PoisonInputError, TerminalEmbedderError) as error:
+            if isinstance(error, TerminalEmbedderError) and not (error.of_request and self._witness.ever):
+                raise
+            if suspect and not alone:
+                raise _of_request(error) from error
+            return self._refused(error, suspect=suspect)
+
+    def _refused(self, error: EmbedderError, *, suspect: bool) -> Embedded:
+        """Try again what was refused while the provider is well, until it is sure."""
+        waits = _REFUSED_AGAIN if isinstance(error, TerminalEmbedderError) else () if suspect else _ALONE_AGAIN
+        if len(self._texts) > 1:
+            # each half is another try
+            waits = waits[:1] if isinstance(error, TerminalEmbedderError) else ()
+        self._require_well(error)
+        for seconds in waits:
+            if seconds:
+                self._sleep(seconds)
+            try:
+                return self._send(self._texts)
+            except (PoisonInputError, TerminalEmbedderError) as again:
+                error = again
+            self._require_well(error)
+        raise self._blamed(error)
+
+    def _doubted(self, error: TransientEmbedderError) -> Embedded:
+        """Find out whether it is the texts: the provider takes another one and fails for these, again and again."""
+        for _ in range(_TURNS if len(self._texts) == 1 else 1):
+            self._require_well(error)
+            try:
+                return self._send(self._texts)
+            except TransientEmbedderError as again:
+                if not again.may_be_input:
+                    raise
+                error = again
+        raise self._blamed(error)
+
+    def _blamed(self, error: EmbedderError) -> PoisonInputError:
+        if len(self._texts) == 1:
+            self._witness.blame(lambda: self._take(self._witness.example or self._harmless, error))
+        return _of_request(error)
+
+    def _require_well(self, error: EmbedderError) -> None:
+        """Make sure that the provider took something since, or takes what has nothing wrong with it.
+
+        Raises:
+            TransientEmbedderError: it fails for every text now.
+            TerminalEmbedderError: it refuses every text.
+        """
+
+        def probe() -> None:
+            for seconds, text in zip(_PROBES, self._samples(), strict=False):
+                try:
+                    self._take(text, error)
+                except TerminalEmbedderError as every:
+                    if not every.of_request or not self._witness.ever:
+                        raise
+                    self._sleep(seconds)
+                else:
+                    return
+            self._take(self._harmless, error)
+
+        self._witness.require(error.sent_at, probe)
+
+    def _samples(self) -> tuple[str, str]:
+        return self._harmless, self._witness.example or self._harmless
+
+    def _take(self, text: str, error: EmbedderError) -> None:
+        try:
+            self._send([text], beside=True)
+        except PoisonInputError as every:
+            message = every.message.replace("refuses an input", "refuses every input")
+            raise TerminalEmbedderError(
+                message, of_request=every.message, hint="Check model, dims and base_url in the recipe"
+            ) from error
+        except TransientEmbedderError as busy:
+            # what was asked for first says more than what was asked to find out
+            raise error if isinstance(error, TransientEmbedderError) else busy from None
+
+
+def _of_request(error: EmbedderError) -> PoisonInputError:
+    if isinstance(error, PoisonInputError):
+        return error
+    return PoisonInputError(error.of_request if isinstance(error, TerminalEmbedderError) else error.message)
