@@ -302,9 +302,9 @@ def test_one_bad_record_among_thousands_costs_a_few_requests(
     vecmig("upgrade", "--until", "backfill")
     assert ready.sql("SELECT count(*) FROM documents_vectors") == [(count - 1,)]
     canary, halvings = 1, math.ceil(math.log2(batch))
-    # a server that refuses says so at once, and takes another text twice; one that falls over is asked ten times in the
-    # end, and takes another text in between
-    proof = 2 if mode == "poison" else 19
+    # a server that refuses is asked twice in the end, and takes another text twice; one that falls over is asked ten
+    # times in the end, and takes another text in between
+    proof = 3 if mode == "poison" else 19
     most = canary + math.ceil(count / batch) + 2 * halvings + proof
     assert len(keyed.requests()) <= most
     paid = [text for text in keyed.paid() if text.startswith("title")]

@@ -331,7 +331,7 @@ def test_failures_that_waiting_does_not_cure_are_counted_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "asked"), [(TerminalEmbedderError, [["a"]]), (PoisonInputError, [["a"], [HARMLESS], ["a"], [HARMLESS]])]
+    ("kind", "asked"), [(TerminalEmbedderError, [["a"]]), (PoisonInputError, [["a"], [HARMLESS], ["a"]])]
 )
 def test_other_failures_are_not_tried_again(kind: type[VecmigError], asked: list[list[str]]) -> None:
     embedder = Failing(0, kind("No."), Retry(sleep=lambda _: pytest.fail("waited")))

@@ -101,7 +101,7 @@ def test_one_bad_text_of_many_is_named_and_costs_few_requests(
     sent = texts(128, bad=1)
     with provider.failing(mode, marked=True, **fault):
         right(opened().embed_each(sent), sent, why)
-    assert len(provider.requests()) <= 18, "each half of a request that was refused is sent once"
+    assert len(provider.requests()) <= 18, "each half of a request that was refused is sent once, the text itself twice"
     taken = [request["inputs"] for request in provider.requests() if request["fault"] is None or mode in NO_VECTOR]
     paid = [text for inputs in taken for text in inputs if text != HARMLESS]
     assert len(paid) == len(set(paid)), "nothing is paid for twice"
@@ -111,7 +111,7 @@ def test_20_bad_texts_of_1000_cost_a_few_requests_each(provider: Provider, opene
     sent = texts(1000, bad=20)
     with provider.failing("500", marked=True, message=TOO_LARGE):
         right(opened().embed_each(sent), sent)
-    assert len(provider.requests()) <= 20 * 15, "2,260 when each part was proven by itself"
+    assert len(provider.requests()) <= 20 * 16, "2,260 when each part was proven by itself"
 
 
 def test_a_failure_without_a_reason_is_a_text_s_fault_where_others_pass(provider: Provider, opened: Any) -> None:
@@ -220,6 +220,18 @@ def test_an_account_without_credit_blames_no_text(provider: Provider, opened: An
     assert isinstance(found.failure, TerminalEmbedderError)
     assert found.failure.hint.startswith("Add credit")
     assert len(provider.requests()) == 1
+
+
+@pytest.mark.parametrize("mode", ["400", "404"])
+def test_one_of_several_servers_that_refuses_everything_blames_next_to_no_text(
+    provider: Provider, opened: Any, mode: str
+) -> None:
+    embedder = opened(max_batch=16)
+    embedder.embed_documents(texts(16))
+    with provider.failing(mode, share=0.4):
+        found = embedder.embed_each(texts(200))
+    assert found.failure is None
+    assert len(found.refused) <= 2, "each is tried six times"
 
 
 def test_a_firewall_that_refuses_for_a_moment_ends_nothing(provider: Provider, opened: Any) -> None:

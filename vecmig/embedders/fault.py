@@ -18,10 +18,11 @@ _DOUBT_BATCH_AFTER: Final = 3
 #: would have every text rejected.
 _DOUBT_AFTER: Final = 5
 _TURNS: Final = 5
-#: Seconds before each further try of what was refused as if all were, by a firewall or one of several servers; and of
-#: one text that was refused and was never part of a larger request.
+#: Seconds before each further try of what was refused as if all were, as by a firewall; of one text that was refused;
+#: and of one where the provider has taken before what it had refused, as one of several servers does.
 _REFUSED_AGAIN: Final = (0.5, 2.0)
 _ALONE_AGAIN: Final = (0.0,)
+_FICKLE: Final = (0.0, 0.5, 1.0, 2.0, 2.0)
 #: Seconds after each refusal of a text that the provider should take: one may be a firewall's mood.
 _PROBES: Final = (0.5, 2.0)
 
@@ -74,24 +75,33 @@ class Fault:
                 raise
             if suspect and not alone:
                 raise _of_request(error) from error
-            return self._refused(error, suspect=suspect)
+            return self._refused(error)
 
-    def _refused(self, error: EmbedderError, *, suspect: bool) -> Embedded:
+    def _refused(self, error: EmbedderError) -> Embedded:
         """Try again what was refused while the provider is well, until it is sure."""
-        waits = _REFUSED_AGAIN if isinstance(error, TerminalEmbedderError) else () if suspect else _ALONE_AGAIN
-        if len(self._texts) > 1:
-            # each half is another try
-            waits = waits[:1] if isinstance(error, TerminalEmbedderError) else ()
         self._require_well(error)
-        for seconds in waits:
+        for seconds in self._waits(error):
             if seconds:
+                # not right after it was shown to be well
+                self._require_well(error)
                 self._sleep(seconds)
             try:
-                return self._send(self._texts)
+                found = self._send(self._texts)
             except (PoisonInputError, TerminalEmbedderError) as again:
                 error = again
-            self._require_well(error)
+            else:
+                self._witness.fickle = True
+                return found
         raise self._blamed(error)
+
+    def _waits(self, error: EmbedderError) -> tuple[float, ...]:
+        as_if_all = isinstance(error, TerminalEmbedderError)
+        if len(self._texts) > 1:
+            # each half is another try
+            return _REFUSED_AGAIN[:1] if as_if_all else ()
+        if self._witness.fickle:
+            return _FICKLE
+        return _REFUSED_AGAIN if as_if_all else _ALONE_AGAIN
 
     def _doubted(self, error: TransientEmbedderError) -> Embedded:
         """Find out whether it is the texts: the provider takes another one and fails for these, again and again."""

@@ -16,6 +16,8 @@ class Witness:
 
     def __init__(self) -> None:
         self._sent: float | None = None
+        #: Whether it has taken what it had refused.
+        self.fickle = False
         #: A text that was taken, as it was sent.
         self.example: str | None = None
         self._blamed = 0
