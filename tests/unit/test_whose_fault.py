@@ -206,6 +206,7 @@ def test_a_server_whose_vectors_are_none_from_some_moment_on(provider: Provider,
     with provider.failing(mode, marker=" "):
         found = embedder.embed_each(texts(200))
     assert isinstance(found.failure, TerminalEmbedderError)
+    assert found.failure.message.startswith("No text can be embedded, not even a plain sentence: ")
     assert not found.refused
     assert len(provider.requests()) <= 5
 

@@ -150,6 +150,8 @@ class Fault:
             self._send([text], beside=True)
         except PoisonInputError as every:
             message = every.message.replace("refuses an input", "refuses every input")
+            if message == every.message:
+                message = f"No text can be embedded, not even a plain sentence: {message.rstrip('.')}."
             raise TerminalEmbedderError(
                 message, of_request=every.message, hint="Check model, dims and base_url in the recipe"
             ) from error
