@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from support.provider import Provider, vector
-from vecmig.embedders import Embedded, Embedder, Limiter, Limits, Retry, open_embedder
+from vecmig.embedders import Embedded, Embedder, Limiter, Limits, Retry, open_embedder, row_problems
 from vecmig.embedders.fault import HARMLESS
 from vecmig.embedders.limits import Learned, named_limits
 from vecmig.errors import EmbedderError, TerminalEmbedderError, TransientEmbedderError
@@ -152,9 +152,21 @@ def test_a_text_that_breaks_the_answer_stops_no_other(provider: Provider, opened
     with provider.failing(mode, marked=True):
         found = embedder.embed_each(sent)
     assert found.failure is None
-    if size == 1 or mode not in ("nan", "zero"):
+    if mode in ("nan", "zero"):
+        assert row_problems(found.vectors).keys() == {0}
+    else:
         right(found, sent)
     assert len(provider.requests()) <= 90
+
+
+@pytest.mark.parametrize("mode", ["nan", "zero", "null", "empty", "missing"])
+def test_texts_that_have_no_vector_are_bought_once(provider: Provider, opened: Any, mode: str) -> None:
+    sent = [f"POISON {at}" for at in range(40)]
+    with provider.failing(mode):
+        found = opened(max_batch=20).embed_each(sent)
+    assert found.failure is None
+    assert len(row_problems(found.vectors) | dict(found.refused)) == 40
+    assert sorted(text for text in provider.paid() if text != HARMLESS) == sorted(sent)
 
 
 @pytest.mark.parametrize("mode", ["400", "401", "403", "404", "413", "422"])

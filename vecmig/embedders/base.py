@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 import tenacity
 
 from vecmig.embedders.embedder import Embedded, Kind, Reply, Vectors
-from vecmig.embedders.fault import HARMLESS, Fault
+from vecmig.embedders.fault import HARMLESS, Fault, NoVector
 from vecmig.embedders.limiter import Limiter
 from vecmig.embedders.limits import Learned, smaller
 from vecmig.embedders.splitting import embed_each
@@ -257,13 +257,14 @@ class BaseEmbedder(ABC):
                 reply = self._request(texts, "document" if beside else kind)
                 ticket.taken, ticket.headers = reply.tokens, reply.headers
                 vectors = verified(self.recipe, reply.vectors, len(texts))
-                _require_one_good(vectors, reply.refused)
+                found = Embedded(vectors, reply.refused)
+                _require_one_good(found)
             except EmbedderError as error:
                 error.sent_at = ticket.sent.at
                 raise
         self._witness.took(ticket.sent.at, None if beside or kind == "query" else texts[-1])
         self.learned.passed(len(texts), tokens)
-        return Embedded(vectors, reply.refused)
+        return found
 
     def count_tokens(self, text: str) -> int:
         """Estimate the tokens of a text, rather above than below."""
@@ -273,13 +274,14 @@ class BaseEmbedder(ABC):
         """Let go of what the provider holds."""
 
 
-def _require_one_good(vectors: Vectors, refused: Mapping[int, str]) -> None:
+def _require_one_good(found: Embedded) -> None:
     """Refuse an answer in which no vector is one: be it the texts' doing or the provider's, it is no success."""
-    if len(vectors) and 0 not in refused and not row_problems(vectors[:1]):
+    vectors, refused = found.vectors, found.refused
+    if 0 not in refused and not row_problems(vectors[:1]):
         return
     problems = row_problems(vectors) | dict(refused)
-    if len(vectors) and len(problems) == len(vectors):
-        raise PoisonInputError(problems[0])
+    if len(problems) == len(vectors):
+        raise NoVector(problems[0], found)
 
 
 def expanded(text: str, environ: Mapping[str, str], what: str) -> str:

@@ -27,6 +27,14 @@ _FICKLE: Final = (0.0, 0.5, 1.0, 2.0, 2.0)
 _PROBES: Final = (0.5, 2.0)
 
 
+class NoVector(PoisonInputError):
+    """An answer has no vector that is one; ``found`` is what it has, and it is paid for."""
+
+    def __init__(self, message: str, found: Embedded) -> None:
+        super().__init__(message)
+        self.found = found
+
+
 class Send(Protocol):
     """Sends texts once; ``beside`` the requests that may be in flight where these wait for what it shows."""
 
@@ -70,6 +78,11 @@ class Fault:
             if not self._failures or self._failures % patience:
                 raise
             return self._doubted(error)
+        except NoVector as error:
+            # where others get theirs these texts have none, and need not be bought again to see it
+            self._require_well(error)
+            self._count(error)
+            return error.found
         except (PoisonInputError, TerminalEmbedderError) as error:
             if isinstance(error, TerminalEmbedderError) and not (error.of_request and self._witness.ever):
                 raise
@@ -117,8 +130,12 @@ class Fault:
 
     def _blamed(self, error: EmbedderError) -> PoisonInputError:
         if len(self._texts) == 1:
-            self._witness.blame(lambda: self._take(self._witness.example or self._harmless, error))
+            self._count(error)
         return _of_request(error)
+
+    def _count(self, error: EmbedderError) -> None:
+        """Count a text that is to blame; where it is one of many, another that passed before has to pass again."""
+        self._witness.blame(lambda: self._take(self._witness.example or self._harmless, error))
 
     def _require_well(self, error: EmbedderError) -> None:
         """Make sure that the provider took something since, or takes what has nothing wrong with it.
