@@ -12,7 +12,7 @@ import pytest
 from support.cli import Vecmig, describe, documents_collection, make_documents, script, tag
 from support.project import Project
 from support.provider import Provider, vector
-from vecmig.embedders import Limiter
+from support.waiting import try_again_at_once
 
 TAG = tag("fake", 8)
 KEY = "sk-very-secret-1234"
@@ -31,8 +31,7 @@ def keyed() -> Iterator[Provider]:
 @pytest.fixture
 def ready(project: Project, keyed: Provider, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A project in which ``vecmig upgrade`` would succeed; retries wait for a moment only."""
-    sleep = Limiter.sleep
-    monkeypatch.setattr(Limiter, "sleep", lambda limiter, seconds: sleep(limiter, min(seconds, 0.001)))
+    try_again_at_once(monkeypatch)
     monkeypatch.setenv("MY_KEY", KEY)
     make_documents(project, COUNT)
     recipe(project, keyed)

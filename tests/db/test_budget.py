@@ -11,8 +11,8 @@ import pytest
 
 from support.lab import Lab
 from support.provider import Provider
+from support.waiting import try_again_at_once
 from vecmig import runner
-from vecmig.embedders import Limiter
 from vecmig.errors import BudgetSpent, TerminalEmbedderError, UsageError
 from vecmig.runner.project import Project
 
@@ -32,8 +32,7 @@ def provider() -> Iterator[Provider]:
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let what is tried again be tried at once."""
-    sleep = Limiter.sleep
-    monkeypatch.setattr(Limiter, "sleep", lambda limiter, seconds: sleep(limiter, min(seconds, 0.001)))
+    try_again_at_once(monkeypatch)
 
 
 @pytest.fixture

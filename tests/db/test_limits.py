@@ -16,10 +16,11 @@ import pytest
 from support.embedding import Model
 from support.lab import SMALL, Lab, recipe
 from support.provider import Provider
+from support.waiting import try_again_at_once
 from vecmig.backfill.embed import Answer
 from vecmig.backfill.work import batch_size
 from vecmig.backfill.writers import Writers
-from vecmig.embedders import BaseEmbedder, Kind, Limiter, Reply
+from vecmig.embedders import BaseEmbedder, Kind, Reply
 from vecmig.errors import DatabaseUnreachable, Interrupted, TerminalEmbedderError, TransientEmbedderError
 from vecmig.store.lasting import Lasting
 from vecmig.store.vectors import EmbeddedRecord, PendingRecord, read_page
@@ -41,8 +42,7 @@ def provider() -> Iterator[Provider]:
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let what is tried again be tried at once."""
-    sleep = Limiter.sleep
-    monkeypatch.setattr(Limiter, "sleep", lambda limiter, seconds: sleep(limiter, min(seconds, 0.001)))
+    try_again_at_once(monkeypatch)
 
 
 def asking(lab: Lab, provider: Provider, **fields: Any) -> Lab:

@@ -124,6 +124,11 @@ class Project:
             cursor = connection.execute(statement, params or None)
             return cursor.fetchall() if cursor.description else []
 
+    def ledger(self) -> str:
+        """Write out everything in vecmig's own tables."""
+        tables = self.sql("SELECT relname FROM pg_class WHERE relnamespace = 'vecmig'::regnamespace AND relkind = 'r'")
+        return "".join(repr(self.sql(f'SELECT * FROM vecmig."{name}"')) for (name,) in tables)
+
     def load_documents(self, count: int = 300) -> int:
         """Create ``public.documents(id, title, body)`` with the first ``count`` records of the demo's corpus."""
         records = list(itertools.islice(corpus.read_corpus(), count))
