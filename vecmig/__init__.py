@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vecmig.errors import VecmigError
-    from vecmig.migration import Migration
+    from vecmig.operations import Migration
     from vecmig.reader import AsyncReader, Reader
     from vecmig.tags import Gate, MinSamples, NoWorse, Trust
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "AsyncReader": "vecmig.reader",
     "Gate": "vecmig.tags",
-    "Migration": "vecmig.migration",
+    "Migration": "vecmig.operations",
     "MinSamples": "vecmig.tags",
     "NoWorse": "vecmig.tags",
     "Reader": "vecmig.reader",

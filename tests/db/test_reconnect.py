@@ -14,7 +14,7 @@ from vecmig import runner
 from vecmig.errors import DatabaseUnreachable
 from vecmig.events import Event, IndexProgress, Waiting
 from vecmig.gate import look
-from vecmig.migration import workspace
+from vecmig.operations import workspace
 from vecmig.runner.project import Project
 from vecmig.store import index_build
 

@@ -18,7 +18,7 @@ LAYERS = (
     ("cli", "alembic"),
     ("demo",),
     ("runner",),
-    ("migration", "script"),
+    ("operations", "script"),
     ("backfill", "reader", "gate", "evaluation"),
     ("store",),
     ("embedders",),

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from vecmig.migration.way_back import lacking, way_back_refused, what_lacks
-from vecmig.migration.workspace import Declaration
+from vecmig.operations.way_back import lacking, way_back_refused, what_lacks
+from vecmig.operations.workspace import Declaration
 from vecmig.runner.trust import EvalSeries, Evidence, judge
 from vecmig.script.checksum import checksum
 from vecmig.store.vectors import Coverage

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from vecmig.config import Config
 from vecmig.errors import DatabaseError, UsageError
 from vecmig.events import Listener, ignore
-from vecmig.migration.workspace import Workspace
+from vecmig.operations.workspace import Workspace
 from vecmig.runner.project import Project
 from vecmig.store.access import mirror_access
 from vecmig.store.catalog import Relation, Source, check_keys, check_privileges, relation_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection as AnyOf
 
-from vecmig.migration.missing import disagreements
+from vecmig.operations.missing import disagreements
 from vecmig.runner.project import Project
 from vecmig.runner.sync import prepare
 from vecmig.store.exposure import exposures

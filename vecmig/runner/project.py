@@ -16,7 +16,7 @@ from vecmig.backfill import Purse
 from vecmig.config import ENGINES, Collections, Config, load_collections, load_suite, suite_path
 from vecmig.errors import ScriptError, UsageError
 from vecmig.events import Listener, Waiting, ignore
-from vecmig.migration.workspace import Declaration, Workspace
+from vecmig.operations.workspace import Declaration, Workspace
 from vecmig.script import Script, ScriptDirectory
 from vecmig.store.connect import Database
 from vecmig.store.ledger import Actor, Ledger, RevisionRow

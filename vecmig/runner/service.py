@@ -16,7 +16,7 @@ from vecmig.config import Config
 from vecmig.embedders import Limiter
 from vecmig.errors import Blocked, DatabaseError, DatabaseUnreachable, Interrupted
 from vecmig.events import Event, Listener, Noted, StepDone, Waiting, Warned, ignore
-from vecmig.migration.workspace import Workspace
+from vecmig.operations.workspace import Workspace
 from vecmig.runner.project import Project
 from vecmig.runner.sync import account, build_indexes, gone, left_to_runner, prepare, project_for, record
 from vecmig.runner.watched import SCAN_EVERY, Watched, bypassed, is_otherwise, require_same, waits

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import cast
 
 from vecmig.config import Config
-from vecmig.migration.recording import RecordingMigration
+from vecmig.operations.recording import RecordingMigration
 from vecmig.runner.plan import check_applied, check_upgrade
 from vecmig.runner.project import Project, declaration
 from vecmig.runner.walk import ensure_supported

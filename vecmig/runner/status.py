@@ -11,8 +11,8 @@ from typing import Final
 from vecmig.config import Config
 from vecmig.errors import ConfigError, DatabaseError, UnsteadyExpression, VecmigError
 from vecmig.gate import Report
-from vecmig.migration.missing import disagreements
-from vecmig.migration.way_back import lacking
+from vecmig.operations.missing import disagreements
+from vecmig.operations.way_back import lacking
 from vecmig.runner.project import Project
 from vecmig.runner.trust import Earned, earned, live_revision, old_retired
 from vecmig.runner.walk import by_collection

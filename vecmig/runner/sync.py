@@ -11,7 +11,7 @@ from vecmig.backfill import backfill as run_backfill
 from vecmig.config import Config, noun
 from vecmig.errors import DatabaseError, DatabaseUnreachable, UsageError, VecmigError
 from vecmig.events import Listener, Noted, StepDone, StepStarted, ignore
-from vecmig.migration.workspace import Workspace
+from vecmig.operations.workspace import Workspace
 from vecmig.runner.project import Project
 from vecmig.store.access import close_restored, mirror_access, remember_grants
 from vecmig.store.catalog import Source

@@ -9,7 +9,7 @@ from vecmig.config import Config
 from vecmig.errors import UsageError
 from vecmig.events import Listener, ignore
 from vecmig.gate import Report
-from vecmig.migration.database import DatabaseMigration, Stopped
+from vecmig.operations.database import DatabaseMigration, Stopped
 from vecmig.runner.project import Project, declaration, with_engine
 from vecmig.runner.walk import by_collection
 from vecmig.store.identity import find_source

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from vecmig.config import Config
 from vecmig.errors import Blocked, ConfigError, DatabaseError, ScriptError
 from vecmig.events import Listener, Warned, ignore
-from vecmig.migration.placing import place
+from vecmig.operations.placing import place
 from vecmig.runner.plan import collections_of
 from vecmig.runner.project import Project
 from vecmig.script import Script

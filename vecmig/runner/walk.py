@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from vecmig.config import Config, without_passwords
 from vecmig.errors import DatabaseError, ScriptError, UsageError, VecmigError
 from vecmig.events import Listener, Warned, ignore
-from vecmig.migration.database import UNTIL, DatabaseMigration, Stopped
+from vecmig.operations.database import UNTIL, DatabaseMigration, Stopped
 from vecmig.runner.mending import mend
 from vecmig.runner.plan import check_applied, check_downgrade, check_priced, check_upgrade, collections_of
 from vecmig.runner.project import Project, declaration, with_engine

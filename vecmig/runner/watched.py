@@ -8,7 +8,7 @@ from typing import Final
 from vecmig.backfill.catch_up import Keeper
 from vecmig.errors import ConfigError
 from vecmig.events import Noted
-from vecmig.migration.workspace import Workspace
+from vecmig.operations.workspace import Workspace
 from vecmig.store.auditing import silent_writers
 from vecmig.store.catalog import Source
 from vecmig.store.changes import Lag, Look

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 
 from vecmig.events import Noted, StepDone
-from vecmig.migration.workspace import Workspace
+from vecmig.operations.workspace import Workspace
 from vecmig.store.access import follow_vectors, mirror_access, remember_grants
 from vecmig.store.catalog import Source, exists
 from vecmig.store.connect import Connection

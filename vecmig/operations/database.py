@@ -19,9 +19,9 @@ from vecmig.embedders import Embedder
 from vecmig.errors import ConfigError, DatabaseError, GateRefused, ScriptError, VecmigError
 from vecmig.events import StepDone, StepStarted, Warned
 from vecmig.gate import Report, judge_again
-from vecmig.migration.interface import Migration
-from vecmig.migration.way_back import lacking, way_back_refused, what_lacks
-from vecmig.migration.workspace import Declaration, Workspace
+from vecmig.operations.interface import Migration
+from vecmig.operations.way_back import lacking, way_back_refused, what_lacks
+from vecmig.operations.workspace import Declaration, Workspace
 from vecmig.store import execute, layout, live
 from vecmig.store.catalog import Source, check_keys, check_privileges, without_key
 from vecmig.store.changes import outbox

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-from vecmig.migration.database import DatabaseMigration
-from vecmig.migration.workspace import Declaration, Workspace
+from vecmig.operations.database import DatabaseMigration
+from vecmig.operations.workspace import Declaration, Workspace
 from vecmig.store import execute
 from vecmig.store.catalog import Source
 from vecmig.store.connect import Connection

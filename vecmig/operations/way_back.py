@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vecmig.errors import GateRefused
-from vecmig.migration.workspace import Declaration
+from vecmig.operations.workspace import Declaration
 from vecmig.store.vectors import Coverage
 
 

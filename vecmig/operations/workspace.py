@@ -27,8 +27,8 @@ from vecmig.gate import (
     new_canary,
     require_same_model,
 )
-from vecmig.migration.evidence import Witness
-from vecmig.migration.missing import detached, disagreements, lacks_reads
+from vecmig.operations.evidence import Witness
+from vecmig.operations.missing import detached, disagreements, lacks_reads
 from vecmig.store.access import mirror_access, mirror_grants, remember_grants
 from vecmig.store.catalog import Source
 from vecmig.store.connect import Connection, Database
