@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 import vecmig
 from vecmig import runner
-from vecmig.backfill import backfill
+from vecmig.backfill import run_backfill
 from vecmig.config import Collection, load_config
 from vecmig.embedders import open_embedder
 from vecmig.events import Listener, ignore
@@ -274,7 +274,7 @@ def measure_backfill(database: Database, records: int, tag: str, recipe: Mapping
             collection = Collection("documents", ("public", "documents"), ("id",), "body")
             space = Space(find_source(Ledger(connection, database.schema), collection), database.schema, tag)
         began = time.perf_counter()
-        result = backfill(database, space, embedder)
+        result = run_backfill(database, space, embedder)
         seconds = time.perf_counter() - began
     if result.coverage.fresh != records:
         sys.exit(f"the backfill is not complete: {result.coverage}")

@@ -17,9 +17,9 @@ from support.embedding import Model
 from support.lab import SMALL, Lab, recipe
 from support.provider import Provider
 from support.waiting import try_again_at_once
+from vecmig.backfill.batches import batch_size
 from vecmig.backfill.embed import Answer
-from vecmig.backfill.work import batch_size
-from vecmig.backfill.writers import Writers
+from vecmig.backfill.group_commit import GroupCommit
 from vecmig.embedders import BaseEmbedder, Kind, Reply
 from vecmig.errors import DatabaseUnreachable, Interrupted, TerminalEmbedderError, TransientEmbedderError
 from vecmig.store.lasting import Lasting
@@ -174,11 +174,11 @@ def test_an_interruption_says_what_could_not_be_written(
     lab.upgrade(until="expand")
     reached = threading.Barrier(2)
 
-    def write(writers: Writers, answer: Answer) -> int:
+    def write(writers: GroupCommit, answer: Answer) -> int:
         reached.wait(60)
         raise DatabaseUnreachable("The database is away.")
 
-    monkeypatch.setattr(Writers, "write", write)
+    monkeypatch.setattr(GroupCommit, "write", write)
     monkeypatch.setattr("vecmig.backfill.pipeline.Pipeline.run", _interrupted_run(reached))
     with pytest.raises(Interrupted) as caught:
         lab.upgrade("r1")
@@ -208,15 +208,15 @@ def test_writers_that_wait_for_one_another_do_not_burn_the_processor(
     with lab.database.session() as vecmig:
         pending = read_page(vecmig, space, None, 20).pending
     takes = itertools.count()
-    take = Writers._take
-    monkeypatch.setattr(Writers, "_take", lambda writers: (next(takes), take(writers))[1])
+    take = GroupCommit._take
+    monkeypatch.setattr(GroupCommit, "_take", lambda writers: (next(takes), take(writers))[1])
 
     def write(record: PendingRecord) -> None:
         vectors = np.full((1, 64), 1 / 8, dtype=np.float32)
         assert writers.write(Answer([EmbeddedRecord(record.key, record.source_hash, vectors, None)], [], 0)) >= 0
 
     waiting = "SELECT FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = %s)"
-    with Writers(space, lambda prepare: Lasting(lab.database, prepare=prepare)) as writers:
+    with GroupCommit(space, lambda prepare: Lasting(lab.database, prepare=prepare)) as writers:
         busy, writers._free = writers._free, []
         threads = [threading.Thread(target=write, args=(record,)) for record in pending]
         with connection.transaction():
@@ -227,7 +227,7 @@ def test_writers_that_wait_for_one_another_do_not_burn_the_processor(
             # one of them now takes what all of them brought, and waits for the lock
             with writers._turn:
                 writers._free = busy
-                writers._waiting[0].news.notify()
+                writers._waiting[0].changed.notify()
             until(lambda: bool(connection.execute(waiting, [connection.info.dbname]).fetchall()))
         for thread in threads:
             thread.join(60)

@@ -12,7 +12,7 @@ from support.embedding import Model
 from support.lab import CHUNKED, Lab, recipe
 from support.waiting import wait_for
 from vecmig import runner
-from vecmig.backfill import slow, work
+from vecmig.backfill import batches, slow
 from vecmig.chunking import Chunker
 from vecmig.errors import Interrupted, TerminalEmbedderError
 from vecmig.events import Waiting
@@ -34,7 +34,7 @@ def _cut_by(monkeypatch: pytest.MonkeyPatch, cut: Callable[[str], Iterator[str]]
     def chunker(*args: object, **kwargs: object) -> Chunker:
         return cut
 
-    monkeypatch.setattr(work, "chunker", chunker)
+    monkeypatch.setattr(batches, "chunker", chunker)
 
 
 def _reasons(lab: Lab) -> list[tuple[str, str | None]]:

@@ -176,7 +176,7 @@ def test_texts_that_are_cut_to_the_provider_s_limit_pass(new_lab: NewLab, monkey
         embedder.max_input_tokens = 160
         return embedder  # type: ignore[no-any-return]
 
-    monkeypatch.setattr("vecmig.backfill.patient.open_embedder", opened)
+    monkeypatch.setattr("vecmig.backfill.backfill_embedder.open_embedder", opened)
     planted.model.embed = strict
     recipe = _recipe(NEW, too_long="cut", query_prompt="Answer this question: {text}")
     lab = new_lab(chain=(NEW,), recipes={NEW: recipe})

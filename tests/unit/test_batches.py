@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vecmig.backfill.batches import Job, batches, new_job
 from vecmig.backfill.embed import embed
-from vecmig.backfill.work import Job, batches, new_job
 from vecmig.embedders import BaseEmbedder, Kind, Reply, document_tokens, estimated_tokens, pack
 from vecmig.store.vectors import PendingRecord
 from vecmig.tags import Recipe, Tag

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from vecmig.backfill import Needs
+from vecmig.backfill.budget import CostAccount
 from vecmig.backfill.cluster import Cluster
-from vecmig.backfill.patient import Account, shared
-from vecmig.backfill.tally import Figures
-from vecmig.backfill.terms import Terms
-from vecmig.backfill.worker import Order
+from vecmig.backfill.counters import Figures
+from vecmig.backfill.run_options import RunOptions, shared_recipe
+from vecmig.backfill.worker import WorkerTask
 from vecmig.config import Collection
 from vecmig.errors import (
     BudgetSpent,
@@ -40,7 +40,7 @@ def check(embedder: object) -> None:
     """Stand in for the comparison with the canary."""
 
 
-def order(*, url: str = "postgresql://app@db/shop", key: str = "sk") -> Order:
+def order(*, url: str = "postgresql://app@db/shop", key: str = "sk") -> WorkerTask:
     """Make an order as a driver does."""
     collection = Collection("documents", ("public", "documents"), ("id",), "body")
     source = Source(
@@ -57,13 +57,13 @@ def order(*, url: str = "postgresql://app@db/shop", key: str = "sk") -> Order:
         home="public",
         vectors_schema="vecmig",
     )
-    return Order(
+    return WorkerTask(
         version="1",
         database=Database(url, "vecmig", lock_wait=2.5),
         space=Space(source, "vecmig", TAG),
         recipe=Recipe("python", "toy", 4),
-        account=Account("r1", "backfill", 1.5),
-        terms=Terms(supervised=True, throttle=Throttle(query="SELECT 0", max_replica_lag=3), workers=2),
+        account=CostAccount("r1", "backfill", 1.5),
+        options=RunOptions(supervised=True, throttle=Throttle(query="SELECT 0", max_replica_lag=3), workers=2),
         check=check,
         total=7,
         environ={"KEY": key},
@@ -107,7 +107,7 @@ def test_an_order_travels_whole_and_shows_no_secret() -> None:
         sent.space,
         sent.account,
     )
-    assert arrived.terms.throttle is not None
+    assert arrived.options.throttle is not None
     assert "sesame" not in repr(sent)
 
 
@@ -116,11 +116,11 @@ def test_an_order_travels_whole_and_shows_no_secret() -> None:
 )
 def test_each_worker_takes_its_share_of_what_the_service_bears(workers: int, expected: tuple[int, int, int]) -> None:
     recipe = Recipe("openai", "toy", 4, service=Service(requests_per_minute=100, tokens_per_minute=9_000, timeout=5))
-    mine = shared(recipe, workers)
+    mine = shared_recipe(recipe, workers)
     assert (mine.service.concurrency, mine.service.requests_per_minute, mine.service.tokens_per_minute) == expected
     assert mine.service.timeout == 5
     assert mine.fingerprint == recipe.fingerprint, "it makes the same vectors"
-    unlimited = shared(Recipe("openai", "toy", 4), workers).service
+    unlimited = shared_recipe(Recipe("openai", "toy", 4), workers).service
     assert (unlimited.requests_per_minute, unlimited.tokens_per_minute) == (None, None)
 
 

@@ -1,4 +1,4 @@
-"""Give every eligible record of a collection a fresh vector under one tag.
+"""Embed every eligible record of a collection under one tag, wherever it has no fresh vector.
 
 A pipeline with bounded queues, so that memory does not grow with the corpus: pages of pending records in key order are
 read ahead by one thread, cut into chunks, embedded by several requests at once, and written by one guarded statement a
@@ -6,11 +6,25 @@ batch. There is no cursor to keep: what is pending is what has no fresh vector, 
 """
 
 from vecmig.backfill.asking import asking
-from vecmig.backfill.budget import Purse
+from vecmig.backfill.backfill_embedder import open_backfill_embedder
+from vecmig.backfill.budget import CostAccount, RunBudget
 from vecmig.backfill.cluster import Needs
-from vecmig.backfill.engine import Result, backfill
-from vecmig.backfill.fleet import Fleet
-from vecmig.backfill.patient import Account, patient_embedder
-from vecmig.backfill.terms import Terms
+from vecmig.backfill.engine import TagBackfill
+from vecmig.backfill.local_engine import LocalEngine
+from vecmig.backfill.ray_engine import RayOptions
+from vecmig.backfill.run import Result, run_backfill
+from vecmig.backfill.run_options import RunOptions
 
-__all__ = ["Account", "Fleet", "Needs", "Purse", "Result", "Terms", "asking", "backfill", "patient_embedder"]
+__all__ = [
+    "CostAccount",
+    "LocalEngine",
+    "Needs",
+    "RayOptions",
+    "Result",
+    "RunBudget",
+    "RunOptions",
+    "TagBackfill",
+    "asking",
+    "open_backfill_embedder",
+    "run_backfill",
+]

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from vecmig.backfill.patient import Account, patient_embedder
+from vecmig.backfill.backfill_embedder import open_backfill_embedder
+from vecmig.backfill.budget import CostAccount
+from vecmig.backfill.run_options import RunOptions
 from vecmig.backfill.supervisor import Supervisor
-from vecmig.backfill.terms import Terms
 from vecmig.embedders import Abandoned, Embedder
 from vecmig.events import Listener, Waiting
 from vecmig.store.connect import Database
@@ -25,8 +26,8 @@ def asking(
     tag: str,
     recipe: Recipe,
     *,
-    account: Account | None,
-    terms: Terms,
+    account: CostAccount | None,
+    options: RunOptions,
     listener: Listener,
 ) -> Iterator[Embedder]:
     """Open an embedder that gives up on a provider that stays away, and asks it nothing while a pause holds.
@@ -37,18 +38,18 @@ def asking(
         tag: the tag, for messages.
         recipe: what makes its vectors.
         account: where the cost goes; None where nothing has a price.
-        terms: what to heed beside the recipe.
+        options: what to heed beside the recipe.
         listener: told of what is waited for.
 
     Raises:
         LockHeld: another runner took over meanwhile.
     """
-    with patient_embedder(
+    with open_backfill_embedder(
         database,
         tag,
         recipe,
         account=account,
-        reconnect_wait=terms.reconnect_wait,
+        reconnect_wait=options.reconnect_wait,
         provider_wait=0,
         on_wait=lambda reason, seconds: listener(Waiting(reason.removesuffix("."), seconds)),
         attempts=_ATTEMPTS,
@@ -56,11 +57,10 @@ def asking(
     ) as embedder:
         supervisor = Supervisor(
             database,
-            terms,
+            options,
             embedder.limiter,
             concurrency=recipe.service.concurrency,
             collection=collection,
-            standing=None,
             listener=listener,
         )
         with supervisor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
@@ -19,7 +20,7 @@ from vecmig.tags import cost_usd, dollars
 _PLACES: Final = 4
 
 
-class Purse:
+class RunBudget:
     """What one run may cost in all, whatever it works on. Any thread may take from it."""
 
     def __init__(self, usd: float) -> None:
@@ -48,6 +49,18 @@ class Purse:
             self._spent += usd
 
 
+@dataclass(frozen=True, slots=True)
+class CostAccount:
+    """Whose cost it is, and how much it may be."""
+
+    revision: str
+    what: What
+    #: US dollars that the revision may cost in all by what is being done; None for no limit.
+    budget: float | None = None
+    #: What the run may cost in all; None for no limit.
+    run_budget: RunBudget | None = None
+
+
 class Budget:
     """A context that is the ``Spend`` of a limiter.
 
@@ -64,7 +77,7 @@ class Budget:
         what: What,
         price: float,
         budget: float | None,
-        purse: Purse | None = None,
+        run_budget: RunBudget | None = None,
     ) -> None:
         """Begin to count.
 
@@ -75,7 +88,7 @@ class Budget:
             what: what is being done.
             price: USD per million tokens.
             budget: USD that the revision may cost in all by what is being done; None for no limit.
-            purse: what the run may cost, beside that; None for no limit.
+            run_budget: what the run may cost, beside that; None for no limit.
         """
         self._session = session
         self._schema = schema
@@ -83,7 +96,7 @@ class Budget:
         self._what = what
         self._price = price
         self._budget = budget
-        self._purse = purse
+        self._run_budget = run_budget
         #: psycopg's connections are shared by no two statements, and Lasting by no two threads.
         self._turn = threading.Lock()
         self._owed = 0
@@ -104,8 +117,8 @@ class Budget:
         """What the revision has cost so far."""
         with self._turn:
             self._pay_off()
-            found = self._session.run(lambda connection: spent(connection, self._schema))
-        return sum(one.usd for one in found if (one.revision, one.what) == (self._revision, self._what))
+            entries = self._session.run(lambda connection: spent(connection, self._schema))
+        return sum(entry.usd for entry in entries if (entry.revision, entry.what) == (self._revision, self._what))
 
     def reserve(self, tokens: int) -> None:
         """Enter a request before it is sent.
@@ -114,8 +127,8 @@ class Budget:
             BudgetSpent: it would pass the budget.
         """
         usd = self._usd(tokens)
-        if self._purse is not None:
-            self._purse.take(usd)
+        if self._run_budget is not None:
+            self._run_budget.take(usd)
         with self._turn:
             self._pay_off()
             total = self._session.run(
@@ -124,14 +137,14 @@ class Budget:
                 )
             )
         if total is None:
-            if self._purse is not None:
-                self._purse.correct(-usd)
+            if self._run_budget is not None:
+                self._run_budget.correct(-usd)
             raise self._refused(usd)
 
     def settle(self, reserved: int, taken: int) -> None:
         """Correct a request by what its answer says; written with the next one."""
-        if self._purse is not None:
-            self._purse.correct(self._usd(taken - reserved))
+        if self._run_budget is not None:
+            self._run_budget.correct(self._usd(taken - reserved))
         with self._turn:
             self._owed += taken - reserved
 

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
 
-from vecmig.backfill.worker import Filled, News, Order, Span, Worker
+from vecmig.backfill.worker import KeyRange, RangeResult, Worker, WorkerReport, WorkerTask
 from vecmig.config import without_passwords
 from vecmig.errors import UsageError, VecmigError
 
 #: An answer that is on its way.
 Ref = Any
-#: Calls to one worker at a time: one that fills, and room for those that ask and stop.
+#: Calls to one worker at a time: one that embeds, and room for those that ask and stop.
 _CALLS: Final = 4
 #: Bytes for objects of a cluster of our own, the least that Ray takes: vectors never go through it.
 _OBJECT_STORE: Final = 78_643_200
@@ -50,7 +50,7 @@ class Needs:
         return f"num_cpus {self.num_cpus:g} and num_gpus {self.num_gpus:g}"
 
     def fit_into(self, resources: dict[str, float]) -> int:
-        """Give how many workers a cluster has room for."""
+        """Return how many workers a cluster has room for."""
         room = [resources.get("CPU", 0.0) / self.num_cpus]
         if self.num_gpus:
             room.append(resources.get("GPU", 0.0) / self.num_gpus)
@@ -58,18 +58,18 @@ class Needs:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
-    """A worker on the cluster. Each call gives a reference at once; ``Cluster.answer`` gives what came of it."""
+class RayWorker:
+    """A worker on the cluster. Each call returns a reference at once; ``Cluster.answer`` returns what came of it."""
 
     _actor: Any
 
-    def fill(self, order: Order, span: Span, limit: int | None) -> Ref:
-        """Fill a range; Ray does so again on a new process as often as one is lost."""
-        return self._actor.fill.options(max_task_retries=-1).remote(order, span, limit)
+    def run(self, task: WorkerTask, key_range: KeyRange, limit: int | None) -> Ref:
+        """Complete a range; Ray does so again on a new process as often as one is lost."""
+        return self._actor.run.options(max_task_retries=-1).remote(task, key_range, limit)
 
-    def news(self) -> Ref:
+    def report(self) -> Ref:
         """Ask how it goes."""
-        return self._actor.news.remote()
+        return self._actor.report.remote()
 
     def stop(self) -> Ref:
         """Let it begin nothing more."""
@@ -128,15 +128,15 @@ class Cluster:
                 _let_print(True)
 
     def _of_our_own(self) -> dict[str, Any]:
-        """Give the options of a cluster on this host: a small one, with room for the workers asked for."""
+        """Return the options of a cluster on this host: a small one, with room for the workers asked for."""
         options: dict[str, Any] = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE}
         if self._workers is not None:
-            wanted = -(-self._workers * self._needs.num_cpus // 1)
-            options["num_cpus"] = max(int(wanted), os.cpu_count() or 1)
+            cpus = -(-self._workers * self._needs.num_cpus // 1)
+            options["num_cpus"] = max(int(cpus), os.cpu_count() or 1)
         return options
 
     def room(self) -> int:
-        """Give how many workers the cluster has room for.
+        """Return how many workers the cluster has room for.
 
         Raises:
             UsageError: not for one.
@@ -144,15 +144,15 @@ class Cluster:
         resources = self._ray.cluster_resources()
         room = self._needs.fit_into(resources)
         if room < 1:
-            there = ", ".join(f"{name} {resources.get(name, 0):g}" for name in ("CPU", "GPU"))
+            has = ", ".join(f"{name} {resources.get(name, 0):g}" for name in ("CPU", "GPU"))
             raise UsageError(
-                f"The Ray cluster has {there}; one worker needs {self._needs}.",
+                f"The Ray cluster has {has}; one worker needs {self._needs}.",
                 state="Nothing was embedded.",
                 hint="Change num_cpus or num_gpus in the recipe, or name another cluster by ray_address.",
             )
         return room
 
-    def start_worker(self) -> Member:
+    def start_worker(self) -> RayWorker:
         """Start a worker; it begins when the cluster has room for it, and again wherever it is lost."""
         actor = (
             self._ray.remote(Worker)
@@ -166,26 +166,26 @@ class Cluster:
             .remote()
         )
         self._actors.append(actor)
-        return Member(actor)
+        return RayWorker(actor)
 
     def wait(self, refs: Sequence[Ref], seconds: float) -> list[Ref]:
-        """Give the references whose answers are there; wait for the first one for so many seconds."""
+        """Return the references whose answers are there; wait at most ``seconds`` for the first one."""
         done, _ = self._ray.wait(list(refs), num_returns=1, timeout=seconds)
         if not done:
             return []
         done, _ = self._ray.wait(list(refs), num_returns=len(refs), timeout=0)
         return list(done)
 
-    def answer(self, ref: Ref) -> News | Filled | None:
-        """Give what came of a call.
+    def answer(self, ref: Ref) -> WorkerReport | RangeResult | None:
+        """Return what came of a call.
 
         Raises:
             Lost: the worker went away.
-            VecmigError: it failed in a way that nobody foresaw.
+            VecmigError: it failed in a way that is not foreseen.
         """
         errors = self._ray.exceptions
         try:
-            found: News | Filled | None = self._ray.get(ref)
+            answer: WorkerReport | RangeResult | None = self._ray.get(ref)
         except errors.ActorDiedError as error:
             raise Dead(f"A worker ended: {_last_words(error)}.", hint=_SAME_EVERYWHERE) from error
         except errors.RayActorError as error:
@@ -199,11 +199,11 @@ class Cluster:
             ) from error
         except errors.RayError as error:
             raise VecmigError(f"Ray failed: {_first_line(error)}.", state="What was written stays.") from error
-        return found
+        return answer
 
 
 def _require_listener(address: str) -> None:
-    """Find out at once that nobody is there: Ray itself tries for minutes, and writes to stderr about it."""
+    """Find out at once that nothing listens there: Ray itself tries for minutes, and writes to stderr about it."""
     host, _, port = address.rpartition(":")
     if host and "/" not in host and port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
@@ -226,7 +226,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _last_words(error: BaseException) -> str:
-    """Give the line that names the cause; where Ray quotes a traceback, the last one."""
+    """Return the line that names the cause; where Ray quotes a traceback, the last one."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1].rstrip(".") if lines and _NAMED_ERROR.match(lines[-1]) else _first_line(error)
 

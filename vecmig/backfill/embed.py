@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vecmig.backfill.work import Job, new_job
+from vecmig.backfill.batches import Job, new_job
 from vecmig.config import Storage
 from vecmig.embedders import Abandoned, Embedded, Embedder, cut_to_limit, over_limit, row_problems
 from vecmig.errors import EmbedderError
@@ -40,9 +40,9 @@ def embed(embedder: Embedder, batch: Sequence[Job], storage: Storage) -> Answer:
     chunks = [chunk for job in ready for chunk in job.chunks]
     owners = [at for at, job in enumerate(ready) for _ in job.chunks]
     tokens = sum(job.tokens for job in ready)
-    found = embedder.embed_each(chunks, owners=owners, tokens=tokens)
-    answer = Answer([], rejected, tokens, found.failure)
-    _sort_into(answer, embedder, ready, found, storage)
+    embedded = embedder.embed_each(chunks, owners=owners, tokens=tokens)
+    answer = Answer([], rejected, tokens, embedded.failure)
+    _sort_into(answer, embedder, ready, embedded, storage)
     return answer
 
 
@@ -72,11 +72,11 @@ def _too_long(embedder: Embedder, job: Job) -> str | None:
     return None
 
 
-def _sort_into(answer: Answer, embedder: Embedder, batch: Sequence[Job], found: Embedded, storage: Storage) -> None:
+def _sort_into(answer: Answer, embedder: Embedder, batch: Sequence[Job], embedded: Embedded, storage: Storage) -> None:
     """Tell the records of a batch that can be written from those to reject, and from those that were left."""
     recipe = embedder.recipe
-    problems = row_problems(found.vectors, storage=storage, unit=recipe.normalise != "none")
-    problems = {row: why for row, why in problems.items() if row not in found.left} | dict(found.refused)
+    problems = row_problems(embedded.vectors, storage=storage, unit=recipe.normalise != "none")
+    problems = {row: why for row, why in problems.items() if row not in embedded.left} | dict(embedded.refused)
     end = 0
     for job in batch:
         start, end = end, end + len(job.chunks)
@@ -84,7 +84,7 @@ def _sort_into(answer: Answer, embedder: Embedder, batch: Sequence[Job], found: 
         reason = next((problems[row] for row in rows if row in problems), None) if problems else None
         if reason is not None:
             answer.rejected.append((job.record, reason))
-        elif found.left.isdisjoint(rows):
+        elif embedded.left.isdisjoint(rows):
             texts = job.chunks if recipe.chunk is not None else None
             key, _, source_hash, new = job.record
-            answer.embedded.append(EmbeddedRecord(key, source_hash, found.vectors[start:end], texts, new))
+            answer.embedded.append(EmbeddedRecord(key, source_hash, embedded.vectors[start:end], texts, new))

@@ -9,10 +9,10 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Final
 
+from vecmig.backfill.batches import Job
 from vecmig.backfill.embed import embed
+from vecmig.backfill.group_commit import GroupCommit
 from vecmig.backfill.slow import Slow
-from vecmig.backfill.work import Job
-from vecmig.backfill.writers import Writers
 from vecmig.embedders import Abandoned, Embedder
 from vecmig.errors import EmbedderError
 from vecmig.store.vectors import PendingRecord
@@ -22,7 +22,7 @@ _TICK: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Landed:
+class BatchResult:
     """A batch that was embedded, and written as far as its records had not changed meanwhile."""
 
     embedded: int
@@ -38,12 +38,12 @@ class Pipeline:
     """The batches on their way to the provider and into the database."""
 
     embedder: Embedder
-    writers: Writers
+    group_commit: GroupCommit
     #: Told of every batch that landed, by the thread that runs the pipeline.
-    landed: Callable[[Landed], None]
+    landed: Callable[[BatchResult], None]
     #: Notes the record that takes several requests, and tells of it.
     slow: Slow
-    futures: set[Future[Landed]] = field(default_factory=set)
+    futures: set[Future[BatchResult]] = field(default_factory=set)
     #: Records of batches that were embedded and could not be written.
     lost: list[int] = field(default_factory=list)
     #: What ended batches, other than that the run was being ended.
@@ -76,19 +76,19 @@ class Pipeline:
 
     def _send(self, batch: list[Job]) -> None:
         """Embed and write a batch in a thread of its own, which does not hold the process when a provider hangs."""
-        future: Future[Landed] = Future()
+        future: Future[BatchResult] = Future()
         future.set_running_or_notify_cancel()
 
         def work() -> None:
             try:
-                landed = self._take_through(batch)
+                result = self._take_through(batch)
             except BaseException as error:  # noqa: BLE001  # handed to whoever waits for the batch
                 self._fail(error)
                 future.set_exception(error)
             else:
-                if landed.failure is not None:
-                    self._fail(landed.failure)
-                future.set_result(landed)
+                if result.failure is not None:
+                    self._fail(result.failure)
+                future.set_result(result)
 
         self.futures.add(future)
         try:
@@ -104,15 +104,15 @@ class Pipeline:
             self.failures.append(error)
         self.embedder.limiter.close()
 
-    def _take_through(self, batch: list[Job]) -> Landed:
+    def _take_through(self, batch: list[Job]) -> BatchResult:
         with self.embedder.limiter.batch(), self._noted(batch):
-            answer = embed(self.embedder, batch, self.writers.storage)
+            answer = embed(self.embedder, batch, self.group_commit.storage)
             try:
-                written = self.writers.write(answer)
+                written = self.group_commit.write(answer)
             except BaseException:
                 self.lost.append(len(answer.embedded))
                 raise
-        return Landed(len(answer.embedded), written, answer.rejected, answer.tokens, answer.failure)
+        return BatchResult(len(answer.embedded), written, answer.rejected, answer.tokens, answer.failure)
 
     def _noted(self, batch: list[Job]) -> AbstractContextManager[None]:
         record, chunks, _ = batch[0]
@@ -129,12 +129,12 @@ class Pipeline:
                 self.futures.discard(future)
                 self._settle(future)
 
-    def _settle(self, future: Future[Landed]) -> None:
+    def _settle(self, future: Future[BatchResult]) -> None:
         try:
-            landed = future.result()
-            self.landed(landed)
-            if landed.failure is not None:
-                raise landed.failure
+            result = future.result()
+            self.landed(result)
+            if result.failure is not None:
+                raise result.failure
         except Abandoned:
             raise (self.failures or [Abandoned()])[0] from None
 

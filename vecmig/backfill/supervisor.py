@@ -9,8 +9,7 @@ from dataclasses import replace
 from typing import Final, Self
 from uuid import UUID
 
-from vecmig.backfill.patient import share
-from vecmig.backfill.terms import Terms
+from vecmig.backfill.run_options import RunOptions, share
 from vecmig.embedders import Limiter
 from vecmig.errors import DatabaseUnreachable, VecmigError
 from vecmig.events import Listener, Waiting
@@ -23,39 +22,35 @@ _EVERY: Final = 1.0
 
 
 class Supervisor:
-    """A context with a thread that looks once a second; the first look is over when it is entered."""
+    """A context with a thread that reads pause and limits once a second; the first read is over when it is entered."""
 
     def __init__(
         self,
         database: Database,
-        terms: Terms,
+        options: RunOptions,
         limiter: Limiter,
         *,
         concurrency: int,
         collection: str,
-        standing: Callable[[], Run] | None,
         listener: Listener,
     ) -> None:
-        """Look at nothing yet.
+        """Read nothing yet.
 
         Args:
-            database: where to look.
-            terms: what to heed.
+            database: where to read.
+            options: what to heed.
             limiter: what is tuned and held.
             concurrency: requests in flight that the recipe asks of this process.
             collection: whose pause and limits to heed.
-            standing: gives how the run stands; None for what is no run, and shows itself nowhere.
-            listener: told while the run stands still.
+            listener: told of what is waited for.
         """
         self._schema = database.schema
         self._session = Lasting(database)
-        self._terms = terms
+        self._options = options
         self._limiter = limiter
         self._concurrency = concurrency
-        self._standing = standing
         self._listener = listener
         self._collection = collection
-        self._run = standing() if standing is not None else None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="vecmig-supervisor", daemon=True)
         #: What ended the run from here, to be raised where it runs.
@@ -63,7 +58,7 @@ class Supervisor:
 
     def __enter__(self) -> Self:
         try:
-            self._session.run(self._look)
+            self._session.run(self._heed)
             self._thread.start()
         except BaseException:
             # an interruption may come when the run shows already
@@ -77,17 +72,13 @@ class Supervisor:
         self._leave()
 
     def _leave(self) -> None:
-        """Take the run off the list."""
-        if (run := self._run) is not None:
-            with suppress(VecmigError):
-                self._session.run(lambda connection: end_run(connection, self._schema, run.id))
         self._session.__exit__(None, None, None)
 
     def _watch(self) -> None:
         while not self._ended.wait(_EVERY):
             try:
-                self._terms.still_alone()
-                self._session.run(self._look)
+                self._options.still_alone()
+                self._session.run(self._heed)
             except DatabaseUnreachable:
                 # whoever reads and writes finds out too, and decides how long to wait
                 continue
@@ -96,42 +87,63 @@ class Supervisor:
                 self._limiter.close()
                 return
 
-    def _look(self, connection: Connection) -> None:
+    def _heed(self, connection: Connection) -> None:
         control = read_control(connection, self._schema, self._collection)
-        self._tune(control)
+        workers, rate = self._options.workers, control.max_rate
+        asked = control.concurrency and share(control.concurrency, workers)
+        self._limiter.tune(asked or self._concurrency, None if rate is None else rate / workers)
         self._limiter.hold("pause", control.paused_because)
-        throttle = self._terms.throttle
+        throttle = self._options.throttle
         held = throttle.reason(connection) if throttle is not None and not control.paused else None
         self._limiter.hold("throttle", held)
-        reason = self._limiter.reason
         # a try that failed is told by whoever repeats it
-        if (waits_for := reason or self._limiter.silence) is not None:
+        if (waits_for := self._limiter.reason or self._limiter.silence) is not None:
             self._listener(Waiting(waits_for))
-        if self._standing is not None and self._run is not None:
-            self._run = self._reported(connection, self._run.id, self._standing(), control, reason)
+        self._show(connection, control)
 
-    def _tune(self, control: Control) -> None:
-        workers, rate = self._terms.workers, control.max_rate
-        wanted = control.concurrency and share(control.concurrency, workers)
-        self._limiter.tune(wanted or self._concurrency, None if rate is None else rate / workers)
+    def _show(self, connection: Connection, control: Control) -> None:
+        """Show operators how the run stands; where embedding is only asked for something, there is no run."""
 
-    def _reported(
-        self, connection: Connection, identity: UUID, standing: Run, control: Control, reason: str | None
-    ) -> Run:
+
+class RunSupervisor(Supervisor):
+    """The supervisor of a run, which shows how the run stands for as long as it lasts."""
+
+    def __init__(
+        self,
+        database: Database,
+        options: RunOptions,
+        limiter: Limiter,
+        *,
+        concurrency: int,
+        collection: str,
+        listener: Listener,
+        standing: Callable[[], Run],
+    ) -> None:
+        """Show nothing yet; ``standing`` says how the run stands, the rest is as for ``Supervisor``."""
+        super().__init__(database, options, limiter, concurrency=concurrency, collection=collection, listener=listener)
+        self._standing = standing
+        self._id: UUID = standing().id
+
+    def _leave(self) -> None:
+        """Take the run off the list."""
+        with suppress(VecmigError):
+            self._session.run(lambda connection: end_run(connection, self._schema, self._id))
+        super()._leave()
+
+    def _show(self, connection: Connection, control: Control) -> None:
+        standing, held, waits_for = self._standing(), self._limiter.reason, self._limiter.waits_for
         state: State = standing.state
-        waits_for = self._limiter.waits_for
         if control.paused:
             state = "paused"
-        elif reason is not None:
+        elif held is not None:
             state = "throttled"
         elif waits_for is not None:
             state = "waiting"
         run = replace(
             standing,
-            id=identity,
+            id=self._id,
             state=state,
-            reason=reason or standing.reason or waits_for,
+            reason=held or standing.reason or waits_for,
             concurrency=self._limiter.concurrency,
         )
         report(connection, self._schema, run)
-        return run

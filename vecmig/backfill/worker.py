@@ -1,4 +1,4 @@
-"""One process of a fleet: it fills the key ranges that it is handed, and tells how it goes. It knows nothing of Ray."""
+"""One process of a Ray backfill: it embeds the key ranges that it is handed, and reports. It knows nothing of Ray."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
 from vecmig.about import version
-from vecmig.backfill.filler import Filler
-from vecmig.backfill.patient import Account, patient_embedder
-from vecmig.backfill.tally import Figures
-from vecmig.backfill.terms import Terms
-from vecmig.backfill.work import whole_source
+from vecmig.backfill.backfill_embedder import open_backfill_embedder
+from vecmig.backfill.batches import whole_source
+from vecmig.backfill.budget import CostAccount
+from vecmig.backfill.counters import Figures
+from vecmig.backfill.engine import TagBackfill
+from vecmig.backfill.local_engine import LocalEngine
+from vecmig.backfill.run_options import RunOptions
 from vecmig.embedders import Abandoned, Embedder
 from vecmig.errors import Interrupted, VecmigError
 from vecmig.events import Event, Waiting, Warned
@@ -27,7 +29,7 @@ from vecmig.tags import Recipe
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class KeyRange:
     """The records behind one key, up to another; None for the ends of the source."""
 
     after: Key | None
@@ -35,7 +37,7 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class WorkerTask:
     """All that a worker needs to know; it holds secrets, so it is never shown."""
 
     #: The driver's vecmig; a worker's must be the same.
@@ -45,8 +47,8 @@ class Order:
     space: Space
     #: This worker's share of it.
     recipe: Recipe
-    account: Account | None
-    terms: Terms
+    account: CostAccount | None
+    options: RunOptions
     #: Refuses an embedder that is not the one which made the tag's vectors.
     check: Callable[[Embedder], None]
     #: Pending records of the whole run.
@@ -58,7 +60,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class WorkerReport:
     """How a worker stands."""
 
     #: Another one after it was lost and started again.
@@ -69,10 +71,10 @@ class News:
 
 
 @dataclass(frozen=True, slots=True)
-class Filled:
-    """How the filling of one range ended."""
+class RangeResult:
+    """How the work on one range ended."""
 
-    news: News
+    report: WorkerReport
     #: Records written or rejected in it.
     handled: int
     failure: VecmigError | None
@@ -81,50 +83,47 @@ class Filled:
 class Worker:
     """Opens what it needs with the first range, the model above all, and keeps it open.
 
-    One thread fills; others may ask for news and stop it meanwhile.
+    One thread embeds; others may ask for a report and stop it meanwhile.
     """
 
     def __init__(self) -> None:
         self._id = uuid4()
         self._open = ExitStack()
-        self._filler: Filler | None = None
+        self._engine: LocalEngine | None = None
         self._embedder: Embedder | None = None
         self._stopped = False
         self._turn = threading.Lock()
         self._warned: list[Event] = []
         self._waiting: Waiting | None = None
 
-    def fill(self, order: Order, span: Span, limit: int | None = None) -> Filled:
+    def run(self, task: WorkerTask, key_range: KeyRange, limit: int | None = None) -> RangeResult:
         """Embed and write what is pending in a range; at most ``limit`` records.
 
-        A failure is given back rather than raised, so that it arrives as what it is. After one, everything is closed.
+        A failure is returned rather than raised, so that it arrives as what it is. After one, everything is closed.
         """
         failure: VecmigError | None = None
         before = 0
         try:
-            filler = self._opened(order)
-            before = filler.tally.handled
-            filler.one_pass(whole_source(order.space, after=span.after, upto=span.upto), limit)
+            engine = self._opened(task)
+            before = engine.counters.handled
+            engine.one_pass(whole_source(task.space, after=key_range.after, upto=key_range.upto), limit)
         except VecmigError as error:
             failure = error
-            if self._filler is not None and error.state == self._filler.tally.kept:
-                # the driver knows what all of them did
-                error.state = ""
         except Abandoned:
             failure = Interrupted("The run is being ended.")
-        news = self.news()
+        report = self.report()
         if failure is not None:
             with suppress(VecmigError):
                 self.close()
-        return Filled(news, news.figures.written + news.figures.rejected - before, failure)
+        return RangeResult(report, report.figures.written + report.figures.rejected - before, failure)
 
-    def news(self) -> News:
-        """Tell how it goes; each event is told once."""
-        figures = self._filler.tally.figures if self._filler is not None else Figures()
+    def report(self) -> WorkerReport:
+        """Return how it goes; each event is reported once."""
+        figures = self._engine.counters.figures if self._engine is not None else Figures()
         with self._turn:
             events = (*self._warned, *([self._waiting] if self._waiting is not None else []))
             self._warned, self._waiting = [], None
-        return News(self._id, f"{platform.node()} (pid {os.getpid()})", figures, events)
+        return WorkerReport(self._id, f"{platform.node()} (pid {os.getpid()})", figures, events)
 
     def stop(self) -> None:
         """Begin nothing more; what is in flight is finished and written."""
@@ -134,45 +133,46 @@ class Worker:
 
     def close(self) -> None:
         """Let go of the model and the connections, and take the run off the list."""
-        self._filler = self._embedder = None
+        self._engine = self._embedder = None
         self._open.close()
 
-    def _opened(self, order: Order) -> Filler:
+    def _opened(self, task: WorkerTask) -> LocalEngine:
         if self._stopped:
             raise Abandoned
-        if self._filler is None:
-            _require_same_version(order)
-            sys.path.extend(place for place in order.path if place not in sys.path)
+        if self._engine is None:
+            _require_same_version(task)
+            sys.path.extend(place for place in task.path if place not in sys.path)
             with ExitStack() as opening:
-                self._filler = self._new_filler(order, opening)
+                self._engine = self._new_engine(task, opening)
                 self._open = opening.pop_all()
-        return self._filler
+        return self._engine
 
-    def _new_filler(self, order: Order, opening: ExitStack) -> Filler:
-        database = order.database
+    def _new_engine(self, task: WorkerTask, opening: ExitStack) -> LocalEngine:
+        database = task.database
         if database.lock_wait is not None:
             database = watched(database, lock_wait=database.lock_wait, tell=lambda who: self._listen(Waiting(who)))
         self._embedder = opening.enter_context(
-            patient_embedder(
+            open_backfill_embedder(
                 database,
-                order.space.tag,
-                order.recipe,
-                account=order.account,
-                reconnect_wait=order.terms.reconnect_wait,
-                provider_wait=order.terms.provider_wait,
+                task.space.tag,
+                task.recipe,
+                account=task.account,
+                reconnect_wait=task.options.reconnect_wait,
+                provider_wait=task.options.provider_wait,
                 on_wait=lambda reason, seconds: self._listen(Waiting(reason.removesuffix("."), seconds)),
-                environ=os.environ | dict(order.environ),
+                environ=os.environ | dict(task.environ),
             )
         )
         embedder = self._embedder
-        filler = Filler(
-            database, order.space, embedder, order.terms, self._listen, prepare=lambda: order.check(embedder)
+        backfill = TagBackfill(
+            database, task.space, embedder, task.options, self._listen, prepare=lambda: task.check(embedder)
         )
-        filler.tally.total = order.total
-        opening.enter_context(filler)
+        engine = LocalEngine(backfill)
+        engine.counters.total = task.total
+        opening.enter_context(engine)
         if self._stopped:
             raise Abandoned
-        return filler
+        return engine
 
     def _listen(self, event: Event) -> None:
         with self._turn:
@@ -182,10 +182,10 @@ class Worker:
                 self._waiting = event
 
 
-def _require_same_version(order: Order) -> None:
-    if order.version != version():
+def _require_same_version(task: WorkerTask) -> None:
+    if task.version != version():
         raise VecmigError(
-            f"{platform.node()} has vecmig {version()}, and this run is of vecmig {order.version}.",
+            f"{platform.node()} has vecmig {version()}, and this run is of vecmig {task.version}.",
             state="Nothing was embedded there.",
             hint="Install the same version on every host of the Ray cluster.",
         )

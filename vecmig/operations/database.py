@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from typing import Any, Final
 
-from vecmig.backfill import Result, backfill
+from vecmig.backfill import Result, run_backfill
 from vecmig.chunking import chunker
 from vecmig.config import Collection, counted, index_problem, noun
 from vecmig.embedders import Embedder
@@ -443,16 +443,16 @@ class DatabaseMigration(Migration):
         with self._workspace.database.session() as connection:
             layout.require_partition(connection, space)
 
-        crew = None
+        ray = None
         if fleet and self._workspace.engine != "local":
-            crew = self._workspace.fleet(self.collection, self.new_tag, revision=self.revision)
-        return backfill(
+            ray = self._workspace.fleet(self.collection, self.new_tag, revision=self.revision)
+        return run_backfill(
             self._workspace.database,
             space,
             embedder,
             limit=self._limit,
-            terms=self._workspace.terms("backfill"),
-            fleet=crew,
+            options=self._workspace.terms("backfill"),
+            ray=ray,
             prepare=self._workspace.maintain(embedder, space),
             listener=self._workspace.listener,
         )

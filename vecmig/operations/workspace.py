@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Unpack
 
-from vecmig.backfill import Account, Fleet, Needs, Purse, Terms, asking, patient_embedder
+from vecmig.backfill import CostAccount, Needs, RayOptions, RunBudget, RunOptions, asking, open_backfill_embedder
 from vecmig.config import Collection, Collections, Engine, Suite, shown
 from vecmig.config import load_collections as read_collections
 from vecmig.embedders import Embedder
@@ -79,7 +79,7 @@ class Workspace:
     #: Most that embedding may cost, in US dollars, as the command line has it: in place of the recipe's budget.
     max_cost: float | None = None
     #: What this run may cost in all, in place of ``max_cost`` for a revision.
-    purse: Purse | None = None
+    run_budget: RunBudget | None = None
     #: Makes sure that this runner still holds its locks; raises LockHeld where another one took over.
     still_alone: Callable[[], None] = lambda: None
     #: Who fills a tag in a backfill: this process, or a fleet of so many workers (None: as many as there is room for).
@@ -181,7 +181,7 @@ class Workspace:
         what: What = "backfill" if row is not None and row.in_progress else "sync"
         account, terms = self._account(recipe, what, revision), self.terms(what)
         with asking(
-            self.database, collection, tag, recipe, account=account, terms=terms, listener=self.listener
+            self.database, collection, tag, recipe, account=account, options=terms, listener=self.listener
         ) as embedder:
             yield embedder
 
@@ -196,7 +196,7 @@ class Workspace:
             revision: whose cost it is.
         """
         recipe = self._recorded(collection, tag)
-        with patient_embedder(
+        with open_backfill_embedder(
             self.database,
             tag,
             recipe,
@@ -207,7 +207,7 @@ class Workspace:
         ) as embedder:
             yield embedder
 
-    def fleet(self, collection: str, tag: str, *, revision: str) -> Fleet:
+    def fleet(self, collection: str, tag: str, *, revision: str) -> RayOptions:
         """Give who fills a tag in place of this process."""
         recipe = self._recorded(collection, tag)
         service = recipe.service
@@ -217,7 +217,7 @@ class Workspace:
             assert canary is not None, "what maintain() gives has made sure of it"
             return partial(require_same_model, tag=tag, canary=canary)
 
-        return Fleet(
+        return RayOptions(
             address=service.ray_address,
             needs=Needs(service.num_cpus, service.num_gpus),
             workers=self.workers,
@@ -237,20 +237,20 @@ class Workspace:
             )
         return recipe.service.price_per_million_tokens > 0
 
-    def _account(self, recipe: Recipe, what: What, revision: str) -> Account | None:
+    def _account(self, recipe: Recipe, what: What, revision: str) -> CostAccount | None:
         """Count against the budget: of the whole revision in a backfill, of the run in a sync, which never ends."""
         if not self._costs(recipe):
             return None
-        budget = self.max_cost if self.purse is None else None
+        budget = self.max_cost if self.run_budget is None else None
         if what == "backfill" and budget is None:
             budget = recipe.service.budget_usd
-        return Account(revision, what, budget, self.purse)
+        return CostAccount(revision, what, budget, self.run_budget)
 
-    def terms(self, what: What) -> Terms:
+    def terms(self, what: What) -> RunOptions:
         """Give what a run has to heed."""
         throttled = self.throttle_query is not None or self.max_replica_lag is not None
         throttle = Throttle(query=self.throttle_query, max_replica_lag=self.max_replica_lag) if throttled else None
-        return Terms(
+        return RunOptions(
             what,
             self.reconnect_wait,
             self.provider_wait,

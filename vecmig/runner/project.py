@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from vecmig.about import version
-from vecmig.backfill import Purse
+from vecmig.backfill import RunBudget
 from vecmig.config import ENGINES, Collections, Config, load_collections, load_suite, suite_path
 from vecmig.errors import ScriptError, UsageError
 from vecmig.events import Listener, Waiting, ignore
@@ -35,7 +35,7 @@ class Project:
     #: Most that embedding may cost, in US dollars; in place of the recipe's budget.
     max_cost: float | None = None
     #: What this run may cost in all.
-    purse: Purse | None = None
+    run_budget: RunBudget | None = None
     #: Makes sure that this runner still holds its locks.
     still_alone: Callable[[], None] = lambda: None
 
@@ -86,7 +86,7 @@ class Project:
             throttle_query=self.config.throttle_query,
             max_replica_lag=self.config.max_replica_lag,
             max_cost=self.max_cost,
-            purse=self.purse,
+            run_budget=self.run_budget,
             engine=self.config.engine,
             workers=self.config.workers,
             still_alone=self.still_alone,

@@ -10,8 +10,8 @@ from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import Final
 
-from vecmig.backfill.catch_up import Ended, Keeper, Round
-from vecmig.backfill.filler import Filler
+from vecmig.backfill import LocalEngine, TagBackfill
+from vecmig.backfill.tag_follower import FollowerEnded, PassResult, TagFollower
 from vecmig.config import Config
 from vecmig.embedders import Limiter
 from vecmig.errors import Blocked, DatabaseError, DatabaseUnreachable, Interrupted
@@ -88,16 +88,16 @@ def watch_sync(
 
 
 class Service:
-    """Looks at the routes and the outbox, has a keeper for each tag, and clears the outbox of what they have done."""
+    """Looks at the routes and the outbox, has a follower for each tag, and clears the outbox of what they have done."""
 
     def __init__(self, project: Project, names: Sequence[str], *, every: float, full_every: float) -> None:
         """Begin nothing yet."""
-        self._inbox: SimpleQueue[Event | Round | Ended] = SimpleQueue()
+        self._inbox: SimpleQueue[Event | PassResult | FollowerEnded] = SimpleQueue()
         self._project = project
         self._every = every
         self._full_every = full_every or math.inf
         self._collections = {name: Watched(name) for name in names}
-        self._leaving: list[Keeper] = []
+        self._leaving: list[TagFollower] = []
         self._session = Lasting(
             project.database,
             wait=math.inf,
@@ -167,7 +167,7 @@ class Service:
 
     def _let_go_of_all(self, mine: Watched) -> None:
         """Forget a source as it was; the next round begins again with a pass over all of it."""
-        for tag in tuple(mine.keepers):
+        for tag in tuple(mine.followers):
             self._let_go(mine, tag)
         mine.source, mine.full_at = None, 0.0
 
@@ -187,10 +187,10 @@ class Service:
             one.since = None
 
     def _follow(self, mine: Watched, found: Look) -> None:
-        """Have a keeper for each tag that is to be kept, and wake those for which there is something to do."""
+        """Have a follower for each tag that is to be kept, and wake those for which there is something to do."""
         now = time.monotonic()
         wanted = self._wanted(mine, found)
-        for tag in set(mine.keepers) - set(wanted):
+        for tag in set(mine.followers) - set(wanted):
             self._let_go(mine, tag)
             if tag not in mine.left:
                 self._tell(Noted(f"{mine.name}: {tag} needs to be complete no more"))
@@ -206,9 +206,11 @@ class Service:
         if now >= mine.full_at:
             mine.full_at = time.monotonic() + (max(SCAN_EVERY, self._every) if mine.scanned else self._full_every)
         mine.since = found.at
-        leaving = {keeper.space.tag for keeper in self._leaving if keeper.space.source.collection.name == mine.name}
+        leaving = {
+            follower.space.tag for follower in self._leaving if follower.space.source.collection.name == mine.name
+        }
         for tag in wanted:
-            if tag not in mine.keepers and tag not in leaving:
+            if tag not in mine.followers and tag not in leaving:
                 self._take_up(mine, source, tag)
         with self._tolerating(mine):
             self._forget(mine, source)
@@ -219,7 +221,7 @@ class Service:
         try:
             yield
         except DatabaseError:
-            if set(mine.keepers) <= set(self._maintained(mine.name)):
+            if set(mine.followers) <= set(self._maintained(mine.name)):
                 raise
 
     def _wanted(self, mine: Watched, found: Look) -> list[str]:
@@ -274,7 +276,7 @@ class Service:
         require_same(source, found)
         if before is not None and replace(before, columns=source.columns) != source:
             mine.full_at = 0.0
-            for tag in tuple(mine.keepers):
+            for tag in tuple(mine.followers):
                 self._let_go(mine, tag)
         mine.source = source
         return source
@@ -303,41 +305,44 @@ class Service:
 
     def _wake(self, mine: Watched, *, whole: bool = False) -> None:
         mine.began = mine.began or time.monotonic()
-        for keeper in mine.keepers.values():
-            keeper.wake(whole=whole)
+        for follower in mine.followers.values():
+            follower.wake(whole=whole)
 
     def _take_up(self, mine: Watched, source: Source, tag: str) -> None:
         space = self._workspace.space(source, tag)
-        keeper = Keeper(space, lambda limited_by: self._filler(space, limited_by), self._inbox.put, self._inbox.put)
-        mine.keepers[tag] = keeper
+        follower = TagFollower(
+            space, lambda limited_by: self._engine(space, limited_by), self._inbox.put, self._inbox.put
+        )
+        mine.followers[tag] = follower
         mine.began = mine.began or time.monotonic()
-        keeper.start()
+        follower.start()
         if tag not in mine.told:
             mine.told.add(tag)
             self._tell(Noted(f"{mine.name}: {tag} is kept complete"))
 
     def _let_go(self, mine: Watched, tag: str) -> None:
-        keeper = mine.keepers.pop(tag)
+        follower = mine.followers.pop(tag)
         mine.told.discard(tag)
-        keeper.stop()
-        self._leaving.append(keeper)
+        follower.stop()
+        self._leaving.append(follower)
 
     @contextmanager
-    def _filler(self, space: Space, limited_by: Callable[[Limiter], None]) -> Iterator[Filler]:
-        """Open what a keeper fills its tag with; in the keeper's thread."""
+    def _engine(self, space: Space, limited_by: Callable[[Limiter], None]) -> Iterator[LocalEngine]:
+        """Open the engine of a follower; in the follower's thread."""
         workspace = replace(self._workspace, listener=self._inbox.put)
         name = space.source.collection.name
         with workspace.database.session() as connection:
             require_partition(connection, space)
             revision, what = account(workspace.ledger(connection), name, space.tag)
-        terms = replace(workspace.terms("sync"), reconnect_wait=math.inf)
+        options = replace(workspace.terms("sync"), reconnect_wait=math.inf)
         with workspace.worker(name, space.tag, what=what, revision=revision) as embedder:
             limited_by(embedder.limiter)
             prepare = workspace.maintain(embedder, space)
-            with Filler(workspace.database, space, embedder, terms, self._inbox.put, prepare=prepare) as filler:
-                yield filler
+            backfill = TagBackfill(workspace.database, space, embedder, options, self._inbox.put, prepare)
+            with LocalEngine(backfill) as engine:
+                yield engine
 
-    # What the keepers tell ---------------------------------------------------------------------------------------
+    # What the followers tell ---------------------------------------------------------------------------------------
 
     def _listen(self, seconds: float) -> None:
         until = time.monotonic() + seconds
@@ -347,11 +352,11 @@ class Service:
             except Empty:
                 return
 
-    def _hear(self, news: Event | Round | Ended) -> None:
+    def _hear(self, news: Event | PassResult | FollowerEnded) -> None:
         match news:
-            case Round():
+            case PassResult():
                 self._add(news)
-            case Ended():
+            case FollowerEnded():
                 self._ended(news)
             case _:
                 self._project.listener(news)
@@ -359,8 +364,8 @@ class Service:
     def _tell(self, event: Event) -> None:
         self._project.listener(event)
 
-    def _add(self, news: Round) -> None:
-        space = news.keeper.space
+    def _add(self, news: PassResult) -> None:
+        space = news.follower.space
         name, tag = space.source.collection.name, space.tag
         mine, done = self._collections[name], news.done
         mine.to_forget = True
@@ -372,14 +377,14 @@ class Service:
         if news.whole and (done.written or done.rejected):
             record(self._workspace, name, tag, done.written, done.rejected)
 
-    def _ended(self, news: Ended) -> None:
-        keeper = news.keeper
-        name, tag = keeper.space.source.collection.name, keeper.space.tag
-        if keeper in self._leaving:
-            self._leaving.remove(keeper)
+    def _ended(self, news: FollowerEnded) -> None:
+        follower = news.follower
+        name, tag = follower.space.source.collection.name, follower.space.tag
+        if follower in self._leaving:
+            self._leaving.remove(follower)
         mine = self._collections[name]
-        if mine.keepers.get(tag) is keeper:
-            del mine.keepers[tag]
+        if mine.followers.get(tag) is follower:
+            del mine.followers[tag]
         failure = news.failure
         if failure is None:
             return
@@ -387,8 +392,8 @@ class Service:
             self._tell(Waiting(failure.message.removesuffix(".")))
         elif isinstance(failure, DatabaseError) and tag not in self._maintained(name):
             self._tell(gone(name, tag))
-        elif isinstance(failure, DatabaseError) and is_otherwise(self._workspace, keeper.space.source):
-            if mine.source == keeper.space.source:
+        elif isinstance(failure, DatabaseError) and is_otherwise(self._workspace, follower.space.source):
+            if mine.source == follower.space.source:
                 self._let_go_of_all(mine)
         else:
             if isinstance(failure, DatabaseError):
@@ -403,7 +408,7 @@ class Service:
     # What is behind ----------------------------------------------------------------------------------------------
 
     def _forget(self, mine: Watched, source: Source) -> None:
-        """Clear the outbox of what the keepers have done, and tell of it."""
+        """Clear the outbox of what the followers have done, and tell of it."""
         began = time.monotonic()
         if not mine.to_forget or began < mine.forget_at:
             return
@@ -411,14 +416,14 @@ class Service:
         self._session.run(lambda connection: forget_settled(connection, source, schema))
         mine.forget_at = time.monotonic() + _FORGET_REST * (time.monotonic() - began)
         mine.to_forget = False
-        if any(keeper.busy for keeper in mine.keepers.values()) and began - mine.began < _TELL_EVERY:
+        if any(follower.busy for follower in mine.followers.values()) and began - mine.began < _TELL_EVERY:
             return
         if any(mine.done.values()) or mine.rejected:
             self._tell(StepDone("sync", "", mine.name, self._summary(mine, source), time.monotonic() - mine.began))
         mine.done, mine.rejected, mine.began = {}, 0, 0.0
 
     def _summary(self, mine: Watched, source: Source) -> str:
-        spaces = [self._workspace.space(source, tag) for tag in mine.keepers]
+        spaces = [self._workspace.space(source, tag) for tag in mine.followers]
 
         def measure(connection: Connection) -> Lag:
             return lag(connection, spaces)
@@ -432,23 +437,26 @@ class Service:
     # The end -----------------------------------------------------------------------------------------------------
 
     def _stop(self) -> None:
-        """Let the keepers finish what is in flight.
+        """Let the followers finish what is in flight.
 
         Raises:
             Interrupted: by KeyboardInterrupt meanwhile.
         """
-        keepers = [*self._leaving, *(keeper for one in self._collections.values() for keeper in one.keepers.values())]
+        followers = [
+            *self._leaving,
+            *(follower for one in self._collections.values() for follower in one.followers.values()),
+        ]
         try:
-            for keeper in keepers:
-                keeper.stop()
-            for keeper in keepers:
-                keeper.join()
+            for follower in followers:
+                follower.stop()
+            for follower in followers:
+                follower.join()
         except KeyboardInterrupt:
             state = "What was written stays; requests in flight were left, and are sent again next time."
             raise Interrupted("Interrupted.", state=state, hint="To go on, run the same command again.") from None
         while not self._inbox.empty():
             news = self._inbox.get()
-            if isinstance(news, Round):
-                space, done = news.keeper.space, news.done
+            if isinstance(news, PassResult):
+                space, done = news.follower.space, news.done
                 place = space.source.collection.name, space.tag
                 self._written[place] = self._written.get(place, 0) + done.written

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
-from vecmig.backfill import Purse, Result
-from vecmig.backfill import backfill as run_backfill
+from vecmig.backfill import Result, RunBudget, run_backfill
 from vecmig.config import Config, noun
 from vecmig.errors import DatabaseError, DatabaseUnreachable, UsageError, VecmigError
 from vecmig.events import Listener, Noted, StepDone, StepStarted, ignore
@@ -108,7 +107,7 @@ def _sync_tag(workspace: Workspace, source: Source, tag: str) -> Result:
             workspace.database,
             space,
             embedder,
-            terms=replace(workspace.terms("sync"), still_alone=still_alone),
+            options=replace(workspace.terms("sync"), still_alone=still_alone),
             prepare=workspace.maintain(embedder, space),
             listener=workspace.listener,
         )
@@ -155,7 +154,7 @@ def tolerating(project: Project, name: str, tag: str) -> Iterator[None]:
 def project_for(config: Config, listener: Listener, max_cost: float | None) -> Project:
     """Open the project for a run of which ``max_cost`` is the sum over all tags."""
     project = Project(config, listener, max_cost)
-    return project if max_cost is None else replace(project, purse=Purse(max_cost))
+    return project if max_cost is None else replace(project, run_budget=RunBudget(max_cost))
 
 
 def prepare(workspace: Workspace, source: Source, *, edits: bool = True) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from vecmig.backfill.catch_up import Keeper
+from vecmig.backfill.tag_follower import TagFollower
 from vecmig.errors import ConfigError
 from vecmig.events import Noted
 from vecmig.operations.workspace import Workspace
@@ -29,7 +29,7 @@ class Watched:
     source: Source | None = None
     #: Why its changes are found by scanning; empty where triggers tell of them.
     scanned: str = ""
-    keepers: dict[str, Keeper] = field(default_factory=dict)
+    followers: dict[str, TagFollower] = field(default_factory=dict)
     #: From when on changes are news.
     since: str | None = None
     #: Times of the clock: of the next pass over the whole source, and before which the outbox is not cleared again.
@@ -44,7 +44,7 @@ class Watched:
     #: The newest note of a full pass that was answered, and the time before which no other one is.
     answered: int = 0
     answer_at: float = 0.0
-    #: Whether a keeper did something since the outbox was cleared last.
+    #: Whether a follower did something since the outbox was cleared last.
     to_forget: bool = False
     #: What was embedded, by tag, and rejected since it was told last; and when that began.
     done: dict[str, int] = field(default_factory=dict)

@@ -5,43 +5,29 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
 
-from vecmig.backfill.budget import Budget, Purse
+from vecmig.backfill.budget import Budget, CostAccount
 from vecmig.config import origin
 from vecmig.embedders import Deferred, Embedder, Limiter, Limits, Retry, open_embedder
 from vecmig.errors import DatabaseError, VecmigError
 from vecmig.store.connect import Database
-from vecmig.store.control import What
 from vecmig.store.lasting import Lasting
 from vecmig.store.learned_limits import remember_limits, remembered_limits
 from vecmig.tags import Recipe
 
-#: Told why work stands still, and how many seconds until the next try.
+#: Told what a run waits for, and how many seconds until the next try.
 OnWait = Callable[[str, float], None]
 #: Longest wait, in seconds, between two tries of a provider.
 _LONGEST_WAIT = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
-    """Whose cost it is, and how much it may be."""
-
-    revision: str
-    what: What
-    #: US dollars that the revision may cost in all by what is being done; None for no limit.
-    budget: float | None = None
-    #: What the run may cost in all; None for no limit.
-    purse: Purse | None = None
-
-
 @contextmanager
-def patient_embedder(
+def open_backfill_embedder(
     database: Database,
     tag: str,
     recipe: Recipe,
     *,
-    account: Account | None,
+    account: CostAccount | None,
     reconnect_wait: float,
     provider_wait: float,
     on_wait: OnWait,
@@ -49,7 +35,7 @@ def patient_embedder(
     remember: bool = True,
     environ: Mapping[str, str] = os.environ,
 ) -> Iterator[Embedder]:
-    """Give an embedder that waits for its provider; it is opened when it is first asked for something.
+    """Yield an embedder that waits for its provider; it is opened when it is first asked for something.
 
     Args:
         database: where the cost is counted.
@@ -81,7 +67,7 @@ def patient_embedder(
                     what=account.what,
                     price=service.price_per_million_tokens,
                     budget=account.budget,
-                    purse=account.purse,
+                    run_budget=account.run_budget,
                 )
             )
         limiter = Limiter(
@@ -102,14 +88,14 @@ def patient_embedder(
         def opened() -> Embedder:
             embedder = open_embedder(tag, recipe, environ=environ, retry=retry, limiter=limiter)
             stack.callback(embedder.close)
-            stack.enter_context(_remembering(database, embedder, remember=remember))
+            stack.enter_context(_learned_limits(database, embedder, remember=remember))
             return embedder
 
         yield Deferred(recipe, limiter, opened)
 
 
 @contextmanager
-def _remembering(database: Database, embedder: Embedder, *, remember: bool) -> Iterator[None]:
+def _learned_limits(database: Database, embedder: Embedder, *, remember: bool) -> Iterator[None]:
     """Heed the limits that earlier runs have learned, and keep what this one learns, if it does."""
     recipe = embedder.recipe
     name = (
@@ -123,28 +109,10 @@ def _remembering(database: Database, embedder: Embedder, *, remember: bool) -> I
     try:
         yield
     finally:
-        found = embedder.learned.limits
-        if remember and found != known:
+        learned = embedder.learned.limits
+        if remember and learned != known:
             # a run that has lost its database, or may not write there, has more to say than this
             with suppress(VecmigError), database.session() as connection:
-                remember_limits(connection, database.schema, name, recipe.model, texts=found.texts, tokens=found.tokens)
-
-
-def share(amount: int, workers: int) -> int:
-    """Give one worker's share of what all of them may do together; at least 1."""
-    return max(1, amount // workers)
-
-
-def shared(recipe: Recipe, workers: int) -> Recipe:
-    """Give the recipe of one worker: what it makes is the same, and it takes its share of what the service bears."""
-    service = recipe.service
-    requests, tokens = service.requests_per_minute, service.tokens_per_minute
-    return replace(
-        recipe,
-        service=replace(
-            service,
-            concurrency=share(service.concurrency, workers),
-            requests_per_minute=None if requests is None else share(requests, workers),
-            tokens_per_minute=None if tokens is None else share(tokens, workers),
-        ),
-    )
+                remember_limits(
+                    connection, database.schema, name, recipe.model, texts=learned.texts, tokens=learned.tokens
+                )

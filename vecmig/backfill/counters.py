@@ -7,7 +7,7 @@ import time
 from dataclasses import astuple, dataclass, field
 from typing import Final
 
-from vecmig.backfill.pipeline import Landed
+from vecmig.backfill.pipeline import BatchResult
 from vecmig.backfill.slow import Slow
 from vecmig.errors import Interrupted
 from vecmig.events import Listener, Progress, Waiting, Warned
@@ -28,9 +28,9 @@ class Figures:
     tokens: int = 0
 
     def since(self, before: Figures) -> Figures:
-        """Give what was done since an earlier moment."""
-        mine, theirs = astuple(self), astuple(before)
-        return Figures(*(now - then for now, then in zip(mine, theirs, strict=True)))
+        """Return what was done since an earlier moment."""
+        pairs = zip(astuple(self), astuple(before), strict=True)
+        return Figures(*(now - then for now, then in pairs))
 
     @property
     def is_progress(self) -> bool:
@@ -39,7 +39,7 @@ class Figures:
 
 
 @dataclass(slots=True)
-class Tally:
+class Counters:
     """What a run has done so far; counted by the thread that began it, read by any."""
 
     space: Space
@@ -96,12 +96,12 @@ class Tally:
         """Records written a second, over the whole run, or the pass that it began last."""
         return (self.written - self.before) / max(time.monotonic() - self.started, 1e-9)
 
-    def add(self, landed: Landed) -> None:
+    def add(self, result: BatchResult) -> None:
         """Count a batch."""
-        for record, reason in landed.rejected[:3]:
+        for record, reason in result.rejected[:3]:
             self.listener(Warned(f"Record {', '.join(record.key)} is rejected: {reason}"))
-        refused = landed.embedded - landed.written
-        self.count(Figures(landed.written, len(landed.rejected), refused, landed.tokens))
+        refused = result.embedded - result.written
+        self.count(Figures(result.written, len(result.rejected), refused, result.tokens))
 
     def count(self, done: Figures) -> None:
         """Count what was done."""

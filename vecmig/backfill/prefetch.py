@@ -13,8 +13,8 @@ T = TypeVar("T")
 _TICK: Final = 0.1
 
 
-class Ahead(Generic[T]):
-    """A context in which ``items`` runs at most ``size`` items ahead; its errors come out where it is read.
+class Prefetch(Generic[T]):
+    """A context in which ``items`` runs at most ``size`` items ahead; its errors are raised where it is read.
 
     Whoever reads it calls ``idle`` again and again while there is nothing to read.
     """

@@ -28,13 +28,13 @@ class _Waiting:
 
     answer: Answer
     #: Told when it is written, or when its turn to lead has come.
-    news: threading.Condition
+    changed: threading.Condition
     done: bool = False
     written: int = 0
     failure: BaseException | None = None
 
 
-class Writers:
+class GroupCommit:
     """A context with up to COUNT connections; any thread may write, each connection serves one at a time.
 
     Whoever finds a connection free writes for all who wait, so that small answers do not cost a statement each.
@@ -75,17 +75,17 @@ class Writers:
             How many records got their vectors. Where several answers are written at once, the sum over all of them is
             right, and the share of each is not told apart.
         """
-        mine = _Waiting(answer, threading.Condition(self._turn))
+        waiting = _Waiting(answer, threading.Condition(self._turn))
         with self._turn:
-            self._waiting.append(mine)
-            while not mine.done:
+            self._waiting.append(waiting)
+            while not waiting.done:
                 if self._free and self._waiting:
                     self._lead()
                 else:
-                    mine.news.wait()
-        if mine.failure is not None:
-            raise mine.failure
-        return mine.written
+                    waiting.changed.wait()
+        if waiting.failure is not None:
+            raise waiting.failure
+        return waiting.written
 
     def _lead(self) -> None:
         """Write for those who wait, with the turn let go meanwhile."""
@@ -95,12 +95,12 @@ class Writers:
             self._write(session, group)
         finally:
             self._turn.acquire()
-            for one in group:
-                one.done = True
-                one.news.notify()
+            for waiting in group:
+                waiting.done = True
+                waiting.changed.notify()
             self._free.append(session)
             if self._waiting:
-                self._waiting[0].news.notify()
+                self._waiting[0].changed.notify()
 
     def _take(self) -> list[_Waiting]:
         """Take the answers that waited longest, as many as make one statement; at least one."""
@@ -114,8 +114,8 @@ class Writers:
         return taken
 
     def _write(self, session: Lasting, group: list[_Waiting]) -> None:
-        embedded = [record for one in group for record in one.answer.embedded]
-        rejected = [record for one in group for record in one.answer.rejected]
+        embedded = [record for waiting in group for record in waiting.answer.embedded]
+        rejected = [record for waiting in group for record in waiting.answer.rejected]
 
         def work(connection: Connection) -> int:
             written = write_records(connection, self._space, embedded) if embedded else 0
@@ -126,5 +126,5 @@ class Writers:
         try:
             group[0].written = session.run(work)
         except BaseException as error:  # noqa: BLE001  # handed to each of those who wait for it
-            for one in group:
-                one.failure = error
+            for waiting in group:
+                waiting.failure = error

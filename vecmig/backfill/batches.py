@@ -19,7 +19,7 @@ _IN_FLIGHT_BYTES: Final = 48 * 2**20
 _COPIES: Final = 4
 _SMALLEST_BATCH: Final = 16
 
-#: Gives the next run of records in key order, behind a key.
+#: Returns the next records in key order, behind a key.
 ReadPage = Callable[[Connection, Key | None, int], Page]
 
 
@@ -52,7 +52,7 @@ def jobs(session: Lasting, read: ReadPage, embedder: Embedder, slow: Slow, limit
 
     Args:
         session: what to read with; nothing else uses it.
-        read: gives the records.
+        read: returns the records.
         embedder: what they are cut for.
         slow: notes the record that is being cut.
         limit: the most records; None for all.
@@ -88,7 +88,7 @@ def _pending(session: Lasting, read: ReadPage) -> Iterator[PendingRecord]:
 
 
 def batch_size(embedder: Embedder, concurrency: int) -> int:
-    """Give how many texts to send at once: what the recipe says, or as many as keep memory flat.
+    """Return how many texts to send at once: what the recipe says, or as many as keep memory flat.
 
     A provider's own limit may be thousands of texts, whose vectors would then be held for every request in flight.
     """

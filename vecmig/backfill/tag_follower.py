@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
-from vecmig.backfill.engine import finish_full_pass
-from vecmig.backfill.filler import Filler
-from vecmig.backfill.tally import Figures
-from vecmig.backfill.work import whole_source
+from vecmig.backfill.batches import whole_source
+from vecmig.backfill.counters import Figures
+from vecmig.backfill.local_engine import LocalEngine
+from vecmig.backfill.run import finish_full_pass
 from vecmig.embedders import Abandoned, Limiter
-from vecmig.errors import Interrupted
+from vecmig.errors import EmbedderError, Interrupted
 from vecmig.events import Listener
 from vecmig.store.changes import free
 from vecmig.store.connect import Connection
@@ -23,7 +23,7 @@ from vecmig.store.vectors import Key, Page, Space, measure_coverage, read_change
 
 #: Seconds between two looks at whether anything ended the run from outside.
 _TICK: Final = 1.0
-#: After a look at the outbox for nothing, a keeper rests so many times as long as that took, at most so many seconds.
+#: After a look at the outbox for nothing, a follower rests so many times as long as that took, at most so many seconds.
 _REST: Final = 4.0
 _LONGEST_REST: Final = 10.0
 #: Seconds until records that were paid for and could not be written are tried again: first, doubled, and at most.
@@ -32,10 +32,10 @@ _LONGEST_RETRY: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
-    """What one pass of a keeper did."""
+class PassResult:
+    """What one pass of a follower did."""
 
-    keeper: Keeper
+    follower: TagFollower
     done: Figures
     #: Whether it went over the whole source, not only over the outbox.
     whole: bool
@@ -43,35 +43,39 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """A keeper came to its end, and why, unless it was told to stop."""
+class FollowerEnded:
+    """A follower came to its end, and why, unless it was told to stop."""
 
-    keeper: Keeper
+    follower: TagFollower
     failure: BaseException | None
 
 
-#: Gives an open filler; told of its limiter before the first request.
-OpenFiller = Callable[[Callable[[Limiter], None]], AbstractContextManager[Filler]]
+#: Yields an open engine; told of its limiter before the first request.
+OpenEngine = Callable[[Callable[[Limiter], None]], AbstractContextManager[LocalEngine]]
 
 
-class Keeper:
+class TagFollower:
     """Keeps one tag complete: goes over the whole source when it begins, then over the outbox when it is woken.
 
-    Its thread holds the filler, so the model stays loaded and the connections stay open. What it does is told to
+    Its thread holds the engine, so the model stays loaded and the connections stay open. What it does is told to
     ``tell``, from that thread.
     """
 
     def __init__(
-        self, space: Space, open_filler: OpenFiller, tell: Callable[[Round | Ended], None], listener: Listener
+        self,
+        space: Space,
+        open_engine: OpenEngine,
+        tell: Callable[[PassResult | FollowerEnded], None],
+        listener: Listener,
     ) -> None:
         self.space = space
-        self._open_filler = open_filler
+        self._open_engine = open_engine
         self._tell = tell
         self._listener = listener
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._run, name=f"vecmig-keep-{space.tag}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"vecmig-follow-{space.tag}", daemon=True)
         #: What to do next: None for nothing, False for the outbox, True for the whole source.
-        self._wanted: bool | None = True
+        self._next_pass: bool | None = True
         self._busy = True
         self._stopping = False
         self._limiter: Limiter | None = None
@@ -91,7 +95,7 @@ class Keeper:
     def wake(self, *, whole: bool = False) -> None:
         """Ask for another pass, after the one that may be going on."""
         with self._changed:
-            self._wanted = bool(self._wanted) or whole
+            self._next_pass = bool(self._next_pass) or whole
             self._busy = True
             self._changed.notify_all()
 
@@ -117,23 +121,29 @@ class Keeper:
     def _run(self) -> None:
         failure: BaseException | None = None
         try:
-            with self._open_filler(self._limited_by) as filler:
-                self._expect(filler)
-                while (whole := self._next()) is not None:
-                    self._pass(filler, whole=whole)
+            with self._open_engine(self._limited_by) as engine:
+                self._expect(engine)
+                try:
+                    while (whole := self._next()) is not None:
+                        self._pass(engine, whole=whole)
+                except EmbedderError as error:
+                    error.state = error.state or engine.counters.kept
+                    raise
         except BaseException as error:  # noqa: BLE001  # handed to whoever listens
             failure = error
         self._busy = False
-        self._tell(Ended(self, None if self._stopping or isinstance(failure, Abandoned | Interrupted) else failure))
+        self._tell(
+            FollowerEnded(self, None if self._stopping or isinstance(failure, Abandoned | Interrupted) else failure)
+        )
 
     def _limited_by(self, limiter: Limiter) -> None:
         self._limiter = limiter
         if self._stopping:
             limiter.close()
 
-    def _expect(self, filler: Filler) -> None:
-        with filler.session() as session:
-            filler.tally.expect(session.run(lambda connection: measure_coverage(connection, self.space)), None)
+    def _expect(self, engine: LocalEngine) -> None:
+        with engine.session() as session:
+            engine.counters.expect(session.run(lambda connection: measure_coverage(connection, self.space)), None)
 
     def _next(self) -> bool | None:
         """Wait for something to do, and take it; None at the end. A limiter that was closed is the end too."""
@@ -141,34 +151,34 @@ class Keeper:
             while not self._stopping and not (self._limiter and self._limiter.closed):
                 now = time.monotonic()
                 if self._again_at is not None and self._again_at <= now:
-                    self._wanted = bool(self._wanted)
-                if self._wanted is not None and self._rest_until <= now:
-                    wanted, self._wanted, self._again_at = self._wanted, None, None
-                    return wanted
-                self._changed.wait(_TICK if self._wanted is None else min(_TICK, self._rest_until - now))
+                    self._next_pass = bool(self._next_pass)
+                if self._next_pass is not None and self._rest_until <= now:
+                    whole, self._next_pass, self._again_at = self._next_pass, None, None
+                    return whole
+                self._changed.wait(_TICK if self._next_pass is None else min(_TICK, self._rest_until - now))
         return None
 
-    def _pass(self, filler: Filler, *, whole: bool) -> None:
-        began, tally = time.monotonic(), filler.tally
-        tally.again()
+    def _pass(self, engine: LocalEngine, *, whole: bool) -> None:
+        began, counters = time.monotonic(), engine.counters
+        counters.again()
         self._held, self._looking = 0, 0.0
-        before = tally.figures
+        before = counters.figures
         try:
-            filler.one_pass(whole_source(self.space) if whole else self._outbox)
+            engine.one_pass(whole_source(self.space) if whole else self._outbox)
         except BaseException:
-            self._tell(Round(self, tally.figures.since(before), False, time.monotonic() - began))
+            self._tell(PassResult(self, counters.figures.since(before), False, time.monotonic() - began))
             raise
         if whole:
-            with filler.session() as session:
+            with engine.session() as session:
                 session.run(lambda connection: finish_full_pass(connection, self.space, self._listener))
             self._whole_at = datetime.now(UTC)
-        done = tally.figures.since(before)
+        done = counters.figures.since(before)
         seconds = time.monotonic() - began
         self._plan(done)
-        tally.rest(self._idle)
+        counters.rest(self._idle)
         with self._changed:
-            self._busy = self._wanted is not None
-        self._tell(Round(self, done, whole, seconds))
+            self._busy = self._next_pass is not None
+        self._tell(PassResult(self, done, whole, seconds))
 
     @property
     def _idle(self) -> str:

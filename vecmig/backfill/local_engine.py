@@ -1,0 +1,122 @@
+"""Complete a tag in this process, with all that it takes open for as many passes as are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from types import TracebackType
+from typing import Final, Self
+
+from vecmig.backfill.batches import Job, ReadPage, batch_size, batches, jobs, whole_source
+from vecmig.backfill.engine import TagBackfill
+from vecmig.backfill.group_commit import GroupCommit
+from vecmig.backfill.memory import streaming
+from vecmig.backfill.pipeline import Pipeline
+from vecmig.backfill.prefetch import Prefetch
+from vecmig.backfill.supervisor import RunSupervisor
+from vecmig.embedders import Abandoned
+from vecmig.errors import Interrupted
+from vecmig.events import Waiting
+from vecmig.store.connect import Connection
+from vecmig.store.lasting import Lasting
+
+#: Most batches at hand that wait for their next try, for each request that the provider bears at once.
+_MOST_ASLEEP: Final = 14
+
+
+class LocalEngine:
+    """An ``Engine`` that embeds and writes what a ``ReadPage`` finds pending."""
+
+    def __init__(self, backfill: TagBackfill) -> None:
+        """Open nothing yet."""
+        self._backfill = backfill
+        self._embedder = backfill.embedder
+        self._limiter = backfill.embedder.limiter
+        self._concurrency = backfill.embedder.recipe.service.concurrency
+        self._group_commit = GroupCommit(backfill.space, self.session)
+        self._prepared = False
+        self._supervisor: RunSupervisor | None = None
+        self._open = ExitStack()
+        self.counters = backfill.new_counters()
+        #: Used by one pass at a time; it opens with the first page.
+        self._reader = self.session()
+
+    def __enter__(self) -> Self:
+        self._limiter.tune(self._concurrency)
+        with ExitStack() as opening:
+            opening.enter_context(streaming())
+            opening.push(self._reader)
+            opening.enter_context(self._group_commit)
+            self._supervisor = self._backfill.supervisor(self.counters)
+            if self._supervisor is not None:
+                opening.enter_context(self._supervisor)
+            self._open = opening.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+        failure = self._supervisor.failure if self._supervisor is not None else None
+        if failure is not None and (error is None or isinstance(error, Abandoned)):
+            raise failure from None
+
+    def session(self, prepare: Callable[[Connection], None] = lambda _connection: None) -> Lasting:
+        """Return a session that waits for a lost database as long as the options say."""
+        return self._backfill.session(self.counters, prepare)
+
+    def whole_pass(self, limit: int | None = None) -> None:
+        """Go once over the whole source."""
+        self.one_pass(whole_source(self._backfill.space), limit)
+
+    def one_pass(self, read: ReadPage, limit: int | None = None) -> None:
+        """Embed and write what ``read`` finds, at most ``limit`` records.
+
+        Raises:
+            EmbedderError, DatabaseUnreachable: what was written stays, and another pass goes on from there.
+            Interrupted: by SIGINT; what was in flight was written first.
+        """
+        slow = self.counters.slow
+        pipeline = Pipeline(self._embedder, self._group_commit, self.counters.add, slow)
+        pending = jobs(self._reader, read, self._embedder, slow, limit)
+        with Prefetch(batches(pending, self._embedder, self._batch_size), idle=slow.look) as ready:
+            try:
+                pipeline.run(self._after_preparing(ready), self._at_hand)
+            except KeyboardInterrupt:
+                self._backfill.listener(Waiting("what is in flight is being finished; Ctrl-C again leaves it"))
+                with suppress(KeyboardInterrupt):
+                    pipeline.rescue()
+                raise self._interrupted(pipeline) from None
+            except BaseException:
+                pipeline.rescue()
+                raise
+
+    def _after_preparing(self, batches: Iterator[list[Job]]) -> Iterator[list[Job]]:
+        for batch in batches:
+            if not self._prepared:
+                self._backfill.prepare()
+                self._prepared = True
+            yield batch
+
+    def _batch_size(self) -> int:
+        most = batch_size(self._embedder, self._limiter.most or self._concurrency)
+        return self._limiter.second(most)
+
+    def _at_hand(self) -> int:
+        """As many batches again as may be in flight, and more where some wait for their next try: the others have room.
+
+        How many more follows from what the provider bears, so that an outage does not fill the memory with texts.
+        """
+        waiting = min(self._limiter.asleep, _MOST_ASLEEP * self._limiter.concurrency)
+        return 2 * (self._limiter.most or self._concurrency) + waiting
+
+    def _interrupted(self, pipeline: Pipeline) -> Interrupted:
+        left, lost = len(pipeline.futures), sum(pipeline.lost)
+        state = ""
+        if left:
+            state = f"What was written stays; {left} requests in flight were left, and are sent again next time."
+        elif lost:
+            state = (
+                f"What was written stays; {lost} embedded records could not be written, and are sent again next time."
+            )
+        return self.counters.interrupted(state)

@@ -1,0 +1,137 @@
+"""One run: passes over the source until nothing is pending, several requests in flight at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from vecmig.backfill.engine import Engine, TagBackfill
+from vecmig.backfill.local_engine import LocalEngine
+from vecmig.backfill.ray_engine import RayEngine, RayOptions
+from vecmig.backfill.run_options import RunOptions
+from vecmig.embedders import Embedder
+from vecmig.errors import EmbedderError
+from vecmig.events import Listener, Warned, ignore
+from vecmig.store.changes import changed_since, forget_settled, snapshot
+from vecmig.store.connect import Connection, Database
+from vecmig.store.full_pass import noted_for, settle_full_pass
+from vecmig.store.lasting import Lasting
+from vecmig.store.steadiness import refuse_unsteady_texts
+from vecmig.store.vectors import Coverage, Space, measure_coverage, sweep
+
+#: Passes over the source in one run. Later passes take up what an application changed behind the first one.
+_MOST_PASSES: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one run did, and how complete the tag is now."""
+
+    written: int
+    rejected: int
+    coverage: Coverage
+    seconds: float
+    tokens: int
+
+
+def run_backfill(
+    database: Database,
+    space: Space,
+    embedder: Embedder,
+    *,
+    limit: int | None = None,
+    options: RunOptions | None = None,
+    ray: RayOptions | None = None,
+    prepare: Callable[[], None] = lambda: None,
+    listener: Listener = ignore,
+) -> Result:
+    """Embed every pending record of a space, and say how complete it is afterwards.
+
+    Args:
+        database: where the source and the vectors are.
+        space: the tag to complete.
+        embedder: what makes this tag's vectors.
+        limit: stop after about this many records; None for all.
+        options: what to heed beside the recipe.
+        ray: the workers on Ray that do it; None for this process.
+        prepare: called before the first record, if there is one, when an operator's pause and limits hold already.
+        listener: told of the progress, from this thread; only Waiting may come from another one.
+
+    Raises:
+        UnsteadyExpression: a text is another one each time it is read; nothing was embedded.
+        EmbedderError: the provider failed; what was written stays and the next run goes on from there.
+        DatabaseUnreachable: the connection broke and did not come back; the same holds.
+        LockHeld: another runner took over meanwhile.
+        Interrupted: by SIGINT; what was in flight was written first.
+    """
+    started = time.monotonic()
+    backfill = TagBackfill(database, space, embedder, options or RunOptions(), listener, prepare)
+    engine: Engine = LocalEngine(backfill) if ray is None else RayEngine(backfill, ray)
+    with engine, engine.session() as session:
+        counters = engine.counters
+        counters.expect(session.run(lambda connection: measure_coverage(connection, space)), limit)
+        session.run(lambda connection: refuse_unsteady_texts(connection, space))
+        try:
+            _make_passes(engine, session, space, limit)
+        except EmbedderError as error:
+            error.state = error.state or counters.kept
+            raise
+        counters.report()
+        after = session.run(lambda connection: _finish(connection, space, listener))
+    return Result(counters.written, counters.rejected, after, time.monotonic() - started, counters.tokens)
+
+
+def _make_passes(engine: Engine, session: Lasting, space: Space, limit: int | None) -> None:
+    counters = engine.counters
+    for _ in range(_MOST_PASSES):
+        since, handled = session.run(snapshot), counters.handled
+        engine.whole_pass(None if limit is None else limit - handled)
+        if limit is not None and counters.handled >= limit:
+            return
+        refused, before = counters.refused, counters.refused_before
+        counters.refused, counters.refused_before = 0, refused
+        if refused or counters.handled == handled:
+            # records that an application keeps locked or keeps changing would be paid for in every pass
+            again = 0 < refused < before
+        else:
+            again = session.run(partial(_may_have_changed, space=space, since=since))
+        if not again:
+            return
+
+
+def _may_have_changed(connection: Connection, space: Space, since: str) -> bool:
+    return not space.source.tracked or changed_since(connection, space.source, space.schema, since) > 0
+
+
+def _finish(connection: Connection, space: Space, listener: Listener) -> Coverage:
+    """Measure, remove what no record stands behind any more, and forget changes that are dealt with under every tag."""
+    noted = noted_for(connection, space)
+    coverage = measure_coverage(connection, space)
+    remove_unbacked(connection, space, listener, coverage)
+    forget_settled(connection, space.source, space.schema)
+    settle_full_pass(connection, space, noted, coverage)
+    return coverage
+
+
+def finish_full_pass(connection: Connection, space: Space, listener: Listener) -> None:
+    """Remove what no record stands behind any more; where a full pass was noted as needed, see whether it is done."""
+    noted = noted_for(connection, space)
+    coverage = measure_coverage(connection, space) if noted else None
+    remove_unbacked(connection, space, listener, coverage)
+    if coverage is not None:
+        settle_full_pass(connection, space, noted, coverage)
+
+
+def remove_unbacked(connection: Connection, space: Space, listener: Listener, coverage: Coverage | None = None) -> None:
+    """Remove the vectors that have no record any more; a ``coverage`` measured just now spares a look at each."""
+    kept = sweep(connection, space, coverage)
+    if kept:
+        listener(
+            Warned(
+                f"{kept} records of {space.source.collection.name} have vectors under {space.tag} and no text any "
+                "more, although they did not change; nothing was deleted. Is text: in collections.yaml right?"
+            )
+        )
