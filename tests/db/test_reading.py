@@ -27,8 +27,8 @@ from support.pgbouncer import PGBOUNCER, running_pgbouncer
 from support.postgres import Postgres, running_replica
 from support.project import _environment
 from vecmig.errors import DatabaseError, UsageError
-from vecmig.reader import AsyncReader, Hit, Reader, known
-from vecmig.reader.known import Routes
+from vecmig.reader import AsyncReader, Hit, Reader, snapshots
+from vecmig.reader.snapshots import Snapshots
 from vecmig.runner.project import Project
 from vecmig.store.ledger import Ledger
 
@@ -79,9 +79,9 @@ def move(lab: Lab, before: str, after: str) -> None:
         Ledger(connection, "vecmig").move_route("documents", before=before, live=after, standby=before)
 
 
-def routes(reader: Reader | AsyncReader) -> Routes:
+def routes(reader: Reader | AsyncReader) -> Snapshots:
     """Give what keeps a reader's routes."""
-    return reader._own.routes
+    return reader._own.snapshots
 
 
 def eventually(condition: Callable[[], Any]) -> None:
@@ -334,7 +334,7 @@ def test_connections_that_are_ended_are_made_anew_and_no_search_fails(both: Lab)
 
 
 def test_a_connection_that_is_dead_without_a_word_is_noticed(both: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(known, "HEARTBEAT_SECONDS", 0.2)
+    monkeypatch.setattr(snapshots, "HEARTBEAT_SECONDS", 0.2)
     with both.reader() as reader:
         check(1, reader.search("documents", question(1), 3))
         listening(reader)
@@ -404,7 +404,7 @@ def test_after_a_look_that_failed_the_next_search_looks_for_itself(both: Lab) ->
 def _deafen(reader: Reader | AsyncReader) -> None:
     """End the thread that keeps the routes, and have it vouch all the same for what is known."""
     routes(reader).close()
-    routes(reader)._vouched_until = time.monotonic() + 3600
+    routes(reader)._current_until = time.monotonic() + 3600
 
 
 def _retire(lab: Lab, tag: str) -> None:

@@ -1,4 +1,4 @@
-"""Reads of an application: a question is embedded by the recipe of the tag that answers it."""
+"""Reads of an application: a query is embedded by the recipe of the tag that answers it."""
 
 from vecmig.reader.reader import AsyncReader, Reader
 from vecmig.store.search import Hit

@@ -1,4 +1,4 @@
-"""The embedders of a reader: each opened when its tag is first asked, by a recipe that may be believed."""
+"""The embedders of a reader: each opened when its tag is first asked, by a trusted recipe."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class _Slot:
 
 
 class Embedders:
-    """Embeds questions. Any thread may use it."""
+    """Embeds queries. Any thread may use it."""
 
     def __init__(self, recipes: Mapping[str, Recipe], environ: Mapping[str, str]) -> None:
         self._recipes = recipes
@@ -33,10 +33,10 @@ class Embedders:
         self._turn = threading.Lock()
 
     def embed(self, row: TagRow, text: str) -> NDArray[np.float32]:
-        """Embed a question by the recipe of a tag; gives a vector of shape (dims,).
+        """Embed a query by the recipe of a tag; return a vector of shape (dims,).
 
         Raises:
-            RecipeError: the database alone has the recipe, and it is one of those that it is not believed.
+            RecipeError: only the database has the recipe, and it is not trusted.
             EmbedderError: the provider does not answer.
         """
         vector: NDArray[np.float32] = self._opened(row).embed_queries([text])[0]
@@ -60,9 +60,9 @@ class Embedders:
             return slot.embedder
 
     def _recipe(self, row: TagRow) -> Recipe:
-        own = self._recipes.get(row.tag)
-        if own is not None and own.fingerprint == row.fingerprint:
-            return own
+        configured = self._recipes.get(row.tag)
+        if configured is not None and configured.fingerprint == row.fingerprint:
+            return configured
         hint = (
             f"If it is yours, write the recipe of {row.tag} into collections.yaml and use Reader.from_config, or pass "
             "recipes= to say so."

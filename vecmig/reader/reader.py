@@ -1,4 +1,4 @@
-"""Search a collection by a question: the live tag's recipe embeds it, and that tag's vectors answer it."""
+"""Search a collection by a query: the live tag's recipe embeds it, and that tag's vectors answer it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,28 @@ from numpy.typing import ArrayLike
 from vecmig.config import Config, load_collections, load_config
 from vecmig.errors import UsageError, VecmigError
 from vecmig.reader.embedding import Embedders
-from vecmig.reader.flow import Ask, Embed, Embedded, Load, Mend, Run, Stamp, Step, Vectors, embed, search
-from vecmig.reader.known import Routes, live_of
+from vecmig.reader.query_cache import QueryCache
 from vecmig.reader.shadow import Shadow
+from vecmig.reader.snapshots import Snapshots, live_tag_of
+from vecmig.reader.steps import (
+    Embedded,
+    EmbedQuery,
+    LoadSnapshot,
+    ReadDigest,
+    Reconnect,
+    RunSearch,
+    SearchRequest,
+    Step,
+    embed,
+    search,
+)
 from vecmig.store.connect import Database
 from vecmig.store.locks import watched
 from vecmig.store.pool import AsyncPool, Pool
 from vecmig.store.search import Hit, Parameters
 from vecmig.tags import Recipe
 
-#: Questions whose vectors are kept.
+#: Queries whose vectors are kept.
 _REMEMBERED: Final = 1_000
 _CONNECTIONS: Final = 10
 
@@ -36,8 +48,8 @@ class _Held:
 
     def __init__(self, database: Database, embedders: Embedders, remembered: int) -> None:
         self.process = os.getpid()
-        self.routes = Routes(database)
-        self.vectors = Vectors(remembered)
+        self.snapshots = Snapshots(database)
+        self.query_cache = QueryCache(remembered)
         self.embedders = embedders
         self.shadow = Shadow(database, embedders.embed)
         self.pool: Any = None
@@ -48,7 +60,7 @@ class _Held:
     def end(self, *, wait: bool = True) -> None:
         """End the threads."""
         if self.process == os.getpid():
-            self.routes.close(wait=wait)
+            self.snapshots.close(wait=wait)
             self.shadow.close(wait=wait)
 
 
@@ -72,7 +84,7 @@ class _Shared:
             schema: where vecmig's own tables are.
             environ: where the keys of providers are looked up; else the process's environment.
             recipes: how providers are reached, by tag, where the database is not to say it.
-            remembered: of how many questions the vectors are kept.
+            remembered: of how many queries the vectors are kept.
             connections: the most that searches have open at once; one more listens, and one is for shadow reads.
         """
         self._environ = os.environ if environ is None else environ
@@ -137,19 +149,19 @@ class _Shared:
 class Reader(_Shared):
     """Reads of an application. Recipes and routes come from the database, so it needs no project files.
 
-    It sees what its database role may see: grants and row-level security hold. A recipe that the database alone vouches
-    for may neither run a function of this machine nor say where a secret of its environment goes; ``recipes`` may.
+    It sees what its database role may see: grants and row-level security hold. A recipe that only the database has
+    may neither run a function of this machine nor say where a secret of its environment goes; ``recipes`` may.
     Any thread may use it.
     """
 
     def live_tag(self, collection: str) -> str:
-        """Give the tag that reads of a collection use.
+        """Return the tag that reads of a collection use.
 
         Raises:
             DatabaseError: none is live, or the collection is unknown.
         """
-        routes = self._held.routes
-        return live_of(routes.get(collection) or routes.load(collection))
+        snapshots = self._held.snapshots
+        return live_tag_of(snapshots.get(collection) or snapshots.load(collection))
 
     def search(
         self,
@@ -163,11 +175,11 @@ class Reader(_Shared):
         ef_search: int | None = None,
         caller: str | None = None,
     ) -> list[Hit]:
-        """Give the k chunks nearest to a question, nearest first.
+        """Return the k chunks nearest to a query, nearest first.
 
         Args:
             collection: what to search.
-            text: the question; the tag's own recipe embeds it, query prompt included.
+            text: the query; the tag's own recipe embeds it, query prompt included.
             k: how many.
             where: a condition over the source's columns, such as ``tenant_id = %s``.
             params: the values of its placeholders.
@@ -181,9 +193,9 @@ class Reader(_Shared):
             UsageError: ``where`` and ``params`` do not fit together.
             ConditionError: the database refuses ``where``, or the values that came with it.
             RecipeError: the database alone has the recipe, and it is one of those that it is not believed.
-            EmbedderError: the question could not be embedded.
+            EmbedderError: the query could not be embedded.
         """
-        return self._answer(Ask(collection, k, text, None, tag, where, params, ef_search, caller))
+        return self._answer(SearchRequest(collection, k, text, None, tag, where, params, ef_search, caller))
 
     def search_vector(
         self,
@@ -196,19 +208,21 @@ class Reader(_Shared):
         params: Parameters = (),
         ef_search: int | None = None,
     ) -> list[Hit]:
-        """Give the k chunks nearest to a vector of shape (dims,) that was made by the recipe of ``tag``."""
+        """Return the k chunks nearest to a vector of shape (dims,) that was made by the recipe of ``tag``."""
         numbers = np.asarray(vector, dtype=np.float32)
-        return self._answer(Ask(collection, k, None, numbers, tag, where, params, ef_search))
+        return self._answer(SearchRequest(collection, k, None, numbers, tag, where, params, ef_search))
 
     def embed(self, collection: str, text: str, *, tag: str | None = None) -> Embedded:
-        """Embed a question by the recipe of the live tag, or of another; for searches in SQL of your own.
+        """Embed a query by the recipe of the live tag, or of another; for searches in SQL of your own.
 
         Give its ``tag`` to the search function or the live view with it: then a cutover in between gives no wrong rows.
         No ramp leads to another tag, and the vector is yours to change.
         """
         held = self._held
-        found = self._follow(held, embed(Ask(collection, text=text, tag=tag), held.routes.get, held.vectors))
-        return Embedded(*found)
+        embedded = self._follow(
+            held, embed(SearchRequest(collection, text=text, tag=tag), held.snapshots.get, held.query_cache)
+        )
+        return Embedded(*embedded)
 
     def close(self) -> None:
         """Let go of connections and embedders."""
@@ -222,37 +236,37 @@ class Reader(_Shared):
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _answer(self, ask: Ask) -> list[Hit]:
+    def _answer(self, request: SearchRequest) -> list[Hit]:
         held = self._held
-        answer = self._follow(held, search(ask, held.routes.get, held.vectors))
-        held.shadow.consider(ask, answer)
+        answer = self._follow(held, search(request, held.snapshots.get, held.query_cache))
+        held.shadow.consider(request, answer)
         hits: list[Hit] = answer.hits
         return hits
 
-    def _follow(self, held: _Held, flow: Generator[Step, Any, Any]) -> Any:
+    def _follow(self, held: _Held, steps: Generator[Step, Any, Any]) -> Any:
         """Do what is to be done; give what comes of it."""
-        advance = partial(next, flow)
+        advance = partial(next, steps)
         while True:
             try:
                 step = advance()
             except StopIteration as end:
                 return end.value
             try:
-                advance = partial(flow.send, self._do(held, step))
+                advance = partial(steps.send, self._do(held, step))
             except VecmigError as error:
-                advance = partial(flow.throw, error)
+                advance = partial(steps.throw, error)
 
     def _do(self, held: _Held, step: Step) -> Any:
         match step:
-            case Run():
+            case RunSearch():
                 return self._pool(held).fetch(step.search, step.values)
-            case Stamp():
+            case ReadDigest():
                 return self._pool(held).stamp(step.collection)
-            case Embed():
+            case EmbedQuery():
                 return held.embedders.embed(step.row, step.text)
-            case Load():
-                return held.routes.load(step.collection, anew=step.anew)
-            case Mend():
+            case LoadSnapshot():
+                return held.snapshots.load(step.collection, again=step.again)
+            case Reconnect():
                 return self._pool(held).mend()
 
     def _pool(self, held: _Held) -> Pool:
@@ -268,10 +282,10 @@ class AsyncReader(_Shared):
     """The same for asyncio: searches are awaited; looking up a route and asking an embedder happen in threads."""
 
     async def live_tag(self, collection: str) -> str:
-        """Give the tag that reads of a collection use, as ``Reader.live_tag`` does."""
-        routes = self._held.routes
-        known = routes.get(collection)
-        return live_of(await asyncio.to_thread(routes.load, collection) if known is None else known)
+        """Return the tag that reads of a collection use, as ``Reader.live_tag`` does."""
+        snapshots = self._held.snapshots
+        snapshot = snapshots.get(collection)
+        return live_tag_of(await asyncio.to_thread(snapshots.load, collection) if snapshot is None else snapshot)
 
     async def search(
         self,
@@ -285,8 +299,8 @@ class AsyncReader(_Shared):
         ef_search: int | None = None,
         caller: str | None = None,
     ) -> list[Hit]:
-        """Give the k chunks nearest to a question, as ``Reader.search`` does."""
-        return await self._answer(Ask(collection, k, text, None, tag, where, params, ef_search, caller))
+        """Return the k chunks nearest to a query, as ``Reader.search`` does."""
+        return await self._answer(SearchRequest(collection, k, text, None, tag, where, params, ef_search, caller))
 
     async def search_vector(
         self,
@@ -299,15 +313,17 @@ class AsyncReader(_Shared):
         params: Parameters = (),
         ef_search: int | None = None,
     ) -> list[Hit]:
-        """Give the k chunks nearest to a vector, as ``Reader.search_vector`` does."""
+        """Return the k chunks nearest to a vector, as ``Reader.search_vector`` does."""
         numbers = np.asarray(vector, dtype=np.float32)
-        return await self._answer(Ask(collection, k, None, numbers, tag, where, params, ef_search))
+        return await self._answer(SearchRequest(collection, k, None, numbers, tag, where, params, ef_search))
 
     async def embed(self, collection: str, text: str, *, tag: str | None = None) -> Embedded:
-        """Embed a question, as ``Reader.embed`` does."""
+        """Embed a query, as ``Reader.embed`` does."""
         held = self._held
-        found = await self._follow(held, embed(Ask(collection, text=text, tag=tag), held.routes.get, held.vectors))
-        return Embedded(*found)
+        embedded = await self._follow(
+            held, embed(SearchRequest(collection, text=text, tag=tag), held.snapshots.get, held.query_cache)
+        )
+        return Embedded(*embedded)
 
     async def close(self) -> None:
         """Let go of connections and embedders."""
@@ -322,36 +338,36 @@ class AsyncReader(_Shared):
     async def __aexit__(self, *error: object) -> None:
         await self.close()
 
-    async def _answer(self, ask: Ask) -> list[Hit]:
+    async def _answer(self, request: SearchRequest) -> list[Hit]:
         held = self._held
-        answer = await self._follow(held, search(ask, held.routes.get, held.vectors))
-        held.shadow.consider(ask, answer)
+        answer = await self._follow(held, search(request, held.snapshots.get, held.query_cache))
+        held.shadow.consider(request, answer)
         hits: list[Hit] = answer.hits
         return hits
 
-    async def _follow(self, held: _Held, flow: Generator[Step, Any, Any]) -> Any:
-        advance = partial(next, flow)
+    async def _follow(self, held: _Held, steps: Generator[Step, Any, Any]) -> Any:
+        advance = partial(next, steps)
         while True:
             try:
                 step = advance()
             except StopIteration as end:
                 return end.value
             try:
-                advance = partial(flow.send, await self._do(held, step))
+                advance = partial(steps.send, await self._do(held, step))
             except VecmigError as error:
-                advance = partial(flow.throw, error)
+                advance = partial(steps.throw, error)
 
     async def _do(self, held: _Held, step: Step) -> Any:
         match step:
-            case Run():
+            case RunSearch():
                 return await self._pool(held).fetch(step.search, step.values)
-            case Stamp():
+            case ReadDigest():
                 return await self._pool(held).stamp(step.collection)
-            case Embed():
+            case EmbedQuery():
                 return await asyncio.to_thread(held.embedders.embed, step.row, step.text)
-            case Load():
-                return await asyncio.to_thread(held.routes.load, step.collection, anew=step.anew)
-            case Mend():
+            case LoadSnapshot():
+                return await asyncio.to_thread(held.snapshots.load, step.collection, again=step.again)
+            case Reconnect():
                 return await self._pool(held).mend()
 
     def _pool(self, held: _Held) -> AsyncPool:

@@ -1,4 +1,4 @@
-"""Ask the other tag too, for a share of the searches and behind their backs, and keep what the two answers share."""
+"""Query the other tag too, for a share of the searches and in the background, and keep what the two answers share."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecmig.errors import DatabaseError, DatabaseUnreachable, VecmigError
-from vecmig.reader.flow import Answer, Ask, prepared
-from vecmig.reader.known import row_of
 from vecmig.reader.metrics import overlap, rank_biased_overlap
+from vecmig.reader.snapshots import tag_row
+from vecmig.reader.steps import Answer, SearchRequest, prepared
 from vecmig.store.connect import Database
 from vecmig.store.lasting import Lasting
 from vecmig.store.ledger import TagRow
@@ -42,7 +42,7 @@ class Shadow:
     def __init__(self, database: Database, embed: Callable[[TagRow, str], NDArray[np.float32]]) -> None:
         self._database = database
         self._embed = embed
-        self._waiting: deque[tuple[Ask, Answer]] = deque()
+        self._waiting: deque[tuple[SearchRequest, Answer]] = deque()
         self._news = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -50,26 +50,30 @@ class Shadow:
         self._refused: dict[str, int] = {}
         self.lost = 0
 
-    def consider(self, ask: Ask, answer: Answer) -> None:
+    def consider(self, request: SearchRequest, answer: Answer) -> None:
         """Have a share of the searches that the live tag answered asked again."""
-        route = answer.known.route
+        route = answer.snapshot.route
         other = route.shadow
-        if other is None or ask.text is None or ask.tag is not None or answer.tag != route.live:
+        if other is None or request.text is None or request.tag is not None or answer.tag != route.live:
             return
         if random.random() >= route.shadow_share:  # noqa: S311  # a share of the traffic, no secret
             return
         with self._news:
-            if self._closed or len(self._waiting) >= MOST_WAITING or self._refused.get(ask.collection) == route.version:
+            if (
+                self._closed
+                or len(self._waiting) >= MOST_WAITING
+                or self._refused.get(request.collection) == route.version
+            ):
                 self.lost += 1
                 return
-            self._waiting.append((ask, answer))
+            self._waiting.append((request, answer))
             self._news.notify()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="vecmig-shadow", daemon=True)
                 self._thread.start()
 
     def close(self, *, wait: bool = True) -> None:
-        """Give what waits still a moment, then end. A provider that hangs is not waited for."""
+        """Return what waits still a moment, then end. A provider that hangs is not waited for."""
         with self._news:
             self._closed = True
             self._news.notify()
@@ -90,7 +94,7 @@ class Shadow:
         finally:
             session.__exit__(None, None, None)
 
-    def _next(self) -> tuple[Ask, Answer] | None:
+    def _next(self) -> tuple[SearchRequest, Answer] | None:
         with self._news:
             while not self._waiting:
                 if self._closed or not self._news.wait(_IDLE):
@@ -98,10 +102,10 @@ class Shadow:
                     return None
             return self._waiting.popleft()
 
-    def _ask_again(self, session: Lasting, ask: Ask, answer: Answer) -> None:
+    def _ask_again(self, session: Lasting, request: SearchRequest, answer: Answer) -> None:
         try:
-            found = self._compared(session, ask, answer)
-            session.run(lambda connection: record(connection, self._database.schema, found))
+            compared = self._compared(session, request, answer)
+            session.run(lambda connection: record(connection, self._database.schema, compared))
         except Exception as error:  # noqa: BLE001  # it must never be felt by the application
             with self._news:
                 self.lost += 1
@@ -109,29 +113,29 @@ class Shadow:
                 self._refuse(answer, error)
 
     def _refuse(self, answer: Answer, error: DatabaseError) -> None:
-        """Ask no more until somebody sets the route anew: the other tag would be asked, and paid, for nothing."""
-        route = answer.known.route
+        """SearchRequest no more until the route is set again: the other tag would be asked, and paid, for nothing."""
+        route = answer.snapshot.route
         if self._refused.get(route.collection) != route.version:
             self._refused[route.collection] = route.version
             _log.warning("shadow reads of %s cannot be kept: %s", route.collection, error.message)
 
-    def _compared(self, session: Lasting, ask: Ask, answer: Answer) -> Shadowed:
+    def _compared(self, session: Lasting, request: SearchRequest, answer: Answer) -> Shadowed:
         hits: list[Hit] | None = None
         seconds, error = 0.0, None
         try:
-            hits, seconds = self._other(session, ask, answer)
+            hits, seconds = self._other(session, request, answer)
         except VecmigError as failure:
             error = type(failure).__name__
-        text, route = ask.text or "", answer.known.route
-        ours, theirs = _keys(answer.hits), _keys(hits or [])
+        text, route = request.text or "", answer.snapshot.route
+        live, other = _keys(answer.hits), _keys(hits or [])
         return Shadowed(
-            collection=ask.collection,
+            collection=request.collection,
             live_tag=answer.tag,
             other_tag=route.shadow or "",
-            k=ask.k,
-            overlap=None if error else overlap(ours, theirs, ask.k),
-            rbo=None if error else rank_biased_overlap(ours, theirs),
-            top_changed=None if error else ours[:1] != theirs[:1],
+            k=request.k,
+            overlap=None if error else overlap(live, other, request.k),
+            rbo=None if error else rank_biased_overlap(live, other),
+            top_changed=None if error else live[:1] != other[:1],
             live_ms=answer.seconds * 1000,
             other_ms=None if error else seconds * 1000,
             error=error,
@@ -139,16 +143,16 @@ class Shadow:
             query=text if route.keep_queries else None,
         )
 
-    def _other(self, session: Lasting, ask: Ask, answer: Answer) -> tuple[list[Hit], float]:
-        """Give the answer of the other tag, and how long it took on its connection, in seconds."""
-        row = row_of(answer.known, answer.known.route.shadow or "")
-        vector = self._embed(row, ask.text or "")
-        search = prepared(ask, answer.known, row.tag)
-        values = search.values(vector, ask.params)
+    def _other(self, session: Lasting, request: SearchRequest, answer: Answer) -> tuple[list[Hit], float]:
+        """Return the answer of the other tag, and how long it took on its connection, in seconds."""
+        row = tag_row(answer.snapshot, answer.snapshot.route.shadow or "")
+        vector = self._embed(row, request.text or "")
+        search = prepared(request, answer.snapshot, row.tag)
+        values = search.values(vector, request.params)
         fetched = session.run(lambda connection: fetch_timed(connection, search, values))
         return search.hits(fetched.rows), fetched.seconds
 
 
 def _keys(hits: Sequence[Hit]) -> list[tuple[Any, ...]]:
-    """Give the records in their order, each once."""
+    """Return the records in their order, each once."""
     return list(dict.fromkeys(hit.key for hit in hits))

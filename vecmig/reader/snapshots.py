@@ -1,4 +1,4 @@
-"""What a reader knows of a collection, and how it hears that reads have moved to another tag."""
+"""What a reader knows of each collection, and how it hears that reads have moved to another tag."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MOST_SEARCHES: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class CollectionSnapshot:
     """One collection as the database has it."""
 
     source: Source
@@ -36,7 +36,7 @@ class Known:
     route: Route
     tags: Mapping[str, TagRow]
     #: Differs as soon as the ledger says anything else about the collection.
-    stamp: str
+    digest: str
     #: When the look at the ledger began that found it so: of two looks the later one is right.
     began: float
     #: When this was last known, or had to be taken, to be so.
@@ -46,68 +46,68 @@ class Known:
     _searches: dict[Any, Search] = field(default_factory=dict, repr=False, compare=False)
 
     def search(self, key: Any, make: Callable[[], Search]) -> Search:
-        """Give a search that was put together before, or make it."""
-        found = self._searches.get(key)
-        if found is None:
+        """Return a search that was put together before, or make it."""
+        search = self._searches.get(key)
+        if search is None:
             if len(self._searches) >= _MOST_SEARCHES:
                 self._searches.clear()
-            found = self._searches[key] = make()
-        return found
+            search = self._searches[key] = make()
+        return search
 
 
-class Routes:
-    """What is known of each collection, kept by a thread that listens for the moment when reads move.
+class Snapshots:
+    """The latest snapshot of each collection, kept by a thread that listens for the moment when reads move.
 
     Where nobody can listen (behind a pooler, on a hot standby), the thread looks again every POLL_SECONDS; while it has
-    no connection, whoever asks looks by himself when what is known is older than twice that. Any thread may ask.
+    no connection, callers look for themselves when a snapshot is older than twice that. Any thread may ask.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._known: dict[str, Known] = {}
-        #: How many who ask look each collection up now: an announcement may come while it is done for the first time.
-        self._sought: Counter[str] = Counter()
-        #: When the thread last tried to look at a collection and was refused: from then on it does not vouch for it.
+        self._snapshots: dict[str, CollectionSnapshot] = {}
+        #: How many callers load each collection now: an announcement may come while that is done for the first time.
+        self._loading: Counter[str] = Counter()
+        #: When the thread last tried to look at a collection and was refused: from then on its snapshot is not current.
         self._refused: dict[str, float] = {}
         self._turn = threading.Lock()
         self._closed: bool = False
-        #: Until when the thread vouches for what is known.
-        self._vouched_until = 0.0
+        #: Until when the snapshots are current by what the thread has heard.
+        self._current_until = 0.0
         self._thread: threading.Thread | None = None
         self._bell: Bell | None = None
         #: How the routes are kept now: "listening", "polling", or "" while the thread has no connection.
         self.kept_by = ""
 
-    def get(self, collection: str) -> Known | None:
-        """Give what is known and not too old; None where it has to be looked up."""
-        known = self._known.get(collection)
-        if known is None or known.began < self._refused.get(collection, 0.0):
+    def get(self, collection: str) -> CollectionSnapshot | None:
+        """Return the snapshot if it is not too old; None where it has to be looked up."""
+        snapshot = self._snapshots.get(collection)
+        if snapshot is None or snapshot.began < self._refused.get(collection, 0.0):
             return None
-        return known if time.monotonic() < max(self._vouched_until, known.read_at + 2 * POLL_SECONDS) else None
+        return snapshot if time.monotonic() < max(self._current_until, snapshot.read_at + 2 * POLL_SECONDS) else None
 
-    def load(self, collection: str, *, anew: bool = False) -> Known:
-        """Look a collection up; what is known of it stays where the ledger is as it was, unless asked for ``anew``.
+    def load(self, collection: str, *, again: bool = False) -> CollectionSnapshot:
+        """Look a collection up; its snapshot is kept where the ledger is as it was, unless it is to be read ``again``.
 
         Raises:
             DatabaseError: the database does not know it, or does not answer and never did.
         """
         with self._turn:
-            self._sought[collection] += 1
+            self._loading[collection] += 1
         self._attend()
         try:
             with self._database.session() as connection:
-                return self._look(connection, collection, anew=anew)
+                return self._look(connection, collection, again=again)
         except DatabaseUnreachable:
-            before = self._known.get(collection)
+            before = self._snapshots.get(collection)
             # the searches have connections of their own; without any, they will say so
-            if before is None or anew:
+            if before is None or again:
                 raise
             return self._keep(replace(before, read_at=time.monotonic()))
         finally:
             with self._turn:
-                self._sought[collection] -= 1
-                # without those that nobody seeks
-                self._sought = +self._sought
+                self._loading[collection] -= 1
+                # without those that no caller loads
+                self._loading = +self._loading
 
     def close(self, *, wait: bool = True) -> None:
         """End the listening. A look that hangs is not waited for: its thread ends by itself when it goes on."""
@@ -120,32 +120,34 @@ class Routes:
         if thread is not None and wait:
             thread.join(GRACE)
 
-    def _look(self, connection: Connection, collection: str, *, anew: bool = False) -> Known:
+    def _look(self, connection: Connection, collection: str, *, again: bool = False) -> CollectionSnapshot:
         began = time.monotonic()
         with translated(self._database.safe_url), connection.transaction():
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             # the session is the application's
             settle_transaction(connection, self._database.lock_wait)
             ledger = Ledger(connection, self._database.schema)
-            stamp = ledger.stamp(collection)
-            before = None if anew else self._known.get(collection)
-            if before is not None and stamp == before.stamp:
+            digest = ledger.stamp(collection)
+            before = None if again else self._snapshots.get(collection)
+            if before is not None and digest == before.digest:
                 return self._keep(replace(before, began=began, read_at=time.monotonic()))
             source = find_source(ledger, ledger.collection(collection), even_replaced=True, changes=False)
             route, tags = ledger.route(collection), ledger.tags(collection)
         now, lock_wait = time.monotonic(), self._database.lock_wait
-        return self._keep(Known(source, ledger.schema, route, tags, stamp, began, read_at=now, lock_wait=lock_wait))
+        return self._keep(
+            CollectionSnapshot(source, ledger.schema, route, tags, digest, began, read_at=now, lock_wait=lock_wait)
+        )
 
-    def _keep(self, known: Known) -> Known:
+    def _keep(self, snapshot: CollectionSnapshot) -> CollectionSnapshot:
         with self._turn:
-            present = self._known.get(known.route.collection)
+            present = self._snapshots.get(snapshot.route.collection)
             # Whoever began to look first may come last. The route's version tells nothing: a failover may take it back.
-            if present is not None and known.began < present.began:
-                if known.stamp != present.stamp:
+            if present is not None and snapshot.began < present.began:
+                if snapshot.digest != present.digest:
                     return present
-                known = replace(known, began=present.began)
-            self._known[known.route.collection] = known
-        return known
+                snapshot = replace(snapshot, began=present.began)
+            self._snapshots[snapshot.route.collection] = snapshot
+        return snapshot
 
     # The thread ----------------------------------------------------------------------------------------------------
 
@@ -161,7 +163,7 @@ class Routes:
         while not self._closed:
             with suppress(VecmigError), self._database.session() as connection:
                 self._hear_on(connection, bell)
-            self._vouched_until, self.kept_by = 0.0, ""
+            self._current_until, self.kept_by = 0.0, ""
             if not self._closed:
                 bell.wait(POLL_SECONDS)
         with self._turn:
@@ -175,10 +177,10 @@ class Routes:
         while not self._closed:
             # also the first time: what was announced before this one listened was not heard
             with self._turn:
-                wanted = {*self._known, *self._sought}
-            for collection in wanted:
+                names = {*self._snapshots, *self._loading}
+            for collection in names:
                 self._refresh(connection, collection)
-            self._vouched_until, self.kept_by = time.monotonic() + 2 * pause, "listening" if hears else "polling"
+            self._current_until, self.kept_by = time.monotonic() + 2 * pause, "listening" if hears else "polling"
             self._rest(bell, pause, connection if hears else None)
 
     def _rest(self, bell: Bell, pause: float, connection: Connection | None) -> None:
@@ -197,7 +199,7 @@ class Routes:
             raise
         except VecmigError:
             # It may pass, as a timeout does, or stay: the next search looks for itself, and says what is wrong.
-            if collection in self._known:
+            if collection in self._snapshots:
                 self._refused[collection] = began
 
 
@@ -205,30 +207,30 @@ class NoSuchTag(Outdated, NotRecorded):
     """A tag that is not known: it may have come since, and may have been mistyped."""
 
 
-def row_of(known: Known, tag: str) -> TagRow:
-    """Give the tag of a collection, as it is recorded.
+def tag_row(snapshot: CollectionSnapshot, tag: str) -> TagRow:
+    """Return the tag of a collection, as it is recorded.
 
     Raises:
         NoSuchTag: there is none of that name.
         Outdated: its vectors were retired.
     """
-    row = known.tags.get(tag)
+    row = snapshot.tags.get(tag)
     if row is None:
         raise NoSuchTag(
-            f"Collection {known.route.collection} has no tag {tag}.",
-            hint=f"Its tags are: {', '.join(known.tags) or 'none yet; run: vecmig upgrade head'}",
+            f"Collection {snapshot.route.collection} has no tag {tag}.",
+            hint=f"Its tags are: {', '.join(snapshot.tags) or 'none yet; run: vecmig upgrade head'}",
         )
     if row.state == "retired":
         raise Outdated(f"The vectors of {tag} were retired.", hint="Look at: vecmig status")
     return row
 
 
-def live_of(known: Known) -> str:
-    """Give the live tag of a collection.
+def live_tag_of(snapshot: CollectionSnapshot) -> str:
+    """Return the live tag of a collection.
 
     Raises:
         Outdated: none is live.
     """
-    if known.route.live is None:
-        raise Outdated(f"No tag of {known.route.collection} is live.", hint="Run: vecmig upgrade head")
-    return known.route.live
+    if snapshot.route.live is None:
+        raise Outdated(f"No tag of {snapshot.route.collection} is live.", hint="Run: vecmig upgrade head")
+    return snapshot.route.live
