@@ -39,7 +39,7 @@ from common import (
     write_project,
 )
 from provider import Provider
-from vecmig.store.locks import LOCK_TIMEOUT_MS
+from vecmig.postgres.locks import LOCK_TIMEOUT_MS
 
 _ROLES: Final = ("reader", "writer")
 #: Seconds between two looks at the locks; a wait is measured by the server, so that it is at most so much too short.

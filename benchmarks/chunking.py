@@ -18,7 +18,7 @@ from typing import Final
 
 from common import Report, opened, parser
 from vecmig.chunking import Chunker, chunker
-from vecmig.tags import Chunking
+from vecmig.model.recipe import Chunking
 
 #: The time may grow so many times where the length grows by four, and be so many seconds a MB.
 _GROWTH: Final = 6.0

@@ -29,15 +29,17 @@ from numpy.typing import NDArray
 import vecmig
 from vecmig import runner
 from vecmig.backfill import run_backfill
-from vecmig.config import Collection, load_config
+from vecmig.config import load_config
 from vecmig.embedders import open_embedder
 from vecmig.events import Listener, ignore
-from vecmig.store.connect import Database
-from vecmig.store.embedded import remove_embedded, start_embedded
-from vecmig.store.identity import find_source
-from vecmig.store.ledger import Ledger
-from vecmig.store.vectors import Space
-from vecmig.tags import Recipe, Tag
+from vecmig.freshness.stamps import Space
+from vecmig.ledger.identity import find_source
+from vecmig.ledger.ledger import Ledger
+from vecmig.model.collection import Collection
+from vecmig.model.recipe import Recipe
+from vecmig.model.tag import Tag
+from vecmig.postgres.embedded import remove_embedded, start_embedded
+from vecmig.postgres.sessions import Database
 
 #: Characters of a record's text: a few sentences, as a search over paragraphs has them.
 TEXT_LENGTH: Final = 600

@@ -35,8 +35,9 @@ from vecmig.config import load_config
 from vecmig.embedders import Embedder, open_embedder
 from vecmig.events import Event, Progress
 from vecmig.gate import CANARY_TEXTS
-from vecmig.store.connect import Database
-from vecmig.tags import Recipe, Tag
+from vecmig.model.recipe import Recipe
+from vecmig.model.tag import Tag
+from vecmig.postgres.sessions import Database
 
 #: CPU seconds a record may cost with two workers, as a share of those with one: they share caches and memory.
 _GROWTH: Final = 1.15

@@ -34,7 +34,7 @@ from common import (
     write_project,
 )
 from provider import Provider
-from vecmig.store.connect import Database
+from vecmig.postgres.sessions import Database
 
 _FULL: Final = [100_000, 1_000_000]
 #: The larger corpus may take so many times the memory of the smaller one, and no run more than so many MB.

@@ -27,12 +27,12 @@ from pgvector.psycopg import register_vector
 
 from common import Project, Report, directory, forget, load_source, opened, parser, tag_of, unit_vectors, write_project
 from vecmig import Reader
-from vecmig.config import Collection
-from vecmig.store.connect import Database
-from vecmig.store.identity import find_source
-from vecmig.store.ledger import Ledger
-from vecmig.store.search import Search, new_search
-from vecmig.store.space import Space
+from vecmig.freshness.stamps import Space
+from vecmig.homes.search import Search, new_search
+from vecmig.ledger.identity import find_source
+from vecmig.ledger.ledger import Ledger
+from vecmig.model.collection import Collection
+from vecmig.postgres.sessions import Database
 
 _TEXTS: Final = tuple(f"question {number}" for number in range(50))
 #: The hand that the target is set against: it does the same, no more and no less.

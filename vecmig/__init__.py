@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vecmig.errors import VecmigError
+    from vecmig.model.gate import Gate, MinSamples, NoWorse, Trust
     from vecmig.operations import Migration
     from vecmig.reader import AsyncReader, Reader
-    from vecmig.tags import Gate, MinSamples, NoWorse, Trust
 
 #: Where each public name is defined. Names are imported when first used, so that a command starts quickly.
 _HOMES = {
     "AsyncReader": "vecmig.reader",
-    "Gate": "vecmig.tags",
+    "Gate": "vecmig.model",
     "Migration": "vecmig.operations",
-    "MinSamples": "vecmig.tags",
-    "NoWorse": "vecmig.tags",
+    "MinSamples": "vecmig.model",
+    "NoWorse": "vecmig.model",
     "Reader": "vecmig.reader",
-    "Trust": "vecmig.tags",
+    "Trust": "vecmig.model",
     "VecmigError": "vecmig.errors",
 }
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from alembic.runtime.plugins import Plugin
     from alembic.util import PriorityDispatchResult
 
-    from vecmig.store.belongings import Belongings
+    from vecmig.ledger.belongings import Belongings
 
 __all__ = ["ViewAttachOp", "ViewDetachOp", "detached", "include_name", "include_object", "setup"]
 
@@ -76,7 +76,7 @@ def _owns(migration: MigrationContext, schema: str | None, name: str) -> bool:
 
 def _belongings(migration: MigrationContext) -> Belongings:
     if migration not in _known:
-        from vecmig.store.belongings import Belongings, own_relations
+        from vecmig.ledger.belongings import Belongings, own_relations
 
         connection = migration.connection
         if connection is None or migration.dialect.name != "postgresql":
@@ -185,6 +185,6 @@ def _attach(operations: Operations, operation: ViewAttachOp) -> None:
 
 def _call(operation: ViewDetachOp | ViewAttachOp, function: str) -> str:
     """Write the call of a function of the ledger's schema; a colon would be read as a parameter."""
-    from vecmig.store.belongings import call_text
+    from vecmig.ledger.belongings import call_text
 
     return call_text(operation.schema, function, operation.collection).replace(":", "\\:")

@@ -10,7 +10,7 @@ import pytest
 
 from support.cli import Vecmig, describe, documents_collection, local, make_documents, script, tag, write_hashing
 from support.project import INI, Project
-from vecmig.store.schema import VERSION
+from vecmig.ledger.schema import VERSION
 
 A, B = tag("hashing", 16), tag("hashing", 32)
 RECIPES = {A: local(16), B: local(32)}

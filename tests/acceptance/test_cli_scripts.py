@@ -19,8 +19,8 @@ from vecmig.cli.app import main
 from vecmig.cli.context import Options
 from vecmig.config import load_config
 from vecmig.errors import Pending
+from vecmig.model.gate import Trust
 from vecmig.script import ScriptDirectory
-from vecmig.tags import Trust
 
 Run = Callable[..., tuple[str, str]]
 

@@ -18,7 +18,7 @@ import pytest
 from support.postgres import quick_directory
 from support.project import NEW_TAG, OLD_TAG, Project, Result, _environment
 from vecmig.demo import home
-from vecmig.store.connect import Database
+from vecmig.postgres.sessions import Database
 
 #: Lines that the whole story takes; a page that nobody reads to its end shows nothing.
 LONGEST = 120

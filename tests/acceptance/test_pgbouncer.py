@@ -16,9 +16,9 @@ from support.postgres import Connect, Postgres
 from support.project import INI, Project
 from vecmig.config import load_collections
 from vecmig.errors import DatabaseError
+from vecmig.postgres.locks import runner_locks
+from vecmig.postgres.sessions import Database
 from vecmig.reader import Reader
-from vecmig.store.connect import Database
-from vecmig.store.locks import runner_locks
 
 pytestmark = pytest.mark.skipif(PGBOUNCER is None, reason="pgbouncer is not installed (apt-get install pgbouncer)")
 

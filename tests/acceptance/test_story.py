@@ -10,7 +10,7 @@ import pytest
 from support.cli import Vecmig, describe, documents_collection, make_documents, partition, script, tag
 from support.project import NEW_TAG, OLD_TAG, Project
 from support.provider import Provider
-from vecmig.store.schema import VERSION
+from vecmig.ledger.schema import VERSION
 
 LIVE = """
 SELECT tag, count(*), min(v.embedded_at), max(v.embedded_at)

@@ -11,8 +11,8 @@ from support.embedding import Model
 from support.lab import LARGE, SMALL, Lab
 from vecmig import runner
 from vecmig.errors import ConfigError, DatabaseError, UsageError
+from vecmig.ledger.identity import SourceReplaced
 from vecmig.runner import adopt_source
-from vecmig.store.identity import SourceReplaced
 
 COUNT = 20
 

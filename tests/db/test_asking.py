@@ -14,7 +14,7 @@ from support.waiting import try_again_at_once
 from vecmig import runner
 from vecmig.embedders import Limiter
 from vecmig.events import Event, Waiting
-from vecmig.store.learned_limits import LASTS
+from vecmig.ledger.learned_limits import LASTS
 
 FAKE = "fake@1/dim-8/chunk-none/norm-l2"
 PRICE = 1_000.0

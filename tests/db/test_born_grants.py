@@ -13,7 +13,7 @@ from support.embedding import vector
 from support.lab import LARGE, SMALL, Lab
 from support.postgres import Connect, roles
 from vecmig import runner
-from vecmig.store import schema
+from vecmig.ledger import schema
 
 Connection = psycopg.Connection[Any]
 

@@ -87,7 +87,7 @@ def test_what_a_run_costs_is_in_the_ledger(paying: Lab, provider: Provider) -> N
 
 
 def spent(lab: Lab) -> list[Any]:
-    from vecmig.store.spend import spent as found
+    from vecmig.ledger.spend import spent as found
 
     with lab.database.session() as connection:
         return found(connection, "vecmig")

@@ -15,10 +15,10 @@ from support.embedding import Model
 from support.lab import LARGE, SMALL, Lab, recipe
 from vecmig import runner
 from vecmig.errors import ConfigError, UsageError
-from vecmig.store import schema
-from vecmig.store.control import LOST_AFTER, Control, Run, end_run, report, runs
-from vecmig.store.locks import runner_locks
-from vecmig.store.spend import correct, reserve, spent
+from vecmig.ledger import schema
+from vecmig.ledger.control import LOST_AFTER, Control, Run, end_run, report, runs
+from vecmig.ledger.spend import correct, reserve, spent
+from vecmig.postgres.locks import runner_locks
 
 #: Seconds to wait for what takes a moment, before the test fails.
 _PATIENCE = 60.0

@@ -11,8 +11,8 @@ import pytest
 
 from support.postgres import Connect, Postgres
 from vecmig.errors import DatabaseError
-from vecmig.store.connect import Database, Session
-from vecmig.store.settings import TEXT
+from vecmig.postgres.sessions import Database, Session
+from vecmig.postgres.settings import TEXT
 
 
 @pytest.mark.parametrize("turn", [1, 2])

@@ -18,9 +18,9 @@ from vecmig import runner
 from vecmig.errors import ConfigError, DatabaseError, TerminalEmbedderError, UsageError
 from vecmig.evaluation import nearest_records
 from vecmig.events import StepDone
+from vecmig.ledger import evals, schema
+from vecmig.ledger.evals import EvalRun
 from vecmig.runner import Evaluated
-from vecmig.store import evals, schema
-from vecmig.store.evals import EvalRun
 
 Connection = psycopg.Connection[Any]
 

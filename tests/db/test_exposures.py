@@ -13,7 +13,7 @@ from support.postgres import Connect, roles
 from vecmig import runner
 from vecmig.errors import DatabaseError
 from vecmig.events import Noted
-from vecmig.store.exposure import exposures
+from vecmig.inventory.exposure import exposures
 
 Connection = psycopg.Connection[Any]
 

@@ -12,7 +12,7 @@ from support.lab import SMALL, Lab
 from vecmig import runner
 from vecmig.errors import ConfigError, UnsteadyExpression
 from vecmig.events import StepDone
-from vecmig.store.pages import Page, read_page
+from vecmig.freshness.pending import Page, read_page
 
 Connection = psycopg.Connection[Any]
 
@@ -340,7 +340,7 @@ def test_a_text_that_an_application_changes_meanwhile_is_no_chance(
         connection.execute("UPDATE documents SET body = body || 'x'")
         return read_page(*args, **options)
 
-    monkeypatch.setattr("vecmig.store.steadiness.read_page", edited)
+    monkeypatch.setattr("vecmig.freshness.steadiness.read_page", edited)
     big.upgrade("r1")
     assert readings >= 2
     assert big.cover(SMALL).share == 1

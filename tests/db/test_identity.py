@@ -14,7 +14,7 @@ from support.postgres import Postgres
 from vecmig import runner
 from vecmig.errors import DatabaseError
 from vecmig.events import Warned
-from vecmig.store.standing import standing
+from vecmig.inventory.standing import standing
 
 COUNT = 20
 

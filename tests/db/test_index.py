@@ -17,9 +17,9 @@ from support.postgres import Connect, Postgres
 from support.waiting import wait_for
 from vecmig.errors import Blocked, DatabaseUnreachable
 from vecmig.events import Event, IndexProgress, Listener, Waiting, Warned
-from vecmig.store import index, index_build
-from vecmig.store.index import index_state, vectors_in, wanted_memory_mb
-from vecmig.store.index_build import Build, Limits, build_index
+from vecmig.homes import index, index_build
+from vecmig.homes.index import index_state, vectors_in, wanted_memory_mb
+from vecmig.homes.index_build import Build, Limits, build_index
 
 BUILDING = "SELECT pid FROM pg_stat_progress_create_index WHERE datname = current_database()"
 WIDE = "toy@1/dim-1536/chunk-none/norm-l2"

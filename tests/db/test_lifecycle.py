@@ -15,7 +15,7 @@ from support.postgres import Connect
 from vecmig import runner
 from vecmig.errors import DatabaseError, LockHeld, RecipeError, ScriptError, UsageError, VecmigError
 from vecmig.events import Event, StepDone
-from vecmig.store.locks import runner_locks
+from vecmig.postgres.locks import runner_locks
 
 Connection = psycopg.Connection[Any]
 

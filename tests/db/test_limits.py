@@ -22,9 +22,11 @@ from vecmig.backfill.embed import Answer
 from vecmig.backfill.group_commit import GroupCommit
 from vecmig.embedders import BaseEmbedder, Kind, Reply
 from vecmig.errors import DatabaseUnreachable, Interrupted, TerminalEmbedderError, TransientEmbedderError
-from vecmig.store.lasting import Lasting
-from vecmig.store.vectors import EmbeddedRecord, PendingRecord, read_page
-from vecmig.tags import Recipe, Tag
+from vecmig.freshness.pending import PendingRecord, read_page
+from vecmig.homes.writing import EmbeddedRecord
+from vecmig.model.recipe import Recipe
+from vecmig.model.tag import Tag
+from vecmig.postgres.reconnecting import ReconnectingSession
 
 Connection = psycopg.Connection[Any]
 
@@ -216,7 +218,7 @@ def test_writers_that_wait_for_one_another_do_not_burn_the_processor(
         assert writers.write(Answer([EmbeddedRecord(record.key, record.source_hash, vectors, None)], [], 0)) >= 0
 
     waiting = "SELECT FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = %s)"
-    with GroupCommit(space, lambda prepare: Lasting(lab.database, prepare=prepare)) as writers:
+    with GroupCommit(space, lambda prepare: ReconnectingSession(lab.database, prepare=prepare)) as writers:
         busy, writers._free = writers._free, []
         threads = [threading.Thread(target=write, args=(record,)) for record in pending]
         with connection.transaction():
@@ -248,8 +250,8 @@ def test_a_lost_connection_is_tried_again_until_the_patience_ends(lab: Lab) -> N
     told: list[tuple[str, float]] = []
     slept: list[float] = []
 
-    def patient(wait: float) -> Lasting:
-        return Lasting(lab.database, wait=wait, on_wait=lambda *why: told.append(why), sleep=slept.append)
+    def patient(wait: float) -> ReconnectingSession:
+        return ReconnectingSession(lab.database, wait=wait, on_wait=lambda *why: told.append(why), sleep=slept.append)
 
     def broken(connection: Any) -> int:
         connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")

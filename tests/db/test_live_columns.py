@@ -11,7 +11,7 @@ from psycopg import sql
 
 from support.lab import SMALL, Lab
 from vecmig.errors import ConfigError, DatabaseError
-from vecmig.store.statements import script
+from vecmig.postgres.named_sql import script
 
 
 @pytest.fixture

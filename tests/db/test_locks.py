@@ -12,8 +12,8 @@ import pytest
 from support.lab import Lab
 from support.postgres import Connect, Postgres
 from vecmig.errors import DatabaseError, DatabaseUnreachable, LockHeld
-from vecmig.store.connect import Connection, Database, translated
-from vecmig.store.locks import runner_at_work, runner_locks, with_lock_retries
+from vecmig.postgres.locks import runner_at_work, runner_locks, with_lock_retries
+from vecmig.postgres.sessions import Connection, Database, translated
 
 
 def _wait(lab: Lab, statement: str) -> str:

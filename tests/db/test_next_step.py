@@ -8,7 +8,7 @@ import yaml
 from support.lab import LARGE, SMALL, Lab
 from vecmig import runner
 from vecmig.errors import GateRefused
-from vecmig.store.control import Run, report
+from vecmig.ledger.control import Run, report
 
 #: Gives the queries of a tag's runs other values, as another corpus would have led to.
 PLANT = """

@@ -13,9 +13,11 @@ import pytest
 
 from support.embedding import Model
 from support.lab import CHUNKED, SMALL, Lab
-from vecmig.store.changes import forget_settled
-from vecmig.store.connect import Connection
-from vecmig.store.vectors import Key, Page, Space, read_changed, read_page, split_keys
+from vecmig.freshness.changes import forget_settled
+from vecmig.freshness.pending import Page, read_changed, read_page, split_keys
+from vecmig.freshness.stamps import Space
+from vecmig.postgres.sessions import Connection
+from vecmig.source.keys import Key
 
 Own = psycopg.Connection[Any]
 Reader = Callable[[Key | None], Page]

@@ -13,7 +13,7 @@ from support.lab import LARGE, SMALL, TINY, Lab
 from support.postgres import Connect, roles
 from vecmig import runner
 from vecmig.errors import LockHeld
-from vecmig.store.locks import runner_locks
+from vecmig.postgres.locks import runner_locks
 
 Connection = psycopg.Connection[Any]
 

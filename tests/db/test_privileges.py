@@ -13,7 +13,7 @@ from support.embedding import vector
 from support.lab import LARGE, SMALL, Lab
 from support.postgres import Connect
 from vecmig.errors import DatabaseError
-from vecmig.store.access import mirror_access
+from vecmig.ledger.access import mirror_access
 
 Connection = psycopg.Connection[Any]
 Role = Callable[..., Connection]

@@ -10,8 +10,8 @@ import pytest
 
 from support.lab import LARGE, SMALL, Lab
 from vecmig.errors import RecipeError, TagError
+from vecmig.postgres.sessions import Database
 from vecmig.reader import Reader
-from vecmig.store.connect import Database
 
 Connection = psycopg.Connection[Any]
 OPENAI = {"provider": "openai", "callable": None}

@@ -10,9 +10,9 @@ from typing import Any, cast
 import pytest
 
 from vecmig.errors import DatabaseError, DatabaseUnreachable
-from vecmig.store import pool
-from vecmig.store.connect import Database
-from vecmig.store.search import Search
+from vecmig.homes.search import Search
+from vecmig.postgres.sessions import Database
+from vecmig.published import pool
 
 #: Nobody listens there.
 NOWHERE = Database("postgresql://nobody@127.0.0.1:1/none")

@@ -27,10 +27,10 @@ from support.pgbouncer import PGBOUNCER, running_pgbouncer
 from support.postgres import Postgres, running_replica
 from support.project import _environment
 from vecmig.errors import DatabaseError, UsageError
+from vecmig.ledger.ledger import Ledger
 from vecmig.reader import AsyncReader, Hit, Reader, snapshots
 from vecmig.reader.snapshots import Snapshots
 from vecmig.runner.project import Project
-from vecmig.store.ledger import Ledger
 
 Connection = psycopg.Connection[Any]
 #: Seconds after which a test that waits for a thread or process gives up.

@@ -12,7 +12,7 @@ from support.lab import SMALL, Lab
 from support.postgres import Connect
 from vecmig import runner
 from vecmig.errors import VecmigError
-from vecmig.store import settings
+from vecmig.postgres import settings
 
 Connection = psycopg.Connection[Any]
 

@@ -14,9 +14,9 @@ from vecmig import runner
 from vecmig.errors import DatabaseUnreachable
 from vecmig.events import Event, IndexProgress, Waiting
 from vecmig.gate import look
+from vecmig.homes import index_build
 from vecmig.operations import workspace
 from vecmig.runner.project import Project
-from vecmig.store import index_build
 
 BUILDING = "SELECT pid FROM pg_stat_progress_create_index WHERE datname = current_database()"
 

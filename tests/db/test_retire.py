@@ -21,10 +21,10 @@ from support.postgres import Connect
 from vecmig import runner
 from vecmig.errors import DatabaseError, GateRefused, LockHeld, UsageError, VecmigError
 from vecmig.events import Waiting, Warned
+from vecmig.homes import retiring
+from vecmig.postgres.locks import runner_locks
 from vecmig.runner.retire import Retired
 from vecmig.runner.routes import Reads
-from vecmig.store import retiring
-from vecmig.store.locks import runner_locks
 
 Connection = psycopg.Connection[Any]
 

@@ -13,7 +13,7 @@ from support.embedding import Model, vector
 from support.lab import LARGE, SMALL, Lab
 from vecmig import runner
 from vecmig.errors import ConfigError
-from vecmig.store.vectors import read_page, split_keys
+from vecmig.freshness.pending import read_page, split_keys
 
 Connection = psycopg.Connection[Any]
 

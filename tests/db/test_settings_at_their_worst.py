@@ -12,8 +12,8 @@ from support.embedding import Model
 from support.lab import LARGE, SMALL, Lab
 from vecmig import runner
 from vecmig.errors import DatabaseError
-from vecmig.store.connect import Database
-from vecmig.store.settings import pinned
+from vecmig.postgres.sessions import Database
+from vecmig.postgres.settings import pinned
 
 #: What does most harm, for each setting that a session of vecmig's has of its own.
 WORST: Final = {

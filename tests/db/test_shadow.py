@@ -19,11 +19,11 @@ from support import embedding
 from support.lab import LARGE, SMALL, Lab
 from vecmig import runner
 from vecmig.errors import UsageError
+from vecmig.ledger.shadows import record
 from vecmig.reader import AsyncReader, Reader, shadow
 from vecmig.reader.shadow import MOST_WAITING
 from vecmig.runner import Reads
 from vecmig.runner.project import Project
-from vecmig.store.shadows import record
 
 PATIENCE = 60
 CHAIN = (SMALL, LARGE)

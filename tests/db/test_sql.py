@@ -12,8 +12,8 @@ import pytest
 from support.lab import Lab
 from support.postgres import Connect, Postgres
 from vecmig import runner
-from vecmig.store import settings
-from vecmig.store.recorder import terminated
+from vecmig.postgres import settings
+from vecmig.postgres.recorder import terminated
 
 Connection = psycopg.Connection[Any]
 

@@ -10,7 +10,7 @@ import pytest
 from support.lab import LARGE, SMALL, TINY, Lab, recipe
 from vecmig import runner
 from vecmig.errors import LockHeld
-from vecmig.store.locks import runner_locks
+from vecmig.postgres.locks import runner_locks
 
 Connection = psycopg.Connection[Any]
 

@@ -19,8 +19,8 @@ from support.stamps import text_hash
 from vecmig import runner
 from vecmig.errors import BudgetSpent, ConfigError, DatabaseError, TerminalEmbedderError
 from vecmig.events import Event, Noted, StepDone, Waiting
-from vecmig.store import changes
-from vecmig.store.locks import runner_locks
+from vecmig.freshness import changes
+from vecmig.postgres.locks import runner_locks
 
 Connection = psycopg.Connection[Any]
 

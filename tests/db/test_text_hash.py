@@ -11,8 +11,8 @@ from support.embedding import Model
 from support.lab import CHUNKED, LARGE, SMALL, Lab
 from support.stamps import text_hash
 from vecmig import runner
-from vecmig.store.schema import FILES
-from vecmig.store.statements import script
+from vecmig.ledger.schema import FILES
+from vecmig.postgres.named_sql import script
 
 #: Two texts with one MD5, found by Marc Stevens.
 ONE = "TEXTCOLLBYfGiJUETHQ4hAcKSMd5zYpgqf1YRDhkmxHkhPWptrkoyz28wnI9V0aHeAuaKnak"

@@ -11,8 +11,8 @@ import pytest
 
 from support.postgres import Connect, Postgres, running_postgres, running_replica
 from vecmig.errors import DatabaseError
-from vecmig.store.connect import Connection, Database
-from vecmig.store.throttle import Throttle
+from vecmig.postgres.sessions import Connection, Database
+from vecmig.postgres.throttle import Throttle
 
 #: Seconds to wait for what takes a moment, before the test fails.
 _PATIENCE = 60.0

@@ -10,7 +10,7 @@ import pytest
 
 from support.lab import SMALL, Lab
 from vecmig import runner
-from vecmig.store.pages import read_page
+from vecmig.freshness.pending import read_page
 
 Connection = psycopg.Connection[Any]
 

@@ -10,8 +10,8 @@ import pytest
 
 from support.embedding import Model
 from support.lab import LARGE, SMALL, Lab
-from vecmig.store.full_pass import note_full_pass
-from vecmig.store.locks import runner_locks
+from vecmig.freshness.full_pass import note_full_pass
+from vecmig.postgres.locks import runner_locks
 
 Connection = psycopg.Connection[Any]
 REASON = "a change could not be noted"
@@ -83,8 +83,8 @@ def test_it_stands_while_a_record_lacks_its_vector_and_nothing_says_so(
     lab: Lab, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An application holds the record: it is left for later, and only the note knows of it."""
-    monkeypatch.setattr("vecmig.store.writing.LOCK_PATIENCE", 0.1)
-    monkeypatch.setattr("vecmig.store.writing.write_records.__kwdefaults__", {"patience": 0.1})
+    monkeypatch.setattr("vecmig.homes.writing.LOCK_PATIENCE", 0.1)
+    monkeypatch.setattr("vecmig.homes.writing.write_records.__kwdefaults__", {"patience": 0.1})
     lab.upgrade("r1")
     _change_unseen(lab, "UPDATE documents SET body = 'new' WHERE id = 3")
     _note(lab)

@@ -11,7 +11,7 @@ import pytest
 from psycopg import errors as pg
 
 from support.lab import LARGE, SMALL, Lab, let_keys_change_hands
-from vecmig.store import schema
+from vecmig.ledger import schema
 
 Connection = psycopg.Connection[Any]
 

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from support.lab import SMALL, Lab
-from vecmig.store.tracking import tracking_is_old
+from vecmig.freshness.change_tracking import tracking_is_old
 
 Connection = psycopg.Connection[Any]
 

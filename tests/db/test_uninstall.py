@@ -13,9 +13,9 @@ from support.postgres import Connect, Postgres
 from vecmig import runner
 from vecmig.errors import DatabaseError, LockHeld, NotRecorded, UsageError
 from vecmig.events import Event, Waiting
-from vecmig.store import schema
-from vecmig.store.locks import runner_locks
-from vecmig.store.schema import ensure
+from vecmig.ledger import schema
+from vecmig.ledger.schema import ensure
+from vecmig.postgres.locks import runner_locks
 
 Connection = psycopg.Connection[Any]
 

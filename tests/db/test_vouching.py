@@ -14,8 +14,9 @@ import yaml
 from support.lab import LARGE, SMALL, Lab
 from vecmig import runner
 from vecmig.errors import RecipeError
+from vecmig.model.recipe import Recipe
+from vecmig.model.tag import Tag
 from vecmig.runner.project import Project
-from vecmig.tags import Recipe, Tag
 
 WORDS = "wordllama@0.4/dim-64/chunk-none/norm-l2"
 OPENAI = {"provider": "openai", "callable": None}

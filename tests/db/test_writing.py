@@ -13,14 +13,8 @@ import pytest
 from support.embedding import vector
 from support.lab import CHUNKED, SMALL, Lab
 from support.postgres import Connect
-from vecmig.store.vectors import (
-    EmbeddedRecord,
-    PendingRecord,
-    prepare_to_write,
-    read_page,
-    reject_records,
-    write_records,
-)
+from vecmig.freshness.pending import PendingRecord, read_page
+from vecmig.homes.writing import EmbeddedRecord, prepare_to_write, reject_records, write_records
 
 Own = psycopg.Connection[Any]
 

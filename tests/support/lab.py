@@ -14,13 +14,14 @@ import yaml
 from vecmig import runner
 from vecmig.config import Config, load_config
 from vecmig.events import Event, Listener, ignore
+from vecmig.freshness.coverage import Coverage, measure_coverage
+from vecmig.freshness.stamps import Space
+from vecmig.ledger.identity import find_source
+from vecmig.ledger.ledger import Ledger
+from vecmig.postgres.sessions import Connection, Database
 from vecmig.reader import Reader
 from vecmig.runner.project import Project
-from vecmig.store.catalog import Source
-from vecmig.store.connect import Connection, Database
-from vecmig.store.identity import find_source
-from vecmig.store.ledger import Ledger
-from vecmig.store.vectors import Coverage, Space, measure_coverage
+from vecmig.source.source import Source
 
 #: Tags of the model in ``support.embedding``.
 SMALL = "toy@1/dim-64/chunk-none/norm-l2"

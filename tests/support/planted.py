@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecmig.embedders import Embedder, open_embedder
-from vecmig.tags import Recipe, Tag
+from vecmig.model.recipe import Recipe
+from vecmig.model.tag import Tag
 
 Vectors = NDArray[np.float32]
 #: Gives the vectors of texts that are a "document" or a "query" each.

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "vecmig"
 class Module:
     """One parsed file of the package."""
 
-    #: Dotted name, such as ``vecmig.store.live``; a package goes by its own name, without ``__init__``.
+    #: Dotted name, such as ``vecmig.published.live_view``; a package goes by its own name, without ``__init__``.
     name: str
     path: Path
     tree: ast.Module

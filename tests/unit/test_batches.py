@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from vecmig.backfill.batches import Job, batches, new_job
 from vecmig.backfill.embed import embed
 from vecmig.embedders import BaseEmbedder, Kind, Reply, document_tokens, estimated_tokens, pack
-from vecmig.store.vectors import PendingRecord
-from vecmig.tags import Recipe, Tag
+from vecmig.freshness.pending import PendingRecord
+from vecmig.model.recipe import Recipe
+from vecmig.model.tag import Tag
 
 TAG = Tag.parse("m@1/dim-2/chunk-none/norm-l2")
 

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from vecmig.chunking import Chunker, chunker, local_tokenizer
 from vecmig.errors import RecipeError
-from vecmig.tags import Chunking
+from vecmig.model.recipe import Chunking
 
 OPENAI = "text-embedding-3-small"
 texts = st.text(max_size=300) | st.lists(

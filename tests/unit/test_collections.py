@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vecmig.config import Collection, Collections, Hnsw, index_problem, load_collections
+from vecmig.config import Collections, load_collections
 from vecmig.config.sql_text import fragment_problem, parse_relation
 from vecmig.errors import ConfigError, TagError
-from vecmig.tags import Chunking, Recipe, Service
+from vecmig.model.collection import Collection, Hnsw, index_problem
+from vecmig.model.recipe import Chunking, Recipe, Service
 
 SMALL = "wordllama@0.4/dim-64/chunk-none/norm-l2"
 DOCUMENTS = """\

@@ -10,9 +10,9 @@ import pytest
 from vecmig.cli.control import control_json, paused_text, run_text, settings_of, tuned_words
 from vecmig.config import load_config
 from vecmig.errors import UsageError
+from vecmig.ledger.control import Control, Run
 from vecmig.runner.estimate import minutes, slowest
 from vecmig.runner.project import Project
-from vecmig.store.control import Control, Run
 
 SINCE = datetime(2026, 11, 22, 15, 40, 12, tzinfo=UTC)
 

@@ -10,8 +10,8 @@ from vecmig.cli import render
 from vecmig.config import load_collections
 from vecmig.demo import home, story
 from vecmig.errors import UsageError
+from vecmig.homes.search import Hit
 from vecmig.script import init_project
-from vecmig.store.search import Hit
 
 
 def _hits(*titles: str) -> list[Hit]:

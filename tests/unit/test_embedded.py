@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from vecmig.errors import ConfigError
-from vecmig.store import embedded
+from vecmig.postgres import embedded
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "getuid"), reason="a system without owners of files")
 

@@ -28,7 +28,8 @@ from vecmig.errors import (
     UsageError,
     VecmigError,
 )
-from vecmig.tags import Recipe, Tag
+from vecmig.model.recipe import Recipe
+from vecmig.model.tag import Tag
 
 TAG = Tag.parse("m@1/dim-2/chunk-none/norm-l2")
 
@@ -392,7 +393,8 @@ def test_wordllama_leaves_logging_alone() -> None:
     script = """
         import logging, threading, time
         from vecmig.embedders import open_embedder
-        from vecmig.tags import Recipe, Tag
+        from vecmig.model.recipe import Recipe
+        from vecmig.model.tag import Tag
         tag = Tag.parse("wordllama@0.4/dim-64/chunk-none/norm-l2")
         recipe = Recipe.from_mapping(tag, {"provider": "wordllama", "dims": 64})
         # importing it takes half a second

@@ -13,7 +13,6 @@ from vecmig.backfill.cluster import Cluster
 from vecmig.backfill.counters import Figures
 from vecmig.backfill.run_options import RunOptions, shared_recipe
 from vecmig.backfill.worker import WorkerTask
-from vecmig.config import Collection
 from vecmig.errors import (
     BudgetSpent,
     DatabaseError,
@@ -26,12 +25,14 @@ from vecmig.errors import (
     TransientEmbedderError,
     VecmigError,
 )
-from vecmig.store.catalog import Pgvector, Source
-from vecmig.store.connect import Database
-from vecmig.store.keys import KeyColumn
-from vecmig.store.throttle import Throttle
-from vecmig.store.vectors import Space
-from vecmig.tags import Recipe, Service
+from vecmig.freshness.stamps import Space
+from vecmig.model.collection import Collection
+from vecmig.model.recipe import Recipe, Service
+from vecmig.postgres.pgvector import Pgvector
+from vecmig.postgres.sessions import Database
+from vecmig.postgres.throttle import Throttle
+from vecmig.source.keys import KeyColumn
+from vecmig.source.source import Source
 
 TAG = "toy@1/dim-4/chunk-none/norm-l2"
 

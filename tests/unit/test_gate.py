@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vecmig.cli.progress import percent
+from vecmig.freshness.coverage import Coverage
 from vecmig.gate import CANARY_SIMILARITY, Check, Evidence, Shadowing, Spot, Trial, judge
-from vecmig.store.index import IndexState
-from vecmig.store.vectors import Coverage
-from vecmig.tags import Gate, MinSamples, NoWorse
+from vecmig.homes.index import IndexState
+from vecmig.model.gate import Gate, MinSamples, NoWorse
 
 GOOD = Evidence(
     coverage=Coverage(records=1000, eligible=1000, fresh=1000, stale=0, rejected=0, unaccounted=0),

@@ -18,7 +18,8 @@ from vecmig.embedders import Embedder, Retry, open_embedder
 from vecmig.embedders.environment import find_proxy
 from vecmig.embedders.http import LEAST_LIMIT, MOST_OF_AN_ERROR, answer_limit
 from vecmig.errors import EmbedderError, RecipeError, TerminalEmbedderError, TransientEmbedderError
-from vecmig.tags import Recipe, Tag
+from vecmig.model.recipe import Recipe
+from vecmig.model.tag import Tag
 
 TAG = Tag.parse("m@1/dim-8/chunk-none/norm-l2")
 KEY = "qzj7Kp2Lx9vBn4Ws"

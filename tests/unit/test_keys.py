@@ -13,7 +13,8 @@ from support.provider import Provider
 from vecmig.embedders import Retry, open_embedder
 from vecmig.embedders.keys import Key, find_key
 from vecmig.errors import EmbedderError, PoisonInputError, TerminalEmbedderError
-from vecmig.tags import Recipe, Tag, is_openai
+from vecmig.model.recipe import Recipe, is_openai
+from vecmig.model.tag import Tag
 
 TAG = Tag.parse("m@1/dim-8/chunk-none/norm-l2")
 KEY = "sk-0123456789abcdef"

@@ -19,7 +19,8 @@ from support.leaks import SECRETS, leaked
 from support.wire import Wire, answer, embeddings
 from vecmig.embedders import Retry, open_embedder
 from vecmig.errors import EmbedderError, RecipeError, VecmigError
-from vecmig.tags import Recipe, Tag
+from vecmig.model.recipe import Recipe
+from vecmig.model.tag import Tag
 
 TAG = Tag.parse("m@1/dim-8/chunk-none/norm-l2")
 

@@ -22,7 +22,7 @@ from vecmig.chunking import chunker as public
 from vecmig.chunking.chunker import _chunks
 from vecmig.chunking.splitter import Splitter, new_splitter
 from vecmig.chunking.unbroken import unbroken
-from vecmig.tags import Chunking
+from vecmig.model.recipe import Chunking
 
 OPENAI: Final = "text-embedding-3-small"
 RECIPES: Final = {

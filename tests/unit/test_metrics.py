@@ -15,7 +15,7 @@ from scipy import stats
 
 from vecmig.evaluation import compare, differences, intervals, no_worse, query_metrics, randomisation_p
 from vecmig.evaluation.statistics import RESAMPLES
-from vecmig.store.evals import EvalRun, QueryResult, Score
+from vecmig.ledger.evals import EvalRun, QueryResult, Score
 
 # Metrics -----------------------------------------------------------------------------------------------------------
 

@@ -28,7 +28,8 @@ from vecmig.errors import (
     TerminalEmbedderError,
     TransientEmbedderError,
 )
-from vecmig.tags import Recipe, Tag
+from vecmig.model.recipe import Recipe
+from vecmig.model.tag import Tag
 
 KEY = "sk-test-0123456789abcdef"
 TAG = Tag.parse("m@1/dim-64/chunk-none/norm-l2")

@@ -12,10 +12,11 @@ from support.demanding import KEY, PROVIDERS, Demanding
 from support.providers_page import at, blocks, pasted
 from support.source import ROOT
 from vecmig.chunking import chunker
-from vecmig.config import index_problem, load_collections
+from vecmig.config import load_collections
 from vecmig.embedders import Retry, open_embedder
 from vecmig.embedders.base import BaseEmbedder
-from vecmig.tags import Recipe
+from vecmig.model.collection import index_problem
+from vecmig.model.recipe import Recipe
 
 TEMPLATE = ROOT / "templates" / "generic" / "collections.yaml.tmpl"
 KEYS = ("OPENAI", "AZURE_OPENAI", "GEMINI", "VOYAGE", "COHERE", "DASHSCOPE", "LITELLM")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from vecmig.ledger.ledger import Route
+from vecmig.postgres.sessions import Database
 from vecmig.reader.snapshots import CollectionSnapshot, Snapshots
-from vecmig.store.connect import Database
-from vecmig.store.ledger import Route
 
 
 def look(began: float, digest: str, version: int = 1, source: str = "") -> CollectionSnapshot:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from vecmig.config import is_keyless, origin, redact, without_passwords
 from vecmig.errors import ConfigError
-from vecmig.store.connect import Database
+from vecmig.postgres.sessions import Database
 
 
 @pytest.mark.parametrize("where", ["@127.0.0.1:{}/d", "@h1:5432,h2:{}/d", "@h:54{}", "@/d?port={}", "@h/d?port=1#{}"])

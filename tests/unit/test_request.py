@@ -15,7 +15,8 @@ from support.provider import Provider
 from vecmig.config import is_keyless_header, load_collections
 from vecmig.embedders import Retry, open_embedder
 from vecmig.errors import ConfigError, EmbedderError, RecipeError
-from vecmig.tags import Recipe, Tag, recipe_problems
+from vecmig.model.recipe import Recipe, recipe_problems
+from vecmig.model.tag import Tag
 
 TAG = Tag.parse("m@1/dim-8/chunk-none/norm-l2")
 SMALL = Tag.parse("text-embedding-3-small@1/dim-8/chunk-none/norm-l2")

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from vecmig.cli import inspect
+from vecmig.freshness.coverage import Coverage
 from vecmig.gate import Check, Evidence, Report, Shadowing, judge
-from vecmig.store.index import IndexState
-from vecmig.store.vectors import Coverage
-from vecmig.tags import Gate, MinSamples
+from vecmig.homes.index import IndexState
+from vecmig.model.gate import Gate, MinSamples
 
 WHOLE = Coverage(records=100, eligible=100, fresh=100, stale=0, rejected=0, unaccounted=0)
 EVIDENCE = Evidence(

@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vecmig.errors import RecipeError, TagError
-from vecmig.tags import MAX_TAG_LENGTH, Chunking, Gate, Recipe, Service, Tag, dollars, recipe_problems
+from vecmig.model.gate import Gate
+from vecmig.model.recipe import Chunking, Recipe, Service, dollars, recipe_problems
+from vecmig.model.tag import MAX_TAG_LENGTH, Tag
 
 TEXT = "text-embedding-3-small@1/dim-1536/chunk-512/norm-l2"
 TAG = Tag.parse(TEXT)

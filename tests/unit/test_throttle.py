@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vecmig.store.throttle import History, Replica, judge, read_answer
+from vecmig.postgres.throttle import History, Replica, judge, read_answer
 
 
 class Clock:

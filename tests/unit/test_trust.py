@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from vecmig.freshness.coverage import Coverage
+from vecmig.model.gate import Gate, Trust
 from vecmig.operations.way_back import lacking, way_back_refused, what_lacks
 from vecmig.operations.workspace import Declaration
 from vecmig.runner.trust import EvalSeries, Evidence, judge
 from vecmig.script.checksum import checksum
-from vecmig.store.vectors import Coverage
-from vecmig.tags import Gate, Trust
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 GOOD = Evidence(NOW - timedelta(days=21), NOW, 0.0, None, "", {}, (1, 100))

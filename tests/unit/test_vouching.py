@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from vecmig.store.vouching import unvouched
-from vecmig.tags import Recipe, Tag
+from vecmig.ledger.trusted_recipes import unvouched
+from vecmig.model.recipe import Recipe
+from vecmig.model.tag import Tag
 
 TAG = Tag.parse("m@1/dim-64/chunk-none/norm-l2")
 KEYS = {"OPENAI_API_KEY": "sk-s3cr3t", "SECRET": "s3cr3t"}

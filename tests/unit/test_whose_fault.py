@@ -14,7 +14,8 @@ from vecmig.embedders import Embedded, Embedder, Limiter, Limits, Retry, open_em
 from vecmig.embedders.fault import HARMLESS
 from vecmig.embedders.limits import Learned, named_limits
 from vecmig.errors import EmbedderError, TerminalEmbedderError, TransientEmbedderError
-from vecmig.tags import Recipe, Tag
+from vecmig.model.recipe import Recipe
+from vecmig.model.tag import Tag
 
 TAG = Tag.parse("m@1/dim-64/chunk-none/norm-l2")
 #: Ways to answer for some texts of a request.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vecmig.store.widening import is_wider
+from vecmig.source.key_types import is_wider
 
 WIDER = [
     ("uuid", "uuid"),

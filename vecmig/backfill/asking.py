@@ -12,8 +12,8 @@ from vecmig.backfill.run_options import RunOptions
 from vecmig.backfill.supervisor import Supervisor
 from vecmig.embedders import Abandoned, Embedder
 from vecmig.events import Listener, Waiting
-from vecmig.store.connect import Database
-from vecmig.tags import Recipe
+from vecmig.model.recipe import Recipe
+from vecmig.postgres.sessions import Database
 
 #: How often a request is tried: whoever asks wants an answer, and can ask again.
 _ATTEMPTS: Final = 6

@@ -10,10 +10,10 @@ from vecmig.backfill.budget import Budget, CostAccount
 from vecmig.config import origin
 from vecmig.embedders import Deferred, Embedder, Limiter, Limits, Retry, open_embedder
 from vecmig.errors import DatabaseError, VecmigError
-from vecmig.store.connect import Database
-from vecmig.store.lasting import Lasting
-from vecmig.store.learned_limits import remember_limits, remembered_limits
-from vecmig.tags import Recipe
+from vecmig.ledger.learned_limits import remember_limits, remembered_limits
+from vecmig.model.recipe import Recipe
+from vecmig.postgres.reconnecting import ReconnectingSession
+from vecmig.postgres.sessions import Database
 
 #: Told what a run waits for, and how many seconds until the next try.
 OnWait = Callable[[str, float], None]
@@ -56,7 +56,7 @@ def open_backfill_embedder(
             spend = stack.enter_context(
                 Budget(
                     # the limiter, which asks the budget, ends its waiting too when the run ends
-                    Lasting(
+                    ReconnectingSession(
                         database,
                         wait=reconnect_wait,
                         on_wait=on_wait,

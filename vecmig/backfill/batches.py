@@ -9,9 +9,11 @@ from typing import Final, NamedTuple
 from vecmig.backfill.slow import Slow
 from vecmig.chunking import Chunker, chunker
 from vecmig.embedders import Abandoned, Embedder, document_tokens, pack
-from vecmig.store.connect import Connection
-from vecmig.store.lasting import Lasting
-from vecmig.store.vectors import Key, Page, PendingRecord, Space, read_page
+from vecmig.freshness.pending import Page, PendingRecord, read_page
+from vecmig.freshness.stamps import Space
+from vecmig.postgres.reconnecting import ReconnectingSession
+from vecmig.postgres.sessions import Connection
+from vecmig.source.keys import Key
 
 _PAGE: Final = 2_000
 #: Bytes that the vectors of all requests in flight may take; each is held some four times over on its way.
@@ -47,7 +49,9 @@ def whole_source(space: Space, *, after: Key | None = None, upto: Key | None = N
     return read
 
 
-def jobs(session: Lasting, read: ReadPage, embedder: Embedder, slow: Slow, limit: int | None = None) -> Generator[Job]:
+def jobs(
+    session: ReconnectingSession, read: ReadPage, embedder: Embedder, slow: Slow, limit: int | None = None
+) -> Generator[Job]:
     """Yield the pending records that ``read`` finds, in its order, at most ``limit``.
 
     Args:
@@ -77,7 +81,7 @@ def _until_closed(cut: Chunker, text: str, embedder: Embedder) -> Iterator[str]:
             raise Abandoned
 
 
-def _pending(session: Lasting, read: ReadPage) -> Iterator[PendingRecord]:
+def _pending(session: ReconnectingSession, read: ReadPage) -> Iterator[PendingRecord]:
     after: Key | None = None
     while True:
         page = session.run(lambda connection, last=after: read(connection, last, _PAGE))  # type: ignore[misc]

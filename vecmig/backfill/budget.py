@@ -10,11 +10,11 @@ from typing import Final, Self
 
 from vecmig.embedders import Abandoned
 from vecmig.errors import BudgetSpent, VecmigError
-from vecmig.store.connect import Connection
-from vecmig.store.control import What
-from vecmig.store.lasting import Lasting
-from vecmig.store.spend import correct, reserve, spent
-from vecmig.tags import cost_usd, dollars
+from vecmig.ledger.control import What
+from vecmig.ledger.spend import correct, reserve, spent
+from vecmig.model.recipe import cost_usd, dollars
+from vecmig.postgres.reconnecting import ReconnectingSession
+from vecmig.postgres.sessions import Connection
 
 #: What a budget and its rest are written with: requests are cheap.
 _PLACES: Final = 4
@@ -70,7 +70,7 @@ class Budget:
 
     def __init__(
         self,
-        session: Lasting,
+        session: ReconnectingSession,
         schema: str,
         *,
         revision: str,
@@ -97,7 +97,7 @@ class Budget:
         self._price = price
         self._budget = budget
         self._run_budget = run_budget
-        #: psycopg's connections are shared by no two statements, and Lasting by no two threads.
+        #: psycopg's connections are shared by no two statements, and ReconnectingSession by no two threads.
         self._turn = threading.Lock()
         self._owed = 0
 

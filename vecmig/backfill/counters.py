@@ -11,8 +11,9 @@ from vecmig.backfill.pipeline import BatchResult
 from vecmig.backfill.slow import Slow
 from vecmig.errors import Interrupted
 from vecmig.events import Listener, Progress, Waiting, Warned
-from vecmig.store.control import Run, What
-from vecmig.store.vectors import Coverage, Space
+from vecmig.freshness.coverage import Coverage
+from vecmig.freshness.stamps import Space
+from vecmig.ledger.control import Run, What
 
 #: Seconds between two reports of progress.
 _REPORT_EVERY: Final = 0.25

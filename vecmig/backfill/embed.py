@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vecmig.backfill.batches import Job, new_job
-from vecmig.config import Storage
 from vecmig.embedders import Abandoned, Embedded, Embedder, cut_to_limit, over_limit, row_problems
 from vecmig.errors import EmbedderError
-from vecmig.store.vectors import EmbeddedRecord, PendingRecord
+from vecmig.freshness.pending import PendingRecord
+from vecmig.homes.writing import EmbeddedRecord
+from vecmig.model.collection import Storage
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from vecmig.backfill.run_options import RunOptions
 from vecmig.backfill.supervisor import RunSupervisor
 from vecmig.embedders import Embedder
 from vecmig.events import Listener
-from vecmig.store.connect import Connection, Database
-from vecmig.store.lasting import Lasting
-from vecmig.store.vectors import Space
+from vecmig.freshness.stamps import Space
+from vecmig.postgres.reconnecting import ReconnectingSession
+from vecmig.postgres.sessions import Connection, Database
 
 
 class Engine(AbstractContextManager["Engine"], Protocol):
@@ -22,7 +22,7 @@ class Engine(AbstractContextManager["Engine"], Protocol):
 
     counters: Counters
 
-    def session(self) -> Lasting:
+    def session(self) -> ReconnectingSession:
         """Return a session that waits for a lost database as long as the options say."""
 
     def whole_pass(self, limit: int | None = None) -> None:
@@ -52,9 +52,11 @@ class TagBackfill:
         """Return the counters of a run that has done nothing yet."""
         return Counters(self.space, self.options.what, self.listener)
 
-    def session(self, counters: Counters, prepare: Callable[[Connection], None] = lambda _connection: None) -> Lasting:
+    def session(
+        self, counters: Counters, prepare: Callable[[Connection], None] = lambda _connection: None
+    ) -> ReconnectingSession:
         """Return a session that waits for a lost database, as long as the options say and the run is wanted."""
-        return Lasting(
+        return ReconnectingSession(
             self.database,
             wait=self.options.reconnect_wait,
             on_wait=counters.wait,

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from vecmig.backfill.embed import Answer
-from vecmig.config import Storage
-from vecmig.store.connect import Connection
-from vecmig.store.lasting import Lasting
-from vecmig.store.vectors import Space, prepare_to_write, reject_records, write_records
+from vecmig.freshness.stamps import Space
+from vecmig.homes.writing import prepare_to_write, reject_records, write_records
+from vecmig.model.collection import Storage
+from vecmig.postgres.reconnecting import ReconnectingSession
+from vecmig.postgres.sessions import Connection
 
 #: While the server works on one statement, others are laid out and sent. Each costs the server a process.
 COUNT: Final = 4
@@ -40,12 +41,14 @@ class GroupCommit:
     Whoever finds a connection free writes for all who wait, so that small answers do not cost a statement each.
     """
 
-    def __init__(self, space: Space, open_session: Callable[[Callable[[Connection], None]], Lasting]) -> None:
+    def __init__(
+        self, space: Space, open_session: Callable[[Callable[[Connection], None]], ReconnectingSession]
+    ) -> None:
         self._space = space
         #: Rows in one statement.
         self._room = max(1, min(_STATEMENT_RECORDS, _STATEMENT_BYTES // (4 * space.dims)))
         self._open_session = open_session
-        self._free: list[Lasting] = []
+        self._free: list[ReconnectingSession] = []
         self._waiting: deque[_Waiting] = deque()
         self._turn = threading.Lock()
         self._open = ExitStack()
@@ -113,7 +116,7 @@ class GroupCommit:
             taken.append(self._waiting.popleft())
         return taken
 
-    def _write(self, session: Lasting, group: list[_Waiting]) -> None:
+    def _write(self, session: ReconnectingSession, group: list[_Waiting]) -> None:
         embedded = [record for waiting in group for record in waiting.answer.embedded]
         rejected = [record for waiting in group for record in waiting.answer.rejected]
 

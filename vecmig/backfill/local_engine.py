@@ -17,8 +17,8 @@ from vecmig.backfill.supervisor import RunSupervisor
 from vecmig.embedders import Abandoned
 from vecmig.errors import Interrupted
 from vecmig.events import Waiting
-from vecmig.store.connect import Connection
-from vecmig.store.lasting import Lasting
+from vecmig.postgres.reconnecting import ReconnectingSession
+from vecmig.postgres.sessions import Connection
 
 #: Most batches at hand that wait for their next try, for each request that the provider bears at once.
 _MOST_ASLEEP: Final = 14
@@ -61,7 +61,7 @@ class LocalEngine:
         if failure is not None and (error is None or isinstance(error, Abandoned)):
             raise failure from None
 
-    def session(self, prepare: Callable[[Connection], None] = lambda _connection: None) -> Lasting:
+    def session(self, prepare: Callable[[Connection], None] = lambda _connection: None) -> ReconnectingSession:
         """Return a session that waits for a lost database as long as the options say."""
         return self._backfill.session(self.counters, prepare)
 

@@ -15,7 +15,7 @@ from vecmig.backfill.group_commit import GroupCommit
 from vecmig.backfill.slow import Slow
 from vecmig.embedders import Abandoned, Embedder
 from vecmig.errors import EmbedderError
-from vecmig.store.vectors import PendingRecord
+from vecmig.freshness.pending import PendingRecord
 
 #: Seconds between two looks at how many batches may be on their way.
 _TICK: Final = 0.2

@@ -23,9 +23,10 @@ from vecmig.backfill.worker import KeyRange, RangeResult, WorkerReport, WorkerTa
 from vecmig.embedders import Abandoned, Embedder
 from vecmig.errors import DatabaseUnreachable, Interrupted, VecmigError
 from vecmig.events import Waiting, Warned
-from vecmig.store.lasting import Lasting
-from vecmig.store.vectors import Key, split_keys
-from vecmig.tags import Recipe
+from vecmig.freshness.pending import split_keys
+from vecmig.model.recipe import Recipe
+from vecmig.postgres.reconnecting import ReconnectingSession
+from vecmig.source.keys import Key
 
 #: A range has no more records than this: it is what a lost worker leaves for another one to look through again.
 _LARGEST_RANGE: Final = 20_000
@@ -104,7 +105,7 @@ class RayEngine:
         finally:
             self._open.close()
 
-    def session(self) -> Lasting:
+    def session(self) -> ReconnectingSession:
         """Return a session that waits for a lost database as long as the options say."""
         return self._backfill.session(self.counters)
 

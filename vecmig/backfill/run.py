@@ -15,12 +15,13 @@ from vecmig.backfill.run_options import RunOptions
 from vecmig.embedders import Embedder
 from vecmig.errors import EmbedderError
 from vecmig.events import Listener, Warned, ignore
-from vecmig.store.changes import changed_since, forget_settled, snapshot
-from vecmig.store.connect import Connection, Database
-from vecmig.store.full_pass import noted_for, settle_full_pass
-from vecmig.store.lasting import Lasting
-from vecmig.store.steadiness import refuse_unsteady_texts
-from vecmig.store.vectors import Coverage, Space, measure_coverage, sweep
+from vecmig.freshness.changes import changed_since, forget_settled, snapshot
+from vecmig.freshness.coverage import Coverage, measure_coverage, sweep
+from vecmig.freshness.full_pass import noted_for, settle_full_pass
+from vecmig.freshness.stamps import Space
+from vecmig.freshness.steadiness import refuse_unsteady_texts
+from vecmig.postgres.reconnecting import ReconnectingSession
+from vecmig.postgres.sessions import Connection, Database
 
 #: Passes over the source in one run. Later passes take up what an application changed behind the first one.
 _MOST_PASSES: Final = 5
@@ -84,7 +85,7 @@ def run_backfill(
     return Result(counters.written, counters.rejected, after, time.monotonic() - started, counters.tokens)
 
 
-def _make_passes(engine: Engine, session: Lasting, space: Space, limit: int | None) -> None:
+def _make_passes(engine: Engine, session: ReconnectingSession, space: Space, limit: int | None) -> None:
     counters = engine.counters
     for _ in range(_MOST_PASSES):
         since, handled = session.run(snapshot), counters.handled

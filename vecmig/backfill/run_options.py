@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from vecmig.store.control import What
-from vecmig.store.throttle import Throttle
-from vecmig.tags import Recipe
+from vecmig.ledger.control import What
+from vecmig.model.recipe import Recipe
+from vecmig.postgres.throttle import Throttle
 
 
 def no_other_runner() -> None:

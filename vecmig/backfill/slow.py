@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from vecmig.store.vectors import Key
+from vecmig.source.keys import Key
 
 #: Seconds from which on something takes long, and between two times that it is told.
 LONG: Final = 10.0

@@ -13,9 +13,9 @@ from vecmig.backfill.run_options import RunOptions, share
 from vecmig.embedders import Limiter
 from vecmig.errors import DatabaseUnreachable, VecmigError
 from vecmig.events import Listener, Waiting
-from vecmig.store.connect import Connection, Database
-from vecmig.store.control import Control, Run, State, end_run, read_control, report
-from vecmig.store.lasting import Lasting
+from vecmig.ledger.control import Control, Run, State, end_run, read_control, report
+from vecmig.postgres.reconnecting import ReconnectingSession
+from vecmig.postgres.sessions import Connection, Database
 
 #: Seconds between two looks.
 _EVERY: Final = 1.0
@@ -45,7 +45,7 @@ class Supervisor:
             listener: told of what is waited for.
         """
         self._schema = database.schema
-        self._session = Lasting(database)
+        self._session = ReconnectingSession(database)
         self._options = options
         self._limiter = limiter
         self._concurrency = concurrency

@@ -17,9 +17,12 @@ from vecmig.backfill.run import finish_full_pass
 from vecmig.embedders import Abandoned, Limiter
 from vecmig.errors import EmbedderError, Interrupted
 from vecmig.events import Listener
-from vecmig.store.changes import free
-from vecmig.store.connect import Connection
-from vecmig.store.vectors import Key, Page, Space, measure_coverage, read_changed
+from vecmig.freshness.changes import free
+from vecmig.freshness.coverage import measure_coverage
+from vecmig.freshness.pending import Page, read_changed
+from vecmig.freshness.stamps import Space
+from vecmig.postgres.sessions import Connection
+from vecmig.source.keys import Key
 
 #: Seconds between two looks at whether anything ended the run from outside.
 _TICK: Final = 1.0

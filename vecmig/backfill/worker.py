@@ -22,10 +22,11 @@ from vecmig.backfill.run_options import RunOptions
 from vecmig.embedders import Abandoned, Embedder
 from vecmig.errors import Interrupted, VecmigError
 from vecmig.events import Event, Waiting, Warned
-from vecmig.store.connect import Database
-from vecmig.store.locks import watched
-from vecmig.store.vectors import Key, Space
-from vecmig.tags import Recipe
+from vecmig.freshness.stamps import Space
+from vecmig.model.recipe import Recipe
+from vecmig.postgres.locks import watched
+from vecmig.postgres.sessions import Database
+from vecmig.source.keys import Key
 
 
 @dataclass(frozen=True, slots=True)

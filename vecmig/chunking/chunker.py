@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from vecmig.chunking import unbroken, windows
 from vecmig.chunking.splitter import Splitter, new_splitter
-from vecmig.tags import Chunking
+from vecmig.model.recipe import Chunking
 
 #: Cuts a text into chunks, in order; none of them is blank. Each is yielded as soon as it is found.
 Chunker = Callable[[str], Iterator[str]]

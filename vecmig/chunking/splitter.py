@@ -10,7 +10,7 @@ from semantic_text_splitter import TextSplitter
 
 from vecmig.chunking.tokenizer import local_tokenizer, no_tokenizer
 from vecmig.errors import RecipeError
-from vecmig.tags import Chunking
+from vecmig.model.recipe import Chunking
 
 #: Smallest chunk in tokens. One character takes up to 5 of a byte-level tokenizer, and up to 18 of one that writes
 #: ligatures out, as BERT's does; a chunk that cannot hold a character could not keep to its size.

@@ -17,8 +17,8 @@ from vecmig.errors import UsageError
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from vecmig.ledger.control import Control, Run
     from vecmig.runner import Controlled
-    from vecmig.store.control import Control, Run
 
 _COLLECTIONS = typer.Argument(metavar="COLLECTION", help="Which collections; all by default.", show_default=False)
 #: By their names on the command line: the names that the library has for them, and what takes them back.

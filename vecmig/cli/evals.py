@@ -18,8 +18,8 @@ from vecmig.errors import UsageError
 
 if TYPE_CHECKING:
     from vecmig.evaluation import Difference
+    from vecmig.ledger.evals import EvalRun, Score, Scores
     from vecmig.runner import Evaluated, Made
-    from vecmig.store.evals import EvalRun, Score, Scores
 
 _SHOWN_KEYS: Final = 5
 _SHOWN_QUERIES: Final = 5

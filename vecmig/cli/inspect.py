@@ -17,16 +17,16 @@ from vecmig.cli.retire import show_way_back, trust_json, way_back_json
 from vecmig.cli.routes import route_lines
 from vecmig.config import counted, noun
 from vecmig.errors import GateRefused, Pending
-from vecmig.tags import dollars
+from vecmig.model.recipe import dollars
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from vecmig.freshness.changes import Lag
     from vecmig.gate import Check, Report
+    from vecmig.homes.search import Hit
+    from vecmig.ledger.control import Run
     from vecmig.runner import CollectionStatus, Status, TagStatus
-    from vecmig.store.changes import Lag
-    from vecmig.store.control import Run
-    from vecmig.store.search import Hit
 
 _JSON = typer.Option("--json", help="Print one JSON document.")
 _SNIPPET = 100

@@ -15,8 +15,8 @@ from vecmig.config import noun
 from vecmig.errors import Pending
 
 if TYPE_CHECKING:
+    from vecmig.freshness.coverage import Coverage
     from vecmig.runner import Walked
-    from vecmig.store.vectors import Coverage
 
 _SQL = typer.Option("--sql", help="Print the SQL instead of running it; the database is only read.")
 _JSON = typer.Option("--json", help="Print one JSON document.")

@@ -10,7 +10,7 @@ import typer
 from vecmig.cli import render
 from vecmig.cli.context import options, revision_argument
 from vecmig.cli.progress import seconds
-from vecmig.tags import dollars
+from vecmig.model.recipe import dollars
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

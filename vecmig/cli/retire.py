@@ -12,7 +12,7 @@ from vecmig.cli.context import options
 from vecmig.cli.progress import Narrator, megabytes, percent, percent_above, seconds
 from vecmig.config import counted, noun
 from vecmig.errors import UsageError
-from vecmig.tags import dollars
+from vecmig.model.recipe import dollars
 
 if TYPE_CHECKING:
     from vecmig.runner import CollectionStatus, Earned, Retirement, WayBack

@@ -13,10 +13,10 @@ from vecmig.cli.context import options
 from vecmig.errors import UsageError
 
 if TYPE_CHECKING:
+    from vecmig.ledger.ledger import Route
+    from vecmig.ledger.shadows import Question
     from vecmig.runner import Comparison
     from vecmig.runner.routes import Interval
-    from vecmig.store.ledger import Route
-    from vecmig.store.shadows import Question
 
 _JSON = typer.Option("--json", help="Print one JSON document.")
 #: Below so many questions an interval is too narrow to rely on.

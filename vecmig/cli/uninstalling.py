@@ -12,7 +12,7 @@ from vecmig.cli.context import options
 from vecmig.cli.progress import Narrator, megabytes
 from vecmig.config import counted, shown
 from vecmig.errors import UsageError
-from vecmig.tags import dollars
+from vecmig.model.recipe import dollars
 
 if TYPE_CHECKING:
     from vecmig.config import Config

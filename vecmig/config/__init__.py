@@ -1,20 +1,6 @@
 """The project's two configuration files: vecmig.ini and collections.yaml."""
 
-from vecmig.config.collections import (
-    INDEX_DIMS,
-    LIVE_OWN,
-    VECTOR_COLUMNS,
-    ChangeTracking,
-    Collection,
-    Collections,
-    Hnsw,
-    LiveColumns,
-    Metric,
-    Storage,
-    index_problem,
-    load_collections,
-    recipe_lines,
-)
+from vecmig.config.collections import Collections, load_collections, recipe_lines
 from vecmig.config.ini import EMBEDDED, ENGINES, FILE_TOKENS, UNLIMITED, Config, Engine, load_config
 from vecmig.config.redaction import address, is_keyless, is_keyless_header, origin, redact, without_passwords
 from vecmig.config.suites import (
@@ -35,26 +21,16 @@ __all__ = [
     "EMBEDDED",
     "ENGINES",
     "FILE_TOKENS",
-    "INDEX_DIMS",
     "KNOWN_ITEM",
-    "LIVE_OWN",
     "UNLIMITED",
-    "VECTOR_COLUMNS",
-    "ChangeTracking",
-    "Collection",
     "Collections",
     "Config",
     "Engine",
-    "Hnsw",
-    "LiveColumns",
-    "Metric",
     "Query",
-    "Storage",
     "Suite",
     "WrittenKey",
     "address",
     "counted",
-    "index_problem",
     "is_keyless",
     "is_keyless_header",
     "load_collections",

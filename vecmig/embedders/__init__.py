@@ -14,8 +14,8 @@ from vecmig.embedders.limits import Limits
 from vecmig.embedders.texts import cut_to_limit, document_tokens, estimated_tokens, over_limit
 from vecmig.embedders.verifying import row_problems
 from vecmig.errors import RecipeError
-from vecmig.recipe_fields import PROVIDERS
-from vecmig.tags import Recipe
+from vecmig.model.recipe import Recipe
+from vecmig.model.recipe_fields import PROVIDERS
 
 __all__ = [
     "Abandoned",

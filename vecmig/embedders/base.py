@@ -29,7 +29,7 @@ from vecmig.errors import (
     TransientEmbedderError,
     UsageError,
 )
-from vecmig.tags import Recipe
+from vecmig.model.recipe import Recipe
 
 T = TypeVar("T")
 

@@ -18,7 +18,7 @@ from vecmig.embedders.embedder import Kind, Reply
 from vecmig.embedders.limiter import Limiter
 from vecmig.embedders.secrets import environment_secrets
 from vecmig.errors import RecipeError, TerminalEmbedderError, VecmigError
-from vecmig.tags import Recipe
+from vecmig.model.recipe import Recipe
 
 
 class CallableEmbedder(BaseEmbedder):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Sequence
 from vecmig.embedders.embedder import Embedded, Embedder, Kind, Vectors
 from vecmig.embedders.limiter import Limiter
 from vecmig.embedders.limits import Learned
-from vecmig.tags import Recipe
+from vecmig.model.recipe import Recipe
 
 
 class Deferred:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vecmig.embedders.limiter import Abandoned, Limiter
 from vecmig.embedders.limits import Learned
 from vecmig.errors import EmbedderError
-from vecmig.tags import Recipe
+from vecmig.model.recipe import Recipe
 
 Kind = Literal["document", "query"]
 Vectors = NDArray[np.float32]

@@ -12,7 +12,7 @@ import httpx2
 from vecmig.config import is_keyless, origin
 from vecmig.embedders.base import VARIABLE, expanded
 from vecmig.errors import RecipeError, TerminalEmbedderError
-from vecmig.tags import OPENAI_KEY, Recipe, is_openai
+from vecmig.model.recipe import OPENAI_KEY, Recipe, is_openai
 
 OPENAI_URL: Final = "https://api.openai.com/v1"
 

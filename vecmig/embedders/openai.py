@@ -27,7 +27,7 @@ from vecmig.embedders.openai_errors import Told, classified
 from vecmig.embedders.secrets import Secrets
 from vecmig.embedders.texts import estimated_tokens
 from vecmig.errors import EmbedderError, TerminalEmbedderError
-from vecmig.tags import Recipe, is_openai
+from vecmig.model.recipe import Recipe, is_openai
 
 #: OpenAI's own limits: inputs and tokens in one request, tokens in one input.
 MAX_BATCH: Final = 2048

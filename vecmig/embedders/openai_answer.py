@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vecmig.embedders.openai_errors import MALFORMED_ATTEMPTS, Told, failure_in
 from vecmig.embedders.verifying import wrong_dims
 from vecmig.errors import TerminalEmbedderError, TransientEmbedderError
-from vecmig.tags import Recipe
+from vecmig.model.recipe import Recipe
 
 #: A web page is a proxy's while the server behind it restarts, or what a wrong address gives.
 _HTML_ATTEMPTS: Final = 6

@@ -11,7 +11,7 @@ import openai
 from vecmig.embedders.base import VARIABLE, expanded
 from vecmig.embedders.embedder import Kind
 from vecmig.errors import RecipeError
-from vecmig.tags import Recipe
+from vecmig.model.recipe import Recipe
 
 #: Headers that the SDK makes of OPENAI_ORG_ID and OPENAI_PROJECT_ID.
 _FOR_OPENAI: Final = ("OpenAI-Organization", "OpenAI-Project")

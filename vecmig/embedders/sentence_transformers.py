@@ -11,7 +11,7 @@ from vecmig.embedders.base import BaseEmbedder, Retry
 from vecmig.embedders.embedder import Kind, Reply
 from vecmig.embedders.limiter import Limiter
 from vecmig.errors import RecipeError, TerminalEmbedderError
-from vecmig.tags import Recipe
+from vecmig.model.recipe import Recipe
 
 
 class SentenceTransformersEmbedder(BaseEmbedder):

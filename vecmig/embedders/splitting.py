@@ -13,7 +13,7 @@ from vecmig.embedders.limiter import Abandoned
 from vecmig.embedders.limits import Learned, Limits
 from vecmig.embedders.texts import estimated_tokens
 from vecmig.errors import EmbedderError, PoisonInputError, TerminalEmbedderError, TransientEmbedderError
-from vecmig.tags import Recipe
+from vecmig.model.recipe import Recipe
 
 
 class Requests(Packing, Protocol):

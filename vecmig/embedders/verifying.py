@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from vecmig.embedders.embedder import Vectors
 from vecmig.errors import TerminalEmbedderError
-from vecmig.tags import NORM_TOLERANCE, Recipe
+from vecmig.model.recipe import Recipe
+from vecmig.model.tag import NORM_TOLERANCE
 
 #: Below this length float32 has lost digits of the squares.
 _SMALLEST_NORM: Final = 1e-15

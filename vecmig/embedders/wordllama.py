@@ -16,7 +16,7 @@ from vecmig.embedders.base import BaseEmbedder, Retry
 from vecmig.embedders.embedder import Kind, Reply
 from vecmig.embedders.limiter import Limiter
 from vecmig.errors import RecipeError
-from vecmig.tags import Recipe
+from vecmig.model.recipe import Recipe
 
 #: The sizes to which the weights in the wheel can be cut.
 DIMS: Final = (64, 128, 256)

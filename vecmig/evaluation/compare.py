@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecmig.evaluation.statistics import FEW_QUERIES, intervals, randomisation_p
-from vecmig.store.evals import EvalRun
+from vecmig.ledger.evals import EvalRun
 
 
 @dataclass(frozen=True, slots=True)

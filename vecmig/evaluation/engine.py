@@ -13,12 +13,12 @@ from vecmig.about import version
 from vecmig.config import Suite, WrittenKey
 from vecmig.evaluation.metrics import query_metrics
 from vecmig.evaluation.statistics import intervals
-from vecmig.store.connect import Connection
-from vecmig.store.coverage import Coverage, measure_coverage
-from vecmig.store.evals import EvalRun, QueryResult, Score, Scores, SliceScores, find_keys, metric_names
-from vecmig.store.index import plan_uses_index
-from vecmig.store.search import Hit, search_space
-from vecmig.store.space import Space
+from vecmig.freshness.coverage import Coverage, measure_coverage
+from vecmig.freshness.stamps import Space
+from vecmig.homes.index import plan_uses_index
+from vecmig.homes.search import Hit, search_space
+from vecmig.ledger.evals import EvalRun, QueryResult, Score, Scores, SliceScores, find_keys, metric_names
+from vecmig.postgres.sessions import Connection
 
 #: Which quantiles of the distances are kept.
 QUANTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)

@@ -8,7 +8,7 @@ from typing import Final
 
 import yaml
 
-from vecmig.store.space import Key
+from vecmig.source.keys import Key
 
 #: What such a suite can and cannot show, in sentences for a person.
 CAN_SHOW: Final = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from vecmig.store.evals import metric_names
+from vecmig.ledger.evals import metric_names
 
 
 def query_metrics(

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 from vecmig.config import noun
+from vecmig.freshness.changes import Lag
+from vecmig.freshness.coverage import Coverage
 from vecmig.gate.canary import CANARY_SIMILARITY
 from vecmig.gate.quality import judge_shadow, judge_trial
 from vecmig.gate.report import Evidence
 from vecmig.gate.spot import Spot, judge_spot
 from vecmig.gate.verdict import Check
-from vecmig.store.changes import Lag
-from vecmig.store.vectors import Coverage
-from vecmig.tags import Gate
+from vecmig.model.gate import Gate
 
 _REJECTED: Final = "For the reasons run: vecmig rejected. Correct those records, or lower the gate in the revision."
 _BUILD_INDEX: Final = "Run: vecmig upgrade head --until index"

@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypedDict, Unpack
 
+from vecmig.freshness.change_tracking import tracking_works
+from vecmig.freshness.changes import changed_since, lag, snapshot
+from vecmig.freshness.coverage import Coverage, measure_coverage
+from vecmig.freshness.stamps import Space
 from vecmig.gate.checks import judge
 from vecmig.gate.quality import Shadowing, Trial
 from vecmig.gate.report import Evidence, Report
 from vecmig.gate.spot import Spot
-from vecmig.store.changes import changed_since, lag, snapshot
-from vecmig.store.connect import Connection
-from vecmig.store.index import index_state, plan_uses_index
-from vecmig.store.layout import constraint_holds, is_attached
-from vecmig.store.tracking import tracking_works
-from vecmig.store.vectors import Coverage, Space, measure_coverage
-from vecmig.tags import Gate
+from vecmig.homes.index import index_state, plan_uses_index
+from vecmig.homes.table import constraint_holds, is_attached
+from vecmig.model.gate import Gate
+from vecmig.postgres.sessions import Connection
 
 
 class Found(TypedDict, total=False):

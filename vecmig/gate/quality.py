@@ -7,7 +7,7 @@ from typing import Final
 
 from vecmig.config import noun
 from vecmig.gate.verdict import Check
-from vecmig.tags import MinSamples, NoWorse
+from vecmig.model.gate import MinSamples, NoWorse
 
 #: Largest share of the shadowed searches that may have failed under the new tag.
 MOST_SHADOW_ERRORS: Final = 0.01

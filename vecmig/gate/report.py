@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from vecmig.freshness.changes import Lag
+from vecmig.freshness.coverage import Coverage
 from vecmig.gate.quality import Shadowing, Trial
 from vecmig.gate.spot import Spot
 from vecmig.gate.verdict import Check
-from vecmig.store.changes import Lag
-from vecmig.store.index import IndexState
-from vecmig.store.vectors import Coverage
+from vecmig.homes.index import IndexState
 
 #: So many things to do are named at once.
 _MOST_REMEDIES: Final = 3

@@ -14,16 +14,16 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmig.config import Metric
 from vecmig.embedders import Embedded, Embedder, Kind, cut_to_limit
 from vecmig.errors import EmbedderError
+from vecmig.freshness.stamps import Space
 from vecmig.gate.canary import CANARY_SIMILARITY
 from vecmig.gate.verdict import Check
-from vecmig.store.connect import Connection
-from vecmig.store.index import index_state
-from vecmig.store.search import search_space
-from vecmig.store.space import Space
-from vecmig.store.spots import Sampled, longest_text, sample_vectors
+from vecmig.homes.index import index_state
+from vecmig.homes.sampling import Sampled, longest_text, sample_vectors
+from vecmig.homes.search import search_space
+from vecmig.model.collection import Metric
+from vecmig.postgres.sessions import Connection
 
 Vectors = NDArray[np.float32]
 

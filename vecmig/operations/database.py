@@ -14,28 +14,34 @@ from typing import Any, Final
 
 from vecmig.backfill import Result, run_backfill
 from vecmig.chunking import chunker
-from vecmig.config import Collection, counted, index_problem, noun
+from vecmig.config import counted, noun
 from vecmig.embedders import Embedder
 from vecmig.errors import ConfigError, DatabaseError, GateRefused, ScriptError, VecmigError
 from vecmig.events import StepDone, StepStarted, Warned
+from vecmig.freshness.change_tracking import install_tracking, tracking_works, try_tracking
+from vecmig.freshness.changes import outbox
+from vecmig.freshness.coverage import measure_coverage
+from vecmig.freshness.full_pass import needed_full_pass
+from vecmig.freshness.other_ledgers import refuse_other_ledger
+from vecmig.freshness.stamps import Space
 from vecmig.gate import Report, judge_again
+from vecmig.homes import table
+from vecmig.homes.index import index_state
+from vecmig.homes.index_build import Build
+from vecmig.ledger.identity import find_source
+from vecmig.ledger.ledger import PHASES, Ledger, check_recipe
+from vecmig.model.collection import Collection, index_problem
+from vecmig.model.gate import Gate
+from vecmig.model.recipe import Recipe
 from vecmig.operations.interface import Migration
 from vecmig.operations.way_back import lacking, way_back_refused, what_lacks
 from vecmig.operations.workspace import Declaration, Workspace
-from vecmig.store import execute, layout, live
-from vecmig.store.catalog import Source, check_keys, check_privileges, without_key
-from vecmig.store.changes import outbox
-from vecmig.store.connect import Connection
-from vecmig.store.detaching import is_detached
-from vecmig.store.full_pass import needed_full_pass
-from vecmig.store.identity import find_source
-from vecmig.store.index import index_state
-from vecmig.store.index_build import Build
-from vecmig.store.ledger import PHASES, Ledger, check_recipe
-from vecmig.store.other_ledgers import refuse_other_ledger
-from vecmig.store.tracking import install_tracking, tracking_works, try_tracking
-from vecmig.store.vectors import Space, measure_coverage
-from vecmig.tags import Gate, Recipe
+from vecmig.postgres import execute
+from vecmig.postgres.sessions import Connection
+from vecmig.published import live_view
+from vecmig.published.detaching import is_detached
+from vecmig.source.checks import check_keys, check_privileges, without_key
+from vecmig.source.source import Source
 
 #: Where a walk may stop, in order.
 UNTIL: Final = ("expand", "backfill", "index", "gate")
@@ -123,16 +129,16 @@ class DatabaseMigration(Migration):
                 and row.in_progress
                 and row.new_tag == self.new_tag
                 and ledger.route(self.collection).candidate == self.new_tag
-                and layout.is_attached(connection, self._space(source))
+                and table.is_attached(connection, self._space(source))
                 and (not source.tracked or tracking_works(connection, source))
             )
 
     def _expand_on(self, connection: Connection, source: Source, recipe: Recipe) -> None:
         ledger = self._workspace.ledger(connection)
         ledger.record_collection(source)
-        layout.create_vectors_table(connection, source, self._workspace.database.schema)
+        table.create_vectors_table(connection, source, self._workspace.database.schema)
         ledger.record_tag(source, self.new_tag, recipe)
-        layout.create_partition(connection, self._space(source))
+        table.create_partition(connection, self._space(source))
         if source.tracked and not is_detached(connection, self._workspace.database.schema, self.collection):
             install_tracking(connection, source, self._workspace.database.schema)
             self._try_tracking(connection, source)
@@ -223,7 +229,7 @@ class DatabaseMigration(Migration):
     ) -> None:
         ledger = self._workspace.ledger(connection)
         ledger.move_route(self.collection, before=self.old_tag, live=self.new_tag, standby=self.old_tag)
-        live.publish(connection, source, self._space(source), ledger=ledger.schema, shown=shown)
+        live_view.publish(connection, source, self._space(source), ledger=ledger.schema, shown=shown)
         self._event(ledger, "cutover", {"from": self.old_tag, "gate": checks})
 
     # Back --------------------------------------------------------------------------------------------------------
@@ -237,7 +243,7 @@ class DatabaseMigration(Migration):
     def _flip_back(self) -> None:
         if self._discard:
             raise ScriptError(
-                f"--discard is for a revision that was never live; {self.revision} is live.",
+                f"--discard is for a revision that was never live; {self.revision} is live_view.",
                 state="Nothing was changed.",
                 hint="Run it without --discard: the vectors are kept, and going forward again is instant.",
             )
@@ -284,7 +290,7 @@ class DatabaseMigration(Migration):
         began = time.monotonic()
         ledger = self._workspace.ledger(connection)
         ledger.move_route(self.collection, before=self.new_tag, live=self.old_tag, standby=standby)
-        live.publish(connection, source, old, ledger=ledger.schema, shown=shown)
+        live_view.publish(connection, source, old, ledger=ledger.schema, shown=shown)
         ledger.step_back(self.revision)
         self._event(ledger, "rollback", {"to": self.old_tag})
         return time.monotonic() - began
@@ -314,7 +320,7 @@ class DatabaseMigration(Migration):
                 state="Nothing was changed.",
                 hint="Run it without --discard: the vectors are kept.",
             )
-        layout.drop_partition(connection, self._space(source))
+        table.drop_partition(connection, self._space(source))
         ledger.forget_tag(self.collection, self.new_tag)
 
     # A team's own statements -------------------------------------------------------------------------------------
@@ -363,7 +369,7 @@ class DatabaseMigration(Migration):
         with self._workspace.database.session() as connection:
             source = find_source(self._workspace.ledger(connection), wanted)
             if self._step == "upgrade":
-                live.refuse_foreign(connection, source)
+                live_view.refuse_foreign(connection, source)
                 refuse_other_ledger(connection, source, self._workspace.database.schema)
                 check_privileges(connection, source)
                 check_keys(connection, source)
@@ -393,7 +399,7 @@ class DatabaseMigration(Migration):
         if self.old_tag is None:
             return None
         space = self._workspace.space(source, self.old_tag)
-        layout.require_partition(connection, space)
+        table.require_partition(connection, space)
         return space
 
     def _check_route(self, source: Source) -> None:
@@ -417,7 +423,7 @@ class DatabaseMigration(Migration):
 
     def _verify_expanded(self, source: Source) -> None:
         with self._workspace.database.session() as connection:
-            layout.require_partition(connection, self._space(source))
+            table.require_partition(connection, self._space(source))
             self._workspace.ledger(connection).tag(self.collection, self.new_tag)
             if source.tracked and not tracking_works(connection, source):
                 raise DatabaseError(f"The triggers on {source.schema}.{source.table} are not there after expand.")
@@ -426,7 +432,7 @@ class DatabaseMigration(Migration):
         with self._workspace.database.session() as connection:
             route = self._workspace.ledger(connection).route(self.collection)
             aside = is_detached(connection, self._workspace.database.schema, self.collection)
-            if route.live != tag or not (aside or live.reads_tag(connection, source, tag)):
+            if route.live != tag or not (aside or live_view.reads_tag(connection, source, tag)):
                 raise DatabaseError(
                     f"The route of {self.collection} says {route.live}, and its live view does not agree with {tag}.",
                     hint="Somebody changed one of them just now. Look at: vecmig status",
@@ -441,7 +447,7 @@ class DatabaseMigration(Migration):
     def _run_backfill(self, source: Source, embedder: Embedder, *, fleet: bool = False) -> Result:
         space = self._space(source)
         with self._workspace.database.session() as connection:
-            layout.require_partition(connection, space)
+            table.require_partition(connection, space)
 
         ray = None
         if fleet and self._workspace.engine != "local":

@@ -9,15 +9,15 @@ from typing import Final
 from vecmig.config import Suite, counted
 from vecmig.errors import VecmigError
 from vecmig.evaluation import mean_loss, no_worse
+from vecmig.freshness.coverage import count_records
+from vecmig.freshness.stamps import Space
 from vecmig.gate import Shadowing, Trial
-from vecmig.store.connect import Connection
-from vecmig.store.evals import EvalRun, latest
-from vecmig.store.ledger import Ledger
-from vecmig.store.shadows import count_pair
-from vecmig.store.space import Space
-from vecmig.store.spots import count_embedded_since
-from vecmig.store.vectors import count_records
-from vecmig.tags import Gate, NoWorse
+from vecmig.homes.sampling import count_embedded_since
+from vecmig.ledger.evals import EvalRun, latest
+from vecmig.ledger.ledger import Ledger
+from vecmig.ledger.shadows import count_pair
+from vecmig.model.gate import Gate, NoWorse
+from vecmig.postgres.sessions import Connection
 
 #: Largest share of the records that may have come, gone or changed since an eval that still counts.
 _MOST_CHANGED: Final = 0.05

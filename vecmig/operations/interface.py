@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from vecmig.tags import Gate
+from vecmig.model.gate import Gate
 
 
 class Migration(ABC):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from vecmig.store.catalog import Source, exists
-from vecmig.store.connect import Connection
-from vecmig.store.detaching import is_detached
-from vecmig.store.layout import is_attached
-from vecmig.store.ledger import Ledger
-from vecmig.store.live import has_search, reads_tag, search_is_current
-from vecmig.store.tracking import has_function, tracking_is_old, tracking_is_open, tracking_works
-from vecmig.store.vectors import Space
+from vecmig.freshness.change_tracking import has_function, tracking_is_old, tracking_is_open, tracking_works
+from vecmig.freshness.stamps import Space
+from vecmig.homes.table import is_attached
+from vecmig.ledger.ledger import Ledger
+from vecmig.postgres.sessions import Connection
+from vecmig.published.detaching import is_detached
+from vecmig.published.live_view import has_search, reads_tag, search_is_current
+from vecmig.source.relations import exists
+from vecmig.source.source import Source
 
 
 def disagreements(connection: Connection, ledger: Ledger, source: Source) -> list[str]:

@@ -6,14 +6,15 @@ import time
 from dataclasses import replace
 
 from vecmig.events import Noted, StepDone
+from vecmig.freshness.change_tracking import install_tracking
+from vecmig.homes.placement import move_vectors
+from vecmig.inventory.exposure import exposures
+from vecmig.ledger.access import follow_vectors, mirror_access, remember_grants
 from vecmig.operations.workspace import Workspace
-from vecmig.store.access import follow_vectors, mirror_access, remember_grants
-from vecmig.store.catalog import Source, exists
-from vecmig.store.connect import Connection
-from vecmig.store.exposure import exposures
-from vecmig.store.live import publish
-from vecmig.store.placement import move_vectors
-from vecmig.store.tracking import install_tracking
+from vecmig.postgres.sessions import Connection
+from vecmig.published.live_view import publish
+from vecmig.source.relations import exists
+from vecmig.source.source import Source
 
 
 def place(workspace: Workspace, source: Source) -> None:

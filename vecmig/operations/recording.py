@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
+from vecmig.freshness.coverage import count_records
+from vecmig.homes.index import create_statement
+from vecmig.model.gate import Gate
 from vecmig.operations.database import DatabaseMigration
 from vecmig.operations.workspace import Declaration, Workspace
-from vecmig.store import execute
-from vecmig.store.catalog import Source
-from vecmig.store.connect import Connection
-from vecmig.store.index import create_statement
-from vecmig.store.recorder import Recorder, terminated
-from vecmig.store.settings import SEARCH_PATH
-from vecmig.store.vectors import count_records
-from vecmig.tags import Gate
+from vecmig.postgres import execute
+from vecmig.postgres.recorder import Recorder, terminated
+from vecmig.postgres.sessions import Connection
+from vecmig.postgres.settings import SEARCH_PATH
+from vecmig.source.source import Source
 
 Write = Callable[[str], None]
 

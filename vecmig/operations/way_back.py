@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from vecmig.errors import GateRefused
+from vecmig.freshness.coverage import Coverage
 from vecmig.operations.workspace import Declaration
-from vecmig.store.vectors import Coverage
 
 
 def lacking(found: Coverage) -> int:

@@ -11,11 +11,15 @@ from functools import partial
 from typing import Any, Unpack
 
 from vecmig.backfill import CostAccount, Needs, RayOptions, RunBudget, RunOptions, asking, open_backfill_embedder
-from vecmig.config import Collection, Collections, Engine, Suite, shown
+from vecmig.config import Collections, Engine, Suite, shown
 from vecmig.config import load_collections as read_collections
 from vecmig.embedders import Embedder
 from vecmig.errors import ConfigError, DatabaseError, UsageError
 from vecmig.events import Listener, Waiting, Warned, ignore
+from vecmig.freshness.change_tracking import install_tracking, tracking_works
+from vecmig.freshness.coverage import count_vectors, has_vectors
+from vecmig.freshness.full_pass import note_full_pass
+from vecmig.freshness.stamps import Space
 from vecmig.gate import (
     CANARY_SIMILARITY,
     Found,
@@ -27,29 +31,29 @@ from vecmig.gate import (
     new_canary,
     require_same_model,
 )
+from vecmig.homes.index import index_state
+from vecmig.homes.index_build import Build, Limits, build_index
+from vecmig.homes.table import create_partition, is_attached
+from vecmig.homes.widening import rewritten_bytes, widen_key
+from vecmig.ledger.access import mirror_access, mirror_grants, remember_grants
+from vecmig.ledger.control import What
+from vecmig.ledger.identity import find_source
+from vecmig.ledger.ledger import Actor, Ledger, TagRow, check_recipe
+from vecmig.ledger.recorded import Recorded
+from vecmig.ledger.trusted_recipes import refuse_unvouched
+from vecmig.model.collection import Collection
+from vecmig.model.gate import Gate
+from vecmig.model.recipe import Recipe
 from vecmig.operations.evidence import Witness
 from vecmig.operations.missing import detached, disagreements, lacks_reads
-from vecmig.store.access import mirror_access, mirror_grants, remember_grants
-from vecmig.store.catalog import Source
-from vecmig.store.connect import Connection, Database
-from vecmig.store.control import What
-from vecmig.store.detaching import all_detached, forget, give_back, is_detached
-from vecmig.store.full_pass import note_full_pass
-from vecmig.store.identity import find_source
-from vecmig.store.index import index_state
-from vecmig.store.index_build import Build, Limits, build_index
-from vecmig.store.lasting import lasting
-from vecmig.store.layout import create_partition, is_attached
-from vecmig.store.ledger import Actor, Ledger, TagRow, check_recipe
-from vecmig.store.live import columns_to_show, made_again, publish
-from vecmig.store.locks import with_lock_retries
-from vecmig.store.recorded import Recorded
-from vecmig.store.throttle import Throttle
-from vecmig.store.tracking import install_tracking, tracking_works
-from vecmig.store.vectors import Space, count_vectors, has_vectors
-from vecmig.store.vouching import refuse_unvouched
-from vecmig.store.widening import rewrites, rewritten_bytes, widen_key
-from vecmig.tags import Gate, Recipe
+from vecmig.postgres.locks import with_lock_retries
+from vecmig.postgres.reconnecting import reconnecting
+from vecmig.postgres.sessions import Connection, Database
+from vecmig.postgres.throttle import Throttle
+from vecmig.published.detaching import all_detached, forget, give_back, is_detached
+from vecmig.published.live_view import columns_to_show, made_again, publish
+from vecmig.source.key_types import rewrites
+from vecmig.source.source import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,7 @@ class Workspace:
     reconnect_wait: float = 300.0
     #: Seconds for which whoever fills a tag waits for a provider that answers no request.
     provider_wait: float = math.inf
-    #: What makes a backfill stand still for the database's sake, see ``vecmig.store.throttle``.
+    #: What makes a backfill stand still for the database's sake, see ``vecmig.postgres.throttle``.
     throttle_query: str | None = None
     max_replica_lag: float | None = None
     #: Most that embedding may cost, in US dollars, as the command line has it: in place of the recipe's budget.
@@ -158,14 +162,14 @@ class Workspace:
             with self.database.session() as connection:
                 self.ledger(connection).set_canary(collection, tag, made)
 
-        lasting(keep, wait=self.reconnect_wait, on_wait=self.wait)
+        reconnecting(keep, wait=self.reconnect_wait, on_wait=self.wait)
 
     def _canary(self, collection: str, tag: str) -> Mapping[str, Any] | None:
         def read() -> Mapping[str, Any] | None:
             with self.database.session() as connection:
                 return self.ledger(connection).tag(collection, tag).canary
 
-        return lasting(read, wait=self.reconnect_wait, on_wait=self.wait)
+        return reconnecting(read, wait=self.reconnect_wait, on_wait=self.wait)
 
     @contextmanager
     def embedder(self, collection: str, tag: str) -> Iterator[Embedder]:
@@ -270,7 +274,7 @@ class Workspace:
             ask: whether to ask the embedder, for the canary and a close look; otherwise these checks are left open.
         """
         work = partial(self._judge, gate, source, new, old, ask=ask)
-        return lasting(work, wait=self.reconnect_wait, on_wait=self.wait)
+        return reconnecting(work, wait=self.reconnect_wait, on_wait=self.wait)
 
     def _judge(self, gate: Gate, source: Source, new: str, old: str | None, *, ask: bool) -> Report:
         name, space = source.collection.name, self.space(source, new)
@@ -317,7 +321,7 @@ class Workspace:
                 vectors, _ = count_vectors(connection, space)
             return build_index(self.database, space, rows=vectors, limits=limits, listener=self.listener)
 
-        return lasting(build, wait=self.reconnect_wait, on_wait=self.wait)
+        return reconnecting(build, wait=self.reconnect_wait, on_wait=self.wait)
 
     def wait(self, reason: str, seconds: float | None = None) -> None:
         """Tell why work stands still."""

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecmig.embedders import Embedder, open_embedder
-from vecmig.store.ledger import TagRow
-from vecmig.store.vouching import refuse_unvouched
-from vecmig.tags import Recipe
+from vecmig.ledger.ledger import TagRow
+from vecmig.ledger.trusted_recipes import refuse_unvouched
+from vecmig.model.recipe import Recipe
 
 
 @dataclass(slots=True)

@@ -16,6 +16,11 @@ from numpy.typing import ArrayLike
 
 from vecmig.config import Config, load_collections, load_config
 from vecmig.errors import UsageError, VecmigError
+from vecmig.homes.search import Hit, Parameters
+from vecmig.model.recipe import Recipe
+from vecmig.postgres.locks import watched
+from vecmig.postgres.sessions import Database
+from vecmig.published.pool import AsyncPool, Pool
 from vecmig.reader.embedding import Embedders
 from vecmig.reader.query_cache import QueryCache
 from vecmig.reader.shadow import Shadow
@@ -32,11 +37,6 @@ from vecmig.reader.steps import (
     embed,
     search,
 )
-from vecmig.store.connect import Database
-from vecmig.store.locks import watched
-from vecmig.store.pool import AsyncPool, Pool
-from vecmig.store.search import Hit, Parameters
-from vecmig.tags import Recipe
 
 #: Queries whose vectors are kept.
 _REMEMBERED: Final = 1_000

@@ -14,15 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecmig.errors import DatabaseError, DatabaseUnreachable, VecmigError
+from vecmig.homes.search import Hit
+from vecmig.ledger.ledger import TagRow
+from vecmig.ledger.shadows import Shadowed, record
+from vecmig.postgres.reconnecting import ReconnectingSession
+from vecmig.postgres.sessions import Database
+from vecmig.published.pool import fetch_timed, make_ready
 from vecmig.reader.metrics import overlap, rank_biased_overlap
 from vecmig.reader.snapshots import tag_row
 from vecmig.reader.steps import Answer, SearchRequest, prepared
-from vecmig.store.connect import Database
-from vecmig.store.lasting import Lasting
-from vecmig.store.ledger import TagRow
-from vecmig.store.pool import fetch_timed, make_ready
-from vecmig.store.search import Hit
-from vecmig.store.shadows import Shadowed, record
 
 #: Searches that may wait to be asked again; more are let go.
 MOST_WAITING: Final = 100
@@ -87,7 +87,7 @@ class Shadow:
 
     def _work(self) -> None:
         # as the live tag's search has it, or their times could not be compared
-        session = Lasting(self._database, prepare=make_ready)
+        session = ReconnectingSession(self._database, prepare=make_ready)
         try:
             while (work := self._next()) is not None:
                 self._ask_again(session, *work)
@@ -102,7 +102,7 @@ class Shadow:
                     return None
             return self._waiting.popleft()
 
-    def _ask_again(self, session: Lasting, request: SearchRequest, answer: Answer) -> None:
+    def _ask_again(self, session: ReconnectingSession, request: SearchRequest, answer: Answer) -> None:
         try:
             compared = self._compared(session, request, answer)
             session.run(lambda connection: record(connection, self._database.schema, compared))
@@ -119,7 +119,7 @@ class Shadow:
             self._refused[route.collection] = route.version
             _log.warning("shadow reads of %s cannot be kept: %s", route.collection, error.message)
 
-    def _compared(self, session: Lasting, request: SearchRequest, answer: Answer) -> Shadowed:
+    def _compared(self, session: ReconnectingSession, request: SearchRequest, answer: Answer) -> Shadowed:
         hits: list[Hit] | None = None
         seconds, error = 0.0, None
         try:
@@ -143,7 +143,7 @@ class Shadow:
             query=text if route.keep_queries else None,
         )
 
-    def _other(self, session: Lasting, request: SearchRequest, answer: Answer) -> tuple[list[Hit], float]:
+    def _other(self, session: ReconnectingSession, request: SearchRequest, answer: Answer) -> tuple[list[Hit], float]:
         """Return the answer of the other tag, and how long it took on its connection, in seconds."""
         row = tag_row(answer.snapshot, answer.snapshot.route.shadow or "")
         vector = self._embed(row, request.text or "")

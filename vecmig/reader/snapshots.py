@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from vecmig.errors import DatabaseUnreachable, NotRecorded, VecmigError
-from vecmig.store.catalog import Source
-from vecmig.store.connect import Connection, Database, Outdated, settle_transaction, translated
-from vecmig.store.identity import find_source
-from vecmig.store.ledger import Ledger, Route, TagRow
-from vecmig.store.notify import Bell, announced, listen
-from vecmig.store.search import Search
+from vecmig.homes.search import Search
+from vecmig.ledger.identity import find_source
+from vecmig.ledger.ledger import Ledger, Route, TagRow
+from vecmig.postgres.notify import Wakeup, announced, listen
+from vecmig.postgres.sessions import Connection, Database, Outdated, settle_transaction, translated
+from vecmig.source.source import Source
 
 #: Seconds between two looks at the routes where no announcement can come.
 POLL_SECONDS: Final = 1.0
@@ -74,7 +74,7 @@ class Snapshots:
         #: Until when the snapshots are current by what the thread has heard.
         self._current_until = 0.0
         self._thread: threading.Thread | None = None
-        self._bell: Bell | None = None
+        self._bell: Wakeup | None = None
         #: How the routes are kept now: "listening", "polling", or "" while the thread has no connection.
         self.kept_by = ""
 
@@ -155,11 +155,11 @@ class Snapshots:
         with self._turn:
             if self._closed or (self._thread is not None and self._thread.is_alive()):
                 return
-            self._bell = Bell()
+            self._bell = Wakeup()
             self._thread = threading.Thread(target=self._hear, args=[self._bell], name="vecmig-routes", daemon=True)
             self._thread.start()
 
-    def _hear(self, bell: Bell) -> None:
+    def _hear(self, bell: Wakeup) -> None:
         while not self._closed:
             with suppress(VecmigError), self._database.session() as connection:
                 self._hear_on(connection, bell)
@@ -170,7 +170,7 @@ class Snapshots:
             bell.close()
             self._bell = None
 
-    def _hear_on(self, connection: Connection, bell: Bell) -> None:
+    def _hear_on(self, connection: Connection, bell: Wakeup) -> None:
         """Look at the routes whenever one was announced, and every now and then."""
         hears = listen(connection, Ledger(connection, self._database.schema).channel)
         pause = HEARTBEAT_SECONDS if hears else POLL_SECONDS
@@ -183,7 +183,7 @@ class Snapshots:
             self._current_until, self.kept_by = time.monotonic() + 2 * pause, "listening" if hears else "polling"
             self._rest(bell, pause, connection if hears else None)
 
-    def _rest(self, bell: Bell, pause: float, connection: Connection | None) -> None:
+    def _rest(self, bell: Wakeup, pause: float, connection: Connection | None) -> None:
         """Wait for an announcement, at most so many seconds."""
         again = time.monotonic() + pause
         while not self._closed and (left := again - time.monotonic()) > 0:

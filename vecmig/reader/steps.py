@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from vecmig.errors import ConditionError, UsageError
+from vecmig.freshness.stamps import Space
+from vecmig.homes.search import Hit, Parameters, Search, new_search
+from vecmig.ledger.ledger import TagRow
+from vecmig.model.tag import Tag
+from vecmig.postgres.sessions import Outdated
+from vecmig.published.pool import Broken, Fetched
 from vecmig.reader.query_cache import QueryCache, Vector
 from vecmig.reader.snapshots import CollectionSnapshot, live_tag_of, tag_row
-from vecmig.store.connect import Outdated
-from vecmig.store.ledger import TagRow
-from vecmig.store.pool import Broken, Fetched
-from vecmig.store.search import Hit, Parameters, Search, new_search
-from vecmig.store.space import Space
-from vecmig.tags import Tag
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """The verbs of vecmig as functions; the command line is a thin layer over them."""
 
+from vecmig.inventory.uninstalling import TagSize
 from vecmig.runner.adopting import Adopted, adopt_source
 from vecmig.runner.audit import Audit, Finding, audit
 from vecmig.runner.control import Controlled, controlled, pause, resume, tune
@@ -18,7 +19,6 @@ from vecmig.runner.upkeep import backfill, gate_reports, rejected, retry_rejecte
 from vecmig.runner.versions import Standing, current, ensure_version, stamp
 from vecmig.runner.views import attach_view, detach_view
 from vecmig.runner.walk import Walked, downgrade, upgrade, verify
-from vecmig.store.uninstalling import TagSize
 
 __all__ = [
     "Adopted",

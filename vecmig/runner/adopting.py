@@ -8,20 +8,22 @@ from dataclasses import dataclass
 from vecmig.config import Config
 from vecmig.errors import DatabaseError, UsageError
 from vecmig.events import Listener, ignore
+from vecmig.freshness.change_tracking import drop_tracking, tracking_works
+from vecmig.freshness.full_pass import note_full_pass
+from vecmig.freshness.other_ledgers import refuse_other_ledger
+from vecmig.homes.widening import drop_policies, drop_published, widen_key
+from vecmig.ledger.access import mirror_access
+from vecmig.ledger.identity import find_source
+from vecmig.ledger.ledger import Ledger
+from vecmig.ledger.recorded import Recorded
+from vecmig.ledger.schema import ensure
 from vecmig.operations.workspace import Workspace
+from vecmig.postgres.sessions import Connection
+from vecmig.published.live_view import NOT_IN_PLACE, made_again, refuse_foreign
 from vecmig.runner.project import Project
-from vecmig.store.access import mirror_access
-from vecmig.store.catalog import Relation, Source, check_keys, check_privileges, relation_of
-from vecmig.store.connect import Connection
-from vecmig.store.full_pass import note_full_pass
-from vecmig.store.identity import find_source
-from vecmig.store.ledger import Ledger
-from vecmig.store.live import NOT_IN_PLACE, made_again, refuse_foreign
-from vecmig.store.other_ledgers import refuse_other_ledger
-from vecmig.store.recorded import Recorded
-from vecmig.store.schema import ensure
-from vecmig.store.tracking import drop_tracking, tracking_works
-from vecmig.store.widening import drop_policies, drop_published, widen_key
+from vecmig.source.checks import check_keys, check_privileges
+from vecmig.source.relations import Relation, relation_of
+from vecmig.source.source import Source
 
 
 @dataclass(frozen=True, slots=True)

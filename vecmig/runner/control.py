@@ -8,11 +8,11 @@ from typing import Any
 
 from vecmig.config import Config
 from vecmig.errors import UsageError
+from vecmig.ledger import control as store
+from vecmig.ledger.control import Control, Run, read_control, runs
+from vecmig.ledger.schema import ensure, installed_version
+from vecmig.postgres.sessions import Connection
 from vecmig.runner.project import Project
-from vecmig.store import control as store
-from vecmig.store.connect import Connection
-from vecmig.store.control import Control, Run, read_control, runs
-from vecmig.store.schema import ensure, installed_version
 
 
 @dataclass(frozen=True, slots=True)

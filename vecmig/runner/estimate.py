@@ -10,20 +10,22 @@ from typing import Any, Final
 from vecmig.chunking import chunker
 from vecmig.config import Config
 from vecmig.embedders import estimated_tokens
+from vecmig.freshness.coverage import count_records
+from vecmig.freshness.pending import sample_texts
+from vecmig.freshness.stamps import Space
+from vecmig.homes.index import estimated_bytes, estimated_vector_bytes, wanted_memory_mb
+from vecmig.homes.table import coverage_of
+from vecmig.ledger.control import Control, read_control, runs
+from vecmig.ledger.identity import find_source
+from vecmig.ledger.ledger import Ledger
+from vecmig.ledger.spend import spent
+from vecmig.model.recipe import Recipe, cost_usd
+from vecmig.postgres.locks import LOCK_TIMEOUT_MS
+from vecmig.postgres.sessions import Connection
 from vecmig.runner.plan import check_applied, check_upgrade
 from vecmig.runner.project import Project
 from vecmig.script import Script
-from vecmig.store.catalog import Source
-from vecmig.store.connect import Connection
-from vecmig.store.control import Control, read_control, runs
-from vecmig.store.identity import find_source
-from vecmig.store.index import estimated_bytes, wanted_memory_mb
-from vecmig.store.layout import coverage_of
-from vecmig.store.ledger import Ledger
-from vecmig.store.locks import LOCK_TIMEOUT_MS
-from vecmig.store.spend import spent
-from vecmig.store.vectors import Space, count_records, estimated_vector_bytes, sample_texts
-from vecmig.tags import Recipe, cost_usd
+from vecmig.source.source import Source
 
 #: Records whose texts are cut and counted; the rest is taken to be like them.
 _SAMPLE: Final = 1_000

@@ -29,17 +29,17 @@ from vecmig.embedders import Embedder, row_problems
 from vecmig.errors import ConfigError, DatabaseError, TerminalEmbedderError, UsageError
 from vecmig.evaluation import Difference, Outcome, comparable, differences, known_item_text, run_suite
 from vecmig.events import Listener, StepDone, StepStarted, ignore
+from vecmig.freshness.coverage import count_vectors
+from vecmig.homes.table import is_attached
+from vecmig.ledger import evals
+from vecmig.ledger.evals import EvalRun
+from vecmig.ledger.identity import find_source
+from vecmig.ledger.ledger import Ledger, Route
+from vecmig.ledger.schema import ensure, installed_version
+from vecmig.model.tag import Tag
+from vecmig.postgres.sessions import Connection
 from vecmig.runner.project import Project
-from vecmig.store import evals
-from vecmig.store.catalog import Source
-from vecmig.store.connect import Connection
-from vecmig.store.evals import EvalRun
-from vecmig.store.identity import find_source
-from vecmig.store.layout import is_attached
-from vecmig.store.ledger import Ledger, Route
-from vecmig.store.schema import ensure, installed_version
-from vecmig.store.vectors import count_vectors
-from vecmig.tags import Tag
+from vecmig.source.source import Source
 
 #: Kinds of suites that can be made.
 KINDS: Final = (KNOWN_ITEM,)

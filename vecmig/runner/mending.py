@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection as AnyOf
 
+from vecmig.inventory.exposure import exposures
+from vecmig.ledger.schema import ensure
 from vecmig.operations.missing import disagreements
 from vecmig.runner.project import Project
 from vecmig.runner.sync import prepare
-from vecmig.store.exposure import exposures
-from vecmig.store.schema import ensure
 
 
 def mend(project: Project, *, but: AnyOf[str] = ()) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from vecmig.config import Collections, index_problem
+from vecmig.config import Collections
 from vecmig.errors import ConfigError, DatabaseError, ScriptError, UsageError
+from vecmig.ledger.ledger import RevisionRow
+from vecmig.model.collection import index_problem
 from vecmig.script import Script
-from vecmig.store.ledger import RevisionRow
 
 
 def check_upgrade(steps: Sequence[Script], rows: Mapping[str, RevisionRow], collections: Collections) -> None:

@@ -16,12 +16,12 @@ from vecmig.backfill import RunBudget
 from vecmig.config import ENGINES, Collections, Config, load_collections, load_suite, suite_path
 from vecmig.errors import ScriptError, UsageError
 from vecmig.events import Listener, Waiting, ignore
+from vecmig.ledger.ledger import Actor, Ledger, RevisionRow
+from vecmig.model.gate import Gate
 from vecmig.operations.workspace import Declaration, Workspace
+from vecmig.postgres.locks import RunnerLocks, watched
+from vecmig.postgres.sessions import Database
 from vecmig.script import Script, ScriptDirectory
-from vecmig.store.connect import Database
-from vecmig.store.ledger import Actor, Ledger, RevisionRow
-from vecmig.store.locks import RunnerLocks, watched
-from vecmig.tags import Gate
 
 _GIT_SECONDS: Final = 5
 

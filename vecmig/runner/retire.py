@@ -11,20 +11,21 @@ from typing import Any
 from vecmig.config import Config
 from vecmig.errors import DatabaseError, GateRefused, UsageError
 from vecmig.events import Listener, StepDone, StepStarted, ignore
+from vecmig.freshness.coverage import count_vectors
+from vecmig.freshness.stamps import Space
+from vecmig.homes import retiring
+from vecmig.homes.index import index_state
+from vecmig.homes.retiring import Partition
+from vecmig.ledger.identity import find_source
+from vecmig.ledger.ledger import Ledger
+from vecmig.ledger.schema import ensure
+from vecmig.model.tag import Tag
+from vecmig.postgres.locks import runner_locks
+from vecmig.postgres.sessions import Connection
 from vecmig.runner.estimate import Redone, redone
 from vecmig.runner.project import Project
 from vecmig.runner.trust import Earned, earned
-from vecmig.store import retiring
-from vecmig.store.catalog import Source
-from vecmig.store.connect import Connection
-from vecmig.store.identity import find_source
-from vecmig.store.index import index_state
-from vecmig.store.ledger import Ledger
-from vecmig.store.locks import runner_locks
-from vecmig.store.retiring import Partition
-from vecmig.store.schema import ensure
-from vecmig.store.vectors import Space, count_vectors
-from vecmig.tags import Tag
+from vecmig.source.source import Source
 
 _FINISH = "To finish it, run the same command again."
 

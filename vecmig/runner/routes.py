@@ -8,17 +8,18 @@ from typing import Final
 
 from vecmig.config import Config
 from vecmig.errors import DatabaseError, UsageError
+from vecmig.freshness.coverage import measure_coverage
+from vecmig.homes.index import index_state
+from vecmig.homes.table import is_attached
+from vecmig.ledger.identity import find_source
+from vecmig.ledger.ledger import Route
+from vecmig.ledger.schema import ensure, installed_version
+from vecmig.ledger.shadows import Pair, Question, pairs, questions
+from vecmig.model.gate import Gate
+from vecmig.model.tag import Tag
+from vecmig.postgres.sessions import Connection
 from vecmig.reader.metrics import mean_interval, share_interval
 from vecmig.runner.project import Project
-from vecmig.store.connect import Connection
-from vecmig.store.identity import find_source
-from vecmig.store.index import index_state
-from vecmig.store.layout import is_attached
-from vecmig.store.ledger import Route
-from vecmig.store.schema import ensure, installed_version
-from vecmig.store.shadows import Pair, Question, pairs, questions
-from vecmig.store.vectors import measure_coverage
-from vecmig.tags import Gate, Tag
 
 DEFAULT_SHARE: Final = 0.05
 #: The version of vecmig's schema that keeps what shadow reads have shown.

@@ -16,21 +16,21 @@ from vecmig.config import Config
 from vecmig.embedders import Limiter
 from vecmig.errors import Blocked, DatabaseError, DatabaseUnreachable, Interrupted
 from vecmig.events import Event, Listener, Noted, StepDone, Waiting, Warned, ignore
+from vecmig.freshness.change_tracking import has_function
+from vecmig.freshness.changes import Lag, Look, forget_settled, lag, look
+from vecmig.freshness.stamps import Space
+from vecmig.homes.table import require_partition
+from vecmig.inventory.standing import standing
+from vecmig.ledger.identity import SourceReplaced
+from vecmig.ledger.schema import ensure, installed_version
 from vecmig.operations.workspace import Workspace
+from vecmig.postgres.locks import runner_at_work, runner_locks
+from vecmig.postgres.reconnecting import ReconnectingSession
+from vecmig.postgres.sessions import Connection
 from vecmig.runner.project import Project
 from vecmig.runner.sync import account, build_indexes, gone, left_to_runner, prepare, project_for, record
 from vecmig.runner.watched import SCAN_EVERY, Watched, bypassed, is_otherwise, require_same, waits
-from vecmig.store.catalog import Source
-from vecmig.store.changes import Lag, Look, forget_settled, lag, look
-from vecmig.store.connect import Connection
-from vecmig.store.identity import SourceReplaced
-from vecmig.store.lasting import Lasting
-from vecmig.store.layout import require_partition
-from vecmig.store.locks import runner_at_work, runner_locks
-from vecmig.store.schema import ensure, installed_version
-from vecmig.store.standing import standing
-from vecmig.store.tracking import has_function
-from vecmig.store.vectors import Space
+from vecmig.source.source import Source
 
 #: After a pass over a source that nothing tells the changes of, it rests so many times as long as that took.
 _SCAN_REST: Final = 20.0
@@ -98,7 +98,7 @@ class Service:
         self._full_every = full_every or math.inf
         self._collections = {name: Watched(name) for name in names}
         self._leaving: list[TagFollower] = []
-        self._session = Lasting(
+        self._session = ReconnectingSession(
             project.database,
             wait=math.inf,
             on_wait=project.workspace.wait,

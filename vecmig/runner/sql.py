@@ -6,15 +6,15 @@ from collections.abc import Callable
 from typing import cast
 
 from vecmig.config import Config
+from vecmig.ledger.schema import install
 from vecmig.operations.recording import RecordingMigration
+from vecmig.postgres.recorder import Recorder
+from vecmig.postgres.sessions import Connection
+from vecmig.postgres.settings import SEARCH_PATH
 from vecmig.runner.plan import check_applied, check_upgrade
 from vecmig.runner.project import Project, declaration
 from vecmig.runner.walk import ensure_supported
 from vecmig.script import STEPS, Script, Step
-from vecmig.store.connect import Connection
-from vecmig.store.recorder import Recorder
-from vecmig.store.schema import install
-from vecmig.store.settings import SEARCH_PATH
 
 _PATH = f"SET search_path TO {SEARCH_PATH};"
 _BACK = "SET search_path TO DEFAULT;"

@@ -10,30 +10,33 @@ from typing import Final
 
 from vecmig.config import Config
 from vecmig.errors import ConfigError, DatabaseError, UnsteadyExpression, VecmigError
+from vecmig.freshness.change_tracking import trigger_names
+from vecmig.freshness.changes import Lag, Outbox, lag, outbox
+from vecmig.freshness.coverage import Coverage, count_records, count_vectors, measure_coverage
+from vecmig.freshness.full_pass import FullPass, needed_full_pass
+from vecmig.freshness.stamps import Space
 from vecmig.gate import Report
+from vecmig.homes.index import IndexState, index_state
+from vecmig.homes.table import coverage_of, is_attached
+from vecmig.inventory.auditing import silent_writers
+from vecmig.inventory.exposure import exposures
+from vecmig.ledger.control import Control, Run, read_control, runs
+from vecmig.ledger.evals import EvalRun, latest_of_each
+from vecmig.ledger.identity import SourceReplaced, find_source
+from vecmig.ledger.ledger import Ledger, RevisionRow, Route, TagRow
+from vecmig.ledger.spend import Spend, spent
+from vecmig.model.gate import Gate
 from vecmig.operations.missing import disagreements
 from vecmig.operations.way_back import lacking
+from vecmig.postgres.sessions import Connection
+from vecmig.published.detaching import Detached, all_detached
 from vecmig.runner.project import Project
 from vecmig.runner.trust import Earned, earned, live_revision, old_retired
 from vecmig.runner.walk import by_collection
 from vecmig.runner.way_down import WayDown, way_down
-from vecmig.store.auditing import silent_writers
-from vecmig.store.catalog import Source, exists, without_key
-from vecmig.store.changes import Lag, Outbox, lag, outbox
-from vecmig.store.connect import Connection
-from vecmig.store.control import Control, Run, read_control, runs
-from vecmig.store.detaching import Detached, all_detached
-from vecmig.store.evals import EvalRun, latest_of_each
-from vecmig.store.exposure import exposures
-from vecmig.store.full_pass import FullPass, needed_full_pass
-from vecmig.store.identity import SourceReplaced, find_source
-from vecmig.store.index import IndexState, index_state
-from vecmig.store.layout import coverage_of, is_attached
-from vecmig.store.ledger import Ledger, RevisionRow, Route, TagRow
-from vecmig.store.spend import Spend, spent
-from vecmig.store.tracking import trigger_names
-from vecmig.store.vectors import Coverage, Space, count_records, count_vectors, measure_coverage
-from vecmig.tags import Gate
+from vecmig.source.checks import without_key
+from vecmig.source.relations import exists
+from vecmig.source.source import Source
 
 _SYNC: Final = "vecmig sync"
 

@@ -10,19 +10,19 @@ from vecmig.backfill import Result, RunBudget, run_backfill
 from vecmig.config import Config, noun
 from vecmig.errors import DatabaseError, DatabaseUnreachable, UsageError, VecmigError
 from vecmig.events import Listener, Noted, StepDone, StepStarted, ignore
+from vecmig.freshness.coverage import Coverage
+from vecmig.homes.table import require_partition
+from vecmig.inventory.exposure import exposures
+from vecmig.ledger.access import close_restored, mirror_access, remember_grants
+from vecmig.ledger.control import What
+from vecmig.ledger.ledger import Ledger, Route
+from vecmig.ledger.schema import ensure
 from vecmig.operations.workspace import Workspace
+from vecmig.postgres.locks import runner_at_work, runner_locks
+from vecmig.postgres.reconnecting import ReconnectingSession
+from vecmig.postgres.sessions import Connection
 from vecmig.runner.project import Project
-from vecmig.store.access import close_restored, mirror_access, remember_grants
-from vecmig.store.catalog import Source
-from vecmig.store.connect import Connection
-from vecmig.store.control import What
-from vecmig.store.exposure import exposures
-from vecmig.store.lasting import Lasting
-from vecmig.store.layout import require_partition
-from vecmig.store.ledger import Ledger, Route
-from vecmig.store.locks import runner_at_work, runner_locks
-from vecmig.store.schema import ensure
-from vecmig.store.vectors import Coverage
+from vecmig.source.source import Source
 
 
 class _LeftToRunner(VecmigError):
@@ -122,7 +122,7 @@ def _sync_tag(workspace: Workspace, source: Source, tag: str) -> Result:
 def _alone(workspace: Workspace, name: str, tag: str) -> Iterator[Callable[[], None]]:
     """Give what makes sure, once a second, that no other sync and, of a candidate, no runner took over."""
     schema = workspace.database.schema
-    with Lasting(workspace.database) as session:
+    with ReconnectingSession(workspace.database) as session:
 
         def still_alone() -> None:
             workspace.still_alone()

@@ -11,16 +11,15 @@ from uuid import UUID
 from vecmig.config import counted
 from vecmig.evaluation import no_worse
 from vecmig.gate import MOST_SHADOW_ERRORS, Check
+from vecmig.ledger import evals
+from vecmig.ledger.evals import EvalRun
+from vecmig.ledger.ledger import Ledger, RevisionRow
+from vecmig.ledger.trust_clock import clock, eval_pairs, shadow_errors
+from vecmig.model.gate import Gate, NoWorse, Trust
+from vecmig.postgres.sessions import Connection
 from vecmig.runner.project import Project
 from vecmig.runner.way_down import WayDown, way_down
-from vecmig.store import evals
-from vecmig.store.catalog import Source
-from vecmig.store.connect import Connection
-from vecmig.store.evals import EvalRun
-from vecmig.store.ledger import Ledger, RevisionRow
-from vecmig.store.retiring import clock, eval_pairs, shadow_errors
-from vecmig.store.vectors import Space
-from vecmig.tags import Gate, NoWorse, Trust
+from vecmig.source.source import Source
 
 _DAY: Final = timedelta(days=1)
 
@@ -141,8 +140,7 @@ def _gather(
         tags = (row.old_tag, row.new_tag)
         found = eval_pairs(connection, ledger.schema, name, tags, since=times.since, coverage=gate.coverage)
         pairs = _whole(connection, ledger.schema, _latest(rule, gate, found))
-    space = Space(source, ledger.schema, row.new_tag)
-    shadow = shadow_errors(connection, space, moved=times.moved, days=rule.days)
+    shadow = shadow_errors(connection, ledger.schema, name, row.new_tag, moved=times.moved, days=rule.days)
     return Evidence(times.since, times.now, route.ramp_share, route.candidate, alone, pairs, shadow, back)
 
 

@@ -11,15 +11,15 @@ from functools import partial
 from vecmig.config import Config
 from vecmig.errors import DatabaseError, NotRecorded, VecmigError
 from vecmig.events import Listener, StepDone, StepStarted, ignore
+from vecmig.inventory import uninstalling
+from vecmig.inventory.uninstalling import Piece, SchemaLeft, TagSize, refuse_in_the_way, refuse_not_ours
+from vecmig.ledger.ledger import Ledger
+from vecmig.ledger.schema import is_installed
+from vecmig.ledger.spend import spent
+from vecmig.postgres.locks import runner_locks
+from vecmig.postgres.sessions import Connection
 from vecmig.runner.project import Project
-from vecmig.store import uninstalling
-from vecmig.store.catalog import relation_of
-from vecmig.store.connect import Connection
-from vecmig.store.ledger import Ledger
-from vecmig.store.locks import runner_locks
-from vecmig.store.schema import is_installed
-from vecmig.store.spend import spent
-from vecmig.store.uninstalling import Piece, SchemaLeft, TagSize, refuse_in_the_way, refuse_not_ours
+from vecmig.source.relations import relation_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from vecmig.config import Config
 from vecmig.events import Listener, ignore
+from vecmig.freshness.change_tracking import remove_tracking
+from vecmig.postgres.sessions import Connection
 from vecmig.runner.project import Project
-from vecmig.store.connect import Connection
-from vecmig.store.tracking import remove_tracking
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,16 +8,16 @@ from contextlib import suppress
 from vecmig.config import Config
 from vecmig.errors import UsageError
 from vecmig.events import Listener, ignore
+from vecmig.freshness.coverage import Coverage, measure_coverage
 from vecmig.gate import Report
+from vecmig.homes.table import require_partition
+from vecmig.ledger.identity import find_source
+from vecmig.ledger.ledger import Rejected, RevisionRow
+from vecmig.model.gate import Gate
 from vecmig.operations.database import DatabaseMigration, Stopped
+from vecmig.postgres.locks import runner_locks
 from vecmig.runner.project import Project, declaration, with_engine
 from vecmig.runner.walk import by_collection
-from vecmig.store.identity import find_source
-from vecmig.store.layout import require_partition
-from vecmig.store.ledger import Rejected, RevisionRow
-from vecmig.store.locks import runner_locks
-from vecmig.store.vectors import Coverage, measure_coverage
-from vecmig.tags import Gate
 
 
 def backfill(

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from vecmig.config import Config
 from vecmig.errors import Blocked, ConfigError, DatabaseError, ScriptError
 from vecmig.events import Listener, Warned, ignore
+from vecmig.ledger.identity import find_source
+from vecmig.ledger.ledger import Ledger
+from vecmig.ledger.schema import VERSION, ensure
 from vecmig.operations.placing import place
+from vecmig.postgres.locks import runner_locks
 from vecmig.runner.plan import collections_of
 from vecmig.runner.project import Project
 from vecmig.script import Script
-from vecmig.store.identity import find_source
-from vecmig.store.ledger import Ledger
-from vecmig.store.locks import runner_locks
-from vecmig.store.schema import VERSION, ensure
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from vecmig.config import Config
 from vecmig.errors import DatabaseError, UsageError
 from vecmig.events import Listener, ignore
+from vecmig.ledger.identity import find_source
+from vecmig.ledger.ledger import Ledger
+from vecmig.ledger.schema import ensure
+from vecmig.published.detaching import Detached, all_detached, detach
+from vecmig.published.live_view import reads_tag
 from vecmig.runner.project import Project
-from vecmig.store.detaching import Detached, all_detached, detach
-from vecmig.store.identity import find_source
-from vecmig.store.ledger import Ledger
-from vecmig.store.live import reads_tag
-from vecmig.store.schema import ensure
 
 
 def detach_view(config: Config, collection: str, *, listener: Listener = ignore) -> tuple[Detached, bool]:

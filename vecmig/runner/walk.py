@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from vecmig.config import Config, without_passwords
 from vecmig.errors import DatabaseError, ScriptError, UsageError, VecmigError
 from vecmig.events import Listener, Warned, ignore
+from vecmig.ledger.ledger import RevisionRow, check_recipes
+from vecmig.ledger.schema import ensure
 from vecmig.operations.database import UNTIL, DatabaseMigration, Stopped
+from vecmig.postgres.locks import runner_locks
 from vecmig.runner.mending import mend
 from vecmig.runner.plan import check_applied, check_downgrade, check_priced, check_upgrade, collections_of
 from vecmig.runner.project import Project, declaration, with_engine
 from vecmig.runner.way_down import goal_of, refuse_counting
 from vecmig.script import Script, Step
-from vecmig.store.ledger import RevisionRow, check_recipes
-from vecmig.store.locks import runner_locks
-from vecmig.store.schema import ensure
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def _same_collections(planned: tuple[Script, ...], now: tuple[Script, ...]) -> t
 
 def ensure_supported(project: Project) -> None:
     """Refuse a database without a usable pgvector before anything is created in it."""
-    from vecmig.store.catalog import require_pgvector
+    from vecmig.postgres.pgvector import require_pgvector
 
     with project.database.session() as connection:
         require_pgvector(connection)

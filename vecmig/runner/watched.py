@@ -8,14 +8,14 @@ from typing import Final
 from vecmig.backfill.tag_follower import TagFollower
 from vecmig.errors import ConfigError
 from vecmig.events import Noted
+from vecmig.freshness.change_tracking import trigger_names
+from vecmig.freshness.changes import Lag, Look
+from vecmig.inventory.auditing import silent_writers
+from vecmig.inventory.standing import Standing
+from vecmig.ledger.identity import SourceReplaced, find_source
 from vecmig.operations.workspace import Workspace
-from vecmig.store.auditing import silent_writers
-from vecmig.store.catalog import Source
-from vecmig.store.changes import Lag, Look
-from vecmig.store.connect import Connection
-from vecmig.store.identity import SourceReplaced, find_source
-from vecmig.store.standing import Standing
-from vecmig.store.tracking import trigger_names
+from vecmig.postgres.sessions import Connection
+from vecmig.source.source import Source
 
 #: Seconds between two passes over a source that nothing tells the changes of, at least.
 SCAN_EVERY: Final = 60.0

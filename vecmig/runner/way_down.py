@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from vecmig.errors import ScriptError, UsageError
+from vecmig.ledger.ledger import RevisionRow
 from vecmig.runner.project import Project
 from vecmig.script import Script
-from vecmig.store.ledger import RevisionRow
 
 #: A target that counts steps, from wherever the database is.
 _COUNTS: Final = re.compile(r"-\d+$")

@@ -13,12 +13,12 @@ from typing import Literal
 
 from vecmig.config import Collections, shown
 from vecmig.errors import ScriptError
+from vecmig.model.tag import Tag
 from vecmig.script.directory import ScriptDirectory
 from vecmig.script.errors import InvalidName, listed
 from vecmig.script.graph import Graph, Revision
 from vecmig.script.script import Script
 from vecmig.script.template import SUFFIX, docstring, literal, render, template_folder, write_all_new
-from vecmig.tags import Tag
 
 #: Narrower than what is read: a new id is part of a file name and of relative names such as id+1.
 _NEW_ID = re.compile(r"[A-Za-z0-9_]{1,64}")

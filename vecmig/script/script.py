@@ -9,8 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from vecmig.model.gate import Gate, Trust
 from vecmig.script.graph import Revision
-from vecmig.tags import Gate, Trust
 
 Step = Literal["upgrade", "backfill", "cutover", "downgrade"]
 #: The functions of a script, in the order in which they run; the last one leads back.

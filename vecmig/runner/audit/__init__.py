@@ -6,18 +6,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from vecmig.config import Collection, Config
+from vecmig.config import Config
 from vecmig.errors import ConfigError, DatabaseError
+from vecmig.freshness.coverage import has_vectors
+from vecmig.inventory import auditing
+from vecmig.inventory.auditing import VectorIndex
+from vecmig.ledger.identity import SourceReplaced, find_source
+from vecmig.ledger.ledger import Ledger, TagRow
+from vecmig.model.collection import Collection
+from vecmig.postgres.pgvector import find_pgvector
+from vecmig.postgres.sessions import Connection
 from vecmig.runner.audit import access, columns, indexes, layout, models, protection, records, writers
 from vecmig.runner.audit.finding import SEVERITIES, Finding, Severity, Subject
 from vecmig.runner.project import Project
-from vecmig.store import auditing
-from vecmig.store.auditing import VectorIndex
-from vecmig.store.catalog import Source, exists, find_pgvector
-from vecmig.store.connect import Connection
-from vecmig.store.identity import SourceReplaced, find_source
-from vecmig.store.ledger import Ledger, TagRow
-from vecmig.store.vectors import has_vectors
+from vecmig.source.relations import exists
+from vecmig.source.source import Source
 
 __all__ = ["SEVERITIES", "Audit", "Finding", "Severity", "audit"]
 

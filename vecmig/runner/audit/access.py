@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from vecmig.inventory.auditing import Grant, grants, policies, shut_out, with_owners_rights
+from vecmig.ledger.access import is_protected
 from vecmig.runner.audit.finding import Finding, Severity, Subject
-from vecmig.store.access import is_protected
-from vecmig.store.auditing import Grant, grants, policies, shut_out, with_owners_rights
 
 _WRITES: Final = frozenset(("INSERT", "UPDATE", "DELETE", "TRUNCATE"))
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
 
+from vecmig.freshness.stamps import Space
+from vecmig.inventory.auditing import Names, Part
+from vecmig.ledger.ledger import Ledger, Route, TagRow
+from vecmig.postgres.sessions import Connection
 from vecmig.runner.project import Project
-from vecmig.store.auditing import Names, Part
-from vecmig.store.catalog import Source
-from vecmig.store.connect import Connection
-from vecmig.store.ledger import Ledger, Route, TagRow
-from vecmig.store.vectors import Space
+from vecmig.source.source import Source
 
 #: error: answers are or may be wrong, or vectors are open to those who may not see their records. warning: it costs, or
 #: is on its way to be an error. unchecked: what could not be looked at.

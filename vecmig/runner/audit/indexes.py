@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
+from vecmig.homes.index import plan_uses_index
+from vecmig.inventory.auditing import VectorIndex
+from vecmig.ledger.trust_clock import clock
 from vecmig.runner.audit.finding import Finding, Severity, Subject
 from vecmig.runner.trust import live_revision
-from vecmig.store.auditing import VectorIndex
-from vecmig.store.index import plan_uses_index
-from vecmig.store.retiring import clock
 
 #: An index that no search used for so long is not used.
 IDLE: Final = timedelta(days=7)

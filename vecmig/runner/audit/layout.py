@@ -7,12 +7,12 @@ from typing import Final
 
 from vecmig.config import counted
 from vecmig.errors import DatabaseError
+from vecmig.freshness.change_tracking import trigger_names
+from vecmig.homes.table import constraint_holds, constraint_sql
+from vecmig.inventory.auditing import Part, silent_writers, tags_in, trigger_faults
+from vecmig.published.detaching import all_detached
+from vecmig.published.live_view import has_search, reads_tag
 from vecmig.runner.audit.finding import Finding, Severity, Subject
-from vecmig.store.auditing import Part, silent_writers, tags_in, trigger_faults
-from vecmig.store.detaching import all_detached
-from vecmig.store.layout import constraint_holds, constraint_sql
-from vecmig.store.live import has_search, reads_tag
-from vecmig.store.tracking import trigger_names
 
 #: The kind of the finding that collections.yaml describes another collection than the one that was recorded.
 OTHERWISE: Final = "recorded otherwise"

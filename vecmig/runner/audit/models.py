@@ -12,11 +12,11 @@ from vecmig.config import address, is_keyless_header
 from vecmig.embedders import Retry, open_embedder
 from vecmig.errors import VecmigError
 from vecmig.gate import CANARY_SIMILARITY, canary_similarity
+from vecmig.ledger.ledger import RevisionRow, TagRow
+from vecmig.ledger.trusted_recipes import unvouched
+from vecmig.model.recipe import Recipe
 from vecmig.runner.audit.finding import Finding, Subject
 from vecmig.runner.project import Project
-from vecmig.store.ledger import RevisionRow, TagRow
-from vecmig.store.vouching import unvouched
-from vecmig.tags import Recipe
 
 #: Somebody waits for the audit: a provider that is away is not tried for long.
 _RETRY: Final = Retry(attempts=2, most=2.0, longest_retry_after=5.0)

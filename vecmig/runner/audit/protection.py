@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from vecmig.inventory.auditing import shut_out
+from vecmig.inventory.protection import cannot_search, foreign_operators, own_grants
+from vecmig.ledger.access import row_security
+from vecmig.postgres.sessions import Connection
 from vecmig.runner.audit.finding import Finding, Subject
-from vecmig.store.access import row_security
-from vecmig.store.auditing import shut_out
-from vecmig.store.connect import Connection
-from vecmig.store.protection import cannot_search, foreign_operators, own_grants
 
 
 def findings(subject: Subject) -> Iterator[Finding]:

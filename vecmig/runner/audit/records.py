@@ -8,9 +8,9 @@ from typing import Final
 
 from vecmig.config import counted
 from vecmig.errors import DatabaseError
+from vecmig.inventory.auditing import Fault, faults
+from vecmig.ledger.control import runs
 from vecmig.runner.audit.finding import Finding, Severity, Subject
-from vecmig.store.auditing import Fault, faults
-from vecmig.store.control import runs
 
 #: A sync that is at work has embedded a change within seconds; one that waits longer than this is worth a word.
 PATIENCE: Final = timedelta(minutes=1)

@@ -1,0 +1,403 @@
+"""The triggers on a source: they tell the outbox of changes, and let vectors go with their record."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import psycopg
+from psycopg import sql
+
+from vecmig.errors import ConfigError
+from vecmig.freshness.pending import read_changed, read_page
+from vecmig.freshness.stamps import Space
+from vecmig.ledger.access import close_function
+from vecmig.postgres.named_sql import statement
+from vecmig.postgres.sessions import Connection
+from vecmig.postgres.settings import function_settings
+from vecmig.source.catalog import text_columns
+from vecmig.source.keys import KeyColumn, same_key
+from vecmig.source.relations import PARTITIONED, Relation
+from vecmig.source.source import Source
+
+#: The note that a transaction's changes are not all noted, until they are.
+_UNFINISHED: Final = "a transaction ended before its changes were noted"
+_TRIGGERS: Final = ("track", "track_update", "track_truncate")
+#: Types whose values are the same text whatever the session's settings are.
+_PLAIN: Final = {f"pg_catalog.{name}" for name in ("int2", "int4", "int8", "text", "varchar", "bpchar", "uuid", "bool")}
+
+
+def install_tracking(connection: Connection, source: Source, schema: str) -> None:
+    """Create the trigger function and its triggers, or bring them up to date. Takes a short lock on the source.
+
+    Triggers that somebody let fire in replica sessions too, as a subscription needs it, go on to do so.
+    """
+    values = {"source": source.relation.as_string(connection), "names": trigger_names(source)}
+    always = {name for (name,) in connection.execute(statement("freshness/change_tracking", "enabled"), values)}
+    function = _install_functions(connection, source, schema)
+    parts = {"function": function, "source": source.relation}
+    changed = _changed(connection, source)
+    for suffix, name in zip(_TRIGGERS, trigger_names(source), strict=True):
+        trigger = sql.Identifier(name)
+        connection.execute(
+            statement("freshness/change_tracking", f"create_{suffix}", trigger=trigger, changed=changed, **parts)
+        )
+        if name in always:
+            connection.execute(
+                statement("freshness/change_tracking", "enable_always", source=source.relation, trigger=trigger)
+            )
+
+
+def _install_functions(connection: Connection, source: Source, schema: str) -> sql.Identifier:
+    """Create the trigger function, and the one for what it gathers, open to none but what calls them."""
+    function, rest = _functions(schema, source.collection.name)
+    # each costs every changed row a microsecond or two, and most keys are the same under all of them
+    plain = set(_types(connection, source)) <= _PLAIN
+    settings = sql.SQL("") if plain else function_settings()
+    body = sql.Literal(_rest_body(connection, source, schema))
+    connection.execute(statement("freshness/change_tracking", "create_rest", rest=rest, settings=settings, body=body))
+    body = sql.Literal(function_body(connection, source, schema))
+    connection.execute(
+        statement("freshness/change_tracking", "create_function", function=function, settings=settings, body=body)
+    )
+    # what calls it as well, which a dump without privileges leaves open
+    for closed in (function, rest, sql.Identifier(schema, "track_rest")):
+        close_function(connection, closed)
+    values = _rest_names(schema, source.collection.name)
+    for (grant,) in connection.execute(statement("freshness/change_tracking", "open_rest"), values).fetchall():
+        connection.execute(grant)
+    found = connection.execute(statement("freshness/change_tracking", "rest_trigger"), values).fetchone()
+    own = {"schema": sql.Identifier(schema)}
+    if found is None:
+        unfinished = sql.Literal(_UNFINISHED)
+        connection.execute(statement("freshness/change_tracking", "create_rest_trigger", unfinished=unfinished, **own))
+    if found != ("A",):
+        connection.execute(statement("freshness/change_tracking", "enable_rest_trigger", **own))
+    return function
+
+
+def _functions(schema: str, collection: str) -> tuple[sql.Identifier, sql.Identifier]:
+    """Name the trigger function of a collection, and the one that works off what the first one gathers."""
+    return sql.Identifier(schema, f"{collection}_track"), sql.Identifier(schema, f"{collection}_track_rest")
+
+
+def _rest_names(schema: str, collection: str) -> dict[str, str]:
+    """Give what is asked for of the second function: it, what calls it, and the table whose notes do."""
+    caller, notes = sql.Identifier(schema, "track_rest"), sql.Identifier(schema, "full_pass")
+    return {
+        "rest": f"{_functions(schema, collection)[1].as_string(None)}(bigint, boolean)",
+        "caller": f"{caller.as_string(None)}()",
+        "notes": notes.as_string(None),
+    }
+
+
+def try_tracking(connection: Connection, space: Space) -> None:
+    """Do, and roll back, what the triggers and a run are about to do with the keys, on their real types.
+
+    Raises:
+        ConfigError: PostgreSQL refuses it; the message names the column and its type.
+    """
+    source, key = space.source, ""
+    try:
+        with connection.transaction(force_rollback=True):
+            nulls = sql.SQL("jsonb_build_array({})").format(sql.SQL(", ").join([sql.SQL("NULL")] * len(source.key)))
+            first = space.statement(
+                "freshness/change_tracking", "trial_key", key_json=source.key_json("s"), nulls=nulls
+            )
+            (key,) = connection.execute(first, {}).fetchone() or ("",)
+            with connection.transaction(force_rollback=True):
+                # as the trigger function has it
+                connection.execute("SET LOCAL search_path = pg_catalog, pg_temp")
+                literal = sql.SQL("{}::jsonb").format(sql.Literal(key))
+                connection.execute(_forget(source, _types(connection, source), space.schema, literal))
+            connection.execute(_note(source, space.schema, sql.SQL("{}::jsonb").format(sql.Literal(key))))
+            read_page(connection, space, None, 1)
+            read_changed(connection, space, None, 1)
+            connection.execute(
+                sql.SQL("EXPLAIN {}").format(space.statement("freshness/coverage", "coverage")), space.values
+            )
+            there_and_back = space.statement("freshness/change_tracking", "trial_round", key_json=source.key_json("s"))
+            changed = connection.execute(there_and_back, {}).fetchone()
+    except (psycopg.ProgrammingError, psycopg.DataError, psycopg.NotSupportedError) as error:
+        raise _unfit(connection, source, str(error.diag.message_primary)) from error
+    if changed is not None:
+        raise _unfit(connection, source, "its values do not come back from JSON as they were")
+
+
+def _unfit(connection: Connection, source: Source, why: str) -> ConfigError:
+    """Name the key columns that PostgreSQL cannot compare; all of them where that is not the reason."""
+    unfit = [column for column in source.key if not _comparable(connection, source, column)] or source.key
+    named = " and ".join(f"{column.name} of type {column.type}" for column in unfit)
+    return ConfigError(
+        f"Collection {source.collection.name}: its key cannot be tracked by {named}: {why}.",
+        state="Nothing was changed.",
+        hint="Name other columns in key: that are NOT NULL and together unique.",
+    )
+
+
+def _comparable(connection: Connection, source: Source, column: KeyColumn) -> bool:
+    parts = {
+        "source": source.relation,
+        "vectors": source.vectors,
+        "column": sql.Identifier(column.name),
+        "equals": column.operator("="),
+    }
+    try:
+        with connection.transaction():
+            connection.execute(statement("freshness/change_tracking", "trial_column", **parts))
+    except psycopg.ProgrammingError:
+        return False
+    return True
+
+
+def trigger_names(source: Source) -> list[str]:
+    """Name the triggers that a tracked source has."""
+    return [f"vecmig_{source.collection.name}_{suffix}" for suffix in _TRIGGERS]
+
+
+def drop_tracking(connection: Connection, source: Source, relation: Relation) -> None:
+    """Take the triggers off a relation that is a collection's source no more."""
+    on = sql.Identifier(relation.schema, relation.name)
+    for name in trigger_names(source):
+        connection.execute(
+            statement("freshness/change_tracking", "drop_trigger", trigger=sql.Identifier(name), source=on)
+        )
+
+
+def remove_tracking(connection: Connection, schema: str, collection: str) -> tuple[tuple[tuple[str, str], ...], bool]:
+    """Drop a collection's trigger function, and the triggers that call it, on whatever tables they are.
+
+    Returns:
+        The triggers, each with its table; and whether there was a function.
+    """
+    function, rest = _functions(schema, collection)
+    values = {"function": f"{function.as_string(connection)}()"}
+    triggers = []
+    for name, table_schema, table in connection.execute(
+        statement("freshness/change_tracking", "calling"), values
+    ).fetchall():
+        on = sql.Identifier(table_schema, table)
+        connection.execute(
+            statement("freshness/change_tracking", "drop_trigger", trigger=sql.Identifier(name), source=on)
+        )
+        triggers.append((name, f"{table_schema}.{table}"))
+    there = has_function(connection, schema, collection)
+    connection.execute(statement("freshness/change_tracking", "drop_functions", function=function, rest=rest))
+    return tuple(triggers), there
+
+
+def has_function(connection: Connection, schema: str, collection: str) -> bool:
+    """Whether the trigger function of a collection is there; ``vecmig untrack`` drops it."""
+    function = sql.Identifier(schema, f"{collection}_track").as_string(connection)
+    row = connection.execute(
+        statement("freshness/change_tracking", "has_function"), {"function": f"{function}()"}
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def tracking_works(connection: Connection, source: Source) -> bool:
+    """Whether all triggers are there and enabled."""
+    names = trigger_names(source)
+    values = {"source": source.relation.as_string(connection), "names": names}
+    row = connection.execute(statement("freshness/change_tracking", "triggers"), values).fetchone()
+    return row is not None and row[0] == len(names)
+
+
+def tracking_is_old(connection: Connection, source: Source, schema: str) -> bool:
+    """Whether the triggers are not as they would be made now, and this role may replace them."""
+    values = {
+        "source": source.relation.as_string(connection),
+        "names": trigger_names(source),
+        "body": function_body(connection, source, schema),
+        "rest_body": _rest_body(connection, source, schema),
+    }
+    values |= _rest_names(schema, source.collection.name)
+    row = connection.execute(statement("freshness/change_tracking", "old_triggers"), values).fetchone()
+    return row is not None and bool(row[0])
+
+
+def tracking_is_open(connection: Connection, source: Source) -> bool:
+    """Whether PUBLIC may run the trigger function, as after a restore without grants, and this role may forbid it."""
+    values = {"source": source.relation.as_string(connection), "names": trigger_names(source)}
+    row = connection.execute(statement("freshness/change_tracking", "open_function"), values).fetchone()
+    return row is not None and bool(row[0])
+
+
+def function_body(connection: Connection, source: Source, schema: str) -> str:
+    """Write the body of the trigger function."""
+    types = _types(connection, source)
+    root = "TG_RELID" if source.kind != PARTITIONED else "pg_partition_root(TG_RELID)"
+    common = _common_parts(source, schema)
+    noted = sql.Literal(_setting("noted", source, schema))
+    note_full_pass = statement("freshness/change_tracking", "note_full_pass", noted=noted, **_named(source, schema))
+    body = statement(
+        "freshness/change_tracking",
+        "function_body",
+        relation=sql.SQL(root),
+        in_place=_in_place(source),
+        old_keys=_listed(source, "OLD.{}"),
+        new_keys=_listed(source, "NEW.{}"),
+        find_elsewhere=_find_elsewhere(source),
+        empty=statement(
+            "freshness/change_tracking",
+            "empty",
+            vectors=source.vectors,
+            source=source.relation,
+            **_named(source, schema),
+        ),
+        gather=statement(
+            "freshness/change_tracking", "gather", rest=_functions(schema, source.collection.name)[1], **common
+        ),
+        work=statement(
+            "freshness/change_tracking",
+            "work",
+            look_behind=_look_behind(source, types),
+            forget=_forget(source, types, schema, sql.SQL("old_key")),
+            note=_note(source, schema, sql.SQL("new_key")),
+            notes=sql.Literal(_rest_names(schema, source.collection.name)["notes"]),
+            unfinished=sql.Literal(_UNFINISHED),
+            **common,
+            **_named(source, schema),
+        ),
+        note_full_pass=note_full_pass,
+        **common,
+    )
+    return body.as_string(connection)
+
+
+def _rest_body(connection: Connection, source: Source, schema: str) -> str:
+    """Write the body of the function that works off what the trigger function gathers."""
+    types = _types(connection, source)
+    typed = (sql.SQL("(c -> 1 ->> {})::{}").format(sql.Literal(n), sql.SQL(t)) for n, t in enumerate(types))
+    note_all = statement(
+        "freshness/change_tracking", "note_all", typed_key=sql.SQL(", ").join(typed), **_named(source, schema)
+    )
+    body = statement(
+        "freshness/change_tracking",
+        "rest_body",
+        source=source.relation,
+        source_name=sql.Literal(source.relation.as_string(None)),
+        function_name=sql.Literal(f"{_functions(schema, source.collection.name)[0].as_string(None)}()"),
+        in_place=_in_place(source),
+        match_source=_match(source, types, source.columns_of("s"), sql.SQL("old_key")),
+        schema=sql.Identifier(schema),
+        forget=_forget(source, types, schema, sql.SQL("old_key")),
+        note_all=note_all,
+        **_common_parts(source, schema),
+    )
+    return body.as_string(connection)
+
+
+def _named(source: Source, schema: str) -> dict[str, sql.Composable]:
+    return {"schema": sql.Identifier(schema), "collection": sql.Literal(source.collection.name)}
+
+
+def _common_parts(source: Source, schema: str) -> dict[str, sql.Composable]:
+    """Give what both functions have: the setting that gathers, and what becomes of what goes wrong."""
+    return {
+        "gathered": sql.Literal(_setting("gathered", source, schema)),
+        "exceptions": statement("freshness/change_tracking", "exceptions"),
+    }
+
+
+def _types(connection: Connection, source: Source) -> list[str]:
+    """Name the types of the key columns so that the trigger function finds them, which has no search path."""
+    values = {"oid": source.oid, "numbers": [column.number for column in source.key]}
+    return [name for (name,) in connection.execute(statement("freshness/change_tracking", "types"), values)]
+
+
+def _setting(what: str, source: Source, schema: str) -> str:
+    """Name a setting that remembers something of a collection to the end of a transaction."""
+    digest = hashlib.sha256(f"{schema}\0{source.collection.name}".encode()).hexdigest()
+    return f"vecmig.{what}_{digest[:12]}"
+
+
+def _in_place(source: Source) -> sql.Composed:
+    return sql.SQL(" AND ").join(
+        statement(
+            "freshness/change_tracking",
+            "in_place",
+            number=sql.Literal(column.number),
+            names=_array([source.schema, source.table, column.name]),
+        )
+        for column in source.key
+    )
+
+
+def _find_elsewhere(source: Source) -> sql.Composed:
+    numbers = sql.SQL("ARRAY[{}]").format(sql.SQL(", ").join(sql.Literal(column.number) for column in source.key))
+    return statement(
+        "freshness/change_tracking",
+        "find_elsewhere",
+        source_schema=sql.Literal(source.schema),
+        source_table=sql.Literal(source.table),
+        key_names=_array([column.name for column in source.key]),
+        key_numbers=numbers,
+        source=sql.Literal(source.relation.as_string(None)),
+        oid=sql.Literal(source.oid),
+        taken=sql.Literal("($1).%I"),
+    )
+
+
+def _look_behind(source: Source, types: Sequence[str]) -> sql.Composable:
+    if source.kind != PARTITIONED:
+        return sql.SQL("")
+    match_source = _match(source, types, source.columns_of("s"), sql.SQL("old_key"))
+    return statement("freshness/change_tracking", "look_behind", source=source.relation, match_source=match_source)
+
+
+def _forget(source: Source, types: Sequence[str], schema: str, key: sql.Composable) -> sql.Composed:
+    """Delete what there is of a record that is gone: all its vectors, and its rejections."""
+    return statement(
+        "freshness/change_tracking",
+        "forget",
+        vectors=source.vectors,
+        schema=sql.Identifier(schema),
+        collection=sql.Literal(source.collection.name),
+        old_key=key,
+        match_old=_match(source, types, source.stored_of("v"), key),
+    )
+
+
+def _note(source: Source, schema: str, key: sql.Composable) -> sql.Composed:
+    collection = sql.Literal(source.collection.name)
+    return statement(
+        "freshness/change_tracking", "note", schema=sql.Identifier(schema), collection=collection, new_key=key
+    )
+
+
+def _match(
+    source: Source, types: Sequence[str], columns: Iterable[sql.Composable], key: sql.Composable
+) -> sql.Composed:
+    """Match the columns of a relation with a key in the form that the outbox has."""
+    values = (
+        sql.SQL("({} ->> {})::{}").format(key, sql.Literal(number), sql.SQL(type_))
+        for number, type_ in enumerate(types)
+    )
+    return same_key(source.key, columns, values)
+
+
+def _listed(source: Source, form: str) -> sql.Composed:
+    return sql.SQL(", ").join(sql.SQL(form).format(sql.Identifier(column.name)) for column in source.key)
+
+
+def _array(texts: Iterable[str]) -> sql.Composed:
+    return sql.SQL("ARRAY[{}]::text[]").format(sql.SQL(", ").join(map(sql.Literal, texts)))
+
+
+def _changed(connection: Connection, source: Source) -> sql.Composed:
+    """Tell whether an update changed the key or what the text is made of, by value.
+
+    A column list (UPDATE OF) would go by the statement's SET list, and miss what a BEFORE trigger changed. The function
+    compares any type, also those without equality, such as json. Its operator would not come back from a dump: written
+    between two rows, ``*<>`` is taken for a comparison of their columns.
+    """
+    read = text_columns(connection, source)
+    if not read:
+        return sql.SQL("pg_catalog.record_image_ne(OLD, NEW)").format()
+    names = dict.fromkeys((*(column.name for column in source.key), *read))
+    rows = [
+        sql.SQL(", ").join(sql.SQL(f"{row}.{{}}").format(sql.Identifier(n)) for n in names) for row in ("OLD", "NEW")
+    ]
+    return sql.SQL("pg_catalog.record_image_ne(ROW({}), ROW({}))").format(*rows)

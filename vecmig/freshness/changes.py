@@ -1,0 +1,185 @@
+"""The outbox that the triggers fill: what changed, and what of it the tags in use lack."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from psycopg import errors as pg
+from psycopg import sql
+
+from vecmig.freshness.pending import FIRST_DIGEST, PendingRecord
+from vecmig.freshness.stamps import Space
+from vecmig.ledger.ledger import Route
+from vecmig.ledger.recorded import columns_said
+from vecmig.ledger.schema import installed_version
+from vecmig.model.collection import LiveColumns
+from vecmig.postgres.locks import LOCK_TIMEOUT_MS
+from vecmig.postgres.named_sql import statement
+from vecmig.postgres.sessions import Connection
+from vecmig.source.source import Source
+
+_BATCH: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    """What waits in the outbox of one collection: how many records, and when the first of them changed."""
+
+    records: int
+    oldest: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """What some tags are behind their records: how many changes they lack, and the age of the oldest of these."""
+
+    records: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How one collection stands: where its reads are, as what it is recorded, and whether anything changed."""
+
+    route: Route
+    #: text, where, change_tracking and live_columns, as they were recorded last.
+    recorded: tuple[str, str | None, str, LiveColumns]
+    #: Whether the candidate's backfill came to its end once.
+    filled: bool
+    #: Whether the outbox has changes that were not committed at the snapshot that was asked from.
+    changed: bool
+    #: The newest note that a full pass is needed; 0 where there is none.
+    full_pass: int
+    #: The snapshot to ask from the next time.
+    at: str
+
+    @classmethod
+    def from_row(cls, row: tuple[Any, ...]) -> Look:
+        """Read a row of ``look``."""
+        text, where, tracking, columns = row[5:9]
+        return cls(Route(*row[:5]), (text, where, tracking, columns_said(columns)), *row[9:])
+
+
+def outbox(connection: Connection, source: Source, schema: str) -> Outbox:
+    """Look at what waits."""
+    query = statement("freshness/changes", "outbox", schema=sql.Identifier(schema))
+    row = connection.execute(query, {"collection": source.collection.name}).fetchone()
+    return Outbox(*row) if row else Outbox(0, None)
+
+
+def lag(connection: Connection, spaces: Sequence[Space]) -> Lag:
+    """Measure what the tags of one collection are behind: the changes that at least one of them lacks.
+
+    A change that all of them have, and that only waits to be forgotten, is none of them.
+    """
+    if not spaces:
+        return Lag()
+    query = spaces[0].statement("freshness/changes", "lag", unsettled=_unsettled(spaces))
+    row = connection.execute(query, spaces[0].values).fetchone()
+    return Lag(*row) if row else Lag()
+
+
+def look(connection: Connection, schema: str, since: Mapping[str, str | None]) -> dict[str, Look]:
+    """Look at collections in one statement; give those that ever had a tag.
+
+    Args:
+        connection: the connection.
+        schema: where vecmig's tables are.
+        since: the collections, and from when on changes count for each: a snapshot, or None for all that wait.
+    """
+    values = {"collections": list(since), "since": list(since.values())}
+    try:
+        rows = connection.execute(
+            statement("freshness/changes", "look", schema=sql.Identifier(schema)), values
+        ).fetchall()
+    except (pg.UndefinedTable, pg.InvalidSchemaName):
+        if installed_version(connection, schema):
+            raise
+        return {}
+    return {row[0]: Look.from_row(row) for row in rows}
+
+
+def free(connection: Connection, space: Space, records: Sequence[PendingRecord]) -> list[PendingRecord]:
+    """Leave out records that an application holds now: their vectors would be paid for, and could not be written."""
+    if not records or not space.source.tracked:
+        return list(records)
+    keys = [json.dumps(record.key) for record in records]
+    rows = connection.execute(space.statement("freshness/changes", "free"), {"keys": keys})
+    return [records[at - 1] for (at,) in rows]
+
+
+def snapshot(connection: Connection) -> str:
+    """Give the database's present, for ``changed_since``."""
+    row = connection.execute(statement("freshness/changes", "snapshot")).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def changed_since(connection: Connection, source: Source, schema: str, since: str) -> int:
+    """Count the records whose change was not yet committed at a snapshot; some that just were may be among them."""
+    query = statement("freshness/changes", "count_since", schema=sql.Identifier(schema))
+    row = connection.execute(query, {"collection": source.collection.name, "since": since}).fetchone()
+    return int(row[0]) if row else 0
+
+
+def forget_settled(connection: Connection, source: Source, schema: str) -> None:
+    """Clear the outbox of the records that are settled under every tag which is maintained now.
+
+    A record is settled under a tag when it is fresh there, or rejected as it stands; one without a text when its
+    vectors are gone, which this sees to. The tags are read once the outbox's rows are locked, so a tag that becomes one
+    of them meanwhile finds either the change or, as its backfill begins later, the record as it is now.
+    """
+    after: str | None = FIRST_DIGEST
+    # an application, or another run, is at work on the tables themselves: the next call goes on
+    with suppress(pg.LockNotAvailable, pg.UndefinedTable):
+        while after is not None:
+            with connection.transaction():
+                after = _forget_batch(connection, source, schema, after)
+
+
+def _forget_batch(connection: Connection, source: Source, schema: str, after: str) -> str | None:
+    """Forget what is settled of the next rows; give where to go on."""
+    spaces = _maintained(connection, source, schema)
+    if not spaces:
+        return None
+    connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT_MS)))
+    relations = sql.SQL(", ").join([source.relation, *(space.relation for space in spaces)])
+    connection.execute(statement("freshness/changes", "hold_relations", relations=relations))
+    values: dict[str, Any] = {"collection": source.collection.name, "after": after, "size": _BATCH}
+    digests = [row[0] for row in connection.execute(spaces[0].statement("freshness/changes", "lock_batch"), values)]
+    if not digests:
+        return None
+    if _maintained(connection, source, schema) != spaces:
+        return after
+    values = {"collection": source.collection.name, "digests": digests}
+    for space in spaces:
+        connection.execute(space.statement("freshness/changes", "sweep_emptied", rows=source.rows), values)
+    connection.execute(spaces[0].statement("freshness/changes", "forget_settled", unsettled=_unsettled(spaces)), values)
+    return str(digests[-1])
+
+
+def _maintained(connection: Connection, source: Source, schema: str) -> list[Space]:
+    query = statement("freshness/changes", "maintained", schema=sql.Identifier(schema))
+    row = connection.execute(query, {"collection": source.collection.name}).fetchone()
+    return [Space(source, schema, tag) for tag in dict.fromkeys(row or ()) if tag is not None]
+
+
+def _unsettled(spaces: Sequence[Space]) -> sql.Composed:
+    """Whether at least one of the tags lacks a change of the outbox."""
+    return spaces[0].statement(
+        "freshness/changes",
+        "unsettled",
+        rows=spaces[0].source.rows,
+        unfinished=sql.SQL(" OR ").join(_unfinished(space) for space in spaces),
+        emptied=sql.SQL(" OR ").join(space.statement("freshness/changes", "emptied") for space in spaces),
+    )
+
+
+def _unfinished(space: Space) -> sql.Composed:
+    """Neither fresh under this tag, nor rejected as it stands."""
+    return space.statement("freshness/changes", "unfinished", tag=sql.Literal(space.tag), whole=space.whole)

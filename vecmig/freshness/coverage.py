@@ -1,0 +1,105 @@
+"""Measure how complete a tag is, count what there is, and remove vectors that no record stands behind any more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from vecmig.freshness.stamps import Space
+from vecmig.postgres.named_sql import statement
+from vecmig.postgres.sessions import Connection
+from vecmig.source.source import Source
+
+#: Share of the records with vectors that may lose them because their text is gone, without having changed.
+_MOST_EMPTIED: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How complete a tag is. ``eligible = fresh + stale + missing + rejected``."""
+
+    records: int
+    eligible: int
+    fresh: int
+    stale: int
+    rejected: int
+    #: Records without a fresh vector that neither changed lately nor were rejected: nothing explains them.
+    unaccounted: int
+    #: Vectors of eligible records, fresh or stale.
+    vectors: int = 0
+
+    @property
+    def missing(self) -> int:
+        """Eligible records without any vector and without a reason."""
+        return self.eligible - self.fresh - self.stale - self.rejected
+
+    @property
+    def share(self) -> float:
+        """Fresh of eligible, from 0 to 1. A collection without eligible records is complete."""
+        return self.fresh / self.eligible if self.eligible else 1.0
+
+
+def measure_coverage(connection: Connection, space: Space) -> Coverage:
+    """Compare every record's text with the hash beside its vector; one pass over the source, nothing cached."""
+    row = connection.execute(space.statement("freshness/coverage", "coverage"), space.values).fetchone()
+    records, eligible, fresh, rejected, stale, unaccounted, vectors = row or (0,) * 7
+    return Coverage(records, eligible, fresh, stale, rejected, unaccounted, vectors)
+
+
+def count_records(connection: Connection, source: Source) -> tuple[int, int]:
+    """Count a source's records: all of them, and the eligible ones."""
+    row = connection.execute(
+        statement("freshness/coverage", "count_records", records=source.records, eligible=source.eligible("s")), {}
+    ).fetchone()
+    return (row[0], row[1]) if row else (0, 0)
+
+
+def count_vectors(connection: Connection, space: Space) -> tuple[int, int]:
+    """Count a tag's vectors, and the records they belong to."""
+    row = connection.execute(space.statement("freshness/coverage", "count_vectors")).fetchone()
+    return (row[0], row[1]) if row else (0, 0)
+
+
+def has_vectors(connection: Connection, space: Space) -> bool:
+    """Return whether a tag has any vector."""
+    row = connection.execute(space.statement("freshness/coverage", "has_vectors")).fetchone()
+    return bool(row and row[0])
+
+
+def sweep(connection: Connection, space: Space, found: Coverage | None = None) -> int:
+    """Delete the vectors of records that are gone or no longer have a text, and forget their rejections.
+
+    Triggers delete with a record at once where they see it; a disabled trigger or a view as source leaves it to this. A
+    mistake in collections.yaml must cost nothing: a row that ``where`` leaves out keeps its vectors, and so do records
+    whose text is gone although they did not change, if they are many.
+
+    Args:
+        connection: in autocommit mode.
+        space: whose vectors.
+        found: what was measured just now; it spares a look at each vector where all of them belong to a record.
+
+    Returns:
+        How many records keep vectors although they have no text any more.
+    """
+    connection.execute(space.statement("freshness/coverage", "sweep_rejected"), space.values)
+    if found is not None and count_vectors(connection, space)[0] <= found.vectors:
+        return 0
+    source = space.source
+    gone, emptied, total = _count_idle(connection, space)
+    if gone:
+        same = source.match_source("s", "v")
+        connection.execute(
+            space.statement("freshness/coverage", "sweep_gone", source=source.relation, same_source=same), {}
+        )
+    few = emptied <= total * _MOST_EMPTIED
+    if emptied:
+        connection.execute(
+            space.statement("freshness/coverage", "sweep_emptied", rows=source.rows), space.values | {"all": few}
+        )
+    return _count_idle(connection, space)[1] if emptied and not few else 0
+
+
+def _count_idle(connection: Connection, space: Space) -> tuple[int, int, int]:
+    """Count the vectors of no row, the records with vectors and no text, and the records with vectors."""
+    row = connection.execute(space.statement("freshness/coverage", "count_idle", rows=space.source.rows)).fetchone()
+    return row or (0, 0, 0)

@@ -1,0 +1,86 @@
+"""Where the vectors of a tag lie, and how a record is named."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import sql
+
+from vecmig.model.tag import Tag
+from vecmig.postgres.named_sql import statement
+from vecmig.source.keys import same_key
+from vecmig.source.source import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Where the vectors of one tag of one collection lie. All reading and writing of vectors goes through it."""
+
+    source: Source
+    schema: str
+    tag: str
+
+    @property
+    def relation(self) -> sql.Identifier:
+        """The relation that holds this tag's vectors and no others."""
+        return self.source.partition(self.tag)
+
+    @property
+    def dims(self) -> int:
+        """Dimensions of the vectors, as the tag says."""
+        return Tag.parse(self.tag).dims
+
+    @property
+    def chunks(self) -> bool:
+        """Whether a record may have several vectors under this tag."""
+        return Tag.parse(self.tag).chunk is not None
+
+    @property
+    def whole(self) -> sql.Composed:
+        """A sub-select of the records that have all their vectors: the key columns, and ``source_hash`` of the text.
+
+        Without chunks that is chunk 0. A row whose ``chunks`` is 1 counts alone also under a tag that chunks: it may be
+        older than that column.
+        """
+        condition: sql.Composable = sql.SQL("")
+        if self.chunks:
+            same = same_key(self.source.key, self.source.stored_of("c"), self.source.stored_of("v"))
+            condition = statement("freshness/stamps", "all_chunks", space=self.relation, same_record=same)
+        return statement("freshness/stamps", "whole", space=self.relation, condition=condition)
+
+    @property
+    def hash(self) -> sql.Composed:
+        """The hash of ``s.txt`` that a fresh stamp of this tag has."""
+        collection, tag = sql.Literal(self.source.collection.name), sql.Literal(self.tag)
+        return statement("freshness/stamps", "hash", schema=sql.Identifier(self.schema), collection=collection, tag=tag)
+
+    def match(self, aliased: str, named: str) -> sql.Composed:
+        """A join condition between records and this tag's vectors.
+
+        It names the tag, which leads the primary key: before PostgreSQL 18 an index serves only by its first column.
+        """
+        tag = sql.SQL("{}.tag = {}").format(sql.Identifier(named), sql.Literal(self.tag))
+        return sql.SQL("{} AND {}").format(tag, self.source.match_stored(aliased, named))
+
+    def statement(self, file: str, name: str, /, **parts: sql.Composable) -> sql.Composed:
+        """Return a named statement with all that follows from the collection filled in."""
+        source = self.source
+        common: dict[str, sql.Composable] = {
+            "schema": sql.Identifier(self.schema),
+            "space": self.relation,
+            "whole": self.whole,
+            "records": source.records,
+            "keys": source.alias_list(),
+            "hash": self.hash,
+            "eligible": source.eligible("s"),
+            "match": self.match("s", "v"),
+            "rejected_key": source.match_json("s", "r"),
+            "changed_key": source.match_json("s", "c"),
+        }
+        return statement(file, name, **(common | parts))
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The parameters that name this space in vecmig's tables."""
+        return {"collection": self.source.collection.name, "tag": self.tag}

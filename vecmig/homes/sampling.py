@@ -1,0 +1,68 @@
+"""Draw a few vectors at random, with the texts that they were made from."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from psycopg import sql
+
+from vecmig.freshness.stamps import Space
+from vecmig.postgres.named_sql import statement
+from vecmig.postgres.sessions import Connection
+
+#: Pages from which on some are drawn, and how many: 20 MB. Neighbours on a page were embedded together and share a
+#: fault, so there must be many more pages than vectors that are drawn of them.
+_MANY: Final = 10_000
+_PAGES: Final = 2_560
+
+
+class Sampled(NamedTuple):
+    """One vector of a tag."""
+
+    key: tuple[str, ...]
+    #: The chunk's text, or the record's where the tag does not chunk.
+    text: str
+    vector: NDArray[np.float32]
+
+
+def sample_vectors(connection: Connection, space: Space, size: int) -> list[Sampled]:
+    """Give up to ``size`` vectors whose text is still the one that they were made from, drawn anew each time.
+
+    By the time of embedding the tag falls into ``size`` equal parts, and one vector of each part is drawn; they come in
+    random order.
+    """
+    source = space.source
+    query = space.statement(
+        "homes/sampling",
+        "sample",
+        drawn=_drawn(connection, space),
+        real=sql.SQL("::{}::real[]").format(source.pgvector.type("vector")),
+        keys_text=source.alias_text("s"),
+    )
+    found = connection.execute(query, {"size": size})
+    return [Sampled(tuple(row[2:]), row[0], np.array(row[1], dtype=np.float32)) for row in found]
+
+
+def longest_text(connection: Connection, space: Space, size: int) -> str | None:
+    """Give the longest text among ``size`` vectors drawn at random; None where there are none."""
+    query = space.statement("homes/sampling", "longest", drawn=_drawn(connection, space))
+    row = connection.execute(query, {"size": size}).fetchone()
+    return row[0] if row else None
+
+
+def _drawn(connection: Connection, space: Space) -> sql.Composable:
+    """Give what draws some pages of a large tag: looking at it must not cost the more the larger it is."""
+    name = space.relation.as_string(connection)
+    row = connection.execute(statement("homes/sampling", "pages"), {"name": name}).fetchone()
+    pages = row[0] or 0 if row else 0
+    if pages <= _MANY:
+        return sql.SQL("")
+    return sql.SQL("TABLESAMPLE SYSTEM ({})").format(sql.Literal(min(100.0, 100 * _PAGES / pages)))
+
+
+def count_embedded_since(connection: Connection, space: Space, at: object, most: int) -> int:
+    """Count the vectors of a tag that were made after a moment, as far as ``most``."""
+    row = connection.execute(space.statement("homes/sampling", "embedded_since"), {"at": at, "most": most}).fetchone()
+    return int(row[0]) if row else 0

@@ -1,0 +1,20 @@
+-- The search of the reader. It goes through the vectors table, whose grants and row-level security are the reader's own.
+
+-- search --
+WITH nearest ({keys}, chunk, distance) AS MATERIALIZED (
+    {nearest}
+)
+SELECT {n_keys}, n.chunk, n.distance, coalesce(v.chunk_text, r.txt), to_jsonb(s)
+FROM nearest n
+JOIN {source} s ON {same_source}
+JOIN {records} r ON {same_record}
+JOIN {vectors} v ON v.tag = {tag_literal} AND {same_vector} AND v.chunk = n.chunk
+ORDER BY n.distance, {n_keys}, n.chunk
+
+-- nearest --
+SELECT {s_keys}, e.chunk, ({embedding} {operator} {query}::{index_type})::double precision
+FROM {vectors} e
+JOIN (SELECT {keys} FROM {source} WHERE {condition}{where}) s ON {match}
+WHERE e.tag = {tag}
+ORDER BY ({embedding} {operator} {query}::{index_type}){order}
+LIMIT {k}

@@ -1,0 +1,74 @@
+-- The vectors table and its partitions.
+
+-- create_table --
+CREATE TABLE IF NOT EXISTS {vectors} (
+    tag         text NOT NULL CHECK (tag <> ''),
+    {key_columns},
+    chunk       int NOT NULL DEFAULT 0 CHECK (chunk >= 0),
+    chunks      int NOT NULL DEFAULT 1,
+    embedding   {type} NOT NULL,
+    source_hash uuid NOT NULL,
+    chunk_text  text,
+    embedded_at timestamptz NOT NULL DEFAULT now(),
+    -- role and application of whoever inserts past vecmig, which leaves it empty
+    written_by  text[] DEFAULT {writer},
+    PRIMARY KEY (tag, {keys}, chunk)
+) PARTITION BY LIST (tag)
+
+-- comment_table --
+COMMENT ON TABLE {vectors} IS {comment}
+
+-- comment --
+SELECT pg_catalog.obj_description(pg_catalog.to_regclass(%(name)s), 'pg_class')
+
+-- has_chunks --
+SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute a
+               WHERE a.attrelid = pg_catalog.to_regclass(%(name)s) AND a.attname = 'chunks' AND NOT a.attisdropped)
+
+-- add_chunks --
+-- the rows that are there count as records of one chunk, as they did: nothing is embedded again for it
+ALTER TABLE {vectors} ADD COLUMN IF NOT EXISTS chunks int NOT NULL DEFAULT 1
+
+-- has_writers --
+SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute a
+               WHERE a.attrelid = pg_catalog.to_regclass(%(name)s) AND a.attname = 'written_by' AND NOT a.attisdropped)
+
+-- add_writers --
+-- in two steps: of the rows that are there nobody knows it
+ALTER TABLE {vectors} ADD COLUMN IF NOT EXISTS written_by text[];
+ALTER TABLE {vectors} ALTER COLUMN written_by SET DEFAULT {writer}
+
+-- writer --
+CASE WHEN pg_catalog.current_setting('application_name') <> 'vecmig'
+     THEN ARRAY[session_user::text, pg_catalog.current_setting('application_name')] END
+
+-- create_partition --
+CREATE TABLE {partition} (LIKE {vectors} INCLUDING ALL)
+
+-- alter_partition --
+ALTER TABLE {partition}
+    ALTER COLUMN tag SET DEFAULT {tag},
+    ADD CONSTRAINT {constraint} CHECK ({condition}),
+    ADD CONSTRAINT {tag_constraint} CHECK (tag = {tag})
+
+-- restore_constraint --
+ALTER TABLE {partition} DROP CONSTRAINT IF EXISTS {constraint}, ADD CONSTRAINT {constraint} CHECK ({condition})
+
+-- attach_partition --
+ALTER TABLE {vectors} ATTACH PARTITION {partition} FOR VALUES IN ({tag})
+
+-- detach_partition --
+ALTER TABLE {vectors} DETACH PARTITION {partition}
+
+-- drop_partition --
+DROP TABLE {partition}
+
+-- attached --
+SELECT EXISTS (
+    SELECT FROM pg_catalog.pg_inherits i
+    WHERE i.inhrelid = pg_catalog.to_regclass(%(partition)s)
+      AND i.inhparent = pg_catalog.to_regclass(%(vectors)s)
+      AND NOT i.inhdetachpending)
+
+-- is_ours --
+SELECT pg_catalog.pg_get_partkeydef(pg_catalog.to_regclass(%(name)s)) = 'LIST (tag)'

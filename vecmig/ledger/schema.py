@@ -1,0 +1,144 @@
+"""Install vecmig's own tables, by numbered SQL files, and refuse a schema newer than this program."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from functools import cache
+from typing import Final
+
+from psycopg import errors as pg
+from psycopg import sql
+
+from vecmig.errors import DatabaseError
+from vecmig.ledger.access import close_own, own_relations
+from vecmig.postgres.named_sql import script, statement
+from vecmig.postgres.sessions import Connection, Database
+
+#: The numbered files under sql/, in order; the position is the schema's version.
+FILES: Final = (
+    "001_metadata",
+    "002_control",
+    "003_trust",
+    "004_placement",
+    "005_tracking",
+    "006_identity",
+    "007_text_hash",
+    "008_views",
+    "009_mirrored",
+    "010_gathering",
+    "011_learned_limits",
+)
+VERSION: Final = len(FILES)
+_TABLE: Final = re.compile(r'^CREATE TABLE "vecmig"\.(\w+)', re.MULTILINE)
+_ROUTINE: Final = re.compile(r'^CREATE (?:OR REPLACE )?(?:FUNCTION|PROCEDURE) "vecmig"\.(\w+)', re.MULTILINE)
+
+
+def installed_version(connection: Connection, schema: str) -> int:
+    """Give the version of vecmig's schema in this database; 0 when it is not there.
+
+    Raises:
+        DatabaseError: the schema is newer than this program, or is somebody else's.
+    """
+    found = connection.execute(statement("ledger/schema", "find"), {"schema": schema}).fetchone()
+    if found is None or not any(found):
+        return 0
+    if not found[0]:
+        raise DatabaseError(
+            f"The schema {schema} exists but is not vecmig's.",
+            state="Nothing was changed.",
+            hint="Set schema = another_name in vecmig.ini.",
+        )
+    row = connection.execute(statement("ledger/schema", "version", schema=sql.Identifier(schema))).fetchone()
+    version = int(row[0]) if row else 0
+    if version > VERSION:
+        raise DatabaseError(
+            f"The schema {schema} has version {version}; this vecmig knows up to {VERSION}.",
+            state="Nothing was changed.",
+            hint="Somebody works here with a newer vecmig. Run: pip install --upgrade vecmig",
+        )
+    return version
+
+
+@cache
+def ledger_tables() -> frozenset[str]:
+    """Name the tables that vecmig's schema has."""
+    return _created(_TABLE)
+
+
+@cache
+def ledger_routines() -> frozenset[str]:
+    """Name the functions and procedures that vecmig's schema has beside those of each collection."""
+    return _created(_ROUTINE)
+
+
+def _created(what: re.Pattern[str]) -> frozenset[str]:
+    schema = sql.Identifier("vecmig")
+    texts = [
+        statement("ledger/schema", "create", schema=schema),
+        *(script(f"ledger/{file}", schema=schema) for file in FILES),
+    ]
+    return frozenset(name for text in texts for name in what.findall(text.as_string()))
+
+
+def is_installed(connection: Connection, schema: str) -> bool:
+    """Whether vecmig's tables are in a schema; where something else is, they are not.
+
+    Raises:
+        DatabaseError: they are newer than this program.
+    """
+    found = connection.execute(statement("ledger/schema", "find"), {"schema": schema}).fetchone()
+    return found is not None and bool(found[0]) and installed_version(connection, schema) > 0
+
+
+def lock_schema(connection: Connection, schema: str) -> None:
+    """Let nobody else install or update vecmig's schema until the transaction ends."""
+    connection.execute(statement("ledger/schema", "lock"), {"schema": schema})
+
+
+def ensure(database: Database) -> int:
+    """Install or update vecmig's schema; return the version it had before. Safe to run from many hosts at once."""
+    with database.transaction() as connection:
+        lock_schema(connection, database.schema)
+        return install(connection, database.schema)
+
+
+def install(connection: Connection, schema: str) -> int:
+    """Do the work of ``ensure`` in the caller's transaction."""
+    before = installed_version(connection, schema)
+    name = sql.Identifier(schema)
+    if before == VERSION:
+        _renew_outbox(connection, name)
+        return before
+    known = own_relations(connection, schema)
+    created = (
+        before == 0 and connection.execute(statement("ledger/schema", "find"), {"schema": schema}).fetchone() is None
+    )
+    if before == 0:
+        if created:
+            # the right to create schemas is asked for only where one is created
+            connection.execute(statement("ledger/schema", "create_schema", schema=name))
+        connection.execute(statement("ledger/schema", "create", schema=name))
+    for number, file in enumerate(FILES[before:], start=before + 1):
+        connection.execute(script(f"ledger/{file}", schema=name))
+        connection.execute(statement("ledger/schema", "record", schema=name), {"version": number})
+    if before == 0:
+        # no trigger rests on it, which --sql could not see of tables that are not there yet
+        connection.execute(statement("ledger/schema", "renew_outbox", schema=name))
+    else:
+        _renew_outbox(connection, name)
+    close_own(connection, schema, known, created=created)
+    return before
+
+
+def _renew_outbox(connection: Connection, schema: sql.Identifier) -> None:
+    """Take away the outbox's limit on the length of a key, once no trigger of an earlier vecmig rests on it.
+
+    Where an application is at work on the outbox, the next command tries again.
+    """
+    outbox = sql.SQL("{}.change").format(schema).as_string(connection)
+    row = connection.execute(statement("ledger/schema", "old_outbox"), {"outbox": outbox}).fetchone()
+    if row is not None and row[0]:
+        with suppress(pg.LockNotAvailable), connection.transaction():
+            connection.execute("SET LOCAL lock_timeout = '500ms'")
+            connection.execute(statement("ledger/schema", "renew_outbox", schema=schema))

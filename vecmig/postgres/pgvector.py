@@ -1,0 +1,73 @@
+"""The pgvector extension of one database, its version, and the names of what it has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from psycopg import sql
+
+from vecmig.errors import DatabaseError
+from vecmig.postgres.named_sql import statement
+from vecmig.postgres.sessions import Connection
+
+_OLDEST_PGVECTOR: Final = (0, 7)
+_ITERATIVE_SCAN: Final = (0, 8)
+_OPERATORS: Final = {"cosine": "<=>", "l2": "<->", "ip": "<#>"}
+_OPCLASSES: Final = {"cosine": "cosine_ops", "l2": "l2_ops", "ip": "ip_ops"}
+
+
+@dataclass(frozen=True, slots=True)
+class Pgvector:
+    """The pgvector extension of one database. It may live in any schema, so all its names are qualified here."""
+
+    schema: str
+    version: tuple[int, ...]
+
+    @property
+    def iterative_scan(self) -> bool:
+        """Whether ``hnsw.iterative_scan`` exists (pgvector 0.8)."""
+        return self.version >= _ITERATIVE_SCAN
+
+    def type(self, storage: str, dims: int | None = None) -> sql.Composed:
+        """Give ``schema.vector`` or ``schema.vector(N)``."""
+        modifier = sql.SQL("") if dims is None else sql.SQL("({})").format(sql.Literal(dims))
+        return sql.Identifier(self.schema, storage) + modifier
+
+    def function(self, name: str) -> sql.Identifier:
+        """Give a function of the extension by its full name."""
+        return sql.Identifier(self.schema, name)
+
+    def operator(self, metric: str) -> sql.Composed:
+        """Give the distance operator of a metric by its full name."""
+        return sql.SQL("OPERATOR({}.{})").format(sql.Identifier(self.schema), sql.SQL(_OPERATORS[metric]))
+
+    def opclass(self, storage: str, metric: str) -> sql.Identifier:
+        """Give HNSW's operator class for a storage type and a metric."""
+        return sql.Identifier(self.schema, f"{storage}_{_OPCLASSES[metric]}")
+
+
+def find_pgvector(connection: Connection) -> Pgvector | None:
+    """Look the extension up; None if this database has none."""
+    row = connection.execute(statement("postgres/pgvector", "pgvector")).fetchone()
+    if row is None:
+        return None
+    return Pgvector(row[0], tuple(int(part) for part in row[1].split(".") if part.isdigit()))
+
+
+def require_pgvector(connection: Connection) -> Pgvector:
+    """Give the extension, or say how to get one that is new enough."""
+    found = find_pgvector(connection)
+    if found is None:
+        raise DatabaseError(
+            "The extension vector (pgvector) is not installed in this database.",
+            state="Nothing was changed.",
+            hint="As a superuser run in this database: CREATE EXTENSION vector;",
+        )
+    if found.version < _OLDEST_PGVECTOR:
+        raise DatabaseError(
+            f"pgvector {'.'.join(map(str, found.version))} is too old; vecmig needs 0.7 or newer.",
+            state="Nothing was changed.",
+            hint="Install a newer pgvector on the server, then run: ALTER EXTENSION vector UPDATE;",
+        )
+    return found

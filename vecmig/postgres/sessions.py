@@ -1,0 +1,332 @@
+"""The one place where a database URL becomes a connection, and a driver's error becomes a sentence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self, TypeVar
+
+import psycopg
+from psycopg import errors as pg
+from psycopg import sql
+from psycopg.abc import PQGen
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from vecmig.config import redact
+from vecmig.errors import Blocked, ConfigError, DatabaseError, DatabaseUnreachable, UsageError
+from vecmig.postgres.embedded import start_embedded
+from vecmig.postgres.loaders import CONTEXT
+from vecmig.postgres.lock_watch import LockWatch, Watched
+from vecmig.postgres.named_sql import statement, with_plain_percent
+from vecmig.postgres.pooler_check import moved, refusal, sharing
+from vecmig.postgres.settings import SEARCH_PATH, lock_timeout, session_settings, transaction_settings
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+_T = TypeVar("_T")
+
+_EMBEDDED: Final = "embedded:"
+_OLDEST_SERVER: Final = 150_000
+#: A URL with a second @ before its path, or with one in its path.
+_MISREAD: Final = re.compile(r"[^:]*://(?:[^/?]*@[^/?]*@|[^@/?]*:[^@/?]*/[^?]*@)")
+#: A server that is gone without a word is given up after two minutes; the system's own patience is up to two hours.
+_PATIENCE: Final = {
+    "connect_timeout": "10",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "9",
+    "tcp_user_timeout": "90000",
+}
+#: What of a URL must be a number, or several.
+_NUMBERS: Final = {"port", "connect_timeout"}
+_RESUME: Final = "Nothing that was committed is lost. When the database is back, run the same command again."
+
+
+class Outdated(DatabaseError):
+    """A table or column that a statement was made for has gone since."""
+
+
+class Session(Watched):
+    """Says to its end what it broke of: the driver says so once, and from then on that the connection is closed."""
+
+    _end: psycopg.OperationalError | None = None
+
+    def wait(self, gen: PQGen[_T], *args: Any, **options: Any) -> _T:
+        try:
+            return super().wait(gen, *args, **options)
+        except psycopg.OperationalError as error:
+            if self._end is None:
+                self._end = error if self.closed else None
+                raise
+            raise self._ended(self._end) from None
+
+    def _check_connection_ok(self) -> None:
+        if self._end is not None:
+            raise self._ended(self._end)
+        super()._check_connection_ok()
+
+    @staticmethod
+    def _ended(end: psycopg.OperationalError) -> psycopg.OperationalError:
+        return type(end)(*end.args)
+
+
+class _Cursor(psycopg.Cursor[tuple[Any, ...]]):
+    """Reads ``%`` in names, values and a user's SQL as what it is, also where a statement has parameters."""
+
+    def execute(self, query: Any, params: Any = None, **options: Any) -> Self:
+        if params is not None and isinstance(query, sql.Composable):
+            query = with_plain_percent(query, self)
+        return super().execute(query, params, **options)
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """A database that vecmig works on: where it is, and the schema that holds vecmig's own tables."""
+
+    url: str = field(repr=False)
+    schema: str = "vecmig"
+    application_name: str = "vecmig"
+    #: The schema of the vectors of collections to come; None for vecmig's own.
+    vectors_schema: str | None = None
+    #: Whether vecmig works here, in a session of its own where row-level security may hide no rows: a query that it
+    #: would filter fails instead. Otherwise an application reads, maybe through a pooler: nothing is set for a session.
+    sees_all: bool = True
+    #: Seconds that a statement waits for a lock before it gives up; None for ever. Who holds it is told meanwhile.
+    lock_wait: float | None = None
+    watch: LockWatch | None = field(default=None, repr=False, compare=False)
+    #: Host and port of poolers that were found to keep a session for each client.
+    _whole: set[tuple[str, int]] = field(default_factory=set, init=False, repr=False, compare=False)
+
+    @property
+    def safe_url(self) -> str:
+        """The URL as it may be shown: without its password."""
+        return self.url if self.url.startswith(_EMBEDDED) else redact(self.url)
+
+    @property
+    def url_on_this_host(self) -> str:
+        """The URL for other processes; the embedded database is started for them, and reached on this host only."""
+        embedded = self.url.startswith(_EMBEDDED)
+        return start_embedded(Path(self.url.removeprefix(_EMBEDDED))) if embedded else self.url
+
+    @property
+    def conninfo(self) -> str:
+        """What a driver or a pool connects by; it holds the password.
+
+        Raises:
+            ConfigError: the URL cannot be read.
+        """
+        return _conninfo(self.url)
+
+    def connect(self, *, autocommit: bool = True) -> Session:
+        """Open a connection of its own.
+
+        Raises:
+            DatabaseUnreachable: there is no answer, or the server refuses this user.
+            ConfigError: the URL cannot be read.
+            DatabaseError: the server is too old, or refuses vecmig's settings, or a pooler would share the session.
+        """
+        connection = self._open(_conninfo(self.url))
+        try:
+            with translated(self.safe_url):
+                self._prepare(connection)
+                connection.autocommit = autocommit
+                if self.watch is not None:
+                    self.watch.add(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _open(self, conninfo: str) -> Session:
+        try:
+            return Session.connect(
+                conninfo,
+                autocommit=True,
+                application_name=self.application_name,
+                prepare_threshold=None,
+                cursor_factory=_Cursor,
+                context=CONTEXT,
+            )
+        except psycopg.OperationalError as error:
+            raise _unreachable(error, self.safe_url) from None
+
+    def _prepare(self, connection: Session) -> None:
+        if connection.info.server_version < _OLDEST_SERVER:
+            version = connection.info.server_version // 10_000
+            raise DatabaseError(f"PostgreSQL {version} is too old.", hint="vecmig needs PostgreSQL 15 or newer.")
+        connection.process = connection.info.backend_pid
+        if self.sees_all:
+            _require_unicode(connection)
+            # a pooler invents the number of the process that it names to its client
+            connection.process = self._settle(connection, connection.process)
+            if connection.process != connection.info.backend_pid:
+                self._settle_behind_pooler(connection, connection.process)
+
+    def _settle_behind_pooler(self, connection: Session, process: int) -> None:
+        """Give the session its settings if a pooler keeps it for this client; refuse before anything is set if not."""
+        place = (connection.info.host, connection.info.port)
+        if place not in self._whole:
+            # not by the name alone: it may stand for several poolers
+            address = {"hostaddr": connection.info.hostaddr} if connection.info.hostaddr else {}
+            same = make_conninfo(_conninfo(self.url), host=place[0], port=place[1], **address)
+            found = sharing(connection, process, lambda: self._open(same))
+            if found is not None:
+                raise refusal(found)
+            self._whole.add(place)
+        now = self._settle(connection, process)
+        if now != process:
+            raise refusal(moved(process, now))
+
+    def _settle(self, connection: Connection, process: int) -> int:
+        """Give a session its settings, if this process of the server answers; give the one that does."""
+        query = statement(
+            "postgres/connect", "settle", process=sql.Literal(process), **session_settings(self.lock_wait)
+        )
+        row = connection.execute(query).fetchone()
+        assert row is not None, "it gives a row for each setting"
+        return int(row[0])
+
+    @contextmanager
+    def session(self) -> Iterator[Connection]:
+        """Give an autocommit connection; inside, errors of the driver leave as errors of vecmig."""
+        connection = self.connect()
+        try:
+            with translated(self.safe_url):
+                yield connection
+        finally:
+            with suppress(psycopg.Error):
+                connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Give a connection inside one transaction, committed when the block ends without an error."""
+        with self.session() as connection, connection.transaction():
+            yield connection
+
+
+@contextmanager
+def by_the_roles_path(connection: Connection) -> Iterator[None]:
+    """Read inside, in the open transaction, what a team wrote for sessions of this role: by the role's search_path."""
+    connection.execute("SET LOCAL search_path TO DEFAULT")
+    yield
+    connection.execute(f"SET LOCAL search_path TO {SEARCH_PATH}")
+
+
+def settle_transaction(connection: Connection, lock_wait: float | None) -> None:
+    """Give the open transaction of an application's session the settings that hold in vecmig's own."""
+    more = {} if lock_wait is None else lock_timeout(lock_wait)
+    connection.execute(statement("postgres/connect", "settle_transaction", settings=transaction_settings(more)))
+
+
+def _require_unicode(connection: Connection) -> None:
+    """Refuse a database that cannot keep each text, before anything is made in it."""
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise DatabaseError(
+            f"The database {connection.info.dbname} is in the encoding {encoding}; vecmig needs UTF8, because models "
+            "and their providers read and write every script.",
+            state="Nothing was changed.",
+            hint="Restore a dump of it into a database made with: CREATE DATABASE name ENCODING 'UTF8' "
+            "TEMPLATE template0",
+        )
+
+
+def _plain(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    return f"postgresql://{rest}" if separator and scheme.startswith(("postgresql+", "postgres+")) else url
+
+
+def _conninfo(url: str) -> str:
+    if url.startswith(_EMBEDDED):
+        url = start_embedded(Path(url.removeprefix(_EMBEDDED)))
+    if _MISREAD.match(url):
+        # the driver would take a part of the password for the host, and name it in its error
+        raise ConfigError(
+            f"database_url cannot be read: {redact(url)}",
+            hint="In a URL, write / in a user or password as %2F, @ as %40 and : as %3A",
+        )
+    try:
+        # a database that has texts in another encoding lets the server translate them
+        known = _PATIENCE | conninfo_to_dict(_plain(url)) | {"client_encoding": "UTF8"}
+        # the driver would name what stands in place of a number, which may be a password
+        for name in _NUMBERS & known.keys():
+            for number in str(known[name]).split(","):
+                int(number or 0)
+        return make_conninfo("", **known)
+    except (psycopg.Error, ValueError):
+        raise ConfigError(
+            f"database_url is not a PostgreSQL URL: {redact(url)}",
+            hint="Write postgresql://user:password@host/database, or embedded:.vecmig/pgdata",
+        ) from None
+
+
+@contextmanager
+def translated(where: str) -> Iterator[None]:
+    """Turn errors of the driver into errors of vecmig. They are told apart by SQLSTATE, never by their text."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise _translate(error, where) from error
+    except UnicodeEncodeError as error:
+        raise UsageError(f"A text cannot be sent to the database: {error.reason}.") from error
+
+
+def _translate(error: psycopg.Error, where: str) -> Exception:
+    message = error.diag.message_primary or str(error).strip() or type(error).__name__
+    if isinstance(error, pg.InsufficientPrivilege):
+        return DatabaseError(
+            f"The database refuses: {message}.",
+            hint="Connect as the owner of the source table, or have its owner grant what is missing; "
+            "if row-level security is the reason, the role needs BYPASSRLS: a hidden record would count as covered.",
+        )
+    if isinstance(error, pg.DiskFull):
+        return DatabaseError(
+            f"The database's disk is full: {message}.",
+            state="What was committed stays; the statement that failed left nothing behind.",
+            hint="Free some space, then run the same command again: it goes on where it stopped.",
+        )
+    if isinstance(error, pg.ProtocolViolation):
+        return DatabaseError(
+            f"A pooler in front of the database refuses: {message}.",
+            hint="Connect to the server itself, or to a pool in session mode that gives vecmig twelve connections.",
+        )
+    if isinstance(error, pg.LockNotAvailable):
+        return _blocked(error)
+    if isinstance(error, pg.ReadOnlySqlTransaction):
+        # after a failover this is the old primary, or a standby that is about to be the new one
+        return DatabaseUnreachable(
+            f"The server at {where} only lets itself be read: it is a standby ({message}).",
+            state=_RESUME,
+            hint="Point database_url at the primary: name all servers and add ?target_session_attrs=read-write",
+        )
+    lost = isinstance(
+        error,
+        pg.AdminShutdown | pg.CrashShutdown | pg.CannotConnectNow | pg.IdleInTransactionSessionTimeout,
+    )
+    if lost or (isinstance(error, psycopg.OperationalError) and error.sqlstate is None):
+        return _unreachable(error, where)
+    return DatabaseError(f"The database refuses: {message} (SQLSTATE {error.sqlstate}).")
+
+
+def _blocked(error: psycopg.Error) -> Blocked:
+    seen, hint = (
+        *getattr(error, "__notes__", ()),
+        "somebody else has it, for a moment or longer",
+        "Let that transaction end, or end it with: SELECT pg_terminate_backend(pid); then run this again.",
+    )[:2]
+    return Blocked(
+        f"A lock could not be had in time: {seen}.",
+        state="What was committed stays.",
+        hint=f"{hint} lock_wait in vecmig.ini says how long to wait.",
+    )
+
+
+def _unreachable(error: psycopg.Error, where: str) -> DatabaseUnreachable:
+    reason = (error.diag.message_primary or str(error)).strip().splitlines()
+    return DatabaseUnreachable(
+        f"The database at {where} cannot be reached: {reason[0] if reason else type(error).__name__}",
+        state=_RESUME,
+        hint="Check database_url (vecmig.ini or VECMIG_DATABASE_URL) and that the server accepts connections.",
+    )

@@ -1,0 +1,173 @@
+"""What PostgreSQL's catalogue says about a collection's source, and the names of the objects vecmig makes for it."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from psycopg import errors as pg
+from psycopg import sql
+
+from vecmig.errors import ConfigError
+from vecmig.model.collection import Collection
+from vecmig.postgres.named_sql import raw, statement
+from vecmig.postgres.pgvector import require_pgvector
+from vecmig.postgres.sessions import Connection
+from vecmig.source.expressions import check_expressions, unseen_changes, unseen_parts
+from vecmig.source.keys import KeyColumn
+from vecmig.source.relations import Relation
+from vecmig.source.source import KINDS, TABLES, Source
+
+
+def no_source(connection: Connection, collection: Collection) -> ConfigError:
+    """Say that a source is not there."""
+    name = sql.Identifier(*collection.source).as_string(connection)
+    return ConfigError(
+        f"Collection {collection.name}: the source {name} does not exist in this database.",
+        hint="Correct source: in collections.yaml, or check that database_url names the right database.",
+    )
+
+
+def describe(
+    connection: Connection,
+    collection: Collection,
+    relation: Relation,
+    *,
+    home: str,
+    vectors_schema: str,
+    stored: Sequence[str] | None = None,
+    called: Mapping[str, str] | None = None,
+    notes: tuple[str, ...] = (),
+    expressions: bool = True,
+    changes: bool = True,
+) -> Source:
+    """Check a collection against the relation that is its source.
+
+    Args:
+        connection: the connection.
+        collection: the collection.
+        relation: its source.
+        home: the schema of what applications read.
+        vectors_schema: the schema of the vectors table.
+        stored: what the vectors table calls the key columns; as the source does, where it is not there yet.
+        called: what columns that the collection may name are called now.
+        notes: what to tell of the names.
+        expressions: whether to make sure that text and where work.
+        changes: whether, beyond that, to see what they change with; a reader need not know.
+
+    Raises:
+        ConfigError: something does not exist or does not fit; the message names it.
+    """
+    pgvector = require_pgvector(connection)
+    if relation.kind not in KINDS:
+        raise ConfigError(f"Collection {collection.name}: {relation} is neither a table nor a view.")
+    found = connection.execute(statement("source/catalog", "columns"), {"oid": relation.oid}).fetchall()
+    columns = {row[0]: KeyColumn(*row[:7]) for row in found}
+    names = _known_key(collection, columns)
+    key = tuple(
+        replace(columns[name], made_as=None if made_as == name else made_as)
+        for name, made_as in zip(names, stored or names, strict=True)
+    )
+    if expressions:
+        _check_live_columns(collection, columns, called or {})
+    _refuse_nested_keys(collection, key, nested={row[0] for row in found if row[7]})
+    table = relation.kind in TABLES
+    unseen: tuple[str, ...] = unseen_parts(connection, relation.oid) if table else ()
+    inherited = relation.kind == "r" and bool(unseen)
+    if expressions:
+        name = sql.Identifier(relation.schema, relation.name)
+        check_expressions(connection, collection, name, called or {})
+        if changes:
+            unseen += unseen_changes(connection, collection, name, table=table)
+    unique = connection.execute(
+        statement("source/catalog", "unique_index"), {"oid": relation.oid, "key": [column.name for column in key]}
+    ).fetchone()
+    source = Source(
+        collection=collection,
+        oid=relation.oid,
+        schema=relation.schema,
+        table=relation.name,
+        kind=relation.kind,
+        key=key,
+        columns=tuple(columns),
+        # an index does not reach into the tables that inherit
+        unique=unique is not None and not inherited,
+        row_security=relation.row_security,
+        pgvector=pgvector,
+        home=home,
+        vectors_schema=vectors_schema,
+        unseen=unseen,
+        notes=notes,
+    )
+    return replace(source, key=_compared_collations(connection, source))
+
+
+def _compared_collations(connection: Connection, source: Source) -> tuple[KeyColumn, ...]:
+    """Mark the key columns that the vectors have in another collation."""
+    names = [column.name for column in source.key if column.collation is not None]
+    if not names:
+        return source.key
+    stored = [column.stored for column in source.key if column.collation is not None]
+    vectors = source.vectors.as_string(connection)
+    values = {"vectors": vectors, "oid": source.oid, "names": names, "stored": stored}
+    other = {name for (name,) in connection.execute(statement("source/catalog", "other_collations"), values)}
+    return tuple(replace(column, collated=column.name in other) for column in source.key)
+
+
+def _known_key(collection: Collection, columns: Iterable[str]) -> tuple[str, ...]:
+    for column in collection.key:
+        if column not in columns:
+            raise ConfigError(
+                f"Collection {collection.name}: {'.'.join(collection.source)} has no column {column!r}, named in key:.",
+                hint=f"Its columns are: {', '.join(columns)}",
+            )
+    return collection.key
+
+
+def _check_live_columns(collection: Collection, columns: Container[str], called: Mapping[str, str]) -> None:
+    said = collection.live_columns
+    for column in said if isinstance(said, tuple) else ():
+        if column not in columns:
+            now = called.get(column)
+            hint = f"It is called {now} now: correct live_columns:" if now else "Take it out of live_columns:"
+            raise ConfigError(
+                f"Collection {collection.name}: {'.'.join(collection.source)} has no column {column!r}, named in "
+                "live_columns:.",
+                hint=f"{hint} in collections.yaml.",
+            )
+
+
+def _refuse_nested_keys(collection: Collection, key: Iterable[KeyColumn], *, nested: Container[str]) -> None:
+    """Refuse key columns whose values do not come back from the JSON array that a key travels in."""
+    for column in key:
+        if column.name in nested:
+            raise ConfigError(
+                f"Collection {collection.name}: the key column {column.name} has the type {column.type}; "
+                "arrays, composite types and JSON cannot be part of a key.",
+                hint="Name other columns in key: that are NOT NULL and together unique.",
+            )
+
+
+def text_columns(connection: Connection, source: Source) -> tuple[str, ...]:
+    """Name the columns that text and where read, as PostgreSQL itself sees it; empty when they read the whole row.
+
+    A temporary view over the expressions is created, its dependencies are read, and it is rolled back. A session that
+    may only read, which is enough for ``--sql``, cannot do that: there the whole row is taken.
+    """
+    try:
+        names = _probed_columns(connection, source)
+    except pg.ReadOnlySqlTransaction:
+        return ()
+    return () if None in names else tuple(sorted(name for name in names if name is not None))
+
+
+def _probed_columns(connection: Connection, source: Source) -> set[str | None]:
+    with connection.transaction(force_rollback=True):
+        for field, type_name in (("text", "text"), ("where", "boolean")):
+            fragment = getattr(source.collection, field)
+            if fragment is not None:
+                view, type_ = sql.Identifier(f"vecmig_probe_{field}"), sql.SQL(type_name)
+                parts = {"view": view, "type": type_, "fragment": raw(fragment), "source": source.relation}
+                connection.execute(statement("source/catalog", "probe_view", **parts))
+        name = source.relation.as_string(connection)
+        return {row[0] for row in connection.execute(statement("source/catalog", "probed_columns"), {"name": name})}
