@@ -160,7 +160,7 @@ def test_a_reader_may_search_and_look_but_not_change(ready: Project, vecmig: Vec
     for name in ready.sql("SELECT relid::text FROM pg_partition_tree('documents_vectors') WHERE level = 1"):
         ready.sql(f"GRANT SELECT ON {name[0]} TO {role}")
     assert vecmig("search", "documents", "title 3 body", "-k", "1", "--json").json[0]["tag"] == A
-    assert vecmig("status", "--check").stdout.splitlines()[-1] == "next      nothing: all is done"
+    assert vecmig("status", "--check").stdout.splitlines()[-1] == "next      nothing to do"
     before = ready.sql("SELECT * FROM vecmig.event")
     assert vecmig("downgrade", "-1", code=1).stderr.splitlines()[-2].startswith("The database refuses: ")
     assert ready.sql("SELECT * FROM vecmig.event") == before

@@ -266,7 +266,7 @@ def test_an_unknown_or_ambiguous_revision(ready: Project, vecmig: Vecmig, target
 def test_a_downgrade_to_where_the_database_never_was(ready: Project, vecmig: Vecmig) -> None:
     script(ready, "bbbb", B, old=A, down="aaaa")
     assert vecmig("downgrade", "-1", code=2).stderr == (
-        "There is nothing to downgrade: no revision was applied here.\nLook at: vecmig status\n"
+        "There is nothing to downgrade: no revision was applied here.\nRun: vecmig status\n"
     )
     vecmig("upgrade", "aaaa")
     assert vecmig("downgrade", "bbbb", code=2).stderr.splitlines()[0] == (
@@ -352,7 +352,7 @@ def test_a_script_that_forgets_its_work(ready: Project, vecmig: Vecmig, steps: d
     script(ready, "aaaa", A, downgrade="pass")
     vecmig("stamp", "aaaa")
     forgot = vecmig("downgrade", "-1", code=2)
-    assert forgot.stderr.splitlines()[0] == "downgrade() of revision aaaa ended, and the revision was not taken back."
+    assert forgot.stderr.splitlines()[0] == "downgrade() of revision aaaa ended without rolling it back."
     assert vecmig("current").stdout == "aaaa  live (head)  revision aaaa\n"
 
 

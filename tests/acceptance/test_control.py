@@ -65,21 +65,21 @@ def test_pause_and_resume_while_nobody_runs(begun: Project, vecmig: Vecmig) -> N
     first, second = vecmig("pause", "documents", "--reason", "night job").stdout.splitlines()
     assert first.startswith("documents: paused by postgres on ")
     assert first.endswith(" UTC: night job")
-    assert second == "  nobody is at work on it now; the next run finds this"
+    assert second == "  no run is at work on it now; the next run follows this"
     again = vecmig("pause", "documents").stdout
     assert again == f"{first.replace('paused', 'already paused')}\n{second}\n"
     shown = vecmig("status").stdout
     assert "\n  paused  by postgres on " in shown
     assert shown.count("UTC: night job; to go on: vecmig resume documents\n") == 1
     assert vecmig("resume").stdout == (
-        "documents: goes on\n  nobody is at work on it now\npapers: was not paused\n  nobody is at work on it now\n"
+        "documents: resumed\n  no run is at work on it now\npapers: was not paused\n  no run is at work on it now\n"
     )
     assert "paused" not in vecmig("status").stdout
 
 
 def test_tune_sets_shows_and_takes_back(begun: Project, vecmig: Vecmig) -> None:
     assert vecmig("tune", "documents", "concurrency=4", "max-rate=500").stdout == (
-        "documents: concurrency 4, max-rate 500 records/s\n  nobody is at work on it now; the next run finds this\n"
+        "documents: concurrency 4, max-rate 500 records/s\n  no run is at work on it now; the next run follows this\n"
     )
     assert "\n  tuned  concurrency 4, max-rate 500 records/s\n" in vecmig("status").stdout
     assert vecmig("tune", "concurrency=default", "documents").stdout.startswith(
@@ -87,9 +87,9 @@ def test_tune_sets_shows_and_takes_back(begun: Project, vecmig: Vecmig) -> None:
     )
     assert vecmig("tune").stdout == (
         "documents: concurrency as the recipe says, max-rate 500 records/s\n"
-        "  nobody is at work on it now; the next run finds this\n"
+        "  no run is at work on it now; the next run follows this\n"
         "papers: concurrency as the recipe says, max-rate none\n"
-        "  nobody is at work on it now\n"
+        "  no run is at work on it now\n"
     )
     (events,) = begun.sql(
         "SELECT array_agg(kind || ' ' || collection ORDER BY id) FROM vecmig.event WHERE kind = 'tune'"
@@ -187,9 +187,9 @@ def test_a_command_says_who_is_at_work(begun: Project, vecmig: Vecmig) -> None:
     at_work(begun)
     assert vecmig("pause", "documents").stdout.partition("\n")[2] == (
         f"  backfill of {A} by build-7 pid 4711: running, 1,280 of 7,595, 640/s, up to 8 requests in flight\n"
-        "  It stands still within 2 s; what is in flight is finished and written.\n"
+        "  Pauses within 2 s, after writing the requests in flight.\n"
     )
-    assert vecmig("resume", "documents").stdout.splitlines()[-1] == "  It goes on within 2 s."
+    assert vecmig("resume", "documents").stdout.splitlines()[-1] == "  Resumes within 2 s."
     assert vecmig("tune", "documents", "concurrency=1").stdout.splitlines()[-1] == "  It follows within 2 s."
     assert vecmig("tune", "documents").stdout.splitlines()[-1].startswith("  backfill of "), "nothing was changed"
 

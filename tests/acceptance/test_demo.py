@@ -116,7 +116,7 @@ def test_the_whole_story(place: Place) -> None:
     assert covered is not None
     assert int(covered[2]) == records
     assert half <= int(covered[1]) < records
-    for check in ("coverage", "freshness", "accounted", "index"):
+    for check in ("coverage", "freshness", "unexplained", "index"):
         assert re.search(rf"^  NO  {check} ", gate, re.MULTILINE), f"{check} does not refuse\n{gate}"
     assert "The gate of documents refuses: coverage" in gate
     assert re.search(rf"still use\s+(# )?{re.escape(OLD_TAG)}", gate)
@@ -132,7 +132,7 @@ def test_the_whole_story(place: Place) -> None:
     assert f"0 records embedded; {records} of {records} fresh" in again
     assert f"Of {2 * records:,} vectors, 0 were made by this second upgrade." in again
     assert re.search(rf"^→  live  +100 %  +{records:,} ", again, re.MULTILINE)
-    assert "nothing: all is done" in again
+    assert "nothing to do" in again
 
 
 def test_keep_leaves_a_project_that_works(place: Place) -> None:

@@ -38,7 +38,7 @@ def test_a_suite_is_made_run_against_both_tags_and_shown_by_status(halfway: Proj
     made = vecmig("eval", "--make", "known-item", "--size", "60", "--title", r"split_part(body, E'\n', 1)")
     assert made.stdout == "evals/known-item.yaml: 60 queries to documents\n"
     assert "It shows whether a tag finds a record by its own title" in made.stderr
-    assert "It cannot show how well the questions of your users are answered" in made.stderr
+    assert "It cannot show how well the queries of your users are answered" in made.stderr
     halfway.sql("DELETE FROM documents_vectors WHERE tag = %s AND id > 290", NEW_TAG)
 
     shown = vecmig("eval")

@@ -54,7 +54,7 @@ def test_a_nightly_reload(live: Project, vecmig: Vecmig) -> None:
     live.sql("TRUNCATE documents_new")
     assert vecmig("status", "--json").json["next"] == "vecmig sync"
     assert f"{A}: 1 record embedded; {COUNT} of {COUNT} fresh" in vecmig("sync", "documents").stderr
-    assert vecmig("status").stdout.splitlines()[-1] == "next      nothing: all is done"
+    assert vecmig("status").stdout.splitlines()[-1] == "next      nothing to do"
     said = "documents: public.documents is its source already\n"
     assert vecmig("adopt-source", "documents").stdout == said
 
@@ -75,4 +75,4 @@ def test_a_renamed_table(live: Project, vecmig: Vecmig) -> None:
     described = documents_collection(A, source="public.posts", key=["post_id"])
     describe(live, {"documents": described}, {A: local(16)})
     assert "is called" not in vecmig("sync").stderr
-    assert vecmig("status").stdout.splitlines()[-1] == "next      nothing: all is done"
+    assert vecmig("status").stdout.splitlines()[-1] == "next      nothing to do"

@@ -299,7 +299,7 @@ def test_a_revision_without_a_collection(project: Project, vecmig: Vecmig) -> No
     describe(project, {"documents": documents_collection(A)}, RECIPES)
     assert vecmig("upgrade").stdout == "aaaa  live  revision aaaa\n"
     assert vecmig("upgrade").stdout == "Nothing to do: the database is there already.\n"
-    assert vecmig("downgrade", "base").stdout == "aaaa  taken back  revision aaaa\n"
+    assert vecmig("downgrade", "base").stdout == "aaaa  rolled back  revision aaaa\n"
     assert project.sql("SELECT to_regclass('extra') IS NULL") == [(True,)]
     vecmig("upgrade")
     script(project, "bbbb", None, collection=None, upgrade="m.expand()", down="aaaa", **nothing)

@@ -44,7 +44,7 @@ def relation(project: Project, name: str) -> bool:
 
 def test_the_story_of_an_old_tag(switched: Project, vecmig: Vecmig) -> None:
     shown = vecmig("status").stdout
-    assert f"  way back  flip to {A}, 100 % covered, < 1 s: vecmig downgrade -1\n" in shown
+    assert f"  rollback  to {A}, 100 % covered, < 1 s: vecmig downgrade -1\n" in shown
     assert "  trust     live for 0 days, 3 asked for\n" in shown
     assert f"  retire    {A} possible from 20" in shown
 
@@ -72,7 +72,7 @@ def test_the_story_of_an_old_tag(switched: Project, vecmig: Vecmig) -> None:
     assert f"{A} is retired; " in done.stdout
     assert not relation(switched, partition("documents", A))
     shown = vecmig("status").stdout
-    assert f"  way back  none: {A} was retired; to have it again: vecmig revision --to-tag {A}\n" in shown
+    assert f"  rollback  none: {A} was retired; to have it again: vecmig revision --to-tag {A}\n" in shown
     assert "  trust " not in shown
     assert f"the vectors of {A} were retired" in vecmig("downgrade", "-1", code=1).stderr
     assert vecmig("check").stdout == "Nothing is pending.\n"
@@ -82,7 +82,7 @@ def test_the_way_back_keeps_its_command_beside_a_candidate(switched: Project, ve
     describe(switched, {"documents": documents_collection(A)}, {A: local(16), B: local(32)})
     script(switched, "cccc", A, old=B, down="bbbb")
     vecmig("upgrade", "--until", "expand")
-    line = f"  way back  flip to {A}, 100 % covered, < 1 s: vecmig downgrade aaaa (takes back cccc too)\n"
+    line = f"  rollback  to {A}, 100 % covered, < 1 s: vecmig downgrade aaaa (rolls back cccc too)\n"
     assert line in vecmig("status").stdout
     (found,) = vecmig("status", "--json").json["collections"]
     assert found["rollback"]["command"] == "vecmig downgrade aaaa"

@@ -51,7 +51,7 @@ def test_route_shows_shadows_and_ramps(ready: Project, vecmig: Vecmig) -> None:
         f"  live       {OLD}",
         f"  candidate  {NEW}",
         "  ramp       12.5 % of the searches through readers are served by the candidate",
-        f"  shadow     25 % of the searches also ask {NEW}; questions are not kept in words",
+        f"  shadow     25 % of the searches also ask {NEW}; queries are not kept as text",
     ]
     assert vecmig("route", "documents", "--json").json == {
         "collection": "documents",

@@ -75,7 +75,7 @@ def test_the_documented_json(halfway: Project, vecmig: Vecmig) -> None:
         "detail": "302 of 400 records have no fresh vector",
     }
     assert [check["name"] for check in gate["checks"]] == [
-        *("coverage", "freshness", "accounted", "vectors", "index", "index used", "way back", "canary", "sample"),
+        *("coverage", "freshness", "unexplained", "vectors", "index", "index used", "rollback", "canary", "spot check"),
     ]
 
 
@@ -131,7 +131,7 @@ def test_a_source_that_does_not_exist_yet(project: Project, vecmig: Vecmig) -> N
     describe(project, wanted | {"papers": documents_collection(None, source="papers")}, RECIPES)
     lost = vecmig("status", "--check", code=4)
     assert lost.stdout.splitlines()[-1] == "next      correct what stands above"
-    assert lost.stderr == "Something is pending.\nLook at: vecmig status\n"
+    assert lost.stderr == "Something is pending.\nRun: vecmig status\n"
     # the first revision of a collection may create its source
     steps = {"upgrade": "m.execute('CREATE TABLE papers AS SELECT * FROM documents WHERE id < 9')\nm.expand()"}
     script(project, "bbbb", A, collection="papers", down="aaaa", **steps)
@@ -143,7 +143,7 @@ def test_next_is_sync_when_only_the_old_tag_is_in_the_way(halfway: Project, vecm
     halfway.sql("UPDATE documents SET body = 'edited' WHERE id < 9")
     refused = vecmig("upgrade", code=3)
     assert refused.stderr.splitlines()[-3:] == [
-        f"The gate of documents refuses the cutover to {B}: way back.",
+        f"The gate of documents refuses the cutover to {B}: rollback.",
         "Nothing was changed: reads go on as before.",
         "Run: vecmig sync",
     ]

@@ -38,7 +38,7 @@ def test_two_tags_and_back(project: Project, documents: int) -> None:
     assert [row[:2] for row in before] == [(NEW_TAG, documents)]
 
     back = project.vecmig("downgrade", "-1").expect()
-    assert back.stdout == f"{second}  taken back  second tag\n"
+    assert back.stdout == f"{second}  rolled back  second tag\n"
     assert "no vector was touched" in back.stderr
     assert [row[:2] for row in project.sql(LIVE)] == [(OLD_TAG, documents)]
     assert project.vecmig("current").expect().stdout == f"{first}  live  first tag\n"
@@ -77,7 +77,7 @@ def test_search_speaks_to_the_live_tag(project: Project, documents: int, vecmig:
     assert vecmig("search", "papers", "x", code=2).stderr == (
         "This database has no collection papers.\nIts collections are: documents\n"
     )
-    assert vecmig("search", "documents", "  ", code=2).stderr == "A blank question cannot be embedded.\n"
+    assert vecmig("search", "documents", "  ", code=2).stderr == "A blank query cannot be embedded.\n"
 
 
 def test_until(project: Project, documents: int, vecmig: Vecmig) -> None:
@@ -124,14 +124,14 @@ def test_backfill_by_halves_and_the_gate_refuses(project: Project, vecmig: Vecmi
     assert [line.split()[:2] for line in refused.stdout.splitlines()[2:]] == [
         ["NO", "coverage"],
         ["NO", "freshness"],
-        ["NO", "accounted"],
+        ["NO", "unexplained"],
         ["ok", "vectors"],
         ["NO", "index"],
         ["NO", "index"],
         ["ok", "canary"],
-        ["ok", "sample"],
+        ["ok", "spot check"],
         ["ok", "whole"],
-        ["ok", "questions"],
+        ["ok", "query space"],
     ]
     assert "50 of 100 records have no fresh vector" in refused.stdout
     assert refused.stderr == (
@@ -157,7 +157,7 @@ def test_backfill_by_halves_and_the_gate_refuses(project: Project, vecmig: Vecmi
         ),
         (
             "  ok  vectors      guaranteed  guaranteed  "
-            "a constraint of the table vouches for dims and length of every vector"
+            "a constraint of the table guarantees dims and length of every vector"
         ),
     ]
     assert stopped.stderr.splitlines()[-3:] == [
@@ -256,7 +256,7 @@ def test_downgrade_of_a_revision_that_is_not_live(project: Project, vecmig: Vecm
     vecmig("upgrade", "aaaa")
     vecmig("upgrade", "head", "--until", "index")
     kept = vecmig("downgrade", "-1")
-    assert kept.stdout == "bbbb  taken back  revision bbbb\n"
+    assert kept.stdout == "bbbb  rolled back  revision bbbb\n"
     assert "its vectors are kept" in kept.stderr
     relation = partition("documents", NEW_TAG)
     assert project.sql(f"SELECT count(*) FROM {relation}") == [(documents,)]

@@ -95,7 +95,7 @@ def test_a_gate_alone_writes_nothing_of_what_it_learns(asking: Lab, provider: Pr
     asking.upgrade(until="index")
     asking.sql("DELETE FROM vecmig.learned_limit")
     refused(provider)
-    assert asking.checks()["sample"]
+    assert asking.checks()["spot check"]
     assert refused(provider) >= 1
     assert asking.sql("SELECT count(*) FROM vecmig.learned_limit") == [(0,)]
 

@@ -264,7 +264,7 @@ def test_a_default_partition_is_found(lab: Lab, connection: Connection) -> None:
     found = _only(lab)
     assert (found.kind, found.severity, found.object) == ("default partition", "error", "public.catch_all")
     assert found.figures["tags"] == {"gpt-5@9": 1}
-    connection.execute(found.fix.removeprefix("If nobody needs them: "))
+    connection.execute(found.fix.removeprefix("If they are not needed: "))
     assert _kinds(lab) == []
 
 
@@ -278,7 +278,7 @@ def test_a_partition_of_no_recorded_tag_is_found(lab: Lab, connection: Connectio
         "ALTER TABLE vecmig.p RENAME TO documents_vectors_0a1b2c3d"
     )
     assert _only(lab).kind == "leftover partition"
-    connection.execute(_only(lab).fix.removeprefix("If nobody needs them: "))
+    connection.execute(_only(lab).fix.removeprefix("If they are not needed: "))
     assert _kinds(lab) == []
 
 
@@ -567,7 +567,7 @@ def test_a_role_that_came_later_is_found_and_synced(lab: Lab, role: Role) -> Non
     lab.upgrade("r1")
     role("app_late", "GRANT SELECT ON documents TO app_late")
     found = _only(lab)
-    assert (found.kind, found.severity, found.object) == ("shut out", "warning", "app_late")
+    assert (found.kind, found.severity, found.object) == ("no access", "warning", "app_late")
     lab.sync()
     assert _kinds(lab) == []
 

@@ -57,8 +57,8 @@ def test_what_sync_mends_is_named(lab: Lab, connection: Connection, anon: str, d
             "error",
             "vecmig.documents_vectors",
         ),
-        "EXECUTE": ("REVOKE EXECUTE ON FUNCTION documents_search FROM PUBLIC", "shut out", "warning", "anon"),
-        "USAGE": ("REVOKE USAGE ON SCHEMA vecmig FROM anon", "shut out", "warning", "anon"),
+        "EXECUTE": ("REVOKE EXECUTE ON FUNCTION documents_search FROM PUBLIC", "no access", "warning", "anon"),
+        "USAGE": ("REVOKE USAGE ON SCHEMA vecmig FROM anon", "no access", "warning", "anon"),
         "partition": (f"ALTER TABLE {part} DISABLE ROW LEVEL SECURITY", "no row security", "error", part),
     }[damage]
     connection.execute(statement)

@@ -89,8 +89,8 @@ def test_coverage_just_above_and_below(
 def test_vectors_deleted_by_hand(ready: Lab, connection: Connection) -> None:
     _delete(connection, LARGE, "id = 1")
     failed = _failed(ready)
-    assert set(failed) == {"coverage", "freshness", "accounted"}
-    assert failed["accounted"].value == 1
+    assert set(failed) == {"coverage", "freshness", "unexplained"}
+    assert failed["unexplained"].value == 1
     assert ready.backfill().share == 1.0
     assert _failed(ready) == {}
 
@@ -100,23 +100,23 @@ def test_one_vector_that_nothing_explains_is_enough(bare_lab: Lab, make_source: 
     lab = bare_lab.write(chain=(SMALL,))
     lab.upgrade(until="gate")
     _delete(connection, SMALL, "id = 1")
-    assert set(_failed(lab)) == {"accounted"}
+    assert set(_failed(lab)) == {"unexplained"}
     connection.execute("UPDATE documents SET body = 'x' WHERE id = 1")
     assert _failed(lab) == {}
 
 
 def test_triggers_that_are_disabled_or_gone(ready: Lab, connection: Connection) -> None:
     connection.execute("ALTER TABLE documents DISABLE TRIGGER vecmig_documents_track")
-    assert _failed(ready)["accounted"].value == "no triggers"
+    assert _failed(ready)["unexplained"].value == "no triggers"
     connection.execute("ALTER TABLE documents ENABLE TRIGGER vecmig_documents_track")
     assert _failed(ready) == {}
     connection.execute("DROP TRIGGER vecmig_documents_track_truncate ON documents")
-    assert _failed(ready)["accounted"].value == "no triggers"
+    assert _failed(ready)["unexplained"].value == "no triggers"
 
 
 def test_triggers_that_fire_only_for_replicas_tell_of_nothing(ready: Lab, connection: Connection) -> None:
     connection.execute("ALTER TABLE documents ENABLE REPLICA TRIGGER vecmig_documents_track")
-    assert _failed(ready)["accounted"].value == "no triggers"
+    assert _failed(ready)["unexplained"].value == "no triggers"
     connection.execute("ALTER TABLE documents ENABLE ALWAYS TRIGGER vecmig_documents_track")
     assert _failed(ready) == {}
 
@@ -124,7 +124,7 @@ def test_triggers_that_fire_only_for_replicas_tell_of_nothing(ready: Lab, connec
 def test_what_the_remedy_for_lost_triggers_says_works(ready: Lab, connection: Connection, model: Model) -> None:
     connection.execute("ALTER TABLE documents DISABLE TRIGGER vecmig_documents_track")
     connection.execute("DROP TRIGGER vecmig_documents_track_truncate ON documents")
-    assert _failed(ready)["accounted"].remedy == "Run: vecmig sync (it installs them again)"
+    assert _failed(ready)["unexplained"].remedy == "Run: vecmig sync (it installs them again)"
     asked = model.total()
     ready.sync()
     assert model.total() == asked
@@ -180,15 +180,15 @@ def test_an_index_build_that_was_cancelled_is_done_again(lab: Lab, connect: Conn
 def test_an_old_tag_too_incomplete_to_go_back_to(ready: Lab, connection: Connection) -> None:
     _delete(connection, SMALL, "id < 3")
     failed = _failed(ready)
-    assert set(failed) == {"way back"}
-    assert failed["way back"].detail == "the old tag lacks 2 of 20 records"
+    assert set(failed) == {"rollback"}
+    assert failed["rollback"].detail == "the old tag lacks 2 of 20 records"
     ready.sync()
     assert _failed(ready) == {}
 
 
 def test_an_old_tag_that_is_gone(ready: Lab, connection: Connection) -> None:
     connection.execute(f"DROP TABLE {ready.space(SMALL).relation.as_string(connection)}")
-    assert "are gone" in _failed(ready)["way back"].detail
+    assert "are gone" in _failed(ready)["rollback"].detail
 
 
 def test_a_constraint_that_is_gone(ready: Lab, connection: Connection) -> None:
@@ -201,9 +201,9 @@ def test_other_weights_behind_the_same_name(ready: Lab, model: Model, connection
     asked = model.total()
     model.weights = "new"
     failed = _failed(ready)
-    assert set(failed) == {"canary", "sample"}
+    assert set(failed) == {"canary", "spot check"}
     assert "other vectors" in failed["canary"].detail
-    assert (failed["sample"].passed, failed["sample"].remedy) == (None, "See to the canary first.")
+    assert (failed["spot check"].passed, failed["spot check"].remedy) == (None, "Correct the canary first.")
     with pytest.raises(GateRefused):
         ready.upgrade()
     connection.execute("UPDATE documents SET body = 'x' WHERE id = 1")
@@ -276,9 +276,9 @@ def test_an_embedder_that_does_not_answer(ready: Lab, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr("support.embedding.embed256", refuse)
     failed = _failed(ready)
-    assert set(failed) == {"canary", "sample"}
+    assert set(failed) == {"canary", "spot check"}
     assert failed["canary"].detail == "The key is wrong."
-    assert failed["sample"].passed is None, "it is not asked again"
+    assert failed["spot check"].passed is None, "it is not asked again"
 
 
 def test_an_embedder_that_answers_no_more_after_the_canary(ready: Lab, model: Model) -> None:
@@ -287,14 +287,14 @@ def test_an_embedder_that_answers_no_more_after_the_canary(ready: Lab, model: Mo
 
     model.before = refuse
     failed = _failed(ready)
-    assert set(failed) == {"sample"}
-    assert failed["sample"].detail == "The quota is used up."
+    assert set(failed) == {"spot check"}
+    assert failed["spot check"].detail == "The quota is used up."
     assert ready.live == SMALL
 
 
 def test_without_the_embedder_nothing_is_said_about_the_canary_and_the_sample(ready: Lab) -> None:
     _, report = runner.gate_reports(ready.config, ask=False)["documents"]
-    assert [check.name for check in report.failed] == ["canary", "sample"]
+    assert [check.name for check in report.failed] == ["canary", "spot check"]
     assert [check.passed for check in report.failed] == [None, None]
     assert {check.remedy for check in report.failed} == {"Run: vecmig gate"}
     assert not report.passed
@@ -314,7 +314,7 @@ def test_an_empty_collection_may_go_live(bare_lab: Lab, make_source: Any, connec
     ("change", "failed"),
     [
         ("DROP INDEX {partition}_hnsw", "index"),
-        ("ALTER TABLE documents DISABLE TRIGGER USER", "accounted"),
+        ("ALTER TABLE documents DISABLE TRIGGER USER", "unexplained"),
         ("ALTER TABLE documents_vectors DETACH PARTITION {partition}", "vectors"),
         ("ALTER TABLE {partition} DROP CONSTRAINT vecmig_vector", "vectors"),
         ("UPDATE documents SET body = body || '!' WHERE id = 1", "coverage"),

@@ -172,14 +172,14 @@ def test_the_gate_inside_the_flip_keeps_what_evals_have_shown(judged: Lab, monke
 
     monkeypatch.setattr("vecmig.operations.database.judge_again", kept)
     assert judged.upgrade() == ["live"]
-    assert again[0][-5:] == ["sample", "whole texts", "questions", "search", EVAL]
+    assert again[0][-5:] == ["spot check", "truncation", "query space", "index recall", EVAL]
 
 
 def test_status_shows_what_evals_have_shown(judged: Lab) -> None:
     gate = judged.status().gate
     assert gate is not None
     checks = {check.name: check.passed for check in gate[1].checks}
-    assert (checks["sample"], checks[EVAL]) == (None, False)
+    assert (checks["spot check"], checks[EVAL]) == (None, False)
 
 
 SHADOWED = """

@@ -194,7 +194,7 @@ def test_the_sample_of_a_large_tag_is_drawn_from_some_of_its_pages(
     monkeypatch.setattr("vecmig.homes.sampling._PAGES", 25)
     assert _failed(lab) == {}
     _, report = runner.gate_reports(lab.config)["documents"]
-    (sample,) = [check for check in report.checks if check.name == "sample"]
+    (sample,) = [check for check in report.checks if check.name == "spot check"]
     assert sample.required == SAMPLE
     with lab.opened(NEW) as (connection, space):
         keys = {one.key for _ in range(10) for one in sample_vectors(connection, space, SAMPLE)}
@@ -220,7 +220,7 @@ def test_b_a_hole_of_40_percent(new_lab: NewLab) -> None:
     lab = _planted(new_lab(), planted.healthy)
     lab.sql("DELETE FROM documents_vectors WHERE tag = %s AND id %% 5 < 2", NEW)
     failed = _failed(lab)
-    assert set(failed) == {"coverage", "freshness", "accounted"}
+    assert set(failed) == {"coverage", "freshness", "unexplained"}
     assert failed["coverage"].value == 0.6
     assert failed["coverage"].detail == "80 of 200 records have no fresh vector"
 
@@ -242,8 +242,8 @@ def test_c_a_hole_in_one_slice_alone(new_lab: NewLab) -> None:
     lab = _planted(new_lab(400), planted.healthy)
     lab.sql("DELETE FROM documents_vectors WHERE tag = %s AND id = 7", NEW)
     failed = _failed(lab)
-    assert set(failed) == {"accounted"}, "a quarter of a percent is within coverage and freshness"
-    assert failed["accounted"].detail == (
+    assert set(failed) == {"unexplained"}, "a quarter of a percent is within coverage and freshness"
+    assert failed["unexplained"].detail == (
         "1 record without a fresh vector is neither noted as changed nor rejected; vecmig backfill embeds it"
     )
 
@@ -252,9 +252,9 @@ def test_d_a_rotated_space_for_the_queries_alone(new_lab: NewLab) -> None:
     lab = _planted(new_lab(), planted.rotated_queries)
     for _ in range(5):
         failed = _failed(lab)
-        assert set(failed) == {"questions"}
-        assert "embedded into two spaces" in failed["questions"].remedy
-    assert _refused(lab) == ["questions"]
+        assert set(failed) == {"query space"}
+        assert "embedded into two spaces" in failed["query space"].remedy
+    assert _refused(lab) == ["query space"]
 
 
 def test_e_unnormalised_vectors_under_norm_l2(new_lab: NewLab) -> None:
@@ -272,26 +272,26 @@ def test_e_unnormalised_vectors_under_norm_l2(new_lab: NewLab) -> None:
     lab.sql(f"ALTER TABLE {partition} DROP CONSTRAINT vecmig_vector")
     lab.sql(longer + " WHERE tag = %s", NEW)
     failed = _failed(lab)
-    assert set(failed) == {"vectors", "sample"}
+    assert set(failed) == {"vectors", "spot check"}
     assert "wrong dims and zero vectors are possible" in failed["vectors"].detail
-    assert _right(failed["sample"]) <= CHANCE
+    assert _right(failed["spot check"]) <= CHANCE
 
 
 def test_f_truncated_texts(new_lab: NewLab) -> None:
     lab = _planted(new_lab(), planted.truncated)
     failed = _failed(lab)
-    assert set(failed) == {"whole texts"}
-    assert failed["whole texts"].detail.endswith("the provider reads only its beginning")
-    assert _refused(lab) == ["whole texts"]
+    assert set(failed) == {"truncation"}
+    assert failed["truncation"].detail.endswith("the provider reads only its beginning")
+    assert _refused(lab) == ["truncation"]
 
 
 def test_g_shuffled_answers(new_lab: NewLab) -> None:
     lab = _planted(new_lab(), planted.shuffled)
     failed = _failed(lab)
-    assert "sample" in failed
-    right = _right(failed["sample"])
+    assert "spot check" in failed
+    right = _right(failed["spot check"])
     assert right <= CHANCE
-    assert failed["sample"].detail.startswith(
+    assert failed["spot check"].detail.startswith(
         f"{right} of {SAMPLE} vectors drawn at random are what the embedder makes"
     )
 
@@ -300,18 +300,18 @@ def test_g_vectors_that_get_worse_in_large_requests(new_lab: NewLab) -> None:
     """Canary, sample and queries agree with one another: all of them are sent in requests like the backfill's."""
     lab = _planted(new_lab(192), planted.worse_in_large_batches)
     failed = _failed(lab)
-    assert set(failed) == {"sample"}
-    assert _right(failed["sample"]) == SAMPLE
+    assert set(failed) == {"spot check"}
+    assert _right(failed["spot check"]) == SAMPLE
     assert "a text that is sent alone, or in another order, gets another vector (similarity 0.80" in (
-        failed["sample"].detail
+        failed["spot check"].detail
     )
-    assert "Lower max_batch" in failed["sample"].remedy
-    assert _refused(lab) == ["sample"]
+    assert "Lower max_batch" in failed["spot check"].remedy
+    assert _refused(lab) == ["spot check"]
 
 
 def test_g_vectors_that_depend_on_the_place_in_a_request(new_lab: NewLab) -> None:
     lab = _planted(new_lab(), planted.worse_at_odd_places)
-    assert "sample" in _failed(lab)
+    assert "spot check" in _failed(lab)
 
 
 def test_g_two_vectors_changed_places(new_lab: NewLab) -> None:
@@ -322,17 +322,17 @@ def test_g_two_vectors_changed_places(new_lab: NewLab) -> None:
         NEW,
     )
     failed = _failed(lab)
-    assert set(failed) == {"sample"}
-    assert failed["sample"].value == 62
+    assert set(failed) == {"spot check"}
+    assert failed["spot check"].value == 62
 
 
-@pytest.mark.parametrize(("back", "failed"), [(False, ["canary", "sample"]), (True, ["sample"])])
+@pytest.mark.parametrize(("back", "failed"), [(False, ["canary", "spot check"]), (True, ["spot check"])])
 def test_h_weights_that_change_halfway(new_lab: NewLab, back: bool, failed: list[str]) -> None:
     lab = _planted(new_lab(), planted.ChangesWeights(100, 203 if back else float("inf")))
     found = _failed(lab)
     assert list(found) == failed
     if back:
-        assert "of other weights, or of other records" in found["sample"].remedy
+        assert "of other weights, or of other records" in found["spot check"].remedy
     else:
         assert "other vectors than when the tag was new" in found["canary"].detail
 
@@ -346,14 +346,14 @@ def test_h_weights_that_changed_for_a_short_while(new_lab: NewLab) -> None:
     lab.sql("UPDATE documents_vectors SET embedded_at = embedded_at + id * interval '1 ms'")
     for _ in range(5):
         failed = _failed(lab)
-        assert set(failed) == {"sample"}
+        assert set(failed) == {"spot check"}
 
 
 def test_i_stale_vectors_after_edits(new_lab: NewLab) -> None:
     lab = _planted(new_lab(), planted.healthy)
     lab.sql("UPDATE documents SET body = 'Edited: ' || body WHERE id <= 10")
     failed = _failed(lab)
-    assert set(failed) == {"coverage", "freshness", "way back"}, "the old tag lacks them, too"
+    assert set(failed) == {"coverage", "freshness", "rollback"}, "the old tag lacks them, too"
     assert failed["freshness"].detail.startswith("10 records are stale and 0 missing; the oldest change")
 
 
@@ -361,7 +361,7 @@ def test_i_stale_vectors_that_claim_to_be_fresh(new_lab: NewLab) -> None:
     lab = _planted(new_lab(), planted.healthy)
     lab.sql("UPDATE documents SET body = title || ' was about something else' WHERE id % 4 = 0")
     lab.sql(f"UPDATE documents_vectors v SET source_hash = {text_hash(lab.text)} FROM documents d WHERE d.id = v.id")
-    assert set(_failed(lab)) == {"sample"}
+    assert set(_failed(lab)) == {"spot check"}
 
 
 def test_j_an_eval_on_a_tenth_of_the_corpus(new_lab: NewLab) -> None:

@@ -92,7 +92,7 @@ def test_a_restore_without_privileges_is_mended_once_the_sources_are_back(
     restored = halfway.moved(other_url)
     assert restored.grants != halfway.grants
     restored.lab.sql(f"GRANT SELECT ON documents TO {READER}")
-    assert "shut out" in {kind for kind, _ in restored.findings}
+    assert "no access" in {kind for kind, _ in restored.findings}
     restored.lab.sync()
     assert set(halfway.grants) <= set(restored.grants)
     opened = set(restored.grants) - set(halfway.grants)

@@ -129,7 +129,7 @@ def test_text_is_followed_by_the_triggers(lab: Lab) -> None:
     lab.upgrade("r1")
     lab.upgrade(until="expand")
     wider = lab.write(text="title || E'\\n\\n' || body || extra")
-    assert wider.checks()["accounted"] is False
+    assert wider.checks()["unexplained"] is False
     wider.sync()
     wider.upgrade(until="gate")
     assert wider.status().outbox.records == 0

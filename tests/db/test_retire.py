@@ -232,7 +232,7 @@ def test_a_step_back_that_fails_tells_of_the_steps_before_it(lab: Lab) -> None:
     with pytest.raises(GateRefused) as refused:
         lab.downgrade("-2")
     assert refused.value.state == (
-        f"Revision r3 was taken back: reads of documents use {LARGE}. Nothing else was changed: reads use {LARGE}. "
+        f"Revision r3 was rolled back: reads of documents use {LARGE}. Nothing else was changed: reads use {LARGE}. "
         "After the flip 1 records would not be found at all, and 0 only by their old text."
     )
     # run again, -2 would be counted from here
@@ -248,7 +248,7 @@ def test_a_candidate_that_was_given_up_is_told_of_too(switched: Lab) -> None:
     lab.sql("INSERT INTO documents VALUES (21, 'new', 'record')")
     with pytest.raises(GateRefused) as refused:
         lab.downgrade("r1")
-    assert refused.value.state.startswith(f"Revision r3 was taken back: reads of documents use {LARGE}. Nothing else ")
+    assert refused.value.state.startswith(f"Revision r3 was rolled back: reads of documents use {LARGE}. Nothing else ")
     assert lab.status().route.candidate is None
     with pytest.raises(GateRefused) as refused:
         lab.downgrade("r1")
@@ -551,14 +551,14 @@ def test_a_revision_whose_old_vectors_are_gone_is_not_taken_back(trusted: Lab) -
     retire(trusted)
     with pytest.raises(DatabaseError) as refused:
         trusted.downgrade()
-    assert refused.value.message == f"Revision r2 cannot be taken back: the vectors of {SMALL} were retired."
+    assert refused.value.message == f"Revision r2 cannot be rolled back: the vectors of {SMALL} were retired."
     assert refused.value.hint == f"Make a new revision that goes to that tag: vecmig revision --to-tag {SMALL}"
     assert trusted.upgrade() == []
     lab = trusted.write(chain=(SMALL, LARGE, SMALL))
     assert lab.upgrade() == ["live"]
     assert (lab.live, lab.status().route.standby, written(lab)) == (SMALL, LARGE, 60)
     assert lab.downgrade() == ["r3"]
-    with pytest.raises(DatabaseError, match="cannot be taken back"):
+    with pytest.raises(DatabaseError, match="cannot be rolled back"):
         lab.downgrade()
     assert lab.live == LARGE
 
@@ -573,11 +573,11 @@ def test_no_step_is_taken_where_a_later_one_meets_a_retired_tag(trusted: Lab) ->
         with pytest.raises(DatabaseError) as refused:
             lab.downgrade(target, listener=lab.listen)
         error = refused.value
-        assert error.message == f"Revision r2 cannot be taken back: the vectors of {SMALL} were retired."
+        assert error.message == f"Revision r2 cannot be rolled back: the vectors of {SMALL} were retired."
         assert error.state == "Nothing was changed."
         assert error.hint == (
             f"Make a new revision that goes to that tag: vecmig revision --to-tag {SMALL}\n"
-            "To take back only what came after it: vecmig downgrade r2"
+            "To roll back only what came after it: vecmig downgrade r2"
         )
         assert lab.events == []
         assert lab.live == TINY

@@ -169,7 +169,7 @@ def test_no_change_is_forgotten_that_one_tag_lacks(lab: Lab, connection: Connect
     done.join()
     assert lab.cover(LARGE).stale == 1
     assert "2" in lab.waiting
-    assert lab.checks()["accounted"]
+    assert lab.checks()["unexplained"]
     lab.sync()
     assert lab.waiting == []
     assert lab.cover(SMALL).share == lab.cover(LARGE).share == 1

@@ -468,7 +468,7 @@ def test_counting_back_takes_no_other_collections_reads_away(lab: Lab) -> None:
     with pytest.raises(UsageError, match="r1 of documents is in progress below r2 of articles") as refused:
         lab.downgrade("-1")
     assert refused.value.hint == (
-        "To give r1 up: vecmig uninstall --collection documents\nTo take r2 back: vecmig downgrade r1"
+        "To give r1 up: vecmig uninstall --collection documents\nTo roll r2 back: vecmig downgrade r1"
     )
     assert lab.sql("SELECT live IS NOT NULL FROM vecmig.route WHERE collection = 'articles'") == [(True,)]
     _uninstall(lab, "documents")

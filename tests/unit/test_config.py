@@ -313,7 +313,7 @@ def test_toml_that_is_not() -> None:
         (
             [f"database_url = {URL}", "throttle_query = DELETE FROM t"],
             "vecmig.ini:3: throttle_query is not a query.",
-            "Write it like: SELECT count(*) FROM … ; above 0 means: stand still",
+            "Write it like: SELECT count(*) FROM … ; above 0 means: wait",
         ),
         (
             [f"database_url = {URL}", "throttle_query = SELECT 1; DELETE FROM t"],

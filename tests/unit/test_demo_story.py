@@ -33,7 +33,7 @@ def test_answers_with_the_same_first() -> None:
 
 def test_answers_that_agree_are_not_called_better() -> None:
     text = story.compared(_hits("rmdir"), _hits("rmdir"))
-    assert text == "The same question, the same answers: here the new tag makes no difference."
+    assert text == "The same query, the same answers: here the new tag makes no difference."
 
 
 def test_the_template_asks_for_the_old_tag_and_knows_both(tmp_path: Path) -> None:

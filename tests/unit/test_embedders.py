@@ -79,8 +79,8 @@ def test_blank_texts_are_never_sent() -> None:
     assert (
         refusal(PoisonInputError, embedder.embed_documents, ["a", " \n"]).message == "A blank text cannot be embedded."
     )
-    assert refusal(UsageError, embedder.embed_queries, [""]).message == "A blank question cannot be embedded."
-    assert refusal(UsageError, embedder.embed_queries, ["\udcff"]).message == "The question is not valid UTF-8."
+    assert refusal(UsageError, embedder.embed_queries, [""]).message == "A blank query cannot be embedded."
+    assert refusal(UsageError, embedder.embed_queries, ["\udcff"]).message == "The query is not valid UTF-8."
     assert embedder.asked == []
 
 

@@ -54,16 +54,16 @@ def test_good_evidence_passes_every_check() -> None:
     assert [check.name for check in judge(Gate(), GOOD)] == [
         "coverage",
         "freshness",
-        "accounted",
+        "unexplained",
         "vectors",
         "index",
         "index used",
-        "way back",
+        "rollback",
         "canary",
-        "sample",
-        "whole texts",
-        "questions",
-        "search",
+        "spot check",
+        "truncation",
+        "query space",
+        "index recall",
     ]
 
 
@@ -74,16 +74,16 @@ def test_good_evidence_passes_every_check() -> None:
         (replace(GOOD, coverage=_coverage(rejected=6)), ["coverage"]),
         (replace(GOOD, coverage=_coverage(stale=5)), []),
         (replace(GOOD, coverage=_coverage(stale=3, missing=3)), ["coverage", "freshness"]),
-        (replace(GOOD, coverage=_coverage(missing=1, lost=1)), ["accounted"]),
-        (replace(GOOD, tracking=False), ["accounted"]),
+        (replace(GOOD, coverage=_coverage(missing=1, lost=1)), ["unexplained"]),
+        (replace(GOOD, tracking=False), ["unexplained"]),
         (replace(GOOD, tracked=False, tracking=False), []),
         (replace(GOOD, constraint=False), ["vectors"]),
         (replace(GOOD, index=IndexState(exists=True, valid=False, ready=True)), ["index"]),
         (replace(GOOD, index=IndexState(exists=True, valid=True, ready=False)), ["index"]),
         (replace(GOOD, index=IndexState(), plan=(False, False)), ["index", "index used"]),
         (replace(GOOD, plan=(False, True)), []),
-        (replace(GOOD, old=None), ["way back"]),
-        (replace(GOOD, old=_coverage(missing=6)), ["way back"]),
+        (replace(GOOD, old=None), ["rollback"]),
+        (replace(GOOD, old=_coverage(missing=6)), ["rollback"]),
         (replace(GOOD, old_tag=None, old=None), []),
         (replace(GOOD, canary=None), ["canary"]),
         (replace(GOOD, canary=CANARY_SIMILARITY), []),
@@ -91,17 +91,17 @@ def test_good_evidence_passes_every_check() -> None:
         (replace(GOOD, canary=float("nan")), ["canary"]),
         (replace(GOOD, canary=1.0, canary_error="no answer"), ["canary"]),
         (replace(GOOD, coverage=_coverage(eligible=0)), []),
-        (replace(GOOD, spot=None), ["sample"]),
-        (_spotted(error="no answer"), ["sample"]),
-        (_spotted(foreign=1, worst=("7", 0.3)), ["sample"]),
+        (replace(GOOD, spot=None), ["spot check"]),
+        (_spotted(error="no answer"), ["spot check"]),
+        (_spotted(foreign=1, worst=("7", 0.3)), ["spot check"]),
         (_spotted(tail=0.99989), []),
-        (_spotted(tail=0.9999), ["whole texts"]),
+        (_spotted(tail=0.9999), ["truncation"]),
         (_spotted(tail=None), []),
         (_spotted(farther=0.75), []),
-        (_spotted(farther=0.7499), ["questions"]),
+        (_spotted(farther=0.7499), ["query space"]),
         (_spotted(farther=None), []),
         (_spotted(searched=(16, 8)), []),
-        (_spotted(searched=(16, 7)), ["search"]),
+        (_spotted(searched=(16, 7)), ["index recall"]),
         (_spotted(searched=None), []),
     ],
 )
@@ -119,9 +119,9 @@ def test_a_figure_that_fails_is_never_shown_as_one_that_passes() -> None:
         assert shown.value < CANARY_SIMILARITY
 
 
-@pytest.mark.parametrize(("seen", "remedy"), [(None, "Run: vecmig gate"), (0.5, "See to the canary first.")])
+@pytest.mark.parametrize(("seen", "remedy"), [(None, "Run: vecmig gate"), (0.5, "Correct the canary first.")])
 def test_what_was_not_looked_at_says_what_comes_first(seen: float | None, remedy: str) -> None:
-    shown = _check("sample", replace(GOOD, canary=seen, spot=None))
+    shown = _check("spot check", replace(GOOD, canary=seen, spot=None))
     assert (shown.passed, shown.remedy) == (None, remedy)
 
 

@@ -43,7 +43,7 @@ def _check(name: str, remedy: str = "", passed: bool | None = False, **more: Any
         (Check("coverage", True, 1.0, 0.995, "", bound="≥", share=True), "100 %   ≥ 99.50 %"),
         (Check("freshness", True, 0.00001, 0.005, "", bound="≤", share=True), "0.01 %  ≤ 0.50 %"),
         (Check("days live", True, 3.5, "≥ 3", ""), "3.5     ≥ 3"),
-        (Check("sample", True, 64, 64, ""), "64      64"),
+        (Check("spot check", True, 64, 64, ""), "64      64"),
     ],
 )
 def test_a_check_says_how_its_requirement_is_read(check: Check, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,7 +78,7 @@ def test_a_gate_waits_only_for_what_an_upgrade_does_not_do_itself() -> None:
     [
         (Shadowing(0, 0, "docs", "t"), "vecmig route docs --shadow t --share 0.05", "Let the new tag be asked too"),
         (Shadowing(1, 0, "docs", "t", 0.05), None, "Wait for more searches of the application: 5 % of them ask t too."),
-        (Shadowing(9, 9, "docs", "t", 0.05), "vecmig compare docs", "Look at why they failed"),
+        (Shadowing(9, 9, "docs", "t", 0.05), "vecmig compare docs", "See why they failed"),
     ],
 )
 def test_what_gives_more_shadow_reads(found: Shadowing, command: str | None, remedy: str) -> None:

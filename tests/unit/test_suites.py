@@ -216,4 +216,4 @@ def test_a_suite_that_is_made_reads_back_as_it_was_meant(
     suite = _load(tmp_path_factory.mktemp("suite"), text)
     (query,) = suite.queries
     assert (suite.collection, query.text, dict(query.relevant)) == ("my docs: all", title, {tuple(key): 1})
-    assert "It cannot show how well the questions of your users are answered" in text
+    assert "It cannot show how well the queries of your users are answered" in text

@@ -246,7 +246,7 @@ def test_a_budget_needs_a_price() -> None:
     recipe = {"provider": "wordllama", "dims": 8, "budget_usd": 2.5}
     for price in ({}, {"price_per_million_tokens": 0}):
         assert list(recipe_problems(tag, recipe | price)) == [
-            ("budget_usd", "price_per_million_tokens must say what tokens cost, or nobody can tell when it is spent")
+            ("budget_usd", "price_per_million_tokens must say what tokens cost, or it is not known when it is spent")
         ]
     assert list(recipe_problems(tag, recipe | {"price_per_million_tokens": 0.02})) == []
 

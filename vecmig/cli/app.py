@@ -82,7 +82,7 @@ def _global_options(
         list[str] | None,
         typer.Option("-x", metavar="KEY=VALUE", help="A value for the scripts (m.x); may be repeated."),
     ] = None,
-    raiseerr: Annotated[bool, typer.Option("--raiseerr", help="Show the whole traceback of an error.")] = False,
+    raiseerr: Annotated[bool, typer.Option("--raiseerr", help="Show the full traceback of an error.")] = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print results and errors only.")] = False,
     show_version: Annotated[  # noqa: ARG001  # its callback has done the work
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)

@@ -35,23 +35,23 @@ def register(app: typer.Typer) -> None:
 def pause(
     ctx: typer.Context,
     collection: Annotated[list[str] | None, _COLLECTIONS] = None,
-    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why, for everybody who looks.")] = None,
+    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why; vecmig status shows it.")] = None,
 ) -> None:
-    """Let running backfills stand still, and later ones too, until vecmig resume; works from any host."""
+    """Pause backfills and syncs until vecmig resume; from any host."""
     from vecmig import runner
 
     for name, found in runner.pause(options(ctx).config(), collection or [], reason=reason).items():
         render.line(f"{name}: {'paused' if found.changed else 'already paused'} {paused_text(found.control)}")
-        _show_runs(found, "It stands still within 2 s; what is in flight is finished and written.")
+        _show_runs(found, "Pauses within 2 s, after writing the requests in flight.")
 
 
 def resume(ctx: typer.Context, collection: Annotated[list[str] | None, _COLLECTIONS] = None) -> None:
-    """Let paused backfills go on; works from any host."""
+    """Resume what was paused; from any host."""
     from vecmig import runner
 
     for name, found in runner.resume(options(ctx).config(), collection or []).items():
-        render.line(f"{name}: goes on" if found.changed else f"{name}: was not paused")
-        _show_runs(found, "It goes on within 2 s." if found.changed else "")
+        render.line(f"{name}: resumed" if found.changed else f"{name}: was not paused")
+        _show_runs(found, "Resumes within 2 s." if found.changed else "")
 
 
 def tune(
@@ -123,8 +123,8 @@ def _show_runs(found: Controlled, effect: str) -> None:
     for run in found.runs:
         render.line(f"  {run_text(run)}")
     if not found.runs:
-        kept = "; the next run finds this" if not found.control.says_nothing else ""
-        render.line(f"  nobody is at work on it now{kept}")
+        kept = "; the next run follows this" if not found.control.says_nothing else ""
+        render.line(f"  no run is at work on it now{kept}")
     elif effect:
         render.line(f"  {effect}")
 

@@ -114,7 +114,7 @@ def _show_judged(part: Judged) -> None:
 def _say_what_to_try(keep: Path, took: float) -> None:
     render.line()
     render.line(f"That was {seconds(took)}. The project stays in {keep}, with its database. To try:")
-    for command in (f"cd {shlex.quote(str(keep))}", "vecmig status", 'vecmig search documents "your question"'):
+    for command in (f"cd {shlex.quote(str(keep))}", "vecmig status", 'vecmig search documents "your query"'):
         render.line(f"$ {command}", style="cyan")
     for command in ("vecmig downgrade -1", "vecmig history -v"):
         render.line(f"$ {command}", style="cyan")

@@ -244,7 +244,7 @@ def _show_distances(runs: Sequence[EvalRun], names: dict[Any, str]) -> None:
     rows = [row for run in runs for row in _distance_rows(run, names[run.id])]
     render.columns(rows, heads=heads, right=_NUMBERS[: len(quantiles)])
     render.line("  A threshold on similarity or distance does not carry over from one tag to")
-    render.line("  another: set it anew for each.")
+    render.line("  another: set one for each.")
 
 
 def _distance_rows(run: EvalRun, name: str) -> Iterator[tuple[str, ...]]:

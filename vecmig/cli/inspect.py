@@ -63,7 +63,7 @@ def status(
         runner.verify(config)
     if check and not found.settled:
         command = found.next_command
-        raise Pending("Something is pending.", hint=f"Run: {command}" if command else "Look at: vecmig status")
+        raise Pending("Something is pending.", hint=f"Run: {command}" if command else "Run: vecmig status")
 
 
 def gate(
@@ -116,7 +116,7 @@ def rejected(
 def search(  # noqa: PLR0917  # typer's parameters
     ctx: typer.Context,
     collection: Annotated[str, typer.Argument(show_default=False)],
-    text: Annotated[str, typer.Argument(help="The question.", show_default=False)],
+    text: Annotated[str, typer.Argument(help="The query.", show_default=False)],
     k: Annotated[int, typer.Option("-k", min=1, help="How many answers.")] = 10,
     tag: Annotated[str | None, typer.Option(help="Search this tag instead of the live one.")] = None,
     where: Annotated[
@@ -175,7 +175,7 @@ def _phase(found: Status, revision: str) -> str:
     row = found.revisions.get(revision)
     if row is None:
         return "not started"
-    return row.phase if row.withdrawn_at is None else "taken back"
+    return row.phase if row.withdrawn_at is None else "rolled back"
 
 
 def _show_collection(collection: CollectionStatus) -> None:
@@ -410,7 +410,7 @@ def _verdict(report: Report) -> str:
     if report.passed:
         return "open"
     refuses = any(check.passed is False for check in report.checks)
-    return "refuses" if refuses else "open, but for the canary and the sample, which vecmig gate looks at"
+    return "refuses" if refuses else "open, but for the canary and the spot check, which vecmig gate runs"
 
 
 def _snippet(text: str, longest: int) -> str:

@@ -209,11 +209,11 @@ def sync(  # noqa: PLR0917  # typer's parameters
     collection: Annotated[list[str] | None, _COLLECTIONS] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Go on until SIGTERM or Ctrl-C, as a service.")] = False,
     every: Annotated[
-        float, typer.Option(min=0.1, metavar="SECONDS", help="With --watch: between two looks at what changed.")
+        float, typer.Option(min=0.1, metavar="SECONDS", help="With --watch: seconds between two reads of what changed.")
     ] = 1.0,
     full_every: Annotated[
         float,
-        typer.Option(min=0, metavar="SECONDS", help="With --watch: between two passes over whole sources; 0 for one."),
+        typer.Option(min=0, metavar="SECONDS", help="With --watch: seconds between two full passes; 0 for one."),
     ] = 3600.0,
     max_cost: Annotated[
         float | None,
@@ -268,7 +268,7 @@ def show_walked(walked: Sequence[Walked], *, back: bool = False) -> None:
     if not walked:
         render.line("Nothing to do: the database is there already.")
     for step in walked:
-        render.line(f"{step.revision}  {'taken back' if back else step.phase}  {step.message}")
+        render.line(f"{step.revision}  {'rolled back' if back else step.phase}  {step.message}")
 
 
 def show_coverage(covered: Mapping[str, Coverage]) -> None:

@@ -104,10 +104,9 @@ def _time(found: Estimate) -> str:
 def _rollback(found: Estimate) -> str:
     from vecmig.runner.estimate import ROLLBACK
 
-    again = (
-        f"; embedding all anew would cost about {dollars(found.way_back_cost_usd)}" if found.way_back_cost_usd else ""
-    )
-    return f"{ROLLBACK}{again}"
+    if not found.way_back_cost_usd:
+        return ROLLBACK
+    return f"{ROLLBACK}; embedding everything again would cost about {dollars(found.way_back_cost_usd)}"
 
 
 def _memory(found: Estimate) -> str:

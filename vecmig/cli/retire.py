@@ -86,7 +86,7 @@ def show_way_back(collection: CollectionStatus) -> None:
     """Print what a rollback would find, and how much trust the live tag has earned."""
     rows = []
     if collection.way_back is not None:
-        rows.append(("  way back", _way_back_text(collection.way_back)))
+        rows.append(("  rollback", _way_back_text(collection.way_back)))
     if collection.earned is not None:
         rows.append(("  trust", _trust_text(collection.earned)))
         rows.append(("  retire", _retire_text(collection.earned)))
@@ -107,8 +107,8 @@ def _way_back_text(way: WayBack) -> str:
         records = f"{way.lacking:,} of {counted(way.coverage.eligible, 'record')}"
         return f"refused: {way.tag} lacks {records}, {covered}; run: vecmig sync"
     missing = f" ({counted(way.lacking, 'record')} lacking)" if way.lacking else ""
-    besides = f" (takes back {' and '.join(way.besides)} too)" if way.besides else ""
-    return f"flip to {way.tag}, {covered}{missing}, < 1 s: {way.command}{besides}"
+    besides = f" (rolls back {' and '.join(way.besides)} too)" if way.besides else ""
+    return f"to {way.tag}, {covered}{missing}, < 1 s: {way.command}{besides}"
 
 
 def _days(earned: Earned) -> str:

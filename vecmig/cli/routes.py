@@ -52,7 +52,7 @@ def route(  # noqa: PLR0917  # typer's parameters
     ] = None,
     keep_queries: Annotated[
         bool | None,
-        typer.Option("--keep-queries/--no-keep-queries", help="Keep the text of shadowed questions, too."),
+        typer.Option("--keep-queries/--no-keep-queries", help="Keep the text of shadowed queries, too."),
     ] = None,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
@@ -77,7 +77,7 @@ def route(  # noqa: PLR0917  # typer's parameters
 def compare(
     ctx: typer.Context,
     collection: Annotated[str, typer.Argument(show_default=False)],
-    worst: Annotated[int, typer.Option(min=0, metavar="N", help="How many questions to list, the worst first.")] = 5,
+    worst: Annotated[int, typer.Option(min=0, metavar="N", help="How many queries to list, the worst first.")] = 5,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Show how much the answers of two tags to the same searches differ, as shadow reads have found."""
@@ -113,10 +113,10 @@ def _route_rows(found: Route) -> Iterator[tuple[str, str]]:
     if found.candidate and found.ramp_share:
         yield "  ramp", f"{found.ramp_share * 100:g} % of the searches through readers are served by the candidate"
     if found.shadow:
-        kept = "kept in words" if found.keep_queries else "not kept in words"
+        kept = "kept as text" if found.keep_queries else "not kept as text"
         yield (
             "  shadow",
-            f"{found.shadow_share * 100:g} % of the searches also ask {found.shadow}; questions are {kept}",
+            f"{found.shadow_share * 100:g} % of the searches also ask {found.shadow}; queries are {kept}",
         )
 
 
@@ -141,7 +141,7 @@ def _show_comparison(found: Comparison) -> None:
     pair = found.pair
     render.line(f"live   {pair.live_tag}", style="bold")
     render.line(f"other  {pair.other_tag}", style="bold")
-    asked = f"{pair.samples:,} searches of {found.questions:,} questions"
+    asked = f"{pair.samples:,} searches of {found.questions:,} queries"
     render.line(f"{asked}, {pair.first_at:%Y-%m-%d %H:%M} to {pair.last_at:%Y-%m-%d %H:%M} UTC")
     render.line()
     places = f"@{found.k}" if found.k else "@k"
@@ -152,14 +152,14 @@ def _show_comparison(found: Comparison) -> None:
     ]
     render.columns(rows, heads=("", "mean", "95 % interval"), right=[1])
     if found.questions < _FEW:
-        render.line(f"Fewer than {_FEW} questions: these intervals are too narrow to rely on.")
+        render.line(f"Fewer than {_FEW} queries: these intervals are too narrow to rely on.")
     render.line()
     latencies = [("live", *_latency(pair.live_ms), "-"), ("other", *_latency(pair.other_ms), _errors(pair.errors))]
     render.columns(latencies, heads=("", "p50", "p95", "no answer"), right=[1, 2])
     if found.worst:
         render.line()
         listed = [(f"{one.overlap:.2f}", f"{one.rbo:.3f}", _first(one), _name(one)) for one in found.worst]
-        render.columns(listed, heads=("overlap", "RBO", "first", "question"), right=[0, 1])
+        render.columns(listed, heads=("overlap", "RBO", "first", "query"), right=[0, 1])
 
 
 def _interval(found: Interval | None) -> tuple[str, str]:

@@ -405,7 +405,7 @@ def _query(setting: _Setting) -> str:
     if problem is not None:
         raise setting.error(f"is not one query: it {problem}")
     if re.match(r"(SELECT|WITH|VALUES|TABLE)\b", text, re.IGNORECASE) is None:
-        raise setting.error("is not a query", hint="Write it like: SELECT count(*) FROM … ; above 0 means: stand still")
+        raise setting.error("is not a query", hint="Write it like: SELECT count(*) FROM … ; above 0 means: wait")
     return text
 
 

@@ -233,11 +233,11 @@ def compared(before: Sequence[Hit], after: Sequence[Hit]) -> str:
     """Say in one sentence how two answers to one question differ, and what that is worth."""
     old, new = ([hit.record["title"] for hit in hits] for hits in (before, after))
     if old == new:
-        return "The same question, the same answers: here the new tag makes no difference."
+        return "The same query, the same answers: here the new tag makes no difference."
     entered = len(set(new) - set(old))
     first = f"first was {old[0]}, now {new[0]}" if old[0] != new[0] else f"{new[0]} is still first"
     return (
-        f"{entered} of {len(new)} answers are new; {first}. Picked to show a difference: one question does not tell "
+        f"{entered} of {len(new)} answers are new; {first}. Picked to show a difference: one query does not tell "
         "which tag is better."
     )
 

@@ -191,10 +191,10 @@ class BaseEmbedder(ABC):
     def embed_queries(self, texts: Sequence[str]) -> Vectors:
         """Embed queries as the recipe says; like ``embed_documents``, but a blank one is a UsageError."""
         if any(not text.strip() for text in texts):
-            raise UsageError("A blank question cannot be embedded.")
+            raise UsageError("A blank query cannot be embedded.")
         if any("\ud800" <= character <= "\udfff" for text in texts for character in text):
             # So arguments of the command line arrive whose bytes are not UTF-8.
-            raise UsageError("The question is not valid UTF-8.")
+            raise UsageError("The query is not valid UTF-8.")
         return self._all(texts, "query")
 
     def embed_each(

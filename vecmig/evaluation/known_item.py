@@ -16,9 +16,9 @@ CAN_SHOW: Final = (
     "truncated texts, holes, a wrong prompt, an index that loses records."
 )
 CANNOT_SHOW: Final = (
-    "It cannot show how well the questions of your users are answered: those use other words than the text does, often "
+    "It cannot show how well the queries of your users are answered: those use other words than the text does, often "
     "have several good answers, and some have none. A tag that scores higher here may serve them worse. Beside it, "
-    "write a suite of real questions with the records that answer them."
+    "write a suite of real queries with the records that answer them."
 )
 _WIDTH: Final = 110
 _LINE_BREAKS: Final = "\x85\u2028\u2029"

@@ -29,7 +29,7 @@ def judge(gate: Gate, evidence: Evidence) -> tuple[Check, ...]:
             evidence.constraint,
             "guaranteed" if evidence.constraint else "unchecked",
             "guaranteed",
-            "a constraint of the table vouches for dims and length of every vector"
+            "a constraint of the table guarantees dims and length of every vector"
             if evidence.constraint
             else "the constraint on the tag's partition is gone: wrong dims and zero vectors are possible",
             "Run: vecmig audit, whose fix restores it and embeds nothing again",
@@ -105,11 +105,11 @@ def _accounted(evidence: Evidence) -> Check:
     count = evidence.coverage.unaccounted
     if not evidence.followed:
         detail = "collections.yaml was changed, and the triggers do not follow it yet"
-        return Check("accounted", False, "changed", "followed", detail, "Run: vecmig sync", upgrade_does=True)
+        return Check("unexplained", False, "changed", "followed", detail, "Run: vecmig sync", upgrade_does=True)
     if evidence.tracked and not evidence.tracking:
         detail = "the triggers that tell of changes are gone or disabled"
         remedy = "Run: vecmig sync (it installs them again)"
-        return Check("accounted", False, "no triggers", "triggers", detail, remedy, upgrade_does=True)
+        return Check("unexplained", False, "no triggers", "triggers", detail, remedy, upgrade_does=True)
     detail = "each record without a fresh vector changed lately or was rejected with a reason"
     if count:
         # such as rejected ones that are to be tried again
@@ -118,7 +118,7 @@ def _accounted(evidence: Evidence) -> Check:
             f"{count} {noun(count, 'record')} without a fresh vector {are} neither noted as changed nor rejected; "
             f"vecmig backfill embeds {them}"
         )
-    return Check("accounted", count == 0, count, 0, detail, "Run: vecmig backfill", upgrade_does=True)
+    return Check("unexplained", count == 0, count, 0, detail, "Run: vecmig backfill", upgrade_does=True)
 
 
 def _plan(evidence: Evidence) -> Check:
@@ -131,7 +131,7 @@ def _plan(evidence: Evidence) -> Check:
     passed = used or usable
     # without an index there is none to use, and an upgrade builds it
     built_first = not evidence.index.usable
-    remedy = _BUILD_INDEX if built_first else "Look at its plan with EXPLAIN."
+    remedy = _BUILD_INDEX if built_first else "Read its plan with EXPLAIN."
     return Check("index used", passed, "yes" if passed else "no", "yes", detail, remedy, upgrade_does=built_first)
 
 
@@ -140,13 +140,13 @@ def _standby(gate: Gate, tag: str, found: Coverage | None) -> Check:
     remedy = f"Run: {command}"
     if found is None:
         detail = f"the vectors of {tag} are gone"
-        return Check("way back", False, None, gate.coverage, detail, remedy, bound="≥", share=True, command=command)
+        return Check("rollback", False, None, gate.coverage, detail, remedy, bound="≥", share=True, command=command)
     # a record that the old tag rejected is none that going back would lose
     lacking = found.stale + found.missing
     share = (found.eligible - lacking) / found.eligible if found.eligible else 1.0
     detail = f"the old tag lacks {lacking} of {found.eligible} {noun(found.eligible, 'record')}"
     held = share >= gate.coverage
-    return Check("way back", held, share, gate.coverage, detail, remedy, bound="≥", share=True, command=command)
+    return Check("rollback", held, share, gate.coverage, detail, remedy, bound="≥", share=True, command=command)
 
 
 def _canary(evidence: Evidence) -> Check:
@@ -156,7 +156,7 @@ def _canary(evidence: Evidence) -> Check:
     elif error:
         passed, similarity, detail, remedy = False, None, error, "Make the embedder answer first."
     elif similarity is None:
-        passed, detail, remedy = None, "not looked at here; it needs the embedder", "Run: vecmig gate"
+        passed, detail, remedy = None, "not measured here: it needs the embedder", "Run: vecmig gate"
     else:
         passed = similarity >= CANARY_SIMILARITY
         detail = "the embedder gives the vectors it gave when the tag was new"

@@ -72,7 +72,7 @@ def _show_more(seen: Shadowing, *, well: bool) -> tuple[str, str | None]:
     """Say what gives more evidence, and the command where one does."""
     if not well:
         command = f"vecmig compare {seen.collection}"
-        return f"Look at why they failed: {command}. Searches that succeed make up for them.", command
+        return f"See why they failed: {command}. Searches that succeed make up for them.", command
     if seen.share:
         return f"Wait for more searches of the application: {seen.share * 100:g} % of them ask {seen.tag} too.", None
     command = f"vecmig route {seen.collection} --shadow {seen.tag} --share 0.05"

@@ -214,11 +214,11 @@ def _farthest(metric: Metric, vector: Vectors) -> float:
 def judge_spot(spot: Spot | None, *, asked: bool) -> tuple[Check, ...]:
     """Judge a close look; None is one that was not taken, be it that the embedder was not asked or that it failed."""
     if spot is None:
-        detail = "not looked at before the canary is right" if asked else "not looked at here; it needs the embedder"
-        remedy = "See to the canary first." if asked else "Run: vecmig gate"
-        return (Check("sample", None, None, f"all of {SAMPLE}", detail, remedy),)
+        detail = "not measured before the canary holds" if asked else "not measured here: it needs the embedder"
+        remedy = "Correct the canary first." if asked else "Run: vecmig gate"
+        return (Check("spot check", None, None, f"all of {SAMPLE}", detail, remedy),)
     if spot.error:
-        return (Check("sample", False, None, f"all of {SAMPLE}", spot.error, "Make the embedder answer first."),)
+        return (Check("spot check", False, None, f"all of {SAMPLE}", spot.error, "Make the embedder answer first."),)
     found = () if spot.searched is None else (_findable(*spot.searched),)
     return (_own(spot), _whole(spot), _near(spot), *found)
 
@@ -246,32 +246,32 @@ def _own(spot: Spot) -> Check:
     if spot.refused:
         detail += f"; {spot.refused} could not be embedded again ({spot.why.rstrip('.')})"
     passed = not spot.foreign and spot.steady >= CANARY_SIMILARITY and known
-    return Check("sample", passed, good, spot.sampled, detail, remedy)
+    return Check("spot check", passed, good, spot.sampled, detail, remedy)
 
 
 def _whole(spot: Spot) -> Check:
     if spot.tail is None:
         detail = "no text drawn can tell whether its end is read"
-        return Check("whole texts", True, None, None, detail)
+        return Check("truncation", True, None, None, detail)
     read = spot.tail < _SAME
     detail = "another end of a long text gives another vector"
     if not read:
         detail = "a long text with another end gives the same vector: the provider reads only its beginning"
     remedy = "Chunk the texts (a new tag with chunk-N), or raise what the provider reads (a new version after the @)."
-    return Check("whole texts", read, "read" if read else "cut", "read", detail, remedy)
+    return Check("truncation", read, "read" if read else "cut", "read", detail, remedy)
 
 
 def _near(spot: Spot) -> Check:
     if spot.farther is None:
         return Check(
-            "questions", True, None, _FARTHER, "there are too few texts to tell records apart", bound="≥", share=True
+            "query space", True, None, _FARTHER, "there are too few texts to tell records apart", bound="≥", share=True
         )
-    detail = f"a record's text, asked as a question, is nearer to it than to {_floor(spot.farther)} of other records"
+    detail = f"a record's text, asked as a query, is nearer to it than to {_floor(spot.farther)} of other records"
     remedy = (
-        "Questions and records are embedded into two spaces. Correct query_prompt, or the provider's own treatment of "
+        "Queries and records are embedded into two spaces. Correct query_prompt, or the provider's own treatment of "
         "queries, with a new tag."
     )
-    return Check("questions", spot.farther >= _FARTHER, spot.farther, _FARTHER, detail, remedy, bound="≥", share=True)
+    return Check("query space", spot.farther >= _FARTHER, spot.farther, _FARTHER, detail, remedy, bound="≥", share=True)
 
 
 def _floor(share: float) -> str:
@@ -282,5 +282,5 @@ def _floor(share: float) -> str:
 def _findable(asked: int, found: int) -> Check:
     share = found / asked
     detail = f"the search finds {found} of {asked} vectors drawn at random"
-    remedy = "Build the index anew: DROP INDEX CONCURRENTLY, then vecmig upgrade head --until index"
-    return Check("search", share >= _FOUND, share, _FOUND, detail, remedy, bound="≥", share=True)
+    remedy = "Rebuild the index: DROP INDEX CONCURRENTLY, then vecmig upgrade head --until index"
+    return Check("index recall", share >= _FOUND, share, _FOUND, detail, remedy, bound="≥", share=True)

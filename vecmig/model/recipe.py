@@ -206,7 +206,7 @@ def recipe_problems(tag: Tag, data: Mapping[str, Any]) -> Iterator[Problem]:
         yield "callable", "only the python provider has one"
     yield from _request_problems(tag, data)
     if data.get("budget_usd") is not None and not data.get("price_per_million_tokens"):
-        yield "budget_usd", "price_per_million_tokens must say what tokens cost, or nobody can tell when it is spent"
+        yield "budget_usd", "price_per_million_tokens must say what tokens cost, or it is not known when it is spent"
     yield from _disagreements(tag, data)
 
 

@@ -221,7 +221,7 @@ def tag_row(snapshot: CollectionSnapshot, tag: str) -> TagRow:
             hint=f"Its tags are: {', '.join(snapshot.tags) or 'none yet; run: vecmig upgrade head'}",
         )
     if row.state == "retired":
-        raise Outdated(f"The vectors of {tag} were retired.", hint="Look at: vecmig status")
+        raise Outdated(f"The vectors of {tag} were retired.", hint="Run: vecmig status")
     return row
 
 

@@ -33,7 +33,7 @@ _SAMPLE: Final = 1_000
 _USUAL_BATCH: Final = 256
 _USUAL_BATCH_ELSEWHERE: Final = 128
 #: What a rollback takes, however much there is.
-ROLLBACK: Final = "flip: < 1 s"
+ROLLBACK: Final = "< 1 s"
 
 
 @dataclass(frozen=True, slots=True)

@@ -201,7 +201,7 @@ def _tags(
     asked = [tag for tag in wanted if tag in known] if wanted else [tag for tag in kept if tag is not None]
     for tag in asked:
         if known[tag].state == "retired":
-            raise UsageError(f"{tag} of {name} is retired: its vectors are gone.", hint="Look at: vecmig status")
+            raise UsageError(f"{tag} of {name} is retired: its vectors are gone.", hint="Run: vecmig status")
     found = []
     for tag in asked:
         space = project.workspace.space(source, tag)

@@ -43,9 +43,9 @@ def check_downgrade(steps: Sequence[Script], rows: Mapping[str, RevisionRow]) ->
         if rows[script.id].phase == "retired":
             hint = f"Make a new revision that goes to that tag: vecmig revision --to-tag {script.old_tag}"
             if script != steps[0]:
-                hint += f"\nTo take back only what came after it: vecmig downgrade {script.id}"
+                hint += f"\nTo roll back only what came after it: vecmig downgrade {script.id}"
             raise DatabaseError(
-                f"Revision {script.id} cannot be taken back: the vectors of {script.old_tag} were retired.",
+                f"Revision {script.id} cannot be rolled back: the vectors of {script.old_tag} were retired.",
                 state="Nothing was changed.",
                 hint=hint,
             )

@@ -131,7 +131,7 @@ def _verify(project: Project, space: Space) -> None:
         if state != "gone" or project.workspace.ledger(connection).tag(name, space.tag).state != "retired":
             raise DatabaseError(
                 f"The vectors of {space.tag} were dropped, and they are {state}.",
-                hint="Somebody made them anew just now. Look at: vecmig status",
+                hint="They were created again just now. Run: vecmig status",
             )
 
 
@@ -197,7 +197,7 @@ def _refuse_needed(ledger: Ledger, collection: str, tag: str) -> None:
         raise UsageError(
             f"{tag} is the live tag of {collection}: reads use it.",
             state="Nothing was changed.",
-            hint="Its standby is retired, or another tag that reads used before. Look at: vecmig status",
+            hint="Retire its standby, or another tag that reads used before. Run: vecmig status",
         )
     if tag == route.candidate:
         raise UsageError(
@@ -236,5 +236,5 @@ def _retired_already(collection: str, tag: str, at: datetime | None) -> UsageErr
     when = f" on {at:%Y-%m-%d %H:%M} UTC" if at else ""
     return UsageError(
         f"{tag} of {collection} was retired already{when}; nothing of it is left.",
-        hint=f"To have it again, embed it anew: vecmig revision --to-tag {tag}",
+        hint=f"To have it back, embed it again: vecmig revision --to-tag {tag}",
     )

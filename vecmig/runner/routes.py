@@ -93,7 +93,7 @@ def route(config: Config, collection: str, reads: Reads = Reads()) -> Route:
             raise DatabaseError(
                 f"The route of {collection} was changed meanwhile.",
                 state="Nothing was changed.",
-                hint=f"Look at it, then try again: vecmig route {collection}",
+                hint=f"Check it, then try again: vecmig route {collection}",
             )
         figures = {
             "shadow_tag": wanted.shadow_tag,
@@ -176,9 +176,7 @@ def _check_ramp(project: Project, collection: str, before: Route) -> None:
     tag = before.candidate
     if before.live is None or tag is None:
         what = "No tag is live" if before.live is None else "No revision is in progress"
-        raise UsageError(
-            f"{what} in {collection}: there is no candidate beside a live tag.", hint="Look at: vecmig status"
-        )
+        raise UsageError(f"{what} in {collection}: there is no candidate beside a live tag.", hint="Run: vecmig status")
     with project.database.session() as connection:
         _require_searchable(project, connection, collection, tag)
         revision = project.workspace.ledger(connection).revision_of(collection, tag)

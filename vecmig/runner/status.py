@@ -206,7 +206,7 @@ class Status:
     def _next(self) -> tuple[str | None, str]:
         """The next command, and what to say where there is none."""
         if self.settled:
-            return None, "nothing: all is done"
+            return None, "nothing to do"
         for collection in self.collections:
             if collection.blocked_by:
                 return collection.blocked_by, ""

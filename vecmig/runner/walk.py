@@ -98,9 +98,9 @@ def _way_down(project: Project, target: str) -> tuple[Script, ...]:
     rows = project.revisions()
     heads = project.current(rows, in_progress=True)
     if not heads:
-        raise UsageError("There is nothing to downgrade: no revision was applied here.", hint="Look at: vecmig status")
+        raise UsageError("There is nothing to downgrade: no revision was applied here.", hint="Run: vecmig status")
     refuse_counting(project, rows, target, heads)
-    # of a collection that was uninstalled nothing is left to take back
+    # of a collection that was uninstalled nothing is left to roll back
     steps = tuple(script for script in project.scripts.downgrade_path(target, heads) if script.id in rows)
     check_downgrade(steps, rows)
     return steps
@@ -112,7 +112,7 @@ def _same_collections(planned: tuple[Script, ...], now: tuple[Script, ...]) -> t
         raise DatabaseError(
             "Somebody else moved the database while this run waited to begin.",
             state="Nothing was changed.",
-            hint="Look at vecmig status, and run the same command again.",
+            hint="Check vecmig status, then run the same command again.",
         )
     return now
 
@@ -216,7 +216,7 @@ def _backward(project: Project, steps: tuple[Script, ...], target: str, *, disca
 def _tell_of_steps(error: VecmigError, walked: Sequence[Walked], goal: str) -> None:
     """Add to the error of a step back which steps before it are done, and where to go on to."""
     done = "; then ".join(
-        f"revision {one.revision} was taken back" + (f": {one.reads}" if one.reads else "") for one in walked
+        f"revision {one.revision} was rolled back" + (f": {one.reads}" if one.reads else "") for one in walked
     )
     rest = error.state.replace("Nothing was changed", "Nothing else was changed", 1)
     error.state = f"{done[:1].upper()}{done[1:]}. {rest}".strip()
@@ -236,7 +236,7 @@ def _back(project: Project, script: Script, *, discard: bool) -> Walked:
 
 
 def _withdrawn(project: Project, script: Script) -> str:
-    """Enter a revision as taken back, once its downgrade() has come to its end; say what reads use."""
+    """Enter a revision as rolled back, once its downgrade() has come to its end; say what reads use."""
     reads = ""
     with project.database.transaction() as connection:
         ledger = project.workspace.ledger(connection)
@@ -245,11 +245,11 @@ def _withdrawn(project: Project, script: Script) -> str:
             reads = f"reads of {script.collection} use {route.live or 'no tag'}"
             if script.new_tag in (route.live, route.candidate):
                 raise ScriptError(
-                    f"downgrade() of revision {script.id} ended, and the revision was not taken back.",
+                    f"downgrade() of revision {script.id} ended without rolling it back.",
                     hint=f"Its downgrade() must call m.rollback(): vecmig edit {script.id}",
                 )
         else:
-            ledger.record_event("take back", revision=script.id)
+            ledger.record_event("downgrade", revision=script.id)
         ledger.withdraw_revision(script.id)
         ledger.forget_statements(script.id)
     return reads

@@ -1,4 +1,4 @@
-"""Which downgrade takes a revision back, and where a downgrade leads."""
+"""Which downgrade rolls a revision back, and where a downgrade leads."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _COUNTS: Final = re.compile(r"-\d+$")
 
 @dataclass(frozen=True, slots=True)
 class WayDown:
-    """The downgrade that takes a revision back."""
+    """The downgrade that rolls a revision back."""
 
     command: str = "vecmig downgrade -1"
-    #: The other revisions that it takes back.
+    #: The other revisions that it rolls back.
     besides: tuple[str, ...] = ()
 
 
 def way_down(project: Project, rows: Mapping[str, RevisionRow], revision: str) -> WayDown:
-    """Give the downgrade that takes a revision back, also where others stand above it, such as one in progress."""
+    """Return the downgrade that rolls a revision back, also where others stand above it, such as one in progress."""
     try:
         heads = project.current(rows, in_progress=True)
         if heads == (revision,) and not project.begun_anew(rows):
@@ -35,7 +35,7 @@ def way_down(project: Project, rows: Mapping[str, RevisionRow], revision: str) -
         goal = _below(project.scripts[revision])
         path = [script for script in project.scripts.downgrade_path(goal, heads) if script.id in rows]
     except ScriptError:
-        # a script is missing, so that nothing is taken back before it is there again
+        # a script is missing, so that nothing is rolled back before it is there again
         return WayDown()
     return WayDown(f"vecmig downgrade {goal}", tuple(script.id for script in path if script.id != revision))
 
@@ -44,7 +44,7 @@ def refuse_counting(project: Project, rows: Mapping[str, RevisionRow], target: s
     """Refuse to count steps where the revision that was begun last is not the one on top.
 
     Raises:
-        UsageError: there is one; the message says how to take back either.
+        UsageError: there is one; the message says how to roll back either.
     """
     begun = project.begun_anew(rows)
     if begun and _COUNTS.search(target):
@@ -53,10 +53,10 @@ def refuse_counting(project: Project, rows: Mapping[str, RevisionRow], target: s
         top = project.scripts[next(head for head in heads if below.id in ancestors([head]))]
         raise UsageError(
             f"Revision {below.id} of {below.collection} is in progress below {top.id} of {top.collection}, which is "
-            f"what {target} would take back.",
+            f"what {target} would roll back.",
             state="Nothing was changed.",
             hint=f"To give {below.id} up: vecmig uninstall --collection {shlex.quote(below.collection or '')}\n"
-            f"To take {top.id} back: vecmig downgrade {_below(top)}",
+            f"To roll {top.id} back: vecmig downgrade {_below(top)}",
         )
 
 
@@ -65,7 +65,7 @@ def goal_of(target: str, last: Script) -> str:
 
     Args:
         target: as it was given.
-        last: the last revision that it takes back.
+        last: the last revision that it rolls back.
     """
     return _below(last) if _COUNTS.search(target) else target
 

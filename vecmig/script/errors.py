@@ -63,7 +63,7 @@ class MissingRevision(GraphError):
         self.attribute = attribute
         super().__init__(
             f"{_in(where)}revision {referrer} names {revision!r} as {attribute}, but no script defines it.",
-            hint=f"Restore the script of {revision}, or correct {attribute} (whole ids only).",
+            hint=f"Restore the script of {revision}, or correct {attribute} (full ids only).",
         )
 
 

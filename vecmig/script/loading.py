@@ -67,7 +67,7 @@ def _import_error(path: Path, error: BaseException) -> ScriptError:
     what = error.message if isinstance(error, VecmigError) else f"{type(error).__name__}: {error}"
     return ScriptError(
         f"{place}: the script cannot be imported: {what.rstrip('.')}.",
-        hint="Correct the script; to see the whole traceback run again with --raiseerr.",
+        hint="Correct the script; to see the full traceback run again with --raiseerr.",
     )
 
 

@@ -59,7 +59,7 @@ def _shut(subject: Subject) -> Iterator[Finding]:
             lacking[role].append(name)
     for role, objects in lacking.items():
         yield subject.finding(
-            "shut out",
+            "no access",
             "warning",
             _role(role),
             f"{_role(role)} may read {subject.table}, and not {' and '.join(objects)}: it cannot search.",

@@ -52,7 +52,7 @@ def _details(column: VectorColumn, found: ColumnCount) -> Iterator[tuple[str, st
         yield "untagged vectors", f"{counted(found.untagged, 'vector')} of type {column.type}, and {beside}."
     if found.unknown:
         tags = ", ".join(found.unknown_tags)
-        yield "unknown tag", f"{counted(found.unknown, 'vector')} with tags that nobody recorded: {tags}."
+        yield "unknown tag", f"{counted(found.unknown, 'vector')} with tags that are not recorded: {tags}."
 
 
 def _fix(column: VectorColumn, collection: str | None, *, served: bool) -> str:

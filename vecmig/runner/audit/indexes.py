@@ -70,7 +70,7 @@ def _own(subject: Subject, tag: str, index: VectorIndex, counted_since: datetime
             "warning",
             index.object,
             f"No search used it for {IDLE.days} days, though the planner would take it.",
-            f"Look at the plan of what your application sends: it must order by the live view's embedding. If nobody "
+            f"Read the plan of what your application sends: it must order by the live view's embedding. If nothing "
             f"searches {subject.name}, its vectors cost for nothing.",
             tag=tag,
             **_figures(index),
@@ -104,7 +104,7 @@ def _is_idle(subject: Subject, tag: str, index: VectorIndex, counted_since: date
 def _extra(subject: Subject, tag: str, indexes: Sequence[VectorIndex]) -> Iterator[Finding]:
     for index in indexes:
         detail = f"A second vector index of the tag ({index.method}, {index.opclass}): each write pays for it."
-        fix = f"If nobody uses it: {_drop(index)}"
+        fix = f"If no query uses it: {_drop(index)}"
         yield subject.finding("extra index", "warning", index.object, detail, fix, tag=tag, **_figures(index))
 
 

@@ -55,7 +55,7 @@ def followed(subject: Subject) -> Iterator[Finding]:
 def _part(subject: Subject, part: Part) -> Iterator[Finding]:
     tag = next((tag for tag in subject.tags if subject.source.partition_name(tag) == part.name), None)
     if part.bound == "DEFAULT":
-        yield _stray(subject, part, "default partition", "takes vectors of tags that nobody recorded")
+        yield _stray(subject, part, "default partition", "takes vectors of tags that are not recorded")
     elif tag is None:
         kind = "unknown tag" if part.state == "attached" else "leftover partition"
         yield _stray(subject, part, kind, "belongs to no recorded tag")
@@ -96,7 +96,7 @@ def _stray(subject: Subject, part: Part, kind: str, what: str) -> Finding:
         severity,
         part.object,
         f"It {what}; it has {counted(sum(found.values()), 'vector')}{tags}.",
-        f"If nobody needs them: {detach}DROP TABLE {part.object};",
+        f"If they are not needed: {detach}DROP TABLE {part.object};",
         vectors=sum(found.values()),
         tags=found,
         state=part.state,

@@ -34,7 +34,7 @@ def findings(subject: Subject) -> Iterator[Finding]:
                 "recorded recipe",
                 "error",
                 f"{subject.project.database.schema}.tag",
-                "The recipe in the database is not the one that the tag was recorded with: readers embed questions by "
+                "The recipe in the database is not the one that the tag was recorded with: readers embed queries by "
                 "it.",
                 "Put back what was there: its fingerprint is kept beside it. vecmig never changes it.",
                 tag=tag,
@@ -142,7 +142,7 @@ def _differs(row: TagRow, similarity: float) -> Finding:
         row.tag,
         row.recipe.model,
         f"The model gives other vectors than when the tag was new: similarity {similarity:.4f}, at least "
-        f"{CANARY_SIMILARITY} is needed. Questions are embedded in another space than the records.",
+        f"{CANARY_SIMILARITY} is needed. Queries are embedded in another space than the records.",
         f"Restore the old weights; or {_NEW_TAG}",
         figures,
     )

@@ -60,7 +60,7 @@ def _cannot_search(subject: Subject) -> Iterator[Finding]:
             continue
         who = role or "PUBLIC"
         yield subject.finding(
-            "shut out",
+            "no access",
             "warning",
             who,
             f"{who} may read {subject.table}, and lacks EXECUTE on {subject.name}_search or USAGE on the schema "

@@ -35,7 +35,7 @@ def findings(subject: Subject) -> Iterator[Finding]:
             one.role,
             f"{one.role} ran {counted(one.calls, 'statement')} that write to {subject.vectors} "
             f"({counted(one.rows, 'row')}): {' '.join(one.query.split())}",
-            f"Let it write the source only, and revoke its rights on {subject.vectors}; to count anew: "
+            f"Let it write the source only, and revoke its rights on {subject.vectors}; to count from now: "
             "SELECT pg_stat_statements_reset();",
             calls=one.calls,
             rows=one.rows,
@@ -54,7 +54,7 @@ def _rows(subject: Subject, writer: Writer) -> Finding:
         "error",
         subject.vectors,
         f"{counted(writer.rows, 'vector was', 'vectors were')} inserted past vecmig by {who}, "
-        f"from {writer.first:%Y-%m-%d %H:%M} to {writer.last:%Y-%m-%d %H:%M} UTC: nobody knows what made them.",
+        f"from {writer.first:%Y-%m-%d %H:%M} to {writer.last:%Y-%m-%d %H:%M} UTC: what made them is not known.",
         f"Let it write the source only. {delete} then: vecmig sync {subject.argument}",
         tag=writer.tag,
         role=writer.role,

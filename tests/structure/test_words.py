@@ -1,0 +1,82 @@
+"""One word, one meaning: the words that gave way to the field's own stay out of what a person reads."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from support.source import ROOT, modules
+
+#: What is out, and what is said instead.
+OUT = {
+    r"way[ _]back": "rollback",
+    r"way[ _]down": "downgrade",
+    r"(taken?|takes|took|taking) (it |that |this )?back": "roll back, undo",
+    r"st(and|ands|anding|ood) still": "pause (an operator), wait (a run)",
+    r"believ(e|es|ed)": "trust",
+    r"vouch(es|ed)?": "guarantee, trust",
+    r"shuts? out": "has no access",
+    r"look(s|ed)? at:? `?vecmig": "run, check",
+    r"anew": "again",
+    r"for ever": "once, never changes",
+    r"so many": "the number, or nothing",
+    r"nobody": "no run, no session, not known",
+    r"whole(?! numbers?)": "full, complete",
+    r"flip(s|ped)?": "cutover, switch",
+    r"questions?": "query",
+}
+PATTERN = re.compile(rf"\b({'|'.join(OUT)})\b", re.IGNORECASE)
+#: What vecmig calls so outside of its own texts: fields of JSON, columns and names in code.
+NAMES = re.compile(r"`[^`\n]+`")
+
+#: Where some of these words still stand. It may only shrink.
+EXCEPTED = {
+    "vecmig/operations/database.py",
+    "vecmig/operations/way_back.py",
+    "vecmig/store/layout.py",
+    "vecmig/store/ledger.py",
+    "vecmig/store/retiring.py",
+    "docs/what-if.md",
+    "README.md",
+}
+
+
+def texts() -> Iterator[tuple[Path, int, str]]:
+    """Yield what a person may read: every string of the package but docstrings and names, and the pages."""
+    for module in modules().values():
+        docstrings = {id(docstring) for docstring in _docstrings(module.tree)}
+        for node in ast.walk(module.tree):
+            if not isinstance(node, ast.Constant) or not isinstance(node.value, str) or id(node) in docstrings:
+                continue
+            if not node.value.isidentifier():
+                yield module.path.relative_to(ROOT), node.lineno, node.value
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
+            yield page.relative_to(ROOT), number, NAMES.sub("", line)
+
+
+def _docstrings(tree: ast.Module) -> Iterator[ast.expr]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr):
+                yield first.value
+
+
+def _found() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for path, line, text in texts():
+        for match in PATTERN.finditer(text):
+            found.setdefault(str(path), []).append(f"{path}:{line}: {match[0]}")
+    return found
+
+
+def test_words_that_are_out_stay_out() -> None:
+    found = [place for path, places in _found().items() if path not in EXCEPTED for place in places]
+    assert not found, "say it in the words of the field:\n" + "\n".join(found)
+
+
+def test_no_file_is_excepted_without_need() -> None:
+    assert not EXCEPTED - set(_found()), "take these off the list"
