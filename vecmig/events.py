@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from vecmig.text import duration
+
 
 @dataclass(frozen=True, slots=True)
 class StepStarted:
@@ -73,7 +75,7 @@ class IndexProgress:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Work stands still for a moment, and why. The only event that may come from any thread."""
+    """A run waits, and for what. The only event that may come from any thread."""
 
     reason: str
     #: Seconds until the next try; None where it is not known.
@@ -82,7 +84,7 @@ class Waiting:
     @property
     def words(self) -> str:
         """Why, and when the next try is."""
-        return self.reason if self.seconds is None else f"{self.reason}, next try in {self.seconds:.0f} s"
+        return self.reason if self.seconds is None else f"{self.reason}, next try in {duration(self.seconds)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ def test_a_provider_that_goes_down_halfway_ends_the_run_with_what_it_wrote(
     assert ready.sql("SELECT count(*) FROM documents_vectors") == [(20,)]
     provider.faults({"mode": "429", "retry_after": "3600"})
     stopped = vecmig("backfill", code=7)
-    assert "(HTTP 429): Refused with 429. It asks to wait 3600 s, and 600 s are left of provider_wait (600 s)." in (
+    assert "(HTTP 429): Refused with 429. It asks to wait 1 h, and 10 min are left of provider_wait (10 min)." in (
         stopped.stderr
     )
     provider.faults()

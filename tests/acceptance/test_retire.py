@@ -52,7 +52,7 @@ def test_the_story_of_an_old_tag(switched: Project, vecmig: Vecmig) -> None:
     refused = vecmig("downgrade", "-1", code=3).stderr
     assert f"The gate of the way back refuses: {A} lacks 1 of 40 records" in refused
     assert "Run: vecmig sync" in refused
-    assert f"refused: {A} lacks 1 of 40 records, 97.50 % covered; run: vecmig sync" in vecmig("status").stdout
+    assert f"refused: {A} lacks 1 of 40 records, 97.5 % covered; run: vecmig sync" in vecmig("status").stdout
     vecmig("sync")
 
     refused = vecmig("retire", "documents", A, "--yes", code=3).stderr

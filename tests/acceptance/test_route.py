@@ -100,7 +100,7 @@ def test_the_ramp_says_which_coverage_it_asks_for(ready: Project, vecmig: Vecmig
     ready.sql("UPDATE documents SET body = body || ' edited' WHERE id = 7")
     refused = vecmig("route", "documents", "--ramp", "10", code=2).stderr.splitlines()
     assert refused == [
-        f"{NEW} covers 97.50 % of the records of documents, and the gate of its revision bbbb asks for 99.50 %.",
+        f"{NEW} covers 97.5 % of the records of documents, and the gate of its revision bbbb asks for 99.5 %.",
         "Nothing was changed: the live tag answers all searches.",
         "Run: vecmig backfill",
     ]

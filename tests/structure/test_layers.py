@@ -30,7 +30,7 @@ LAYERS = (
     ("embedders",),
     ("chunking", "config", "events"),
     ("model",),
-    ("errors", "about"),
+    ("errors", "about", "text"),
 )
 DEPTH = {layer: depth for depth, line in enumerate(LAYERS) for layer in line}
 #: The package itself: ``vecmig/__init__.py`` shows names from all layers, and ``python -m vecmig`` starts the topmost.

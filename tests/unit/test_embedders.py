@@ -30,6 +30,7 @@ from vecmig.errors import (
 )
 from vecmig.model.recipe import Recipe
 from vecmig.model.tag import Tag
+from vecmig.text import duration
 
 TAG = Tag.parse("m@1/dim-2/chunk-none/norm-l2")
 
@@ -287,7 +288,10 @@ def test_a_dead_provider_is_waited_for_as_long_as_that_is_worth() -> None:
     away = Away()
     embedder = Dead(away, TransientEmbedderError("Busy.", hint="Look"), 600)
     error = refusal(TransientEmbedderError, embedder.embed_documents, ["a"])
-    assert error.message == f"Busy. It has answered no request for {away.now:.0f} s, and provider_wait is 600 s."
+    assert (
+        error.message
+        == f"Busy. It has answered no request for {duration(round(away.now))}, and provider_wait is 10 min."
+    )
     assert error.hint == (
         "Look\nRun the same command again when the provider is back: it goes on from there. Longer: --provider-wait"
     )
@@ -307,7 +311,7 @@ def test_a_provider_that_asks_for_more_than_is_left_ends_the_wait_at_once() -> N
     away = Away()
     embedder = Dead(away, TransientEmbedderError("Busy.", retry_after=590), 600)
     error = refusal(TransientEmbedderError, embedder.embed_documents, ["a"])
-    assert error.message == "Busy. It asks to wait 590 s, and 8 s are left of provider_wait (600 s)."
+    assert error.message == "Busy. It asks to wait 9 min 50 s, and 8 s are left of provider_wait (10 min)."
     assert away.waits == [590], "590 of the 599 seconds that were left at first"
 
 

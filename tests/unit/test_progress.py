@@ -21,13 +21,13 @@ def index(phase: str, done: int = 0, total: int = 0, eta: float | None = None) -
     [
         (
             index("loading tuples", 12_000, 50_000, 65.0),
-            "index loading tuples: 12,000 of 50,000 (24.00 %), 1 min 5 s left",
+            "index loading tuples: 12,000 of 50,000 (24 %), 1 min 5 s left",
         ),
         (index("loading tuples", 49_999, 50_000), "index loading tuples: 49,999 of 50,000 (99.99 %)"),
         (index("loading tuples", 7, 7, 0.0), "index loading tuples: 7 of 7 (100 %)"),
         (
             index("validation, scanning table", 3, 40, 0.5),
-            "index validation, scanning table: 3 of 40 pages (7.50 %), 500 ms left",
+            "index validation, scanning table: 3 of 40 pages (7.5 %), 0.5 s left",
         ),
         (index("validation, sorting tuples"), "index validation, sorting tuples"),
     ],
@@ -55,9 +55,9 @@ def test_without_a_terminal_a_line_is_told_every_5_seconds(
         tell(StepDone("index", "aaaa", "documents", "20 vectors", 11.0))
     assert capsys.readouterr().err.splitlines() == [
         "aaaa  documents",
-        "  index loading tuples: 5 of 20 (25.00 %)",
-        "  index loading tuples: 10 of 20 (50.00 %)",
-        "  index     20 vectors (11.0 s)",
+        "  index loading tuples: 5 of 20 (25 %)",
+        "  index loading tuples: 10 of 20 (50 %)",
+        "  index     20 vectors (11 s)",
     ]
 
 

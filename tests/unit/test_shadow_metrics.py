@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vecmig.reader.metrics import mean_interval, overlap, rank_biased_overlap, share_interval
+from vecmig.evaluation import mean_interval, share_interval
+from vecmig.reader.metrics import overlap, rank_biased_overlap
 
 Ranking = list[int]
 rankings = st.lists(st.integers(0, 15), unique=True, max_size=12)

@@ -38,10 +38,10 @@ def _check(name: str, remedy: str = "", passed: bool | None = False, **more: Any
 @pytest.mark.parametrize(
     ("check", "shown"),
     [
-        (Check("shadow", True, 0.0, 0.01, "", bound="≤", share=True), "0.00 %  ≤ 1.00 %"),
+        (Check("shadow", True, 0.0, 0.01, "", bound="≤", share=True), "0 %     ≤ 1 %"),
         (Check("shadow", True, 12, 10, "", bound="≥"), "12      ≥ 10"),
-        (Check("coverage", True, 1.0, 0.995, "", bound="≥", share=True), "100 %   ≥ 99.50 %"),
-        (Check("freshness", True, 0.00001, 0.005, "", bound="≤", share=True), "0.01 %  ≤ 0.50 %"),
+        (Check("coverage", True, 1.0, 0.995, "", bound="≥", share=True), "100 %   ≥ 99.5 %"),
+        (Check("freshness", True, 0.00001, 0.005, "", bound="≤", share=True), "0.01 %  ≤ 0.5 %"),
         (Check("days live", True, 3.5, "≥ 3", ""), "3.5     ≥ 3"),
         (Check("spot check", True, 64, 64, ""), "64      64"),
     ],

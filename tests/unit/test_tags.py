@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from vecmig.errors import RecipeError, TagError
 from vecmig.model.gate import Gate
-from vecmig.model.recipe import Chunking, Recipe, Service, dollars, recipe_problems
+from vecmig.model.recipe import Chunking, Recipe, Service, recipe_problems
 from vecmig.model.tag import MAX_TAG_LENGTH, Tag
 
 TEXT = "text-embedding-3-small@1/dim-1536/chunk-512/norm-l2"
@@ -285,27 +285,3 @@ def test_a_recipe_never_repeats_what_may_be_a_secret() -> None:
 
 
 # Money -------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("usd", "places", "shown"),
-    [
-        (0, 2, "$0.00"),
-        (0, 4, "$0.0000"),
-        (1234.567, 2, "$1,234.57"),
-        (0.5, 4, "$0.5000"),
-        (0.1, 2, "$0.10"),
-        (0.0423, 2, "$0.0423"),
-        (0.0001, 2, "$0.0001"),
-        (0.000_099, 2, "$0.000099"),
-        (0.000_04, 4, "$0.000040"),
-        (0.000_000_123, 2, "$0.00000012"),
-    ],
-)
-def test_an_amount_above_nothing_never_looks_like_nothing(usd: float, places: int, shown: str) -> None:
-    assert dollars(usd, places) == shown
-
-
-@given(st.floats(min_value=1e-12, max_value=1e6))
-def test_no_amount_is_rounded_to_nothing(usd: float) -> None:
-    assert float(dollars(usd).replace("$", "").replace(",", "")) > 0

@@ -6,18 +6,16 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 from vecmig.embedders import Abandoned
 from vecmig.errors import BudgetSpent, VecmigError
 from vecmig.ledger.control import What
 from vecmig.ledger.spend import correct, reserve, spent
-from vecmig.model.recipe import cost_usd, dollars
+from vecmig.model.recipe import cost_usd
 from vecmig.postgres.reconnecting import ReconnectingSession
 from vecmig.postgres.sessions import Connection
-
-#: What a budget and its rest are written with: requests are cheap.
-_PLACES: Final = 4
+from vecmig.text import money
 
 
 class RunBudget:
@@ -37,8 +35,8 @@ class RunBudget:
         with self._turn:
             if self._spent + usd > self._usd:
                 raise BudgetSpent(
-                    f"{dollars(self._spent, _PLACES)} of the {dollars(self._usd, _PLACES)} that this run may cost is "
-                    f"spent, and the next request may cost {dollars(usd, _PLACES)}.",
+                    f"{money(self._spent)} of the {money(self._usd)} that this run may cost is "
+                    f"spent, and the next request may cost {money(usd)}.",
                     hint="To go on, run it again, with a higher --max-cost if need be.",
                 )
             self._spent += usd
@@ -167,7 +165,7 @@ class Budget:
     def _refused(self, usd: float) -> BudgetSpent:
         assert self._budget is not None, "without one nothing is refused"
         return BudgetSpent(
-            f"{dollars(self.usd, _PLACES)} of the budget of {dollars(self._budget, _PLACES)} for revision "
-            f"{self._revision} is spent, and the next request may cost {dollars(usd, _PLACES)}.",
+            f"{money(self.usd)} of the budget of {money(self._budget)} for revision "
+            f"{self._revision} is spent, and the next request may cost {money(usd)}.",
             hint="To go on, raise budget_usd in the recipe or give --max-cost, and run the same command again.",
         )

@@ -14,6 +14,7 @@ from vecmig.events import Listener, Progress, Waiting, Warned
 from vecmig.freshness.coverage import Coverage
 from vecmig.freshness.stamps import Space
 from vecmig.ledger.control import Run, What
+from vecmig.text import counted, noun
 
 #: Seconds between two reports of progress.
 _REPORT_EVERY: Final = 0.25
@@ -131,13 +132,14 @@ class Counters:
         """What a run that failed leaves behind."""
         if not self.written:
             return "Nothing was embedded by this run."
-        return f"{self.written} records were embedded by this run, and stay."
+        were, stay = noun(self.written, "was", "were"), noun(self.written, "stays", "stay")
+        return f"{counted(self.written, 'record')} {were} embedded by this run, and {stay}."
 
     def interrupted(self, state: str = "") -> Interrupted:
         """Say that the run was ended by a signal; ``state`` where not all that was in flight came to its end."""
         state = state or "What was in flight was finished and written; nothing is paid for twice."
         hint = "To go on, run the same command again."
-        return Interrupted(f"Interrupted after {self.written} records.", state=state, hint=hint)
+        return Interrupted(f"Interrupted after {counted(self.written, 'record')}.", state=state, hint=hint)
 
     def standing(self) -> Run:
         """Return the run as it stands, for operators elsewhere."""

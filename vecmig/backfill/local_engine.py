@@ -19,6 +19,7 @@ from vecmig.errors import Interrupted
 from vecmig.events import Waiting
 from vecmig.postgres.reconnecting import ReconnectingSession
 from vecmig.postgres.sessions import Connection
+from vecmig.text import counted, noun
 
 #: Most batches at hand that wait for their next try, for each request that the provider bears at once.
 _MOST_ASLEEP: Final = 14
@@ -114,9 +115,9 @@ class LocalEngine:
         left, lost = len(pipeline.futures), sum(pipeline.lost)
         state = ""
         if left:
-            state = f"What was written stays; {left} requests in flight were left, and are sent again next time."
+            requests, are = counted(left, "request"), noun(left, "was left, and is", "were left, and are")
+            state = f"What was written stays; {requests} in flight {are} sent again next time."
         elif lost:
-            state = (
-                f"What was written stays; {lost} embedded records could not be written, and are sent again next time."
-            )
+            records, are = counted(lost, "embedded record"), noun(lost, "is", "are")
+            state = f"What was written stays; {records} could not be written, and {are} sent again next time."
         return self.counters.interrupted(state)

@@ -27,6 +27,7 @@ from vecmig.freshness.pending import split_keys
 from vecmig.model.recipe import Recipe
 from vecmig.postgres.reconnecting import ReconnectingSession
 from vecmig.source.keys import Key
+from vecmig.text import counted
 
 #: A range has no more records than this: it is what a lost worker leaves for another one to look through again.
 _LARGEST_RANGE: Final = 20_000
@@ -299,8 +300,8 @@ class RayEngine:
                     worker.ray_worker.stop()
                 self._look(cluster, ending=True)
         except KeyboardInterrupt:
-            left = len(self._busy)
-            return f"What was written stays; {left} workers were left, and what they had in flight is sent again."
+            left = counted(len(self._busy), "worker was", "workers were")
+            return f"What was written stays; {left} left, and what was in flight there is sent again."
         return ""
 
     def _close(self) -> None:

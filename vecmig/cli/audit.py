@@ -10,8 +10,8 @@ import typer
 
 from vecmig.cli import render
 from vecmig.cli.context import options
-from vecmig.config import counted
 from vecmig.errors import Pending
+from vecmig.text import counted
 
 if TYPE_CHECKING:
     from vecmig.runner import Audit, Finding

@@ -11,8 +11,8 @@ import typer
 
 from vecmig.cli import render
 from vecmig.cli.context import options
-from vecmig.config import noun
 from vecmig.errors import UsageError
+from vecmig.text import noun
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -84,7 +84,7 @@ def settings_of(words: Sequence[str]) -> dict[str, float | None]:
     Raises:
         UsageError: a setting is not known, its value is none that it can have, or it is named twice.
     """
-    from vecmig.config import nearest
+    from vecmig.text import nearest
 
     settings: dict[str, float | None] = {}
     for word in words:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from vecmig.cli import inspect, migrate, render
-from vecmig.cli.progress import Narrator, seconds
+from vecmig.cli.progress import Narrator
 from vecmig.errors import Interrupted
+from vecmig.text import duration
 
 if TYPE_CHECKING:
     from vecmig.demo.story import Judged, Part, Result
@@ -52,7 +53,7 @@ def demo(
                 _tell(home)
         except Interrupted:
             raise KeyboardInterrupt from None  # there is nothing left to resume
-        took = seconds(time.monotonic() - began)
+        took = duration(time.monotonic() - began)
         render.line()
         render.line(f"That was {took}. The PostgreSQL is stopped, and its directory removed.")
         render.line("To keep such a project and play with it: vecmig demo --keep DIR")
@@ -113,7 +114,7 @@ def _show_judged(part: Judged) -> None:
 
 def _say_what_to_try(keep: Path, took: float) -> None:
     render.line()
-    render.line(f"That was {seconds(took)}. The project stays in {keep}, with its database. To try:")
+    render.line(f"That was {duration(took)}. The project stays in {keep}, with its database. To try:")
     for command in (f"cd {shlex.quote(str(keep))}", "vecmig status", 'vecmig search documents "your query"'):
         render.line(f"$ {command}", style="cyan")
     for command in ("vecmig downgrade -1", "vecmig history -v"):

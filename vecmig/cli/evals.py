@@ -12,9 +12,9 @@ import typer
 
 from vecmig.cli import render
 from vecmig.cli.context import add_command, options
-from vecmig.cli.progress import Narrator, percent
-from vecmig.config import counted
+from vecmig.cli.progress import Narrator
 from vecmig.errors import UsageError
+from vecmig.text import counted, percent
 
 if TYPE_CHECKING:
     from vecmig.evaluation import Difference
@@ -84,8 +84,8 @@ def _eval(  # noqa: PLR0917  # typer's parameters
 
 
 def _show_made(made: Made, *, as_json: bool) -> None:
-    from vecmig.config import shown
     from vecmig.evaluation import CAN_SHOW, CANNOT_SHOW
+    from vecmig.text import shown
 
     suite = made.suite
     if as_json:
@@ -240,7 +240,7 @@ def _show_distances(runs: Sequence[EvalRun], names: dict[Any, str]) -> None:
     if quantiles is None:
         return
     render.line()
-    heads = ("  distance of", *(f"{float(name):.0%}".replace("%", " %") for name in quantiles))
+    heads = ("  distance of", *(percent(float(name)) for name in quantiles))
     rows = [row for run in runs for row in _distance_rows(run, names[run.id])]
     render.columns(rows, heads=heads, right=_NUMBERS[: len(quantiles)])
     render.line("  A threshold on similarity or distance does not carry over from one tag to")

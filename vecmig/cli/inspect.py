@@ -12,12 +12,10 @@ from vecmig.cli import render
 from vecmig.cli.context import options
 from vecmig.cli.control import control_json, paused_text, run_json, run_text, tuned_words
 from vecmig.cli.evals import eval_json, eval_text
-from vecmig.cli.progress import percent, percent_above, seconds
 from vecmig.cli.retire import show_way_back, trust_json, way_back_json
 from vecmig.cli.routes import route_lines
-from vecmig.config import counted, noun
 from vecmig.errors import GateRefused, Pending
-from vecmig.model.recipe import dollars
+from vecmig.text import counted, duration, money, noun, percent, percent_up
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -162,7 +160,7 @@ def show_status(found: Status) -> None:
         render.line(f"pending   {', '.join(phases)}")
     for one in found.spend:
         if one.usd > 0:
-            render.line(f"spent     {dollars(one.usd)} for {one.revision}: {one.tokens:,} tokens by {one.what}")
+            render.line(f"spent     {money(one.usd)} for {one.revision}: {one.tokens:,} tokens by {one.what}")
     for collection in found.collections:
         render.line()
         _show_collection(collection)
@@ -228,7 +226,7 @@ def _show_work(collection: CollectionStatus, now: datetime) -> None:
 
 
 def _ago(run: Run, now: datetime) -> str:
-    return f"{max((now - run.seen_at).total_seconds(), 0):.0f} s ago" if run.seen_at else "never"
+    return f"{duration(max((now - run.seen_at).total_seconds(), 0))} ago" if run.seen_at else "never"
 
 
 def _show_tags(rows: Sequence[Sequence[str]], heads: Sequence[str]) -> None:
@@ -248,8 +246,8 @@ def _show_tags(rows: Sequence[Sequence[str]], heads: Sequence[str]) -> None:
 def changed_text(lag: Lag) -> str:
     """Say what some tags are behind: 1 record changed 12 s ago; 5 records changed, the oldest 2 min 3 s ago."""
     if lag.records == 1:
-        return f"1 record changed {seconds(lag.seconds)} ago"
-    return f"{lag.records:,} records changed, the oldest {seconds(lag.seconds)} ago"
+        return f"1 record changed {duration(lag.seconds)} ago"
+    return f"{lag.records:,} records changed, the oldest {duration(lag.seconds)} ago"
 
 
 def _tracking_lines(collection: CollectionStatus) -> Iterator[str]:
@@ -402,7 +400,7 @@ def _value(check: Check, value: float | str | None) -> str:
     if value is None:
         return "-"
     if isinstance(value, float) and check.share:
-        return percent_above(value) if check.bound == "≤" else percent(value)
+        return percent_up(value) if check.bound == "≤" else percent(value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -10,9 +10,9 @@ import typer
 
 from vecmig.cli import render
 from vecmig.cli.context import options, revision_argument
-from vecmig.cli.progress import Narrator, percent
-from vecmig.config import noun
+from vecmig.cli.progress import Narrator
 from vecmig.errors import Pending
+from vecmig.text import counted, noun, percent
 
 if TYPE_CHECKING:
     from vecmig.freshness.coverage import Coverage
@@ -274,8 +274,8 @@ def show_walked(walked: Sequence[Walked], *, back: bool = False) -> None:
 def show_coverage(covered: Mapping[str, Coverage]) -> None:
     """Print how much of each collection, or tag, is fresh."""
     for name, coverage in covered.items():
-        records = noun(coverage.eligible, "record")
-        render.line(f"{name}: {coverage.fresh} of {coverage.eligible} {records} fresh, {percent(coverage.share)}")
+        records = counted(coverage.eligible, "record")
+        render.line(f"{name}: {coverage.fresh:,} of {records} fresh, {percent(coverage.share)}")
 
 
 def standing_heads(standing: Any) -> list[str]:

@@ -9,8 +9,7 @@ import typer
 
 from vecmig.cli import render
 from vecmig.cli.context import options, revision_argument
-from vecmig.cli.progress import seconds
-from vecmig.model.recipe import dollars
+from vecmig.text import data_size, duration, money
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,12 +69,12 @@ def _rows(found: Estimate) -> Iterator[tuple[str, str]]:
     yield "  requests", f"about {found.requests:,}"
     yield (
         "  cost",
-        f"at most about {dollars(found.cost_usd)}" if found.priced else "no price_per_million_tokens is given",
+        f"at most about {money(found.cost_usd)}" if found.priced else "no price_per_million_tokens is given",
     )
     if found.spent_usd or found.budget_usd is not None:
         yield "  budget", _budget(found)
     yield "  time", _time(found)
-    yield "  disk", f"about {_size(found.vector_bytes)} of vectors and {_size(found.index_bytes)} of index"
+    yield "  disk", f"about {data_size(found.vector_bytes)} of vectors and {data_size(found.index_bytes)} of index"
     yield "  memory", _memory(found)
     yield "  rollback", _rollback(found)
     for at, lock in enumerate(found.locks):
@@ -83,20 +82,20 @@ def _rows(found: Estimate) -> Iterator[tuple[str, str]]:
 
 
 def _budget(found: Estimate) -> str:
-    spent = f"{dollars(found.spent_usd)} is spent"
+    spent = f"{money(found.spent_usd)} is spent"
     if found.budget_usd is None:
         return f"none; {spent}"
     if not found.priced:
         return "cannot be kept without price_per_million_tokens: it would be refused"
-    return f"{dollars(found.budget_usd)}, of which {spent}"
+    return f"{money(found.budget_usd)}, of which {spent}"
 
 
 def _time(found: Estimate) -> str:
-    limit = f"at least {seconds(found.limited_seconds)} because of {found.limited_by}"
+    limit = f"at least {duration(found.limited_seconds)} because of {found.limited_by}"
     if found.seconds is None or found.rate is None:
         measure = "give --rate, or measure: vecmig upgrade --until expand, then vecmig backfill --limit 1000"
         return f"{limit if found.limited_by else 'not known yet'}; {measure}"
-    alone = f"about {seconds(found.pending / found.rate)} at {found.rate:,.0f} records/s"
+    alone = f"about {duration(found.pending / found.rate)} at {found.rate:,.0f} records/s"
     slower = found.limited_by and found.seconds == found.limited_seconds
     return f"{f'{limit}; the provider alone {alone}' if slower else alone}, and the index build"
 
@@ -106,17 +105,14 @@ def _rollback(found: Estimate) -> str:
 
     if not found.way_back_cost_usd:
         return ROLLBACK
-    return f"{ROLLBACK}; embedding everything again would cost about {dollars(found.way_back_cost_usd)}"
+    return f"{ROLLBACK}; embedding everything again would cost about {money(found.way_back_cost_usd)}"
 
 
 def _memory(found: Estimate) -> str:
+    memory = data_size(found.index_memory_mb * 2**20)
     if found.index_memory_mb <= found.index_memory_cap_mb:
-        return f"{found.index_memory_mb:,} MB for the index build"
+        return f"{memory} for the index build"
     return (
-        f"{found.index_memory_mb:,} MB would hold the index while it is built, but maintenance_work_mem_mb is "
+        f"{memory} would hold the index while it is built, but maintenance_work_mem_mb is "
         f"{found.index_memory_cap_mb:,}: the build will be many times slower"
     )
-
-
-def _size(count: int) -> str:
-    return f"{count / 2**30:,.1f} GB" if count >= 2**30 else f"{count / 2**20:,.1f} MB"

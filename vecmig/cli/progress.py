@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import sys
 import time
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Self
 from vecmig.cli import render
 from vecmig.errors import Interrupted
 from vecmig.events import Event, IndexProgress, Noted, Progress, StepDone, StepStarted, Waiting, Warned
+from vecmig.text import duration, percent
 
 if TYPE_CHECKING:
     from rich.status import Status
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: Seconds between two progress lines where there is no terminal.
 _PLAIN_EVERY: Final = 5.0
 #: How long a transaction is open, or a provider has not answered: it does not make a reason another one.
-_AGE: Final = re.compile(r"(\d+ days? )?\d+:\d\d:\d\d|\b\d+ s\b")
+_AGE: Final = re.compile(r"(\d+ days? )?\d+:\d\d:\d\d|\b(\d[\d.,]* (d|h|min|s|ms)\b ?)+")
 
 
 class Narrator(AbstractContextManager["Narrator"]):
@@ -60,7 +60,7 @@ class Narrator(AbstractContextManager["Narrator"]):
                 self._start(event)
             case StepDone():
                 self._stop()
-                self._say(f"  {event.step:<10}{event.summary} ({seconds(event.seconds)})")
+                self._say(f"  {event.step:<10}{event.summary} ({duration(event.seconds)})")
             case Progress():
                 self._move(progress_text(event))
             case IndexProgress():
@@ -119,7 +119,7 @@ def progress_text(event: Progress) -> str:
     """Put a backfill's progress into words: rows, rate, time left, coverage."""
     parts = [f"backfill {event.done:,} of {event.total:,}", f"{event.rate:,.0f}/s"]
     if event.eta is not None and event.done < event.total:
-        parts.append(f"{seconds(event.eta)} left")
+        parts.append(f"{duration(event.eta)} left")
     parts.append(f"coverage {percent(event.coverage)}")
     if event.rejected:
         parts.append(f"{event.rejected:,} rejected")
@@ -134,32 +134,5 @@ def index_text(event: IndexProgress) -> str:
     unit = "" if event.phase == "loading tuples" else " pages"
     parts = [f"{text}: {event.done:,} of {event.total:,}{unit} ({percent(event.share)})"]
     if event.eta is not None and event.done < event.total:
-        parts.append(f"{seconds(event.eta)} left")
+        parts.append(f"{duration(event.eta)} left")
     return ", ".join(parts)
-
-
-def percent(share: float) -> str:
-    """Write a share as a percentage that is never rounded up: 0.99996 is 99.99 %, and 100 % means all."""
-    if share >= 1:
-        return "100 %"
-    return f"{int(share * 10_000) / 100:.2f} %"
-
-
-def percent_above(share: float) -> str:
-    """Write a share that must stay small as a percentage that is never rounded down: 0.00001 is 0.01 %."""
-    return f"{math.ceil(round(share * 10_000, 6)) / 100:.2f} %"
-
-
-def seconds(value: float) -> str:
-    """Write a duration for people: 8 ms, 4.2 s, 3 min 20 s, 2 h 5 min."""
-    if value < 1:
-        return f"{value * 1000:.0f} ms"
-    if value < 60:
-        return f"{value:.1f} s"
-    minutes, rest = divmod(round(value), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def megabytes(size: int) -> str:
-    """Write a size on disk: 512 kB, 1,234.5 MB."""
-    return f"{size / 2**20:,.1f} MB" if size >= 2**20 else f"{size / 2**10:,.0f} kB"

@@ -9,10 +9,9 @@ import typer
 
 from vecmig.cli import render
 from vecmig.cli.context import options
-from vecmig.cli.progress import Narrator, megabytes, percent, percent_above, seconds
-from vecmig.config import counted, noun
+from vecmig.cli.progress import Narrator
 from vecmig.errors import UsageError
-from vecmig.model.recipe import dollars
+from vecmig.text import counted, data_size, duration, money, noun, percent, percent_up
 
 if TYPE_CHECKING:
     from vecmig.runner import CollectionStatus, Earned, Retirement, WayBack
@@ -41,7 +40,7 @@ def retire(
         _ask(planned)
     with Narrator(quiet=found.quiet) as tell:
         done = runner.retire(config, collection, tag, reason=reason, listener=tell)
-    render.line(f"{done.tag} is retired; {megabytes(done.bytes_freed)} are free again")
+    render.line(f"{done.tag} is retired; {data_size(done.bytes_freed)} are free again")
 
 
 def _ask(planned: Retirement) -> None:
@@ -59,10 +58,10 @@ def _ask(planned: Retirement) -> None:
 def show_retirement(planned: Retirement) -> None:
     """Print what goes with a tag, and what getting it back would take."""
     render.line(f"{planned.collection}: {planned.tag}", style="bold")
-    index = f", of which {megabytes(planned.index_bytes)} index" if planned.index_bytes else ""
+    index = f", of which {data_size(planned.index_bytes)} index" if planned.index_bytes else ""
     vectors = f"{counted(planned.vectors, 'vector')} of {counted(planned.records, 'record')}"
     rows = [
-        ("  goes", f"{vectors}, {megabytes(planned.bytes)}{index}"),
+        ("  goes", f"{vectors}, {data_size(planned.bytes)}{index}"),
         ("  to get it back", _redone(planned)),
     ]
     if planned.begun:
@@ -74,8 +73,8 @@ def show_retirement(planned: Retirement) -> None:
 
 def _redone(planned: Retirement) -> str:
     again = planned.redone
-    cost = f", {dollars(again.usd)}" if again.priced else ""
-    takes = f", about {seconds(again.seconds)} at its last rate" if again.seconds is not None else ""
+    cost = f", {money(again.usd)}" if again.priced else ""
+    takes = f", about {duration(again.seconds)} at its last rate" if again.seconds is not None else ""
     return f"everything is embedded again: about {again.tokens:,} tokens{cost}{takes}, and the index is built"
 
 
@@ -123,7 +122,7 @@ def _trust_text(earned: Earned) -> str:
         asked = f"{counted(earned.eval_days, 'day')} with evals, {earned.rule.eval_days} asked for"
         parts.append(f"{checks['eval days'].detail} ({asked})" if earned.worse else asked)
     if checks["shadow"].value:
-        parts.append(f"{percent_above(float(checks['shadow'].value))} of its shadow reads failed")
+        parts.append(f"{percent_up(float(checks['shadow'].value))} of its shadow reads failed")
     return "; ".join(parts)
 
 

@@ -11,6 +11,7 @@ import typer
 from vecmig.cli import render
 from vecmig.cli.context import options
 from vecmig.errors import UsageError
+from vecmig.text import duration, percent
 
 if TYPE_CHECKING:
     from vecmig.ledger.ledger import Route
@@ -111,12 +112,12 @@ def _route_rows(found: Route) -> Iterator[tuple[str, str]]:
     if found.candidate:
         yield "  candidate", found.candidate
     if found.candidate and found.ramp_share:
-        yield "  ramp", f"{found.ramp_share * 100:g} % of the searches through readers are served by the candidate"
+        yield "  ramp", f"{percent(found.ramp_share)} of the searches through readers are served by the candidate"
     if found.shadow:
         kept = "kept as text" if found.keep_queries else "not kept as text"
         yield (
             "  shadow",
-            f"{found.shadow_share * 100:g} % of the searches also ask {found.shadow}; queries are {kept}",
+            f"{percent(found.shadow_share)} of the searches also ask {found.shadow}; queries are {kept}",
         )
 
 
@@ -129,9 +130,9 @@ def _route_json(found: Route) -> dict[str, Any]:
 def route_lines(found: Route) -> Iterator[tuple[str, str]]:
     """Say in words for status which searches another tag serves, or is asked too."""
     if found.candidate and found.ramp_share:
-        yield "ramp", f"{found.ramp_share * 100:g} % of searches to {found.candidate}"
+        yield "ramp", f"{percent(found.ramp_share)} of searches to {found.candidate}"
     if found.shadow:
-        yield "shadow", f"{found.shadow_share * 100:g} % of searches ask {found.shadow} too"
+        yield "shadow", f"{percent(found.shadow_share)} of searches ask {found.shadow} too"
 
 
 # The comparison ----------------------------------------------------------------------------------------------------
@@ -165,11 +166,11 @@ def _show_comparison(found: Comparison) -> None:
 def _interval(found: Interval | None) -> tuple[str, str]:
     if found is None:
         return "-", "-"
-    return f"{found.value * 100:.1f} %", f"{found.low * 100:.1f} to {found.high * 100:.1f} %"
+    return percent(found.value), f"{percent(found.low)} to {percent(found.high)}"
 
 
 def _latency(found: tuple[float, float] | None) -> tuple[str, str]:
-    return ("-", "-") if found is None else (f"{found[0]:.1f} ms", f"{found[1]:.1f} ms")
+    return ("-", "-") if found is None else (duration(found[0] / 1000), duration(found[1] / 1000))
 
 
 def _errors(found: dict[str, int]) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import asdict
 from typing import Any
 
-from vecmig.config import shown
 from vecmig.script import Script, ScriptDirectory
+from vecmig.text import counted, shown
 
 
 class ScriptLines:
@@ -108,5 +108,5 @@ def _gate(script: Script) -> str:
     if gate is None:
         return ""
     evals = [f"{one.suite} {one.metric} no worse by {one.tolerance:g}" for one in gate.evals]
-    shadow = [] if gate.shadow is None else [f"{gate.shadow.count} shadowed searches"]
+    shadow = [] if gate.shadow is None else [counted(gate.shadow.count, "shadowed search", "shadowed searches")]
     return ", ".join([f"coverage {gate.coverage}", f"freshness budget {gate.freshness_budget}", *evals, *shadow])

@@ -44,8 +44,8 @@ def init(
     package: Annotated[bool, typer.Option("--package", help="Add __init__.py files to the directories.")] = False,
 ) -> None:
     """Make a new project. It gets a vecmig.ini, and a directory for its collections and revisions."""
-    from vecmig.config import shown
     from vecmig.script import init_project
+    from vecmig.text import shown
 
     found = options(ctx)
     ini = found.config_path or Path("vecmig.ini")
@@ -290,7 +290,7 @@ def _refuse_with_autogenerate(*others: str | None) -> None:
 
 
 def _wrote(found: Options, written: Sequence[Script]) -> None:
-    from vecmig.config import shown
+    from vecmig.text import shown
 
     for script in written:
         render.line(f"Wrote {shown(script.path)}")

@@ -9,10 +9,9 @@ import typer
 
 from vecmig.cli import render
 from vecmig.cli.context import options
-from vecmig.cli.progress import Narrator, megabytes
-from vecmig.config import counted, shown
+from vecmig.cli.progress import Narrator
 from vecmig.errors import UsageError
-from vecmig.model.recipe import dollars
+from vecmig.text import counted, data_size, money, shown
 
 if TYPE_CHECKING:
     from vecmig.config import Config
@@ -50,7 +49,7 @@ def uninstall(
         _ask(planned, collection)
     with Narrator(quiet=found.quiet) as tell:
         done = runner.uninstall(config, collection, listener=tell)
-    freed = megabytes(sum(one.bytes for one in done.collections))
+    freed = data_size(sum(one.bytes for one in done.collections))
     what = f"{collection} is uninstalled" if collection else f"vecmig is uninstalled from {done.database}"
     render.line(f"{what}; {freed} are free again")
 
@@ -98,13 +97,13 @@ def _rows(one: CollectionLeaving) -> list[tuple[str, str]]:
 
 def _tag_text(tag: TagSize) -> str:
     vectors = f"{counted(tag.vectors, 'vector')} of {counted(tag.records, 'record')}"
-    return f"{tag.tag}: {vectors}, {megabytes(tag.bytes)} in {tag.relation}"
+    return f"{tag.tag}: {vectors}, {data_size(tag.bytes)} in {tag.relation}"
 
 
 def _costs(one: CollectionLeaving) -> list[tuple[str, str]]:
     if not any(tag.vectors for tag in one.tags):
         return []
-    cost = f"embedding it has cost {dollars(one.usd)}; a new start pays again" if one.usd else ""
+    cost = f"embedding it has cost {money(one.usd)}; a new start pays again" if one.usd else ""
     return [("  to get it back", cost or "everything is embedded again")]
 
 
@@ -112,7 +111,7 @@ def _own_rows(planned: Uninstallation) -> list[tuple[str, str]]:
     tables = [piece for piece in planned.ledger if piece.kind == "table"]
     routines = len(planned.ledger) - len(tables)
     schema = tables[0].schema
-    size = megabytes(sum(piece.bytes or 0 for piece in tables))
+    size = data_size(sum(piece.bytes or 0 for piece in tables))
     history = counted(planned.events, "event")
     rows = [
         ("  ledger", f"{len(tables)} tables and {counted(routines, 'function')} in {schema}, {size}"),

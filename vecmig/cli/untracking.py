@@ -9,7 +9,7 @@ import typer
 from vecmig.cli import render
 from vecmig.cli.context import options
 from vecmig.cli.progress import Narrator
-from vecmig.config import counted
+from vecmig.text import counted
 
 
 def register(app: typer.Typer) -> None:

@@ -14,7 +14,6 @@ from vecmig.config.suites import (
     suite_paths,
     suites_folder,
 )
-from vecmig.config.words import counted, nearest, noun, shown
 
 __all__ = [
     "DEFAULT_K",
@@ -30,18 +29,14 @@ __all__ = [
     "Suite",
     "WrittenKey",
     "address",
-    "counted",
     "is_keyless",
     "is_keyless_header",
     "load_collections",
     "load_config",
     "load_suite",
-    "nearest",
-    "noun",
     "origin",
     "recipe_lines",
     "redact",
-    "shown",
     "suite_path",
     "suite_paths",
     "suites_folder",

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from vecmig.config.redaction import is_keyless, is_keyless_header
 from vecmig.config.sql_text import fragment_problem, parse_relation
-from vecmig.config.words import nearest, shown, unknown
 from vecmig.config.yaml_nodes import Problems, Value, read_yaml
 from vecmig.errors import ConfigError, RecipeError, TagError
 from vecmig.model.collection import (
@@ -25,6 +24,7 @@ from vecmig.model.collection import (
 )
 from vecmig.model.recipe import Recipe, Service, recipe_problems
 from vecmig.model.tag import Tag
+from vecmig.text import nearest, shown, unknown
 
 #: Longest name of a collection, in bytes: its objects add a suffix and must fit PostgreSQL's 63.
 MAX_NAME: Final = 40

@@ -16,8 +16,8 @@ from urllib.parse import quote
 
 from vecmig.config.redaction import redact
 from vecmig.config.sql_text import fragment_problem
-from vecmig.config.words import shown, unknown
 from vecmig.errors import ConfigError
+from vecmig.text import shown, unknown
 
 INI: Final = "vecmig.ini"
 PYPROJECT: Final = "pyproject.toml"

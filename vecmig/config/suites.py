@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from vecmig.config.ini import Config
-from vecmig.config.words import nearest, shown, unknown
 from vecmig.config.yaml_nodes import Problems, Value, read_yaml
 from vecmig.errors import ConfigError, UsageError
+from vecmig.text import nearest, shown, unknown
 
 #: A record's key as the suite writes it, a text for each key column.
 WrittenKey = tuple[str, ...]

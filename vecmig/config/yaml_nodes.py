@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from vecmig.config.words import shown
 from vecmig.errors import ConfigError
+from vecmig.text import shown
 
 
 @dataclass(frozen=True, slots=True)

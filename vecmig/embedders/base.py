@@ -30,6 +30,7 @@ from vecmig.errors import (
     UsageError,
 )
 from vecmig.model.recipe import Recipe
+from vecmig.text import duration
 
 T = TypeVar("T")
 
@@ -105,11 +106,14 @@ class Retry:
         error = _failure(state)
         left, asked = self._left, error.retry_after or 0.0
         if 0 < left < asked:
-            why = f"It asks to wait {asked:g} s, and {left:.0f} s are left of provider_wait ({self.wait:g} s)."
+            rest = f"{duration(left)} are left of provider_wait ({duration(self.wait)})"
+            why = f"It asks to wait {duration(asked)}, and {rest}."
         else:
             # another request may have been answered this very moment
             silent = max(self.silent_for(), self.wait)
-            why = f"It has answered no request for {silent:.0f} s, and provider_wait is {self.wait:g} s."
+            why = (
+                f"It has answered no request for {duration(round(silent))}, and provider_wait is {duration(self.wait)}."
+            )
         hint = "Run the same command again when the provider is back: it goes on from there. Longer: --provider-wait"
         raise TransientEmbedderError(
             f"{error.message} {why}",

@@ -15,6 +15,7 @@ from vecmig.config import address
 from vecmig.embedders.environment import Proxy
 from vecmig.embedders.http import Redirected, TooLarge, Unanswered
 from vecmig.errors import EmbedderError, TerminalEmbedderError, TransientEmbedderError
+from vecmig.text import data_size
 
 #: Before a request has left.
 _UNSENT: Final = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError)
@@ -62,9 +63,9 @@ def _refused(error: BaseException, route: Route) -> EmbedderError | None:
     if redirected := _find(error, Redirected):
         return _redirect(redirected, route)
     if large := _find(error, TooLarge):
-        size = f"{large.limit / 2**20:,.0f} MB"
         return TransientEmbedderError(
-            f"{route.service} gave an answer of more than {size}, which no answer to this request needs.",
+            f"{route.service} gave an answer of more than {data_size(large.limit)}, "
+            "which no answer to this request needs.",
             attempts=_ATTEMPTS,
             hint="Check base_url, model and dims in the recipe",
         )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from vecmig.errors import PoisonInputError, TransientEmbedderError
+from vecmig.text import duration
 
 #: Seconds without an answer from which on that is worth a word.
 LONG: Final = 10.0
@@ -80,14 +81,16 @@ class Pulse:
     def silence(self) -> str | None:
         """Say for how long the provider has said nothing to what is in flight; None where that is not long."""
         seconds = self.unanswered_for()
-        return f"the provider has not answered for {seconds:.0f} s" if seconds >= LONG else None
+        return f"the provider has not answered for {duration(seconds)}" if seconds >= LONG else None
 
     def words(self, next_try: float | None) -> str | None:
         """Say what is waited for, and how the last request failed; None where the provider answers."""
         silence, trouble = self.silence(), self.trouble
         if silence is not None:
             return silence if trouble is None else f"{silence}; before that: {trouble}"
-        return trouble if trouble is None or next_try is None else f"{trouble}; next try in {next_try:.0f} s"
+        if trouble is None or next_try is None:
+            return trouble
+        return f"{trouble}; next try {f'in {duration(next_try)}' if next_try > 0 else 'now'}"
 
     def unanswered_for(self) -> float:
         """Give the seconds for which the provider has said nothing to what is in flight; 0 where nothing is."""

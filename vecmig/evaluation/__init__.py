@@ -4,7 +4,7 @@ from vecmig.evaluation.compare import Difference, comparable, differences, mean_
 from vecmig.evaluation.engine import Outcome, nearest_records, run_suite
 from vecmig.evaluation.known_item import CAN_SHOW, CANNOT_SHOW, known_item_text
 from vecmig.evaluation.metrics import query_metrics
-from vecmig.evaluation.statistics import FEW_QUERIES, intervals, randomisation_p
+from vecmig.evaluation.statistics import FEW_QUERIES, intervals, mean_interval, randomisation_p, share_interval
 
 __all__ = [
     "CANNOT_SHOW",
@@ -16,10 +16,12 @@ __all__ = [
     "differences",
     "intervals",
     "known_item_text",
+    "mean_interval",
     "mean_loss",
     "nearest_records",
     "no_worse",
     "query_metrics",
     "randomisation_p",
     "run_suite",
+    "share_interval",
 ]

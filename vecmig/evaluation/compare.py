@@ -104,6 +104,6 @@ def no_worse(
     where = f"{new_run.suite}, slice {group}," if group else new_run.suite
     detail = (
         f"{metric} on {where} {found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}] from old to new over "
-        f"{found.queries} queries{few}; the lower end must be at least {0.0 - tolerance:+.3f}"
+        f"{found.queries:,} queries{few}; the lower end must be at least {0.0 - tolerance:+.3f}"
     )
     return found.low >= -tolerance, detail

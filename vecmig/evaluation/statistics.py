@@ -1,14 +1,15 @@
-"""How sure a mean is, and whether two tags differ: bootstrap intervals and a randomisation test, both repeatable."""
+"""How sure a mean or a share is, and whether two tags differ; what is drawn for it is drawn alike in every run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
+Counts = NDArray[np.int64]
 
 #: Below so many queries an interval is too narrow to rely on, and is marked.
 FEW_QUERIES: Final = 30
@@ -19,33 +20,69 @@ _ALL_SIGNS_UP_TO: Final = 16
 #: Numbers in memory at once.
 _BLOCK: Final = 4_000_000
 _SEED: Final = 20_261_122
+#: Two-sided 95 % of the normal distribution.
+_Z: Final = 1.959963984540054
+#: To how many decimals the values of one column are told apart, and how often they are drawn: its interval then costs
+#: the same however many there are.
+_DECIMALS: Final = 3
+_FEWER_RESAMPLES: Final = 2_000
 
 
-def intervals(values: Values, *, level: float = 0.95) -> tuple[Values, Values]:
-    """Give the lower and upper ends, each of shape (m,), of the bootstrap intervals of m means.
+def intervals(
+    values: Values, *, level: float = 0.95, counts: Counts | None = None, resamples: int = RESAMPLES
+) -> tuple[Values, Values]:
+    """Return the lower and upper ends, each of shape (m,), of the bootstrap intervals of m means.
 
     The percentile method (Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13), by which queries
-    are drawn anew, as Sakai 2006 (SIGIR, doi:10.1145/1148170.1148261) does for retrieval. Queries are drawn alike for
-    all columns, and alike in every run.
+    are drawn again, as Sakai 2006 (SIGIR, doi:10.1145/1148170.1148261) does for retrieval. Queries are drawn alike for
+    all columns.
 
     Args:
         values: of shape (n, m): a row for each query, at least one.
         level: how often such an interval holds the mean.
+        counts: of shape (n,): how many queries each row stands for; None for one.
+        resamples: how often they are drawn.
     """
-    rng = np.random.default_rng(_SEED)
-    means = np.concatenate([counts @ values for counts in _draws(rng, len(values))]) / len(values)
+    total = len(values) if counts is None else int(counts.sum())
+    means = np.concatenate([drawn @ values for drawn in _draws(len(values), counts, resamples)]) / total
     tail = (1 - level) / 2
     low, high = np.quantile(means, [tail, 1 - tail], axis=0)
     return low, high
 
 
-def _draws(rng: np.random.Generator, size: int) -> Iterator[Values]:
-    """Give how often each of ``size`` queries is drawn, in blocks of shape (resamples, size)."""
-    block = max(1, min(RESAMPLES, _BLOCK // size))
-    for start in range(0, RESAMPLES, block):
-        rows = min(block, RESAMPLES - start)
-        drawn = rng.integers(size, size=(rows, size)) + np.arange(rows)[:, None] * size
-        yield np.bincount(drawn.ravel(), minlength=rows * size).reshape(rows, size).astype(np.float64)
+def _draws(size: int, counts: Counts | None, resamples: int) -> Iterator[Values]:
+    """Yield how often each of ``size`` rows is drawn, in blocks of shape (resamples, size)."""
+    rng = np.random.default_rng(_SEED)
+    block = max(1, min(resamples, _BLOCK // size))
+    for start in range(0, resamples, block):
+        rows = min(block, resamples - start)
+        if counts is None:
+            drawn = rng.integers(size, size=(rows, size)) + np.arange(rows)[:, None] * size
+            yield np.bincount(drawn.ravel(), minlength=rows * size).reshape(rows, size).astype(np.float64)
+        else:
+            total = counts.sum()
+            yield rng.multinomial(total, counts / total, size=rows).astype(np.float64)
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of the mean of one or many values."""
+    distinct, counts = np.unique(np.round(values, _DECIMALS), return_counts=True)
+    low, high = intervals(distinct[:, None], counts=counts, resamples=_FEWER_RESAMPLES)
+    return float(low[0]), float(high[0])
+
+
+def share_interval(count: int, total: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share that was ``count`` of ``total``.
+
+    Source: Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22, 1927.
+    """
+    if not total:
+        return 0.0, 1.0
+    share, square = count / total, _Z**2
+    middle = share + square / (2 * total)
+    reach = _Z * (share * (1 - share) / total + square / (4 * total**2)) ** 0.5
+    low, high = ((middle + sign * reach) / (1 + square / total) for sign in (-1, 1))
+    return (max(low, 0.0) if count else 0.0, min(high, 1.0) if count < total else 1.0)
 
 
 def randomisation_p(differences: Values) -> float:

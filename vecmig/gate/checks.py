@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from vecmig.config import noun
 from vecmig.freshness.changes import Lag
 from vecmig.freshness.coverage import Coverage
 from vecmig.gate.canary import CANARY_SIMILARITY
@@ -13,6 +12,7 @@ from vecmig.gate.report import Evidence
 from vecmig.gate.spot import Spot, judge_spot
 from vecmig.gate.verdict import Check
 from vecmig.model.gate import Gate
+from vecmig.text import counted, duration, noun
 
 _REJECTED: Final = "For the reasons run: vecmig rejected. Correct those records, or lower the gate in the revision."
 _BUILD_INDEX: Final = "Run: vecmig upgrade head --until index"
@@ -58,14 +58,14 @@ def judge(gate: Gate, evidence: Evidence) -> tuple[Check, ...]:
 
 def _coverage(gate: Gate, found: Coverage) -> Check:
     lacking = found.eligible - found.fresh
-    rejected = f", {found.rejected} of them rejected" if found.rejected else ""
-    records, have = noun(found.eligible, "record"), noun(found.eligible, "has", "have")
-    detail = f"{lacking} of {found.eligible} {records} {have} no fresh vector{rejected}"
+    rejected = f", {found.rejected:,} of them rejected" if found.rejected else ""
+    records, have = counted(found.eligible, "record"), noun(found.eligible, "has", "have")
+    detail = f"{lacking:,} of {records} {have} no fresh vector{rejected}"
     pending = found.stale + found.missing > 0
     remedy = "Run: vecmig backfill" if pending else _REJECTED
     if found.records and not found.eligible:
         detail, remedy = (
-            f"none of {found.records} {noun(found.records, 'record')} has a text",
+            f"none of {counted(found.records, 'record')} has a text",
             "Correct text: in collections.yaml.",
         )
     return Check(
@@ -85,9 +85,9 @@ def _coverage(gate: Gate, found: Coverage) -> Check:
 def _freshness(gate: Gate, found: Coverage, behind: Lag | None) -> Check:
     lacking = found.stale + found.missing
     share = lacking / found.eligible if found.eligible else 0.0
-    detail = f"{found.stale} {noun(found.stale, 'record is', 'records are')} stale and {found.missing} missing"
+    detail = f"{counted(found.stale, 'record is', 'records are')} stale and {found.missing:,} missing"
     if behind is not None and behind.records:
-        detail += f"; the oldest change that is not embedded is {behind.seconds:.0f} s old"
+        detail += f"; the oldest change that is not embedded is {duration(behind.seconds)} old"
     return Check(
         "freshness",
         share <= gate.freshness_budget,
@@ -115,7 +115,7 @@ def _accounted(evidence: Evidence) -> Check:
         # such as rejected ones that are to be tried again
         are, them = noun(count, "is", "are"), noun(count, "it", "them")
         detail = (
-            f"{count} {noun(count, 'record')} without a fresh vector {are} neither noted as changed nor rejected; "
+            f"{counted(count, 'record')} without a fresh vector {are} neither noted as changed nor rejected; "
             f"vecmig backfill embeds {them}"
         )
     return Check("unexplained", count == 0, count, 0, detail, "Run: vecmig backfill", upgrade_does=True)
@@ -144,7 +144,7 @@ def _standby(gate: Gate, tag: str, found: Coverage | None) -> Check:
     # a record that the old tag rejected is none that going back would lose
     lacking = found.stale + found.missing
     share = (found.eligible - lacking) / found.eligible if found.eligible else 1.0
-    detail = f"the old tag lacks {lacking} of {found.eligible} {noun(found.eligible, 'record')}"
+    detail = f"the old tag lacks {lacking:,} of {counted(found.eligible, 'record')}"
     held = share >= gate.coverage
     return Check("rollback", held, share, gate.coverage, detail, remedy, bound="≥", share=True, command=command)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from vecmig.config import noun
 from vecmig.gate.verdict import Check
 from vecmig.model.gate import MinSamples, NoWorse
+from vecmig.text import counted, noun, percent
 
 #: Largest share of the shadowed searches that may have failed under the new tag.
 MOST_SHADOW_ERRORS: Final = 0.01
@@ -56,14 +56,14 @@ def judge_trial(trial: Trial) -> Check:
 def judge_shadow(wanted: MinSamples, found: Shadowing | None) -> Check:
     """Judge how much was seen of the new tag in shadow."""
     seen = found or Shadowing(0, 0)
-    searches, were = noun(seen.answered, "search", "searches"), noun(seen.answered, "was", "were")
-    detail = f"{seen.answered} {searches} of the application {were} answered by both tags"
+    searches, were = counted(seen.answered, "search", "searches"), noun(seen.answered, "was", "were")
+    detail = f"{searches} of the application {were} answered by both tags"
     if seen.failed:
-        detail += f", {seen.failed} more failed under the new one"
+        detail += f", {seen.failed:,} more failed under the new one"
     well = seen.failed <= MOST_SHADOW_ERRORS * (seen.answered + seen.failed)
     enough = seen.answered >= wanted.count
     if not well:
-        detail += f", which is more than {MOST_SHADOW_ERRORS * 100:g} %"
+        detail += f", which is more than {percent(MOST_SHADOW_ERRORS)}"
     remedy, command = _show_more(seen, well=well)
     return Check("shadow", enough and well, seen.answered, wanted.count, detail, remedy, bound="≥", command=command)
 
@@ -74,6 +74,6 @@ def _show_more(seen: Shadowing, *, well: bool) -> tuple[str, str | None]:
         command = f"vecmig compare {seen.collection}"
         return f"See why they failed: {command}. Searches that succeed make up for them.", command
     if seen.share:
-        return f"Wait for more searches of the application: {seen.share * 100:g} % of them ask {seen.tag} too.", None
+        return f"Wait for more searches of the application: {percent(seen.share)} of them ask {seen.tag} too.", None
     command = f"vecmig route {seen.collection} --shadow {seen.tag} --share 0.05"
     return f"Let the new tag be asked too: {command}", command

@@ -24,6 +24,7 @@ from vecmig.homes.sampling import Sampled, longest_text, sample_vectors
 from vecmig.homes.search import search_space
 from vecmig.model.collection import Metric
 from vecmig.postgres.sessions import Connection
+from vecmig.text import percent
 
 Vectors = NDArray[np.float32]
 
@@ -266,17 +267,12 @@ def _near(spot: Spot) -> Check:
         return Check(
             "query space", True, None, _FARTHER, "there are too few texts to tell records apart", bound="≥", share=True
         )
-    detail = f"a record's text, asked as a query, is nearer to it than to {_floor(spot.farther)} of other records"
+    detail = f"a record's text, asked as a query, is nearer to it than to {percent(spot.farther)} of other records"
     remedy = (
         "Queries and records are embedded into two spaces. Correct query_prompt, or the provider's own treatment of "
         "queries, with a new tag."
     )
     return Check("query space", spot.farther >= _FARTHER, spot.farther, _FARTHER, detail, remedy, bound="≥", share=True)
-
-
-def _floor(share: float) -> str:
-    """Write a share in whole percent, never rounded up."""
-    return f"{int(share * 100)} %"
 
 
 def _findable(asked: int, found: int) -> Check:

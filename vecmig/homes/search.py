@@ -17,13 +17,13 @@ from psycopg import errors as pg
 from psycopg.adapt import AdaptersMap, Dumper
 from psycopg.pq import Format
 
-from vecmig.config import counted
 from vecmig.errors import ConditionError, UsageError
 from vecmig.freshness.stamps import Space
 from vecmig.postgres.named_sql import finished, statement
 from vecmig.postgres.sessions import Connection
 from vecmig.postgres.settings import lock_timeout, transaction_settings
 from vecmig.source.keys import same_key
+from vecmig.text import counted
 
 #: The values of a condition's placeholders: in their order, or by their names.
 Parameters = Sequence[Any] | Mapping[str, Any]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from vecmig.config import counted, noun
 from vecmig.ledger.access import born_open, open_partitions, readers, row_security
 from vecmig.postgres.sessions import Connection
 from vecmig.source.relations import exists
 from vecmig.source.source import Source
+from vecmig.text import counted, noun
 
 
 def exposures(connection: Connection, source: Source, schema: str) -> list[str]:

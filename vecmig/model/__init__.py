@@ -23,7 +23,6 @@ from vecmig.model.recipe import (
     TooLong,
     Unit,
     cost_usd,
-    dollars,
     is_openai,
     recipe_problems,
 )
@@ -57,7 +56,6 @@ __all__ = [
     "Trust",
     "Unit",
     "cost_usd",
-    "dollars",
     "index_problem",
     "is_openai",
     "recipe_problems",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -93,20 +92,6 @@ def is_openai(url: str) -> bool:
 def cost_usd(price_per_million_tokens: float, tokens: float) -> float:
     """Give what so many tokens cost, in US dollars."""
     return price_per_million_tokens * tokens / 1_000_000
-
-
-def dollars(usd: float, places: int = 2) -> str:
-    """Write an amount of money. Below ten cents it has four places, and as many more as keep it from looking like 0.
-
-    Args:
-        usd: not below 0.
-        places: how many the amount has otherwise.
-    """
-    if 0 < usd < 0.0001:
-        places = 1 - math.floor(math.log10(usd))
-    elif 0 < usd < 0.1:
-        places = 4
-    return f"${usd:,.{places}f}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ from typing import Any, Final
 
 from vecmig.backfill import Result, run_backfill
 from vecmig.chunking import chunker
-from vecmig.config import counted, noun
 from vecmig.embedders import Embedder
 from vecmig.errors import ConfigError, DatabaseError, GateRefused, ScriptError, VecmigError
 from vecmig.events import StepDone, StepStarted, Warned
@@ -42,6 +41,7 @@ from vecmig.published import live_view
 from vecmig.published.detaching import is_detached
 from vecmig.source.checks import check_keys, check_privileges, without_key
 from vecmig.source.source import Source
+from vecmig.text import counted, noun
 
 #: Where a walk may stop, in order.
 UNTIL: Final = ("expand", "backfill", "index", "gate")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from vecmig.config import Suite, counted
+from vecmig.config import Suite
 from vecmig.errors import VecmigError
 from vecmig.evaluation import mean_loss, no_worse
 from vecmig.freshness.coverage import count_records
@@ -18,6 +18,7 @@ from vecmig.ledger.ledger import Ledger
 from vecmig.ledger.shadows import count_pair
 from vecmig.model.gate import Gate, NoWorse
 from vecmig.postgres.sessions import Connection
+from vecmig.text import counted
 
 #: Largest share of the records that may have come, gone or changed since an eval that still counts.
 _MOST_CHANGED: Final = 0.05

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Unpack
 
 from vecmig.backfill import CostAccount, Needs, RayOptions, RunBudget, RunOptions, asking, open_backfill_embedder
-from vecmig.config import Collections, Engine, Suite, shown
+from vecmig.config import Collections, Engine, Suite
 from vecmig.config import load_collections as read_collections
 from vecmig.embedders import Embedder
 from vecmig.errors import ConfigError, DatabaseError, UsageError
@@ -54,6 +54,7 @@ from vecmig.published.detaching import all_detached, forget, give_back, is_detac
 from vecmig.published.live_view import columns_to_show, made_again, publish
 from vecmig.source.key_types import rewrites
 from vecmig.source.source import Source
+from vecmig.text import shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,11 @@ from typing import Final, Literal, TypeVar
 import psycopg
 from psycopg import errors as pg
 
-from vecmig.config import noun
 from vecmig.errors import Blocked, LockHeld, VecmigError
 from vecmig.postgres.lock_watch import LockWatch, Wait
 from vecmig.postgres.named_sql import statement
 from vecmig.postgres.sessions import Connection, Database, translated
+from vecmig.text import noun
 
 T = TypeVar("T")
 #: Which of two locks of a collection: of the runs that move it, one at a time, or of its syncs, one at a time.

@@ -19,7 +19,6 @@ from vecmig.config import (
     Suite,
     WrittenKey,
     load_suite,
-    shown,
     suite_path,
     suite_paths,
     suites_folder,
@@ -40,6 +39,7 @@ from vecmig.model.tag import Tag
 from vecmig.postgres.sessions import Connection
 from vecmig.runner.project import Project
 from vecmig.source.source import Source
+from vecmig.text import shown
 
 #: Kinds of suites that can be made.
 KINDS: Final = (KNOWN_ITEM,)

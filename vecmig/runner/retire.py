@@ -26,6 +26,7 @@ from vecmig.runner.estimate import Redone, redone
 from vecmig.runner.project import Project
 from vecmig.runner.trust import Earned, earned
 from vecmig.source.source import Source
+from vecmig.text import counted, data_size
 
 _FINISH = "To finish it, run the same command again."
 
@@ -96,7 +97,7 @@ def retire(
         listener(StepStarted("retire", "", collection, tag))
         began = time.monotonic()
         freed = _retire(project, found, reason)
-        summary = f"{found.vectors} vectors are gone; {freed / 2**20:,.1f} MB freed"
+        summary = f"{counted(found.vectors, 'vector is', 'vectors are')} gone; {data_size(freed)} freed"
         listener(StepDone("retire", "", collection, summary, time.monotonic() - began))
     return Retired(collection, tag, freed)
 

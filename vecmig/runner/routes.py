@@ -8,6 +8,7 @@ from typing import Final
 
 from vecmig.config import Config
 from vecmig.errors import DatabaseError, UsageError
+from vecmig.evaluation import mean_interval, share_interval
 from vecmig.freshness.coverage import measure_coverage
 from vecmig.homes.index import index_state
 from vecmig.homes.table import is_attached
@@ -18,8 +19,8 @@ from vecmig.ledger.shadows import Pair, Question, pairs, questions
 from vecmig.model.gate import Gate
 from vecmig.model.tag import Tag
 from vecmig.postgres.sessions import Connection
-from vecmig.reader.metrics import mean_interval, share_interval
 from vecmig.runner.project import Project
+from vecmig.text import percent
 
 DEFAULT_SHARE: Final = 0.05
 #: The version of vecmig's schema that keeps what shadow reads have shown.
@@ -186,8 +187,8 @@ def _check_ramp(project: Project, collection: str, before: Route) -> None:
     required = ((script.gate if script else None) or Gate()).coverage
     if found.share < required or not found.eligible:
         raise UsageError(
-            f"{tag} covers {_floor(found.share)} of the records of {collection}, and the gate of its revision "
-            f"{revision} asks for {_floor(required)}.",
+            f"{tag} covers {percent(found.share)} of the records of {collection}, and the gate of its revision "
+            f"{revision} asks for {percent(required)}.",
             state="Nothing was changed: the live tag answers all searches.",
             hint="Run: vecmig backfill",
         )
@@ -204,11 +205,6 @@ def _require_searchable(project: Project, connection: Connection, collection: st
             state="Nothing was changed.",
             hint="Run: vecmig upgrade head --until index",
         )
-
-
-def _floor(share: float) -> str:
-    """Write a share so that it is never more than it is."""
-    return f"{int(share * 10_000) / 100:.2f} %"
 
 
 def _comparison(pair: Pair, found: Sequence[Question], worst: int) -> Comparison:

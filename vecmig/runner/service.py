@@ -429,9 +429,9 @@ class Service:
             return lag(connection, spaces)
 
         behind = self._session.run(measure)
-        parts = [f"{count} embedded under {tag}" for tag, count in mine.done.items() if count]
+        parts = [f"{count:,} embedded under {tag}" for tag, count in mine.done.items() if count]
         if mine.rejected:
-            parts.append(f"{mine.rejected} rejected")
+            parts.append(f"{mine.rejected:,} rejected")
         return f"{mine.name}: {', '.join(parts)}; {waits(behind)}"
 
     # The end -----------------------------------------------------------------------------------------------------

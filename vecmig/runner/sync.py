@@ -7,7 +7,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 from vecmig.backfill import Result, RunBudget, run_backfill
-from vecmig.config import Config, noun
+from vecmig.config import Config
 from vecmig.errors import DatabaseError, DatabaseUnreachable, UsageError, VecmigError
 from vecmig.events import Listener, Noted, StepDone, StepStarted, ignore
 from vecmig.freshness.coverage import Coverage
@@ -23,6 +23,7 @@ from vecmig.postgres.reconnecting import ReconnectingSession
 from vecmig.postgres.sessions import Connection
 from vecmig.runner.project import Project
 from vecmig.source.source import Source
+from vecmig.text import counted
 
 
 class _LeftToRunner(VecmigError):
@@ -112,8 +113,8 @@ def _sync_tag(workspace: Workspace, source: Source, tag: str) -> Result:
             listener=workspace.listener,
         )
     record(workspace, name, tag, result.written, result.rejected, coverage=result.coverage.share)
-    embedded = f"{result.written} {noun(result.written, 'record')} embedded"
-    summary = f"{tag}: {embedded}; {result.coverage.fresh} of {result.coverage.eligible} fresh"
+    embedded, fresh = counted(result.written, "record"), result.coverage.fresh
+    summary = f"{tag}: {embedded} embedded; {fresh:,} of {result.coverage.eligible:,} fresh"
     workspace.listener(StepDone("sync", "", name, summary, result.seconds))
     return result
 

@@ -8,7 +8,6 @@ from datetime import date, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from vecmig.config import counted
 from vecmig.evaluation import no_worse
 from vecmig.gate import MOST_SHADOW_ERRORS, Check
 from vecmig.ledger import evals
@@ -20,6 +19,7 @@ from vecmig.postgres.sessions import Connection
 from vecmig.runner.project import Project
 from vecmig.runner.way_down import WayDown, way_down
 from vecmig.source.source import Source
+from vecmig.text import counted
 
 _DAY: Final = timedelta(days=1)
 
@@ -228,7 +228,7 @@ def _regressions(asked: Sequence[NoWorse], day: date, pairs: Mapping[str, Pair])
 def _shadow(rule: Trust, found: Evidence) -> Check:
     errors, samples = found.shadow
     share = errors / samples if samples else 0.0
-    detail = f"{errors} of {samples} shadow reads of the tag failed in the {rule.days:g} days before it went live"
+    detail = f"{errors:,} of {samples:,} shadow reads of the tag failed in the {rule.days:g} days before it went live"
     remedy = (
         "let shadow reads that succeed make up for those that failed (vecmig compare COLLECTION): move reads to the "
         f"other tag ({found.way_down}), ask this one beside it (vecmig route COLLECTION --shadow TAG), and move them "

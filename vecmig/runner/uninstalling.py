@@ -20,6 +20,7 @@ from vecmig.postgres.locks import runner_locks
 from vecmig.postgres.sessions import Connection
 from vecmig.runner.project import Project
 from vecmig.source.relations import relation_of
+from vecmig.text import data_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +231,7 @@ def _drop_collection(project: Project, found: CollectionLeaving) -> str:
             uninstalling.forget_collection(connection, schema, name)
 
     project.workspace.locked(change)
-    return f"{name}: {sum(tag.vectors for tag in found.tags):,} vectors are gone, {found.bytes / 2**20:,.1f} MB freed"
+    return f"{name}: {sum(tag.vectors for tag in found.tags):,} vectors are gone, {data_size(found.bytes)} freed"
 
 
 def _figures(found: CollectionLeaving) -> dict[str, object]:

@@ -16,6 +16,7 @@ from vecmig.ledger.identity import SourceReplaced, find_source
 from vecmig.operations.workspace import Workspace
 from vecmig.postgres.sessions import Connection
 from vecmig.source.source import Source
+from vecmig.text import duration
 
 #: Seconds between two passes over a source that nothing tells the changes of, at least.
 SCAN_EVERY: Final = 60.0
@@ -67,8 +68,8 @@ def waits(behind: Lag) -> str:
     """Say what waits, of a collection whose tags are so far behind."""
     if not behind.records:
         return "no change waits"
-    many = f"{behind.records} changes wait, the oldest" if behind.records > 1 else "1 change waits,"
-    return f"{many} for {behind.seconds:.0f} s"
+    many = f"{behind.records:,} changes wait, the oldest" if behind.records > 1 else "1 change waits,"
+    return f"{many} for {duration(behind.seconds)}"
 
 
 def require_same(source: Source, found: Look) -> None:

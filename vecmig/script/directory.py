@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 
-from vecmig.config import Config, shown
+from vecmig.config import Config
 from vecmig.errors import ScriptError
 from vecmig.script.errors import DuplicateRevision
 from vecmig.script.loading import load_script
 from vecmig.script.revision import Revision, RevisionMap, Target
 from vecmig.script.script import Script
+from vecmig.text import shown
 
 CURRENT = "current"
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from vecmig.config import Collections, shown
+from vecmig.config import Collections
 from vecmig.errors import ScriptError
 from vecmig.model.tag import Tag
 from vecmig.script.directory import ScriptDirectory
@@ -19,6 +19,7 @@ from vecmig.script.errors import InvalidName, listed
 from vecmig.script.graph import Graph, Revision
 from vecmig.script.script import Script
 from vecmig.script.template import SUFFIX, docstring, literal, render, template_folder, write_all_new
+from vecmig.text import shown
 
 #: Narrower than what is read: a new id is part of a file name and of relative names such as id+1.
 _NEW_ID = re.compile(r"[A-Za-z0-9_]{1,64}")

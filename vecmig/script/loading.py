@@ -11,13 +11,13 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any
 
-from vecmig.config import shown
 from vecmig.errors import ScriptError, TagError, VecmigError
 from vecmig.model.gate import Gate, Trust
 from vecmig.model.tag import Tag
 from vecmig.script.checksum import checksum
 from vecmig.script.graph import Revision, check_name
 from vecmig.script.script import STEPS, Script, Step
+from vecmig.text import shown
 
 _HEADER_HINT = "A script begins as `vecmig revision` writes it: revision, down_revision, branch_labels, depends_on."
 

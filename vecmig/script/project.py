@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from vecmig.config import shown
 from vecmig.errors import ScriptError
 from vecmig.script.template import SUFFIX, render, template_folder, write_all_new
+from vecmig.text import shown
 
 
 def init_project(

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from string import Template
 
-from vecmig.config import nearest, shown
 from vecmig.errors import ScriptError
+from vecmig.text import nearest, shown
 
 SUFFIX = ".tmpl"
 #: Where a tuple is put on lines of its own; formatters leave such a tuple alone at any line length.

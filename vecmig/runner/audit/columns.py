@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-from vecmig.config import counted
 from vecmig.inventory.auditing import ColumnCount, VectorColumn, count_column
 from vecmig.postgres.sessions import Connection
 from vecmig.runner.audit.finding import Finding
+from vecmig.text import counted
 
 
 def findings(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from vecmig.config import counted
 from vecmig.errors import DatabaseError
 from vecmig.freshness.change_tracking import trigger_names
 from vecmig.homes.table import constraint_holds, constraint_sql
@@ -13,6 +12,7 @@ from vecmig.inventory.auditing import Part, silent_writers, tags_in, trigger_fau
 from vecmig.published.detaching import all_detached
 from vecmig.published.live_view import has_search, reads_tag
 from vecmig.runner.audit.finding import Finding, Severity, Subject
+from vecmig.text import counted, data_size
 
 #: The kind of the finding that collections.yaml describes another collection than the one that was recorded.
 OTHERWISE: Final = "recorded otherwise"
@@ -64,7 +64,7 @@ def _part(subject: Subject, part: Part) -> Iterator[Finding]:
             "retired partition",
             "warning",
             part.object,
-            f"The tag was retired, and its vectors are still there: {part.bytes / 2**20:,.1f} MB, {part.state}.",
+            f"The tag was retired, and its vectors are still there: {data_size(part.bytes)}, {part.state}.",
             f"vecmig retire {subject.argument} {tag}",
             tag=tag,
             bytes=part.bytes,

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Final
 
-from vecmig.config import counted
 from vecmig.errors import DatabaseError
 from vecmig.inventory.auditing import Fault, faults
 from vecmig.ledger.control import runs
 from vecmig.runner.audit.finding import Finding, Severity, Subject
+from vecmig.text import counted
 
 #: A sync that is at work has embedded a change within seconds; one that waits longer than this is worth a word.
 PATIENCE: Final = timedelta(minutes=1)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vecmig.config import counted
 from vecmig.homes.table import notes_writers
 from vecmig.inventory.auditing import Writer, WritingSession, functions, sessions, statements, writers
 from vecmig.runner.audit.finding import Finding, Subject
+from vecmig.text import counted
 
 
 def findings(subject: Subject) -> Iterator[Finding]:
