@@ -25,7 +25,9 @@ VecmigError                 1    failed
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
+
+from vecmig.check import Check
 
 
 class VecmigError(Exception):
@@ -67,13 +69,18 @@ class ScriptError(UsageError):
 
 
 class GateRefused(VecmigError):
-    """The gate refused the cutover; ``report`` holds its checks."""
+    """A gate refused; ``checks`` are those that it judged, where it judged several."""
 
     exit_code = 3
 
-    def __init__(self, message: str, *, report: Any, state: str = "", hint: str = "") -> None:
+    def __init__(self, message: str, *, checks: tuple[Check, ...] = (), state: str = "", hint: str = "") -> None:
         super().__init__(message, state=state, hint=hint)
-        self.report = report
+        self.checks = checks
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        """The checks that do not hold, or were not measured."""
+        return tuple(check for check in self.checks if not check.passed)
 
 
 class Pending(VecmigError):
@@ -169,10 +176,13 @@ class PoisonInputError(EmbedderError):
         *,
         most_texts: int | None = None,
         most_tokens: int | None = None,
+        of_every: str = "",
         state: str = "",
         hint: str = "",
     ) -> None:
         super().__init__(message, state=state, hint=hint)
+        #: The message where every input is refused, even a plain sentence; empty where that is for others to say.
+        self.of_every = of_every
         #: The most texts, and the most tokens, that the provider says it takes in one request.
         self.most_texts = most_texts
         self.most_tokens = most_tokens

@@ -198,7 +198,7 @@ def test_stopped_while_it_backs_off(backfilling: Project, slow: Provider, vecmig
     project = backfilling
     slow.faults({"mode": "429", "skip": 8, "retry_after": "3600"})
     with running(project, "upgrade") as process:
-        assert told(process, "  waiting: ").endswith(" is busy (HTTP 429): Refused with 429, next try in 3600 s\n")
+        assert told(process, "  waiting: ").endswith(" is busy (HTTP 429): Refused with 429, next try in 1 h\n")
         assert interrupt(process, how)[-2:] == [WRITTEN, "To go on, run the same command again."]
     nothing_paid_is_lost(project, slow)
     slow.faults()

@@ -145,7 +145,8 @@ def test_a_run_that_waits_for_its_canary_shows_and_ends_at_once(
             process.kill()
     assert process.returncode == 130
     assert re.search(
-        rf"waiting \(The provider at {provider.url} cannot be reached: ConnectError; next try in \d+ s\), 0 of {COUNT}",
+        rf"waiting \(The provider at {provider.url} cannot be reached: ConnectError; "
+        rf"next try (in [\d.]+ m?s|now)\), 0 of {COUNT}",
         " ".join(shown.split()),
     )
     assert said.splitlines()[-3] == "Interrupted after 0 records."
@@ -166,7 +167,7 @@ def test_what_a_dead_provider_was_sent_is_not_waited_for_at_the_end(
     assert process.returncode == 130
     assert said.splitlines()[-3:] == [
         "Interrupted after 10 records.",
-        "What was written stays; 1 requests in flight were left, and are sent again next time.",
+        "What was written stays; 1 request in flight was left, and is sent again next time.",
         "To go on, run the same command again.",
     ]
     provider.faults()

@@ -118,7 +118,7 @@ def test_compare_says_what_differs_and_that_it_is_not_quality(
     assert ask(ready, 40) == {OLD: 40}
     lines = vecmig("compare", "documents", "--worst", "3").stdout.splitlines()
     assert lines[:2] == [f"live   {OLD}", f"other  {NEW}"]
-    assert lines[2].startswith("40 searches of 40 questions, 20")
+    assert lines[2].startswith("40 searches of 40 queries, 20")
     assert [line.split("  ")[0] for line in lines[5:8]] == ["overlap@5", "rank-biased overlap", "another first answer"]
     assert lines[-2:] == [
         "Overlap measures difference, not quality: how far the two tags answer alike,",

@@ -11,12 +11,14 @@ import psycopg
 import pytest
 from numpy.typing import NDArray
 
+from support.checks import said
 from support.embedding import Model
 from support.lab import LARGE, SMALL, Lab, create_documents, recipe
 from support.postgres import Connect, Postgres
 from vecmig import runner
+from vecmig.check import Check
 from vecmig.errors import GateRefused, TerminalEmbedderError, VecmigError
-from vecmig.gate import CANARY_SIMILARITY, Check, judge_again
+from vecmig.gate import CANARY_SIMILARITY, judge_again
 
 Connection = psycopg.Connection[Any]
 Vectors = NDArray[np.float32]
@@ -78,8 +80,8 @@ def test_coverage_just_above_and_below(
         return
     with pytest.raises(GateRefused, match="refuses the cutover") as refused:
         lab.upgrade()
-    assert [check.name for check in refused.value.report.failed] == ["coverage"]
-    assert refused.value.report.failed[0].detail == "2 of 200 records have no fresh vector, 2 of them rejected"
+    assert [check.name for check in refused.value.failed] == ["coverage"]
+    assert refused.value.failed[0].detail == "2 of 200 records have no fresh vector, 2 of them rejected"
     assert refused.value.state.startswith("Nothing was changed")
     assert lab.live is None
     lab.write(coverage=0.99)  # a gate that is too strict is changed in the revision
@@ -124,7 +126,7 @@ def test_triggers_that_fire_only_for_replicas_tell_of_nothing(ready: Lab, connec
 def test_what_the_remedy_for_lost_triggers_says_works(ready: Lab, connection: Connection, model: Model) -> None:
     connection.execute("ALTER TABLE documents DISABLE TRIGGER vecmig_documents_track")
     connection.execute("DROP TRIGGER vecmig_documents_track_truncate ON documents")
-    assert _failed(ready)["unexplained"].remedy == "Run: vecmig sync (it installs them again)"
+    assert said(_failed(ready)["unexplained"]) == "Run: vecmig sync (it installs them again)"
     asked = model.total()
     ready.sync()
     assert model.total() == asked
@@ -203,7 +205,7 @@ def test_other_weights_behind_the_same_name(ready: Lab, model: Model, connection
     failed = _failed(ready)
     assert set(failed) == {"canary", "spot check"}
     assert "other vectors" in failed["canary"].detail
-    assert (failed["spot check"].passed, failed["spot check"].remedy) == (None, "Correct the canary first.")
+    assert (failed["spot check"].passed, said(failed["spot check"])) == (None, "Correct the canary first.")
     with pytest.raises(GateRefused):
         ready.upgrade()
     connection.execute("UPDATE documents SET body = 'x' WHERE id = 1")
@@ -296,7 +298,7 @@ def test_without_the_embedder_nothing_is_said_about_the_canary_and_the_sample(re
     _, report = runner.gate_reports(ready.config, ask=False)["documents"]
     assert [check.name for check in report.failed] == ["canary", "spot check"]
     assert [check.passed for check in report.failed] == [None, None]
-    assert {check.remedy for check in report.failed} == {"Run: vecmig gate"}
+    assert {said(check) for check in report.failed} == {"Run: vecmig gate"}
     assert not report.passed
 
 
@@ -335,7 +337,7 @@ def test_whatever_fails_between_gate_and_flip_stops_the_flip(
     monkeypatch.setattr("vecmig.operations.database.judge_again", meanwhile)
     with pytest.raises(GateRefused) as refused:
         lab.upgrade()
-    assert failed in {check.name for check in refused.value.report.failed}
+    assert failed in {check.name for check in refused.value.failed}
     assert lab.sql("SELECT live FROM vecmig.route") == [(SMALL,)]
 
 

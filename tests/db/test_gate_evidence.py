@@ -11,11 +11,13 @@ import psycopg
 import pytest
 import yaml
 
+from support.checks import said
 from support.embedding import Model
 from support.lab import LARGE, SMALL, Lab
 from vecmig import runner
+from vecmig.check import Check, Required
 from vecmig.errors import GateRefused, ScriptError
-from vecmig.gate import Check, judge_again
+from vecmig.gate import judge_again
 
 Connection = psycopg.Connection[Any]
 EVAL = "eval faq nDCG@10"
@@ -60,7 +62,7 @@ def test_an_eval_that_shows_no_loss_opens_the_gate(judged: Lab) -> None:
     runner.evaluate(judged.config)
     _, report = runner.gate_reports(judged.config)["documents"]
     (check,) = [one for one in report.checks if one.name == EVAL]
-    assert (check.passed, check.value, check.required) == (True, "no worse", "worse ≤ 0.02")
+    assert (check.passed, check.value, check.required) == (True, "no worse", Required("worse ≤ 0.02"))
     assert check.detail.endswith("at least -0.020; taken at 100 % coverage")
     assert "20 queries, which are few" in check.detail
     assert judged.upgrade() == ["live"]
@@ -68,7 +70,7 @@ def test_an_eval_that_shows_no_loss_opens_the_gate(judged: Lab) -> None:
 
 def test_without_an_eval_the_gate_stays_shut(judged: Lab) -> None:
     check = _only(judged)
-    assert (check.detail, check.remedy) == (f"it was never run against {SMALL}", "Run: vecmig eval faq")
+    assert (check.detail, said(check)) == (f"it was never run against {SMALL}", "Run: vecmig eval faq")
     runner.evaluate(judged.config, tags=[SMALL])
     assert _only(judged).detail == f"it was never run against {LARGE}"
     with pytest.raises(GateRefused) as refused:
@@ -156,7 +158,7 @@ def test_a_loss_refuses(judged: Lab, model: Model) -> None:
     check = _only(judged)
     assert check.detail.startswith("nDCG@10 on faq -")
     assert check.value == "not shown"
-    assert "vecmig eval faq --json" in check.remedy
+    assert "vecmig eval faq --json" in said(check)
     runner.evaluate(judged.config)
     assert judged.upgrade() == ["live"], "the last run counts"
 
@@ -192,7 +194,7 @@ def test_shadowed_searches_are_counted(lab: Lab) -> None:
     lab = _judged(lab, "shadow=MinSamples(40)")
     assert _only(lab, "shadow").detail == "0 searches of the application were answered by both tags"
     lab.sql(SHADOWED, 0, SMALL, LARGE, None, 39)
-    assert (_only(lab, "shadow").value, _only(lab, "shadow").required) == (39, 40)
+    assert (_only(lab, "shadow").value, _only(lab, "shadow").required) == (39, Required(40, "≥"))
     for days, live, other in ((-1, SMALL, LARGE), (0, LARGE, SMALL)):
         lab.sql(SHADOWED, days, live, other, None, 100)
         assert _only(lab, "shadow").value == 39, "before the tag was begun, or the other way round"

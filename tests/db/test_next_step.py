@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
+from support.checks import said
 from support.lab import LARGE, SMALL, Lab
 from vecmig import runner
 from vecmig.errors import GateRefused
@@ -114,7 +115,7 @@ def test_a_thin_suite_is_told_from_a_loss(lab: Lab) -> None:
             lab.sql(PLANT, values, tag)
         _, found = runner.gate_reports(lab.config)["documents"]
         (check,) = [one for one in found.failed if one.name == name]
-        return check.remedy
+        return said(check)
 
     assert remedy([0.5] * 7, [1, 1, 1, 1, 1, 0, 0]).startswith("faq is too small to tell")
     assert remedy([1.0] * 7, [0.5] * 7) == "Look at the queries that became worse: vecmig eval faq --json"

@@ -15,13 +15,15 @@ import psycopg
 import pytest
 
 from support import planted
+from support.checks import said
 from support.lab import Lab
 from support.stamps import text_hash
 from vecmig import runner
+from vecmig.check import Check, Required
 from vecmig.demo.corpus import Record, read_corpus
 from vecmig.embedders import Embedder, open_embedder
 from vecmig.errors import GateRefused, PoisonInputError, TerminalEmbedderError
-from vecmig.gate import Check, Report
+from vecmig.gate import Report
 from vecmig.gate.spot import SAMPLE
 from vecmig.homes.sampling import sample_vectors
 
@@ -103,7 +105,7 @@ def _refused(lab: Lab) -> list[str]:
     with pytest.raises(GateRefused, match="refuses the cutover") as refused:
         lab.upgrade()
     assert lab.sql("SELECT live FROM vecmig.route") == [(OLD,)]
-    return [check.name for check in refused.value.report.failed]
+    return [check.name for check in refused.value.failed]
 
 
 # What is healthy passes ----------------------------------------------------------------------------------------------
@@ -195,7 +197,7 @@ def test_the_sample_of_a_large_tag_is_drawn_from_some_of_its_pages(
     assert _failed(lab) == {}
     _, report = runner.gate_reports(lab.config)["documents"]
     (sample,) = [check for check in report.checks if check.name == "spot check"]
-    assert sample.required == SAMPLE
+    assert sample.required == Required(SAMPLE)
     with lab.opened(NEW) as (connection, space):
         keys = {one.key for _ in range(10) for one in sample_vectors(connection, space, SAMPLE)}
     assert len(keys) > 2 * SAMPLE, "others each time"
@@ -253,7 +255,7 @@ def test_d_a_rotated_space_for_the_queries_alone(new_lab: NewLab) -> None:
     for _ in range(5):
         failed = _failed(lab)
         assert set(failed) == {"query space"}
-        assert "embedded into two spaces" in failed["query space"].remedy
+        assert "embedded into two spaces" in said(failed["query space"])
     assert _refused(lab) == ["query space"]
 
 
@@ -305,7 +307,7 @@ def test_g_vectors_that_get_worse_in_large_requests(new_lab: NewLab) -> None:
     assert "a text that is sent alone, or in another order, gets another vector (similarity 0.80" in (
         failed["spot check"].detail
     )
-    assert "Lower max_batch" in failed["spot check"].remedy
+    assert "Lower max_batch" in said(failed["spot check"])
     assert _refused(lab) == ["spot check"]
 
 
@@ -332,7 +334,7 @@ def test_h_weights_that_change_halfway(new_lab: NewLab, back: bool, failed: list
     found = _failed(lab)
     assert list(found) == failed
     if back:
-        assert "of other weights, or of other records" in found["spot check"].remedy
+        assert "of other weights, or of other records" in said(found["spot check"])
     else:
         assert "other vectors than when the tag was new" in found["canary"].detail
 

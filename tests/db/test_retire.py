@@ -15,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 from psycopg.types.json import Jsonb
 
+from support.checks import said
 from support.embedding import Model
 from support.lab import LARGE, SMALL, TINY, Lab, recipe
 from support.postgres import Connect
@@ -232,8 +233,8 @@ def test_a_step_back_that_fails_tells_of_the_steps_before_it(lab: Lab) -> None:
     with pytest.raises(GateRefused) as refused:
         lab.downgrade("-2")
     assert refused.value.state == (
-        f"Revision r3 was rolled back: reads of documents use {LARGE}. Nothing else was changed: reads use {LARGE}. "
-        "After the flip 1 records would not be found at all, and 0 only by their old text."
+        f"Revision r3 was rolled back: reads of documents use {LARGE}. At revision r2: Nothing was changed: "
+        f"reads use {LARGE}. After the flip 1 records would not be found at all, and 0 only by their old text."
     )
     # run again, -2 would be counted from here
     assert refused.value.hint.endswith("\nTo go on to where this was to lead: vecmig downgrade r1")
@@ -248,7 +249,9 @@ def test_a_candidate_that_was_given_up_is_told_of_too(switched: Lab) -> None:
     lab.sql("INSERT INTO documents VALUES (21, 'new', 'record')")
     with pytest.raises(GateRefused) as refused:
         lab.downgrade("r1")
-    assert refused.value.state.startswith(f"Revision r3 was rolled back: reads of documents use {LARGE}. Nothing else ")
+    assert refused.value.state.startswith(
+        f"Revision r3 was rolled back: reads of documents use {LARGE}. At revision r2: Nothing was changed"
+    )
     assert lab.status().route.candidate is None
     with pytest.raises(GateRefused) as refused:
         lab.downgrade("r1")
@@ -276,7 +279,7 @@ def test_what_to_do_about_a_worse_tag_is_the_way_back(switched: Lab) -> None:
     earned = lab.status().earned
     assert earned is not None
     (check,) = earned.failed
-    assert check.remedy == "run vecmig eval again; if the new tag is worse, go back: vecmig downgrade r1"
+    assert said(check) == "run vecmig eval again; if the new tag is worse, go back: vecmig downgrade r1"
 
 
 # Trust -------------------------------------------------------------------------------------------------------------
@@ -292,7 +295,7 @@ def test_only_time_and_evidence_let_the_old_vectors_go(switched: Lab) -> None:
     assert _failed(switched) == ["days live", "eval days"]
     with pytest.raises(GateRefused, match="has not earned the trust yet") as refused:
         retire(switched)
-    assert [check.name for check in refused.value.report.failed] == ["days live", "eval days"]
+    assert [check.name for check in refused.value.failed] == ["days live", "eval days"]
     age(switched, 20.9)
     keep_evals(switched, 2)
     assert _failed(switched) == ["days live", "eval days"]
@@ -474,7 +477,7 @@ def test_the_trust_in_a_tag_whose_old_one_is_gone_asks_for_no_comparison(trusted
     lab.downgrade()
     with pytest.raises(GateRefused) as refused:
         retire(lab, TINY)
-    assert [check.name for check in refused.value.report.failed] == ["days live"]
+    assert [check.name for check in refused.value.failed] == ["days live"]
     age(lab, 22)
     planned = runner.retirement(lab.config, "documents", TINY)
     assert planned.earned is not None

@@ -494,7 +494,7 @@ def test_what_is_gone_already_is_said_when_a_later_one_is_refused(lab: Lab, conn
     writing.execute("LOCK TABLE documents IN ROW EXCLUSIVE MODE")
     with pytest.raises(DatabaseError) as refused:
         _uninstall(short)
-    assert refused.value.state == "articles: all is gone already. Nothing else was changed."
+    assert refused.value.state == "articles: all is gone already. What came next: Nothing was changed."
     writing.rollback()
     found = _uninstall(short)
     assert [one.name for one in found.collections] == ["documents"]

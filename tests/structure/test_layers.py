@@ -31,6 +31,7 @@ LAYERS = (
     ("chunking", "config", "events"),
     ("model",),
     ("errors", "about", "text"),
+    ("check",),
 )
 DEPTH = {layer: depth for depth, line in enumerate(LAYERS) for layer in line}
 #: The package itself: ``vecmig/__init__.py`` shows names from all layers, and ``python -m vecmig`` starts the topmost.

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vecmig.check import Check, Required
 from vecmig.freshness.coverage import Coverage
-from vecmig.gate import CANARY_SIMILARITY, Check, Evidence, Shadowing, Spot, Trial, judge
+from vecmig.gate import CANARY_SIMILARITY, Evidence, Shadowing, Spot, Trial, judge
 from vecmig.homes.index import IndexState
 from vecmig.model.gate import Gate, MinSamples, NoWorse
 from vecmig.text import percent
@@ -121,7 +122,8 @@ def test_a_figure_that_fails_is_never_shown_as_one_that_passes() -> None:
 @pytest.mark.parametrize(("seen", "remedy"), [(None, "Run: vecmig gate"), (0.5, "Correct the canary first.")])
 def test_what_was_not_looked_at_says_what_comes_first(seen: float | None, remedy: str) -> None:
     shown = _check("spot check", replace(GOOD, canary=seen, spot=None))
-    assert (shown.passed, shown.remedy) == (None, remedy)
+    assert shown.remedy is not None
+    assert (shown.passed, shown.remedy.text) == (None, remedy)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +132,7 @@ def test_what_was_not_looked_at_says_what_comes_first(seen: float | None, remedy
 )
 def test_shadow(found: Shadowing | None, passed: bool) -> None:
     shown = _check("shadow", replace(GOOD, shadow=found), Gate(shadow=MinSamples(500)))
-    assert (shown.passed, shown.required) == (passed, 500)
+    assert (shown.passed, shown.required) == (passed, Required(500, "≥"))
     assert shown.passed or shown.remedy
 
 

@@ -55,13 +55,14 @@ def test_a_regression_on_one_of_the_days_is_enough() -> None:
 )
 def test_what_to_do_reads_on_after_a_colon(changes: dict[str, Any], days: int, regressions: tuple[str, ...]) -> None:
     checks = judge(Trust(), replace(GOOD, **changes), EvalSeries(days, regressions))
-    (remedy,) = [check.remedy for check in checks if not check.passed]
+    (remedy,) = [check.remedy.text for check in checks if check.remedy and not check.passed]
     assert remedy[0].islower()
     assert not remedy.endswith(".")
 
 
 def test_the_line_that_asks_for_no_evals_can_be_pasted_as_it_stands() -> None:
-    (remedy,) = [check.remedy for check in judge(Trust(), GOOD, EvalSeries(0, ())) if not check.passed]
+    checks = judge(Trust(), GOOD, EvalSeries(0, ()))
+    (remedy,) = [check.remedy.text for check in checks if check.remedy and not check.passed]
     names: dict[str, Any] = {}
     exec(remedy.split("in the revision: ")[1], names)
     assert names["trust"] == Trust(days=21, eval_days=0)

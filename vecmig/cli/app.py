@@ -27,6 +27,7 @@ from vecmig.cli import (
     untracking,
     views,
 )
+from vecmig.cli.checks import show_checks
 from vecmig.cli.context import Options
 from vecmig.errors import GateRefused, VecmigError
 
@@ -121,8 +122,8 @@ def _report(problem: BaseException, options: Options) -> int:
         render.traceback_of(problem)
     match problem:
         case VecmigError():
-            if isinstance(problem, GateRefused) and problem.report is not None:
-                inspect.show_checks(problem.report)
+            if isinstance(problem, GateRefused) and problem.checks:
+                show_checks(problem.checks)
             render.error(problem)
             return problem.exit_code
         case KeyboardInterrupt() | typer.Abort():

@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vecmig.cli import render
+from vecmig.cli.checks import check_json, show_checks
 from vecmig.cli.context import options
 from vecmig.cli.control import control_json, paused_text, run_json, run_text, tuned_words
 from vecmig.cli.evals import eval_json, eval_text
 from vecmig.cli.retire import show_way_back, trust_json, way_back_json
 from vecmig.cli.routes import route_lines
 from vecmig.errors import GateRefused, Pending
-from vecmig.text import counted, duration, money, noun, percent, percent_up
+from vecmig.text import counted, duration, money, noun, percent
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from vecmig.freshness.changes import Lag
-    from vecmig.gate import Check, Report
+    from vecmig.gate import Report
     from vecmig.homes.search import Hit
     from vecmig.ledger.control import Run
     from vecmig.runner import CollectionStatus, Status, TagStatus
@@ -201,7 +202,7 @@ def _show_collection(collection: CollectionStatus) -> None:
     if collection.gate is not None:
         row, report = collection.gate
         render.line(f"  gate of {row.id}: {_verdict(report)}", style="bold")
-        show_checks(report)
+        show_checks(report.checks)
     show_way_back(collection)
 
 
@@ -226,7 +227,7 @@ def _show_work(collection: CollectionStatus, now: datetime) -> None:
 
 
 def _ago(run: Run, now: datetime) -> str:
-    return f"{duration(max((now - run.seen_at).total_seconds(), 0))} ago" if run.seen_at else "never"
+    return f"{duration(round(max((now - run.seen_at).total_seconds(), 0)))} ago" if run.seen_at else "never"
 
 
 def _show_tags(rows: Sequence[Sequence[str]], heads: Sequence[str]) -> None:
@@ -364,44 +365,21 @@ def _tag_json(tag: TagStatus) -> dict[str, Any]:
 
 def gate_json(revision: str, report: Report) -> dict[str, Any]:
     """Give a gate's report as the documented JSON."""
-    fields = ("name", "passed", "value", "required", "detail")
-    checks = [{name: getattr(check, name) for name in fields} for check in report.checks]
-    return {"revision": revision, "passed": report.passed, "checks": checks}
+    return {"revision": revision, "passed": report.passed, "checks": [check_json(check) for check in report.checks]}
 
 
 def show_gate(collection: str, revision: str, report: Report) -> None:
     """Print the gate of a collection's revision with its checks."""
     render.line(f"{collection}: gate of {revision} to {report.tag}", style="bold")
-    show_checks(report)
+    show_checks(report.checks)
 
 
 def refusal(collection: str, report: Report) -> GateRefused:
     """Give the error of a gate of which a check does not hold."""
     return GateRefused(
         f"The gate of {collection} refuses: {', '.join(check.name for check in report.failed)}.",
-        report=None,
         hint=report.remedies,
     )
-
-
-def show_checks(report: Report) -> None:
-    """Print the checks of a gate, one a line."""
-    heads = ("", "check", "value", "required", "")
-    render.columns([_check_row(check) for check in report.checks], heads=heads)
-
-
-def _check_row(check: Check) -> tuple[str, ...]:
-    word = {True: "ok", False: "NO", None: "?"}[check.passed]
-    required = " ".join(filter(None, (check.bound, _value(check, check.required))))
-    return (f"  {word}", check.name, _value(check, check.value), required, check.detail)
-
-
-def _value(check: Check, value: float | str | None) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, float) and check.share:
-        return percent_up(value) if check.bound == "≤" else percent(value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _verdict(report: Report) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vecmig.cli import render
+from vecmig.cli.checks import check_json
 from vecmig.cli.context import options
 from vecmig.cli.progress import Narrator
 from vecmig.errors import UsageError
@@ -132,8 +133,8 @@ def _retire_text(earned: Earned) -> str:
     days = next(check for check in earned.checks if check.name == "days live")
     others = [check for check in earned.failed if check.name != "days live"]
     if earned.ramp:
-        return f"not while a candidate serves {earned.ramp * 100:g} % of the searches"
-    first = "; then ".join(check.remedy for check in others)
+        return f"not while a candidate serves {percent(earned.ramp)} of the searches"
+    first = "; then ".join(check.remedy.text for check in others if check.remedy)
     if days.passed:
         return f"not yet; first {first}"
     when = f"{earned.old_tag} possible from {earned.due:%Y-%m-%d}"
@@ -161,7 +162,6 @@ def trust_json(earned: Earned | None) -> dict[str, Any] | None:
     """Give how much trust the live tag has earned, as status has it in its JSON."""
     if earned is None:
         return None
-    fields = ("name", "passed", "value", "required", "detail")
     return {
         "revision": earned.revision,
         "old_tag": earned.old_tag,
@@ -172,5 +172,5 @@ def trust_json(earned: Earned | None) -> dict[str, Any] | None:
         "eval_days_required": earned.rule.eval_days,
         "due": earned.due,
         "holds": earned.holds,
-        "checks": [{name: getattr(check, name) for name in fields} for check in earned.checks],
+        "checks": [check_json(check) for check in earned.checks],
     }

@@ -166,11 +166,9 @@ class Fault:
         try:
             self._send([text], beside=True)
         except PoisonInputError as every:
-            message = every.message.replace("refuses an input", "refuses every input")
-            if message == every.message:
-                message = f"No text can be embedded, not even a plain sentence: {message.rstrip('.')}."
+            plainly = f"No text can be embedded, not even a plain sentence: {every.message.rstrip('.')}."
             raise TerminalEmbedderError(
-                message, of_request=every.message, hint="Check model, dims and base_url in the recipe"
+                every.of_every or plainly, of_request=every.message, hint="Check model, dims and base_url in the recipe"
             ) from error
         except TransientEmbedderError as busy:
             # what was asked for first says more than what was asked to find out

@@ -144,7 +144,12 @@ class _Status:
             )
         if self._is_about_input():
             limits = named_limits(self.reason)
-            return PoisonInputError(self._says("refuses an input"), most_texts=limits.texts, most_tokens=limits.tokens)
+            return PoisonInputError(
+                self._says("refuses an input"),
+                most_texts=limits.texts,
+                most_tokens=limits.tokens,
+                of_every=self._says("refuses every input"),
+            )
         if self._status in _BUSY or self._status in _FAILED:
             return TransientEmbedderError(
                 self._says("is busy" if self._status in _BUSY else "failed"),

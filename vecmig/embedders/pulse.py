@@ -81,7 +81,7 @@ class Pulse:
     def silence(self) -> str | None:
         """Say for how long the provider has said nothing to what is in flight; None where that is not long."""
         seconds = self.unanswered_for()
-        return f"the provider has not answered for {duration(seconds)}" if seconds >= LONG else None
+        return f"the provider has not answered for {duration(round(seconds))}" if seconds >= LONG else None
 
     def words(self, next_try: float | None) -> str | None:
         """Say what is waited for, and how the last request failed; None where the provider answers."""

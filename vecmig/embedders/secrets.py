@@ -76,7 +76,9 @@ class Secrets:
         """Redact an error and all that it was raised from, which a traceback would show; return the error."""
         if id(error) in seen:
             return error
-        error.message, error.state, error.hint = map(self.redact, (error.message, error.state, error.hint))
+        for name in ("message", "state", "hint", "of_request", "of_every"):
+            if hasattr(error, name):
+                setattr(error, name, self.redact(getattr(error, name)))
         error.args = (error.message,)
         cause = error.__cause__ or error.__context__
         error.__cause__ = None if cause is None else self._told(cause, seen | {id(error)})

@@ -13,13 +13,11 @@ from vecmig.gate.measuring import Found, gather, judge_again, measure
 from vecmig.gate.quality import MOST_SHADOW_ERRORS, Shadowing, Trial
 from vecmig.gate.report import Evidence, Report
 from vecmig.gate.spot import Spot, look
-from vecmig.gate.verdict import Check
 
 __all__ = [
     "CANARY_SIMILARITY",
     "CANARY_TEXTS",
     "MOST_SHADOW_ERRORS",
-    "Check",
     "Evidence",
     "Found",
     "Report",

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from typing import Final
 
+from vecmig.check import By, Check, Remedy, Required
 from vecmig.freshness.changes import Lag
 from vecmig.freshness.coverage import Coverage
 from vecmig.gate.canary import CANARY_SIMILARITY
 from vecmig.gate.quality import judge_shadow, judge_trial
 from vecmig.gate.report import Evidence
 from vecmig.gate.spot import Spot, judge_spot
-from vecmig.gate.verdict import Check
 from vecmig.model.gate import Gate
 from vecmig.text import counted, duration, noun
 
-_REJECTED: Final = "For the reasons run: vecmig rejected. Correct those records, or lower the gate in the revision."
-_BUILD_INDEX: Final = "Run: vecmig upgrade head --until index"
+_REJECTED: Final = Remedy(
+    "For the reasons run: vecmig rejected. Correct those records, or lower the gate in the revision.",
+    "vecmig rejected",
+)
+_BUILD_INDEX: Final = Remedy.run("vecmig upgrade head --until index", By.UPGRADE)
+_BACKFILL: Final = Remedy.run("vecmig backfill", By.UPGRADE)
 
 
 def judge(gate: Gate, evidence: Evidence) -> tuple[Check, ...]:
@@ -28,20 +32,19 @@ def judge(gate: Gate, evidence: Evidence) -> tuple[Check, ...]:
             "vectors",
             evidence.constraint,
             "guaranteed" if evidence.constraint else "unchecked",
-            "guaranteed",
+            Required("guaranteed"),
             "a constraint of the table guarantees dims and length of every vector"
             if evidence.constraint
             else "the constraint on the tag's partition is gone: wrong dims and zero vectors are possible",
-            "Run: vecmig audit, whose fix restores it and embeds nothing again",
+            Remedy("Run: vecmig audit, whose fix restores it and embeds nothing again"),
         ),
         Check(
             "index",
             evidence.index.usable,
             evidence.index.word,
-            "valid",
+            Required("valid"),
             f"the HNSW index is {evidence.index.word}" if evidence.index.exists else "there is no index yet",
             _BUILD_INDEX,
-            upgrade_does=True,
         ),
         _plan(evidence),
     ]
@@ -62,23 +65,19 @@ def _coverage(gate: Gate, found: Coverage) -> Check:
     records, have = counted(found.eligible, "record"), noun(found.eligible, "has", "have")
     detail = f"{lacking:,} of {records} {have} no fresh vector{rejected}"
     pending = found.stale + found.missing > 0
-    remedy = "Run: vecmig backfill" if pending else _REJECTED
+    remedy = _BACKFILL if pending else _REJECTED
     if found.records and not found.eligible:
         detail, remedy = (
             f"none of {counted(found.records, 'record')} has a text",
-            "Correct text: in collections.yaml.",
+            Remedy("Correct text: in collections.yaml."),
         )
     return Check(
         "coverage",
         found.share >= gate.coverage and (found.eligible > 0 or found.records == 0),
         found.share,
-        gate.coverage,
+        Required(gate.coverage, "≥", share=True),
         detail,
         remedy,
-        bound="≥",
-        share=True,
-        command=None if pending or not found.eligible else "vecmig rejected",
-        upgrade_does=pending,
     )
 
 
@@ -87,17 +86,14 @@ def _freshness(gate: Gate, found: Coverage, behind: Lag | None) -> Check:
     share = lacking / found.eligible if found.eligible else 0.0
     detail = f"{counted(found.stale, 'record is', 'records are')} stale and {found.missing:,} missing"
     if behind is not None and behind.records:
-        detail += f"; the oldest change that is not embedded is {duration(behind.seconds)} old"
+        detail += f"; the oldest change that is not embedded is {duration(round(behind.seconds))} old"
     return Check(
         "freshness",
         share <= gate.freshness_budget,
         share,
-        gate.freshness_budget,
+        Required(gate.freshness_budget, "≤", share=True),
         detail,
-        "Run: vecmig backfill",
-        bound="≤",
-        share=True,
-        upgrade_does=True,
+        _BACKFILL,
     )
 
 
@@ -105,11 +101,13 @@ def _accounted(evidence: Evidence) -> Check:
     count = evidence.coverage.unaccounted
     if not evidence.followed:
         detail = "collections.yaml was changed, and the triggers do not follow it yet"
-        return Check("unexplained", False, "changed", "followed", detail, "Run: vecmig sync", upgrade_does=True)
+        return Check(
+            "unexplained", False, "changed", Required("followed"), detail, Remedy.run("vecmig sync", By.UPGRADE)
+        )
     if evidence.tracked and not evidence.tracking:
         detail = "the triggers that tell of changes are gone or disabled"
-        remedy = "Run: vecmig sync (it installs them again)"
-        return Check("unexplained", False, "no triggers", "triggers", detail, remedy, upgrade_does=True)
+        remedy = Remedy("Run: vecmig sync (it installs them again)", "vecmig sync", By.UPGRADE)
+        return Check("unexplained", False, "no triggers", Required("triggers"), detail, remedy)
     detail = "each record without a fresh vector changed lately or was rejected with a reason"
     if count:
         # such as rejected ones that are to be tried again
@@ -118,7 +116,7 @@ def _accounted(evidence: Evidence) -> Check:
             f"{counted(count, 'record')} without a fresh vector {are} neither noted as changed nor rejected; "
             f"vecmig backfill embeds {them}"
         )
-    return Check("unexplained", count == 0, count, 0, detail, "Run: vecmig backfill", upgrade_does=True)
+    return Check("unexplained", count == 0, count, Required(0), detail, _BACKFILL)
 
 
 def _plan(evidence: Evidence) -> Check:
@@ -130,39 +128,35 @@ def _plan(evidence: Evidence) -> Check:
         detail = "the search can use the index; on so few rows the planner rightly reads them all"
     passed = used or usable
     # without an index there is none to use, and an upgrade builds it
-    built_first = not evidence.index.usable
-    remedy = _BUILD_INDEX if built_first else "Read its plan with EXPLAIN."
-    return Check("index used", passed, "yes" if passed else "no", "yes", detail, remedy, upgrade_does=built_first)
+    remedy = Remedy("Read its plan with EXPLAIN.") if evidence.index.usable else _BUILD_INDEX
+    return Check("index used", passed, "yes" if passed else "no", Required("yes"), detail, remedy)
 
 
 def _standby(gate: Gate, tag: str, found: Coverage | None) -> Check:
-    command = "vecmig sync"
-    remedy = f"Run: {command}"
+    remedy, required = Remedy.run("vecmig sync", By.SYNC), Required(gate.coverage, "≥", share=True)
     if found is None:
-        detail = f"the vectors of {tag} are gone"
-        return Check("rollback", False, None, gate.coverage, detail, remedy, bound="≥", share=True, command=command)
+        return Check("rollback", False, None, required, f"the vectors of {tag} are gone", remedy)
     # a record that the old tag rejected is none that going back would lose
     lacking = found.stale + found.missing
     share = (found.eligible - lacking) / found.eligible if found.eligible else 1.0
     detail = f"the old tag lacks {lacking:,} of {counted(found.eligible, 'record')}"
-    held = share >= gate.coverage
-    return Check("rollback", held, share, gate.coverage, detail, remedy, bound="≥", share=True, command=command)
+    return Check("rollback", share >= gate.coverage, share, required, detail, remedy)
 
 
 def _canary(evidence: Evidence) -> Check:
     similarity, error = evidence.canary, evidence.canary_error
     if evidence.empty:
-        passed, detail, remedy = True, "there is no vector yet; the canary is kept with the first one", ""
+        passed, detail, remedy = True, "there is no vector yet; the canary is kept with the first one", None
     elif error:
-        passed, similarity, detail, remedy = False, None, error, "Make the embedder answer first."
+        passed, similarity, detail, remedy = False, None, error, Remedy("Make the embedder answer first.")
     elif similarity is None:
-        passed, detail, remedy = None, "not measured here: it needs the embedder", "Run: vecmig gate"
+        passed, detail, remedy = None, "not measured here: it needs the embedder", Remedy.run("vecmig gate")
     else:
         passed = similarity >= CANARY_SIMILARITY
         detail = "the embedder gives the vectors it gave when the tag was new"
         if not passed:
             detail = f"the embedder gives other vectors than when the tag was new (similarity {similarity:.4f})"
-        remedy = (
+        remedy = Remedy(
             "The model behind the name changed: make a new tag with a new version after the @, and run: vecmig revision"
         )
-    return Check("canary", passed, similarity, CANARY_SIMILARITY, detail, remedy, bound="≥")
+    return Check("canary", passed, similarity, Required(CANARY_SIMILARITY, "≥"), detail, remedy)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from vecmig.gate.verdict import Check
+from vecmig.check import Check, Remedy, Required
 from vecmig.model.gate import MinSamples, NoWorse
 from vecmig.text import counted, noun, percent
 
@@ -46,10 +46,9 @@ def judge_trial(trial: Trial) -> Check:
         f"eval {wanted.suite} {wanted.metric}",
         trial.passed,
         "no worse" if trial.passed else "not shown",
-        f"worse ≤ {wanted.tolerance:g}",
+        Required(f"worse ≤ {wanted.tolerance:g}"),
         trial.detail,
-        trial.remedy,
-        command=trial.command,
+        Remedy(trial.remedy, trial.command) if trial.remedy else None,
     )
 
 
@@ -64,16 +63,16 @@ def judge_shadow(wanted: MinSamples, found: Shadowing | None) -> Check:
     enough = seen.answered >= wanted.count
     if not well:
         detail += f", which is more than {percent(MOST_SHADOW_ERRORS)}"
-    remedy, command = _show_more(seen, well=well)
-    return Check("shadow", enough and well, seen.answered, wanted.count, detail, remedy, bound="≥", command=command)
+    return Check(
+        "shadow", enough and well, seen.answered, Required(wanted.count, "≥"), detail, _more_searches(seen, well=well)
+    )
 
 
-def _show_more(seen: Shadowing, *, well: bool) -> tuple[str, str | None]:
-    """Say what gives more evidence, and the command where one does."""
+def _more_searches(seen: Shadowing, *, well: bool) -> Remedy:
     if not well:
         command = f"vecmig compare {seen.collection}"
-        return f"See why they failed: {command}. Searches that succeed make up for them.", command
+        return Remedy(f"See why they failed: {command}. Searches that succeed make up for them.", command)
     if seen.share:
-        return f"Wait for more searches of the application: {percent(seen.share)} of them ask {seen.tag} too.", None
+        return Remedy(f"Wait for more searches of the application: {percent(seen.share)} of them ask {seen.tag} too.")
     command = f"vecmig route {seen.collection} --shadow {seen.tag} --share 0.05"
-    return f"Let the new tag be asked too: {command}", command
+    return Remedy(f"Let the new tag be asked too: {command}", command)

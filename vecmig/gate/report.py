@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from vecmig.check import By, Check
 from vecmig.freshness.changes import Lag
 from vecmig.freshness.coverage import Coverage
 from vecmig.gate.quality import Shadowing, Trial
 from vecmig.gate.spot import Spot
-from vecmig.gate.verdict import Check
 from vecmig.homes.index import IndexState
 
 #: So many things to do are named at once.
@@ -29,30 +29,31 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether every check was looked at and holds."""
+        """Whether every check was measured and holds."""
         return all(check.passed for check in self.checks)
 
     @property
     def failed(self) -> tuple[Check, ...]:
-        """The checks that do not hold, or were not looked at."""
+        """The checks that do not hold, or were not measured."""
         return tuple(check for check in self.checks if not check.passed)
 
     @property
     def refusing(self) -> tuple[Check, ...]:
-        """The checks that were looked at and do not hold."""
+        """The checks that were measured and do not hold."""
         return tuple(check for check in self.checks if check.passed is False)
 
     @property
     def remedies(self) -> str:
         """What to do, a line for each of the first remedies."""
-        found = dict.fromkeys(check.remedy for check in self.refusing or self.failed if check.remedy)
-        return "\n".join(list(found)[:_MOST_REMEDIES])
+        texts = dict.fromkeys(check.remedy.text for check in self.refusing or self.failed if check.remedy)
+        return "\n".join(list(texts)[:_MOST_REMEDIES])
 
     @property
     def waits_for(self) -> Check | None:
         """The first check that refuses, where no run of ``vecmig upgrade`` would help any of those that do."""
         refusing = self.refusing
-        return refusing[0] if refusing and not any(check.upgrade_does for check in refusing) else None
+        helped = any(check.remedy is not None and check.remedy.by is By.UPGRADE for check in refusing)
+        return refusing[0] if refusing and not helped else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from vecmig.check import Check, Remedy, Required
 from vecmig.embedders import Embedded, Embedder, Kind, cut_to_limit
 from vecmig.errors import EmbedderError
 from vecmig.freshness.stamps import Space
 from vecmig.gate.canary import CANARY_SIMILARITY
-from vecmig.gate.verdict import Check
 from vecmig.homes.index import index_state
 from vecmig.homes.sampling import Sampled, longest_text, sample_vectors
 from vecmig.homes.search import search_space
@@ -216,10 +216,11 @@ def judge_spot(spot: Spot | None, *, asked: bool) -> tuple[Check, ...]:
     """Judge a close look; None is one that was not taken, be it that the embedder was not asked or that it failed."""
     if spot is None:
         detail = "not measured before the canary holds" if asked else "not measured here: it needs the embedder"
-        remedy = "Correct the canary first." if asked else "Run: vecmig gate"
-        return (Check("spot check", None, None, f"all of {SAMPLE}", detail, remedy),)
+        remedy = Remedy("Correct the canary first.") if asked else Remedy.run("vecmig gate")
+        return (Check("spot check", None, None, Required(f"all of {SAMPLE}"), detail, remedy),)
     if spot.error:
-        return (Check("spot check", False, None, f"all of {SAMPLE}", spot.error, "Make the embedder answer first."),)
+        remedy = Remedy("Make the embedder answer first.")
+        return (Check("spot check", False, None, Required(f"all of {SAMPLE}"), spot.error, remedy),)
     found = () if spot.searched is None else (_findable(*spot.searched),)
     return (_own(spot), _whole(spot), _near(spot), *found)
 
@@ -247,7 +248,7 @@ def _own(spot: Spot) -> Check:
     if spot.refused:
         detail += f"; {spot.refused} could not be embedded again ({spot.why.rstrip('.')})"
     passed = not spot.foreign and spot.steady >= CANARY_SIMILARITY and known
-    return Check("spot check", passed, good, spot.sampled, detail, remedy)
+    return Check("spot check", passed, good, Required(spot.sampled), detail, Remedy(remedy))
 
 
 def _whole(spot: Spot) -> Check:
@@ -259,24 +260,23 @@ def _whole(spot: Spot) -> Check:
     if not read:
         detail = "a long text with another end gives the same vector: the provider reads only its beginning"
     remedy = "Chunk the texts (a new tag with chunk-N), or raise what the provider reads (a new version after the @)."
-    return Check("truncation", read, "read" if read else "cut", "read", detail, remedy)
+    return Check("truncation", read, "read" if read else "cut", Required("read"), detail, Remedy(remedy))
 
 
 def _near(spot: Spot) -> Check:
+    required = Required(_FARTHER, "≥", share=True)
     if spot.farther is None:
-        return Check(
-            "query space", True, None, _FARTHER, "there are too few texts to tell records apart", bound="≥", share=True
-        )
+        return Check("query space", True, None, required, "there are too few texts to tell records apart")
     detail = f"a record's text, asked as a query, is nearer to it than to {percent(spot.farther)} of other records"
     remedy = (
         "Queries and records are embedded into two spaces. Correct query_prompt, or the provider's own treatment of "
         "queries, with a new tag."
     )
-    return Check("query space", spot.farther >= _FARTHER, spot.farther, _FARTHER, detail, remedy, bound="≥", share=True)
+    return Check("query space", spot.farther >= _FARTHER, spot.farther, required, detail, Remedy(remedy))
 
 
 def _findable(asked: int, found: int) -> Check:
     share = found / asked
     detail = f"the search finds {found} of {asked} vectors drawn at random"
     remedy = "Rebuild the index: DROP INDEX CONCURRENTLY, then vecmig upgrade head --until index"
-    return Check("index recall", share >= _FOUND, share, _FOUND, detail, remedy, bound="≥", share=True)
+    return Check("index recall", share >= _FOUND, share, Required(_FOUND, "≥", share=True), detail, Remedy(remedy))

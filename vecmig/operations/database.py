@@ -528,7 +528,7 @@ def _refused(collection: str, report: Report) -> VecmigError:
     names = ", ".join(check.name for check in report.failed)
     return GateRefused(
         f"The gate of {collection} refuses the cutover to {report.tag}: {names}.",
-        report=report,
+        checks=report.checks,
         state="Nothing was changed: reads go on as before.",
         hint=report.remedies,
     )

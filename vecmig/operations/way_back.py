@@ -32,7 +32,6 @@ def way_back_refused(declared: Declaration, found: Coverage, rate: float | None)
     return GateRefused(
         f"The gate of the way back refuses: {declared.old_tag} lacks {lacking(found)} of {found.eligible} records, and "
         f"the freshness_budget {budget:g} of revision {declared.revision} allows {int(budget * found.eligible)}.",
-        report=None,
         state=f"Nothing was changed: reads use {declared.new_tag}. After the flip {found.missing} records would not be "
         f"found at all, and {found.stale} only by their old text.",
         hint=f"Run: vecmig sync{takes}. Then run this again. It is refused until sync has caught up; there is no flag, "

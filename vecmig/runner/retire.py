@@ -217,8 +217,8 @@ def _require_trust(ledger: Ledger, trusted: Earned | None, collection: str, tag:
         )
     if trusted.holds:
         return
-    remedies = [check.remedy for check in trusted.failed]
-    hint = "\n".join(remedy[:1].upper() + remedy[1:] for remedy in remedies)
+    remedies = [check.remedy.text for check in trusted.failed if check.remedy]
+    hint = "\n".join(text[:1].upper() + text[1:] for text in remedies)
     if not ledger.was_live(collection, tag):
         hint = (
             "It never was live: take its revision up again and give it up with its vectors, by vecmig upgrade --until "
@@ -227,7 +227,7 @@ def _require_trust(ledger: Ledger, trusted: Earned | None, collection: str, tag:
     raise GateRefused(
         f"{trusted.tag} has not earned the trust yet that lets {tag} go: "
         f"{', '.join(check.name for check in trusted.failed)}.",
-        report=trusted,
+        checks=trusted.checks,
         state="Nothing was changed.",
         hint=hint,
     )

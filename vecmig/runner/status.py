@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
+from vecmig.check import By
 from vecmig.config import Config
 from vecmig.errors import ConfigError, DatabaseError, UnsteadyExpression, VecmigError
 from vecmig.freshness.change_tracking import trigger_names
@@ -212,10 +213,9 @@ class Status:
                 return collection.blocked_by, ""
         for collection in self.collections:
             blocker = collection.gate[1].waits_for if collection.gate else None
-            if blocker is not None and blocker.command != _SYNC:
-                return blocker.command, blocker.remedy
-            if blocker is not None:
-                return self._sync([collection])
+            remedy = blocker.remedy if blocker is not None else None
+            if remedy is not None:
+                return self._sync([collection]) if remedy.by is By.SYNC else (remedy.command, remedy.text)
         if any(c.gate is not None for c in self.collections) or self.pending:
             upgrade = "vecmig upgrade heads" if len(self.heads) > 1 else "vecmig upgrade head"
             # a paused backfill would stand still before it had embedded anything

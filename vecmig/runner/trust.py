@@ -8,8 +8,9 @@ from datetime import date, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from vecmig.check import Check, Remedy, Required
 from vecmig.evaluation import no_worse
-from vecmig.gate import MOST_SHADOW_ERRORS, Check
+from vecmig.gate import MOST_SHADOW_ERRORS
 from vecmig.ledger import evals
 from vecmig.ledger.evals import EvalRun
 from vecmig.ledger.ledger import Ledger, RevisionRow
@@ -19,7 +20,7 @@ from vecmig.postgres.sessions import Connection
 from vecmig.runner.project import Project
 from vecmig.runner.way_down import WayDown, way_down
 from vecmig.source.source import Source
-from vecmig.text import counted
+from vecmig.text import counted, percent
 
 _DAY: Final = timedelta(days=1)
 
@@ -189,25 +190,24 @@ def judge(rule: Trust, found: Evidence, series: EvalSeries) -> tuple[Check, ...]
 
 def _days(rule: Trust, found: Evidence) -> Check:
     # rounded down: it is not there before it is there
-    value = int(found.days * 10) / 10
+    value, required = int(found.days * 10) / 10, Required(f"≥ {rule.days:g}")
     detail = f"live since {found.since:%Y-%m-%d %H:%M} UTC"
     if found.ramp > 0:
-        detail += f"; now {found.candidate} serves {found.ramp * 100:g} % of the searches"
-        return Check("days live", False, value, f"≥ {rule.days:g}", detail, "end the ramp, or finish the upgrade")
+        detail += f"; now {found.candidate} serves {percent(found.ramp)} of the searches"
+        return Check("days live", False, value, required, detail, Remedy("end the ramp, or finish the upgrade"))
     due = found.since + rule.days * _DAY
-    return Check(
-        "days live", found.days >= rule.days, value, f"≥ {rule.days:g}", detail, f"wait until {due:%Y-%m-%d %H:%M} UTC"
-    )
+    remedy = Remedy(f"wait until {due:%Y-%m-%d %H:%M} UTC")
+    return Check("days live", found.days >= rule.days, value, required, detail, remedy)
 
 
 def _evals(rule: Trust, found: Evidence, series: EvalSeries) -> Check:
-    required = f"≥ {rule.eval_days}"
+    required = Required(f"≥ {rule.eval_days}")
     if rule.eval_days == 0 or found.alone:
         why = "the revision asks for none" if rule.eval_days == 0 else found.alone
         return Check("eval days", True, 0, required, why)
     if series.regressions:
         remedy = f"run vecmig eval again; if the new tag is worse, go back: {found.way_down}"
-        return Check("eval days", False, series.days, required, "; ".join(series.regressions), remedy)
+        return Check("eval days", False, series.days, required, "; ".join(series.regressions), Remedy(remedy))
     detail = f"{counted(series.days, 'day')} with evals of both tags that count, and the new one is no worse"
     if not series.days:
         detail = "no day since has evals of both tags that count"
@@ -215,7 +215,7 @@ def _evals(rule: Trust, found: Evidence, series: EvalSeries) -> Check:
         f"run vecmig eval on {counted(rule.eval_days, 'day')}; or, where there are no suites, say so in the revision: "
         f"from vecmig import Trust; trust = Trust(days={rule.days:g}, eval_days=0)"
     )
-    return Check("eval days", series.days >= rule.eval_days, series.days, required, detail, remedy)
+    return Check("eval days", series.days >= rule.eval_days, series.days, required, detail, Remedy(remedy))
 
 
 def _regressions(asked: Sequence[NoWorse], day: date, pairs: Mapping[str, Pair]) -> list[str]:
@@ -229,11 +229,10 @@ def _shadow(rule: Trust, found: Evidence) -> Check:
     errors, samples = found.shadow
     share = errors / samples if samples else 0.0
     detail = f"{errors:,} of {samples:,} shadow reads of the tag failed in the {rule.days:g} days before it went live"
-    remedy = (
+    remedy = Remedy(
         "let shadow reads that succeed make up for those that failed (vecmig compare COLLECTION): move reads to the "
         f"other tag ({found.way_down}), ask this one beside it (vecmig route COLLECTION --shadow TAG), and move them "
         "back"
     )
-    return Check(
-        "shadow", share <= MOST_SHADOW_ERRORS, share, MOST_SHADOW_ERRORS, detail, remedy, bound="≤", share=True
-    )
+    required = Required(MOST_SHADOW_ERRORS, "≤", share=True)
+    return Check("shadow", share <= MOST_SHADOW_ERRORS, share, required, detail, remedy)

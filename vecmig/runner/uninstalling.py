@@ -200,8 +200,8 @@ def _remove(project: Project, found: Uninstallation, collection: str | None) -> 
         _step(project, "", partial(_drop_rest, project, found))
     except VecmigError as error:
         if gone:
-            rest = error.state.replace("Nothing was changed", "Nothing else was changed", 1)
-            error.state = f"{', '.join(gone)}: all is gone already. {rest}".strip()
+            state = f" What came next: {error.state}" if error.state else ""
+            error.state = f"{', '.join(gone)}: all is gone already.{state}"
         raise
     _verify(project, collection)
 

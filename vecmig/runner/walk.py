@@ -208,18 +208,18 @@ def _backward(project: Project, steps: tuple[Script, ...], target: str, *, disca
             walked.append(_back(project, script, discard=discard))
         except VecmigError as error:
             if walked:
-                _tell_of_steps(error, walked, goal_of(target, steps[-1]))
+                _tell_of_steps(error, walked, script, goal_of(target, steps[-1]))
             raise
     return tuple(walked)
 
 
-def _tell_of_steps(error: VecmigError, walked: Sequence[Walked], goal: str) -> None:
+def _tell_of_steps(error: VecmigError, walked: Sequence[Walked], failed: Script, goal: str) -> None:
     """Add to the error of a step back which steps before it are done, and where to go on to."""
     done = "; then ".join(
         f"revision {one.revision} was rolled back" + (f": {one.reads}" if one.reads else "") for one in walked
     )
-    rest = error.state.replace("Nothing was changed", "Nothing else was changed", 1)
-    error.state = f"{done[:1].upper()}{done[1:]}. {rest}".strip()
+    state = f" At revision {failed.id}: {error.state}" if error.state else ""
+    error.state = f"{done[:1].upper()}{done[1:]}.{state}"
     # a number of steps would be counted from here now
     error.hint = f"{error.hint}\nTo go on to where this was to lead: vecmig downgrade {goal}".strip()
 

@@ -69,7 +69,7 @@ def waits(behind: Lag) -> str:
     if not behind.records:
         return "no change waits"
     many = f"{behind.records:,} changes wait, the oldest" if behind.records > 1 else "1 change waits,"
-    return f"{many} for {duration(behind.seconds)}"
+    return f"{many} for {duration(round(behind.seconds))}"
 
 
 def require_same(source: Source, found: Look) -> None:
