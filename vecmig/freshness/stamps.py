@@ -8,7 +8,7 @@ from typing import Any
 from psycopg import sql
 
 from vecmig.model.tag import Tag
-from vecmig.postgres.named_sql import statement
+from vecmig.postgres.named_sql import Own, statement
 from vecmig.source.keys import same_key
 from vecmig.source.source import Source
 
@@ -22,7 +22,7 @@ class Space:
     tag: str
 
     @property
-    def relation(self) -> sql.Identifier:
+    def relation(self) -> Own:
         """The relation that holds this tag's vectors and no others."""
         return self.source.partition(self.tag)
 

@@ -15,7 +15,7 @@ from vecmig.freshness.change_tracking import remove_tracking
 from vecmig.ledger.access import ledger_comment
 from vecmig.ledger.ledger import Ledger
 from vecmig.ledger.schema import ledger_routines, ledger_tables, lock_schema
-from vecmig.postgres.named_sql import statement
+from vecmig.postgres.named_sql import Own, statement
 from vecmig.postgres.sessions import Connection
 
 Kind = Literal[
@@ -55,9 +55,9 @@ class Piece:
     tag: str | None
 
     @property
-    def identifier(self) -> sql.Identifier:
+    def identifier(self) -> Own:
         """Its full name."""
-        return sql.Identifier(self.schema, self.name) if self.schema else sql.Identifier(self.name)
+        return Own(self.schema, self.name) if self.schema else Own(self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +302,7 @@ def forget_collection(connection: Connection, schema: str, collection: str) -> N
 
 
 def _forget(connection: Connection, schema: str, table: str, column: str, values: list[str]) -> None:
-    parts = {"table": sql.Identifier(schema, table), "column": sql.Identifier(column)}
+    parts = {"table": Own(schema, table), "column": sql.Identifier(column)}
     connection.execute(statement("inventory/uninstalling", "forget", **parts), {"values": values})
 
 

@@ -11,13 +11,29 @@ from psycopg import sql
 from psycopg.abc import AdaptContext
 
 _NAME: Final = re.compile(r"^-- (\w+) --$", re.MULTILINE)
+#: What a statement deletes from, empties, drops or takes apart.
+_DESTROYED: Final = re.compile(
+    r"\b(?:DELETE\s+FROM|TRUNCATE|DROP\s+TABLE|DROP\s+VIEW|DETACH\s+PARTITION)\s+(?:IF\s+EXISTS\s+|ONLY\s+)?\{(\w+)\}(?!\.)"
+)
 #: Lines that say why a statement is as it is; for readers of the file, so a statement begins with its first word.
 _LEADING_COMMENTS: Final = re.compile(r"\A(?:\s*--.*\n)*")
 
 
+class Own(sql.Identifier):
+    """The name of a relation that vecmig made, and may delete from and drop; the name of a source is never one."""
+
+
 def statement(file: str, name: str, /, **parts: sql.Composable) -> sql.Composed:
-    """Return a statement of ``file``, a ``package/name``, with its ``{placeholders}`` filled by composed SQL."""
-    return sql.SQL(_statements(file)[name]).format(**parts)
+    """Return a statement of ``file``, a ``package/name``, with its ``{placeholders}`` filled by composed SQL.
+
+    Raises:
+        TypeError: it deletes from a relation, or drops one, that is not known to be vecmig's own.
+    """
+    text = _statements(file)[name]
+    for destroyed in _destroyed(text):
+        if not _is_own(parts[destroyed]):
+            raise TypeError(f"{name} of {file} may only destroy what is vecmig's own, not {parts[destroyed]!r}")
+    return sql.SQL(text).format(**parts)
 
 
 def script(file: str, /, **parts: sql.Composable) -> sql.Composed:
@@ -49,6 +65,17 @@ def with_plain_percent(query: sql.Composable, context: AdaptContext | None) -> s
 def finished(query: sql.Composable) -> str:
     """Write a statement out that is run with parameters again and again: putting one together takes 0.3 ms."""
     return with_plain_percent(query, None).as_string()
+
+
+@cache
+def _destroyed(text: str) -> tuple[str, ...]:
+    return tuple(_DESTROYED.findall(text))
+
+
+def _is_own(part: sql.Composable) -> bool:
+    if isinstance(part, sql.Composed):
+        return all(_is_own(piece) for piece in part if not isinstance(piece, sql.SQL))
+    return isinstance(part, Own)
 
 
 @cache

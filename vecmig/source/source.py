@@ -9,7 +9,7 @@ from typing import Final
 from psycopg import sql
 
 from vecmig.model.collection import Collection
-from vecmig.postgres.named_sql import raw
+from vecmig.postgres.named_sql import Own, raw
 from vecmig.postgres.pgvector import Pgvector
 from vecmig.source.keys import KeyColumn, same_key
 from vecmig.source.relations import PARTITIONED
@@ -70,14 +70,14 @@ class Source:
         return sql.Identifier(self.schema, self.table)
 
     @property
-    def vectors(self) -> sql.Identifier:
+    def vectors(self) -> Own:
         """The partitioned table of all tags."""
-        return sql.Identifier(self.vectors_schema, f"{self.collection.name}_vectors")
+        return Own(self.vectors_schema, f"{self.collection.name}_vectors")
 
     @property
-    def live(self) -> sql.Identifier:
+    def live(self) -> Own:
         """The view that applications read."""
-        return sql.Identifier(self.home, f"{self.collection.name}_live")
+        return Own(self.home, f"{self.collection.name}_live")
 
     @property
     def search(self) -> sql.Identifier:
@@ -88,9 +88,9 @@ class Source:
         """Name the partition of one tag: a tag is too long for an identifier, so a hash of it stands there."""
         return f"{self.collection.name}_vectors_{hashlib.sha256(tag.encode()).hexdigest()[:8]}"
 
-    def partition(self, tag: str) -> sql.Identifier:
-        """Give the partition of one tag."""
-        return sql.Identifier(self.vectors_schema, self.partition_name(tag))
+    def partition(self, tag: str) -> Own:
+        """Return the partition of one tag."""
+        return Own(self.vectors_schema, self.partition_name(tag))
 
     # Fragments that statements are composed of -------------------------------------------------------------------
 
