@@ -7,7 +7,7 @@ from importlib.metadata import version as installed_version
 
 
 def version() -> str:
-    """Give the installed version; a checkout that is not installed has none."""
+    """Return the installed version; a checkout that is not installed has none."""
     try:
         return installed_version("vecmig")
     except PackageNotFoundError:

@@ -151,7 +151,7 @@ class TransientEmbedderError(EmbedderError):
         super().__init__(message, state=state, hint=hint)
         #: Seconds that the provider asks to wait.
         self.retry_after = retry_after
-        #: After so many failures in a row no further one will help; None where waiting always may.
+        #: After this many failures in a row no further one will help; None where waiting always may.
         self.attempts = attempts
         #: Whether one of the texts may be the reason: some servers answer an input that they cannot take with a 500.
         self.may_be_input = may_be_input

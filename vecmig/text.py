@@ -29,11 +29,11 @@ def noun(number: float, one: str, many: str | None = None) -> str:
     return one if number == 1 else many or f"{one}s"
 
 
-def percent_of(part: int, whole: int) -> str:
-    """Write how much of a whole a part is, never more than it is: 57 of 100 is 57 %, and 100 % means all of it."""
-    if not whole:
+def percent_of(part: int, total: int) -> str:
+    """Write how much of a total a part is, never more than it is: 57 of 100 is 57 %, and 100 % means all of it."""
+    if not total:
         return "100 %"
-    return _percent(Decimal(part * 10_000 // whole) / 100, more=part > 0)
+    return _percent(Decimal(part * 10_000 // total) / 100, more=part > 0)
 
 
 def percent(share: float) -> str:

@@ -103,7 +103,7 @@ def batch_size(embedder: Embedder, concurrency: int) -> int:
 
 
 def batches(jobs: Iterable[Job], embedder: Embedder, most: Callable[[], int] | None = None) -> Generator[list[Job]]:
-    """Pack whole records, up to the embedder's limits and ``most`` texts; a record above them makes its own batch.
+    """Pack complete records, up to the embedder's limits and ``most`` texts; a record above them makes its own batch.
 
     Where there is no record the embedder is asked for nothing, its limits included.
     """

@@ -76,7 +76,7 @@ class Counters:
         self.fresh, self.eligible = before.fresh, before.eligible
 
     def again(self) -> None:
-        """Begin another pass of a run without end: the counts go on, the rate begins anew."""
+        """Begin another pass of a run without end: the counts go on, the rate begins again."""
         self.started, self.before, self.refused, self.waits_for = time.monotonic(), self.written, 0, None
 
     def rest(self, reason: str) -> None:
@@ -95,7 +95,7 @@ class Counters:
 
     @property
     def rate(self) -> float:
-        """Records written a second, over the whole run, or the pass that it began last."""
+        """Records written a second, over the run, or the pass that it began last."""
         return (self.written - self.before) / max(time.monotonic() - self.started, 1e-9)
 
     def add(self, result: BatchResult) -> None:

@@ -26,7 +26,7 @@ class Engine(AbstractContextManager["Engine"], Protocol):
         """Return a session that waits for a lost database as long as the options say."""
 
     def whole_pass(self, limit: int | None = None) -> None:
-        """Embed and write what is pending in the whole source, at most ``limit`` records.
+        """Embed and write what is pending in the full source, at most ``limit`` records.
 
         Raises:
             EmbedderError, DatabaseUnreachable: what was written stays, and another pass goes on from there.

@@ -67,7 +67,7 @@ class LocalEngine:
         return self._backfill.session(self.counters, prepare)
 
     def whole_pass(self, limit: int | None = None) -> None:
-        """Go once over the whole source."""
+        """Go once over the full source."""
         self.one_pass(whole_source(self._backfill.space), limit)
 
     def one_pass(self, read: ReadPage, limit: int | None = None) -> None:

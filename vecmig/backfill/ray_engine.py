@@ -42,7 +42,7 @@ _ALONE_EVERY: Final = 1.0
 _PATIENCE: Final = 10.0
 #: Seconds that the workers have to put everything away.
 _CLOSING: Final = 10.0
-#: A range that has cost so many workers their life is not tried again.
+#: Workers that a range may cost; after that it is not tried again.
 _MOST_LOST: Final = 4
 
 
@@ -113,7 +113,7 @@ class RayEngine:
     # The work ----------------------------------------------------------------------------------------------------
 
     def whole_pass(self, limit: int | None = None) -> None:
-        """Go once over the whole source, range by range."""
+        """Go once over the full source, range by range."""
         if self.counters.total == 0 and not self._workers:
             return
         try:

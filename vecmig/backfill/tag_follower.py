@@ -26,7 +26,7 @@ from vecmig.source.keys import Key
 
 #: Seconds between two looks at whether anything ended the run from outside.
 _TICK: Final = 1.0
-#: After a look at the outbox for nothing, a follower rests so many times as long as that took, at most so many seconds.
+#: After a read of the outbox for nothing a follower rests this many times as long, up to this many seconds.
 _REST: Final = 4.0
 _LONGEST_REST: Final = 10.0
 #: Seconds until records that were paid for and could not be written are tried again: first, doubled, and at most.
@@ -40,7 +40,7 @@ class PassResult:
 
     follower: TagFollower
     done: Figures
-    #: Whether it went over the whole source, not only over the outbox.
+    #: Whether it went over the full source, not only over the outbox.
     whole: bool
     seconds: float
 
@@ -58,7 +58,7 @@ OpenEngine = Callable[[Callable[[Limiter], None]], AbstractContextManager[LocalE
 
 
 class TagFollower:
-    """Keeps one tag complete: goes over the whole source when it begins, then over the outbox when it is woken.
+    """Keeps one tag complete: goes over the full source when it begins, then over the outbox when it is woken.
 
     Its thread holds the engine, so the model stays loaded and the connections stay open. What it does is told to
     ``tell``, from that thread.
@@ -77,7 +77,7 @@ class TagFollower:
         self._listener = listener
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name=f"vecmig-follow-{space.tag}", daemon=True)
-        #: What to do next: None for nothing, False for the outbox, True for the whole source.
+        #: What to do next: None for nothing, False for the outbox, True for the full source.
         self._next_pass: bool | None = True
         self._busy = True
         self._stopping = False
@@ -88,11 +88,11 @@ class TagFollower:
         self._rest_until = 0.0
         self._again_at: float | None = None
         self._retry_after = _FIRST_RETRY
-        #: When the last pass over the whole source ended.
+        #: When the last pass over the full source ended.
         self._whole_at: datetime | None = None
 
     def start(self) -> None:
-        """Begin, with a pass over the whole source."""
+        """Begin, with a pass over the full source."""
         self._thread.start()
 
     def wake(self, *, whole: bool = False) -> None:

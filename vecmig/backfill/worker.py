@@ -52,7 +52,7 @@ class WorkerTask:
     options: RunOptions
     #: Refuses an embedder that is not the one which made the tag's vectors.
     check: Callable[[Embedder], None]
-    #: Pending records of the whole run.
+    #: Pending records of the run.
     total: int
     #: Keys of the provider.
     environ: Mapping[str, str] = field(repr=False)

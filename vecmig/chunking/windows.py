@@ -132,7 +132,7 @@ class _Windows:
         return tried
 
     def _starts(self, chunk: int) -> list[int]:
-        """Give where the splitter may have begun to look for a chunk, the most likely place first."""
+        """Return where the splitter may have begun to look for a chunk, the most likely place first."""
         space = chunk
         while space and self._text[space - 1].isspace():
             space -= 1

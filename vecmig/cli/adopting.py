@@ -19,7 +19,10 @@ def adopt_source(
     ctx: typer.Context,
     collection: Annotated[str, typer.Argument(show_default=False, help="The collection whose source was replaced.")],
 ) -> None:
-    """Take the table that has the source's name now for the one whose vectors are there; every vector is kept."""
+    """Say that a replaced table is the collection's source.
+
+    The table that has the source's name now is taken for the one whose vectors are there; every vector is kept.
+    """
     from vecmig import runner
 
     found = runner.adopt_source(options(ctx).config(), collection)

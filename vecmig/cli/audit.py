@@ -33,7 +33,10 @@ def audit(
         bool, typer.Option("--no-embedder", help="Do not ask the models whether they are what they were.")
     ] = False,
 ) -> None:
-    """Look for vectors nobody vouches for, drifted recipes, models and rights, and broken indexes; exit 4 if any."""
+    """Find vectors, recipes, rights and indexes that are wrong.
+
+    Exit with 4 if there are any.
+    """
     from vecmig import runner
 
     found = runner.audit(options(ctx).config(), collection or [], ask=not no_embedder)
@@ -63,7 +66,7 @@ def _show(finding: Finding) -> None:
     render.line(f"{where}{finding.kind} ({finding.severity})", style=_STYLES[finding.severity])
     rows = {"object": finding.object, "tag": finding.tag, "found": finding.detail}
     render.columns([(f"  {name:<6}", text) for name, text in rows.items() if text])
-    # on one line, so that a statement can be copied whole
+    # on one line, so that a statement can be copied in one piece
     render.line(f"  fix     {finding.fix}")
 
 

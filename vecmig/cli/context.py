@@ -80,7 +80,7 @@ class Options:
 
 
 def options(ctx: typer.Context) -> Options:
-    """Give the global options of this run."""
+    """Return the global options of this run."""
     found = ctx.find_object(Options)
     assert found is not None, "main() passes one"
     return found
@@ -90,7 +90,7 @@ def revision_argument(text: str) -> str:
     """Let -1 and +1 pass as revisions where unknown options are let through for their sake."""
     if text.startswith("-") and not text[1:].isdigit():
         raise UsageError(
-            f"There is no option {text} here.",
+            f"No such option: {text}",
             hint="Options for every command, such as -q and -c, stand before the command: vecmig -q upgrade head",
         )
     return text

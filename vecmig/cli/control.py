@@ -37,7 +37,10 @@ def pause(
     collection: Annotated[list[str] | None, _COLLECTIONS] = None,
     reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why; vecmig status shows it.")] = None,
 ) -> None:
-    """Pause backfills and syncs until vecmig resume; from any host."""
+    """Pause backfills and syncs, from any host.
+
+    They wait until vecmig resume, those that begin later too.
+    """
     from vecmig import runner
 
     for name, found in runner.pause(options(ctx).config(), collection or [], reason=reason).items():
@@ -46,7 +49,7 @@ def pause(
 
 
 def resume(ctx: typer.Context, collection: Annotated[list[str] | None, _COLLECTIONS] = None) -> None:
-    """Resume what was paused; from any host."""
+    """Resume what was paused, from any host."""
     from vecmig import runner
 
     for name, found in runner.resume(options(ctx).config(), collection or []).items():
@@ -66,7 +69,10 @@ def tune(
         ),
     ] = None,
 ) -> None:
-    """Set how fast running backfills go, and later ones too; without a setting, show what is set."""
+    """Set or show how fast backfills and syncs may go.
+
+    It holds for those that run and for later ones.
+    """
     from vecmig import runner
 
     collections = [word for word in words or [] if "=" not in word]
@@ -119,7 +125,7 @@ def _value(name: str, text: str) -> float | None:
 
 
 def _show_runs(found: Controlled, effect: str) -> None:
-    """Print who is at work on a collection, and that a setting waits for the next run if nobody is."""
+    """Print who is at work on a collection, and that a setting waits for the next run if none is."""
     for run in found.runs:
         render.line(f"  {run_text(run)}")
     if not found.runs:
@@ -149,7 +155,7 @@ def tuned_words(control: Control, *, only_set: bool = False) -> list[str]:
 
 
 def run_text(run: Run) -> str:
-    """Describe a run at work in one line: what, where, how far, how fast, and why it stands still if it does."""
+    """Describe a run at work in one line: what, where, how far, how fast, and why it waits if it does."""
     return f"{run.what} of {run.tag} by {run.host} pid {run.pid}: {', '.join(_figures(run))}"
 
 
@@ -165,7 +171,7 @@ def _figures(run: Run) -> Iterator[str]:
 
 
 def control_json(control: Control) -> dict[str, Any] | None:
-    """Give what operators have set as the documented JSON; None where nothing is set."""
+    """Return what operators have set as the documented JSON; None where nothing is set."""
     if control.says_nothing:
         return None
     fields = ("paused", "reason", "paused_at", "paused_by", "concurrency", "max_rate")
@@ -173,7 +179,7 @@ def control_json(control: Control) -> dict[str, Any] | None:
 
 
 def run_json(run: Run) -> dict[str, Any]:
-    """Give a run as the documented JSON."""
+    """Return a run as the documented JSON."""
     fields = ("what", "tag", "host", "pid", "state", "reason", "done", "total", "rejected", "rate", "concurrency")
     return {name: getattr(run, name) for name in (*fields, "started_at", "seen_at")}
 

@@ -38,7 +38,10 @@ def demo(
         Path | None, typer.Option(metavar="DIR", help="Leave the project and its database in this directory.")
     ] = None,
 ) -> None:
-    """Show the whole story on real text: two tags, the gate, the switch, and back. Needs no key and no network."""
+    """Run the full story on real text; no key, no network.
+
+    Two tags, the gate, the cutover and the rollback.
+    """
     from vecmig.demo.home import kept_home, require_extra, temporary_home
 
     require_extra()

@@ -57,7 +57,10 @@ def _eval(  # noqa: PLR0917  # typer's parameters
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Run suites of questions against tags, score what is found, and compare old and new; the scores are kept."""
+    """Score tags by suites of queries, and compare them.
+
+    The scores are kept.
+    """
     from vecmig import runner
 
     found = options(ctx)
@@ -305,13 +308,13 @@ def _scores_json(scores: Scores) -> dict[str, Any]:
 
 
 def eval_json(run: EvalRun) -> dict[str, Any]:
-    """Give the last run of a suite as the documented JSON of status."""
+    """Return the last run of a suite as the documented JSON of status."""
     names = ("suite", "at", "coverage", "eligible", "suite_fingerprint")
     means = {metric: kinds["search"].mean for metric, kinds in run.scores.items()}
     return {name: getattr(run, name) for name in names} | {"scores": means}
 
 
 def eval_text(run: EvalRun) -> str:
-    """Give the first metric of a run with its coverage in a few words."""
+    """Return the first metric of a run with its coverage in a few words."""
     metric = next(iter(run.scores))
     return f"{run.suite} {metric} {run.scores[metric]['search'].mean:.2f} at {percent(run.coverage)}"

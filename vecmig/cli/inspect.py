@@ -47,7 +47,7 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Show it again every --interval seconds.")] = False,
     interval: Annotated[float, typer.Option(min=0.2, metavar="SECONDS")] = 2.0,
 ) -> None:
-    """Show each tag with its coverage, the gate beside it, and what to run next."""
+    """Show tags, coverage, the gate, and what to run next."""
     from vecmig import runner
 
     config = options(ctx).config()
@@ -70,7 +70,10 @@ def gate(
     collection: Annotated[list[str] | None, typer.Argument(metavar="COLLECTION", show_default=False)] = None,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
-    """Judge the gate of the revision in progress, as its cutover would; exit with 3 if it refuses."""
+    """Judge the gate of the revision in progress.
+
+    It is judged as its cutover would judge it; exit with 3 if it refuses.
+    """
     from vecmig import runner
 
     reports = runner.gate_reports(options(ctx).config(), collection or [])
@@ -92,7 +95,7 @@ def rejected(
     retry: Annotated[bool, typer.Option("--retry", help="Let the next backfill or sync try them again.")] = False,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
-    """List the records that cannot be embedded as they are, each with the reason."""
+    """List the records that cannot be embedded, and why."""
     from vecmig import runner
 
     config = options(ctx).config()
@@ -126,7 +129,10 @@ def search(  # noqa: PLR0917  # typer's parameters
     ] = None,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
-    """Search a collection: the tag's own recipe embeds the question, and that tag's vectors answer."""
+    """Search a collection by text.
+
+    The tag's own recipe embeds the query, and that tag's vectors answer.
+    """
     from vecmig.reader import Reader
 
     with Reader.for_project(options(ctx).config()) as reader:
@@ -207,7 +213,7 @@ def _show_collection(collection: CollectionStatus) -> None:
 
 
 def _wrong(collection: CollectionStatus) -> list[str]:
-    """Give what is to be put right, before all figures."""
+    """Return what is to be put right, before all figures."""
     problem = collection.problem
     aside = [collection.detached.text] if collection.detached else []
     lines = f"{problem.message}\n{problem.hint}".strip().split("\n") if problem else []
@@ -215,7 +221,7 @@ def _wrong(collection: CollectionStatus) -> list[str]:
 
 
 def _show_work(collection: CollectionStatus, now: datetime) -> None:
-    """Print who is at work on a collection, and what operators want of them, also while nobody is."""
+    """Print who is at work on a collection, and what operators want of them, also while no run is."""
     control = collection.control
     rows = []
     if control is not None and control.paused:
@@ -364,7 +370,7 @@ def _tag_json(tag: TagStatus) -> dict[str, Any]:
 
 
 def gate_json(revision: str, report: Report) -> dict[str, Any]:
-    """Give a gate's report as the documented JSON."""
+    """Return a gate's report as the documented JSON."""
     return {"revision": revision, "passed": report.passed, "checks": [check_json(check) for check in report.checks]}
 
 
@@ -375,7 +381,7 @@ def show_gate(collection: str, revision: str, report: Report) -> None:
 
 
 def refusal(collection: str, report: Report) -> GateRefused:
-    """Give the error of a gate of which a check does not hold."""
+    """Return the error of a gate of which a check does not hold."""
     return GateRefused(
         f"The gate of {collection} refuses: {', '.join(check.name for check in report.failed)}.",
         hint=report.remedies,

@@ -60,7 +60,10 @@ def upgrade(
     provider_wait: Annotated[str | None, _PROVIDER_WAIT] = None,
     sql: Annotated[bool, _SQL] = False,
 ) -> None:
-    """Go forward: make room, backfill, build the index, pass the gate, and move reads to the new tag."""
+    """Embed, index, pass the gate, move reads to the new tag.
+
+    Each revision is taken through upgrade, backfill and cutover; a run that was cut short goes on where it stopped.
+    """
     from vecmig import runner
 
     found = options(ctx)
@@ -92,7 +95,10 @@ def downgrade(
     ] = False,
     sql: Annotated[bool, _SQL] = False,
 ) -> None:
-    """Go back: reads return to the old tag; every vector is kept, so that going forward again is instant."""
+    """Move reads back to the old tag; every vector is kept.
+
+    Going forward again then embeds only what changed since.
+    """
     from vecmig import runner
 
     found = options(ctx)
@@ -130,7 +136,10 @@ def current(
 
 
 def check(ctx: typer.Context, as_json: Annotated[bool, _JSON] = False) -> None:
-    """Exit with 4 if something is pending: objects that are gone, a revision to run, or a tag that has none yet."""
+    """Exit with 4 if something is pending.
+
+    That is an object that is gone, a revision to run, or a tag that has no revision yet.
+    """
     from vecmig import runner
 
     config = options(ctx).config()
@@ -170,7 +179,10 @@ def stamp(
         str, typer.Argument(help="A revision id, head, or base", show_default=False, callback=revision_argument)
     ],
 ) -> None:
-    """Record that the database is at a revision without running it; refused unless that is true already."""
+    """Record a revision as applied without running it.
+
+    It is refused unless the database is there already.
+    """
     from vecmig import runner
 
     changed = runner.stamp(options(ctx).config(), revision)
@@ -187,7 +199,10 @@ def backfill(
     workers: Annotated[int | None, _WORKERS] = None,
     provider_wait: Annotated[str | None, _PROVIDER_WAIT] = None,
 ) -> None:
-    """Embed what is pending for the revision in progress, without going on to the cutover."""
+    """Embed what is pending, without going on to the cutover.
+
+    It is what the revision in progress lacks.
+    """
     from vecmig import runner
 
     found = options(ctx)
@@ -221,7 +236,10 @@ def sync(  # noqa: PLR0917  # typer's parameters
     ] = None,
     provider_wait: Annotated[str | None, _PROVIDER_WAIT] = None,
 ) -> None:
-    """Bring every tag that must stay complete up to date: live, standby and candidate."""
+    """Bring live, standby and candidate tags up to date.
+
+    These are the tags that must stay complete.
+    """
     if watch:
         # its end is always asked for: a service manager must not take it for a failure
         with suppress(KeyboardInterrupt):
@@ -253,7 +271,10 @@ def _watch_sync(ctx: typer.Context, collections: Sequence[str], provider_wait: s
 
 
 def ensure_version(ctx: typer.Context) -> None:
-    """Create vecmig's own tables; bring all that vecmig made up to date: where vectors lie, who may read them."""
+    """Create or update vecmig's own tables.
+
+    Whatever vecmig made before is brought up to date too: where vectors lie, who may read them.
+    """
     from vecmig import runner
 
     found = options(ctx)
@@ -279,7 +300,7 @@ def show_coverage(covered: Mapping[str, Coverage]) -> None:
 
 
 def standing_heads(standing: Any) -> list[str]:
-    """Give the ids of a standing's heads if it is at the scripts' heads."""
+    """Return the ids of a standing's heads if it is at the scripts' heads."""
     return [script.id for script in standing.heads] if standing.at_head else []
 
 

@@ -34,7 +34,10 @@ def plan(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Estimate what an upgrade will take: records, tokens, cost, time, disk, memory, locks. Nothing is run."""
+    """Estimate records, tokens, cost, time, disk and locks.
+
+    Nothing is run, written or sent.
+    """
     from vecmig import runner
 
     estimates = runner.estimate(options(ctx).config(), revision, rate=rate, max_cost=max_cost)

@@ -57,12 +57,12 @@ def _nowhere() -> IO[str]:
 
 
 def stdout() -> Console:
-    """Give a console for results."""
+    """Return a console for results."""
     return _console(sys.stdout)
 
 
 def stderr() -> Console:
-    """Give a console for progress, warnings and errors."""
+    """Return a console for progress, warnings and errors."""
     return _console(sys.stdout if _page_width.get() else sys.stderr)
 
 
@@ -85,7 +85,7 @@ def _console(stream: IO[str]) -> Console:
 
 
 def _width(*, terminal: bool) -> int | None:
-    """Give the width to lay out for; None for whatever the terminal has."""
+    """Return the width to lay out for; None for whatever the terminal has."""
     page_width = _page_width.get()
     if not page_width:
         return None if terminal else _UNLIMITED
@@ -187,7 +187,7 @@ def _blocks(rows: Sequence[Sequence[str]], heads: Sequence[str]) -> list[str]:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """Break at spaces only, so that an id, a tag or a path can be copied whole."""
+    """Break at spaces only, so that an id, a tag or a path can be copied in one piece."""
     pieces = [""]
     for word in text.split(" "):
         if pieces[-1] and _cells(pieces[-1]) + 1 + _cells(word) > width:

@@ -30,7 +30,10 @@ def retire(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for the tag's name.")] = False,
     reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why, for the history.")] = None,
 ) -> None:
-    """Delete the vectors of a tag that reads used before, once the live tag has earned trust; reads go on."""
+    """Delete an old tag's vectors, once the live one is trusted.
+
+    Reads go on. It must be a tag that reads used before.
+    """
     from vecmig import runner
 
     found = options(ctx)
@@ -142,7 +145,7 @@ def _retire_text(earned: Earned) -> str:
 
 
 def way_back_json(way: WayBack | None) -> dict[str, Any] | None:
-    """Give what a rollback would find, as status has it in its JSON."""
+    """Return what a rollback would find, as status has it in its JSON."""
     if way is None:
         return None
     command = way.command if way.ready else "vecmig sync"
@@ -159,7 +162,7 @@ def way_back_json(way: WayBack | None) -> dict[str, Any] | None:
 
 
 def trust_json(earned: Earned | None) -> dict[str, Any] | None:
-    """Give how much trust the live tag has earned, as status has it in its JSON."""
+    """Return how much trust the live tag has earned, as status has it in its JSON."""
     if earned is None:
         return None
     return {

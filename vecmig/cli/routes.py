@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from vecmig.runner.routes import Interval
 
 _JSON = typer.Option("--json", help="Print one JSON document.")
-#: Below so many questions an interval is too narrow to rely on.
+#: Below this many queries an interval is too narrow to rely on.
 _FEW: Final = 30
-#: What a line of a question has before its text, and the fewest letters of it that are shown.
+#: What a line of a query has before its text, and the fewest letters of it that are shown.
 _BEFORE_QUESTION: Final = 25
 _FEWEST_LETTERS: Final = 44
 #: What no comparison of two tags can show.
@@ -57,7 +57,10 @@ def route(  # noqa: PLR0917  # typer's parameters
     ] = None,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
-    """Show which tag answers searches through readers, or ask another one too, or ramp the candidate up."""
+    """Show or set which tags answer searches through readers.
+
+    A second tag may be queried too (shadow), or serve a share of the traffic (ramp).
+    """
     from vecmig import runner
 
     if no_shadow and (shadow is not None or share is not None or keep_queries is not None):
@@ -81,7 +84,10 @@ def compare(
     worst: Annotated[int, typer.Option(min=0, metavar="N", help="How many queries to list, the worst first.")] = 5,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
-    """Show how much the answers of two tags to the same searches differ, as shadow reads have found."""
+    """Compare the answers of two tags, by shadow reads.
+
+    It shows how much they differ, not which is better.
+    """
     from vecmig import runner
 
     found = runner.compare(options(ctx).config(), collection, worst=worst)
@@ -182,7 +188,7 @@ def _first(question: Question) -> str:
 
 
 def _name(question: Question) -> str:
-    """Name a question: by its text where that is kept, cut to the line that there is, else by its hash."""
+    """Name a query: by its text where that is kept, cut to the line that there is, else by its hash."""
     if question.text is None:
         return question.hash
     text = " ".join(question.text.split())

@@ -19,25 +19,25 @@ class ScriptLines:
         self._current = current
 
     def head(self, script: Script, *, doc: bool = False) -> str:
-        """Give ``id (labels) (head)``, and with ``doc`` the message."""
+        """Return ``id (labels) (head)``, and with ``doc`` the message."""
         return f"{self._name(script)}{self._marks(script)}" + (f", {script.message}" if doc and script.message else "")
 
     def step(self, script: Script) -> str:
-        """Give ``parents -> id (labels) (head) (branchpoint), message``."""
+        """Return ``parents -> id (labels) (head) (branchpoint), message``."""
         depends = f" ({', '.join(script.revision.depends_on)})" if script.revision.depends_on else ""
         marks = self._marks(script) + self._forks(script)
         line = f"{_parents(script)}{depends} -> {self._name(script)}{marks}"
         return f"{line}, {script.message}" if script.message else line
 
     def fork(self, script: Script, *, verbose: bool) -> list[str]:
-        """Give a branch point, and below it what follows it."""
+        """Return a branch point, and below it what follows it."""
         followers = (self._directory[id_] for id_ in self._graph.next[script.id])
         indent = " " * len(script.id)
         top = self.entry(script) if verbose else [f"{self._name(script)}{self._marks(script)}{self._forks(script)}"]
         return [*top, *(f"{indent} -> {self.head(each, doc=verbose)}" for each in followers)]
 
     def entry(self, script: Script) -> list[str]:
-        """Give everything about a script, a line for each part."""
+        """Return everything about a script, a line for each part."""
         parents = "Merges" if len(script.revision.down_revisions) > 1 else "Parent"
         parts = [
             ("Rev", f"{script.id}{self._marks(script)}{self._forks(script)}"),
@@ -55,7 +55,7 @@ class ScriptLines:
         return [*lines, "", *(f"    {line}".rstrip() for line in script.doc.splitlines()), ""]
 
     def json(self, script: Script) -> dict[str, Any]:
-        """Give everything about a script as plain data."""
+        """Return everything about a script as plain data."""
         return {
             "revision": script.id,
             "down_revision": list(script.revision.down_revisions),
@@ -75,7 +75,7 @@ class ScriptLines:
         }
 
     def jsons(self, scripts: Iterable[Script]) -> list[dict[str, Any]]:
-        """Give several scripts as plain data."""
+        """Return several scripts as plain data."""
         return [self.json(script) for script in scripts]
 
     def _labels(self, script: Script) -> list[str]:

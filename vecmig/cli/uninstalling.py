@@ -32,7 +32,10 @@ def uninstall(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for the name.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and change nothing.")] = False,
 ) -> None:
-    """Remove everything that vecmig made in the database, after saying what goes; your tables stay as they are."""
+    """Remove everything that vecmig made; your tables stay.
+
+    It says first what goes.
+    """
     from vecmig import runner
 
     found = options(ctx)

@@ -18,7 +18,10 @@ def register(app: typer.Typer) -> None:
 
 
 def untrack(ctx: typer.Context, collection: Annotated[str, typer.Argument(show_default=False)]) -> None:
-    """Drop the triggers that tell of a collection's changes, whatever became of its source; vectors stay."""
+    """Drop the triggers that note a collection's changes.
+
+    Whatever became of its source; the vectors stay.
+    """
     from vecmig import runner
 
     found = options(ctx)

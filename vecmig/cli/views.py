@@ -16,16 +16,17 @@ _COLLECTION = typer.Argument(metavar="COLLECTION", show_default=False)
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    view = typer.Typer(
-        no_args_is_help=True, help="Let a live view step aside for a migration of its source, and put it back."
-    )
+    view = typer.Typer(no_args_is_help=True, help="Detach a live view for a migration of its source.")
     for command in (detach, attach):
         view.command()(command)
     app.add_typer(view, name="view")
 
 
 def detach(ctx: typer.Context, collection: Annotated[str, _COLLECTION]) -> None:
-    """Drop the live view and let the triggers bind no column; its grants are kept, and searches go on."""
+    """Drop the live view, keeping its grants; searches go on.
+
+    The triggers bind no column until vecmig view attach, so that a migration may change the source.
+    """
     from vecmig import runner
 
     found = options(ctx)
@@ -37,7 +38,7 @@ def detach(ctx: typer.Context, collection: Annotated[str, _COLLECTION]) -> None:
 
 
 def attach(ctx: typer.Context, collection: Annotated[str, _COLLECTION]) -> None:
-    """Put the live view back with its grants, and the triggers as they were."""
+    """Put the live view back, with its grants and triggers."""
     from vecmig import runner
 
     found = options(ctx)

@@ -1,4 +1,4 @@
-"""The collections and recipes of a project, read from collections.yaml and checked as a whole."""
+"""The collections and recipes of a project, read from collections.yaml and checked together."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Collections:
 
 
 def load_collections(path: Path) -> Collections:
-    """Read and check collections.yaml whole.
+    """Read and check collections.yaml completely.
 
     Raises:
         ConfigError: everything that is wrong with it, each with file and line.

@@ -30,7 +30,7 @@ FILE_TOKENS: Final = ("rev", "slug", "year", "month", "day", "hour", "minute", "
 MAX_SCHEMA: Final = 57
 #: Most parallel workers that PostgreSQL lets anybody ask for.
 MAX_WORKERS: Final = 1024
-#: What ``provider_wait`` says for a wait without end, and its seconds where nobody watches the run.
+#: What ``provider_wait`` says for a wait without end, and its seconds where no person watches the run.
 UNLIMITED: Final = "unlimited"
 UNATTENDED_WAIT: Final = 600.0
 
@@ -69,9 +69,9 @@ class Config:
     reconnect_wait: float = 300.0
     #: Seconds for which a run waits for a provider that answers no request; 0 to stop at the first try that fails.
     provider_wait: float = math.inf
-    #: A SELECT of one number; while that is above 0, backfills stand still.
+    #: A SELECT of one number; while that is above 0, backfills wait.
     throttle_query: str | None = None
-    #: Seconds that a replica may be behind before backfills stand still; None to let it.
+    #: Seconds that a replica may be behind before backfills wait; None to let it.
     max_replica_lag: float | None = None
     #: Who embeds in a backfill: this process, or workers on Ray; and how many, None for as many as there is room for.
     engine: Engine = "local"

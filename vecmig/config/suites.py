@@ -1,4 +1,4 @@
-"""Suites: questions with the records that answer them, read from evals/NAME.yaml and checked as a whole."""
+"""Suites: queries with the records that answer them, read from evals/NAME.yaml and checked together."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ _RELEVANT: Final = "a list of keys, like [7, 12], or keys with grades, like {7: 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One question, and the records that answer it."""
+    """One query, and the records that answer it."""
 
     text: str
     #: How well each record answers it; 0 is judged, and no answer. At least one is above 0.
     relevant: Mapping[WrittenKey, int]
-    #: The group of questions that it is also reported with.
+    #: The group of queries that it is also reported with.
     slice: str | None = None
 
     @property
     def id(self) -> str:
-        """Name the question without its words: 16 hexadecimal digits of its SHA-256."""
+        """Name the query without its words: 16 hexadecimal digits of its SHA-256."""
         return hashlib.sha256(self.text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """Questions to one collection."""
+    """Queries to one collection."""
 
     name: str
     path: Path
@@ -68,7 +68,7 @@ class Suite:
 
 
 def suites_folder(config: Config) -> Path:
-    """Give the directory of a project's suites: ``evals`` beside ``migrations``."""
+    """Return the directory of a project's suites: ``evals`` beside ``migrations``."""
     return config.script_location.parent / FOLDER
 
 
@@ -107,7 +107,7 @@ def suite_paths(config: Config) -> list[Path]:
 
 
 def load_suite(path: Path) -> Suite:
-    """Read and check a suite whole.
+    """Read and check a suite completely.
 
     Raises:
         ConfigError: everything that is wrong with it, each with file and line.

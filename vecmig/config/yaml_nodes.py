@@ -24,7 +24,7 @@ class Value:
     written: str = ""
 
     def plain(self) -> Any:
-        """Give the value without its lines."""
+        """Return the value without its lines."""
         if isinstance(self.data, dict):
             return {key: value.plain() for key, value in self.data.items()}
         if isinstance(self.data, list):

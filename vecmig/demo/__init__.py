@@ -1,1 +1,1 @@
-"""The demo: the whole story of a migration, on real input, without a key or a network."""
+"""The demo: the full story of a migration, on real input, without a key or a network."""

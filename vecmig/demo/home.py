@@ -37,7 +37,7 @@ def require_extra() -> None:
 
 @contextmanager
 def temporary_home() -> Iterator[Path]:
-    """Give an empty directory; at the end, however it comes, stop the PostgreSQL in it and remove it whole."""
+    """Yield an empty directory; at the end, however it comes, stop the PostgreSQL in it and remove all of it."""
     home = Path(tempfile.mkdtemp(prefix="vecmig-demo-")).resolve()
     try:
         yield home

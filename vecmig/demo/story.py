@@ -24,7 +24,7 @@ from vecmig.script import ScriptDirectory, Wish, init_project, new_revision
 COLLECTION: Final = "documents"
 OLD_TAG: Final = "wordllama@0.4/dim-64/chunk-none/norm-l2"
 NEW_TAG: Final = "wordllama@0.4/dim-256/chunk-none/norm-l2"
-#: A question that 64 dimensions answer with how to delete a directory; found by trying.
+#: A query that 64 dimensions answer with how to delete a directory; found by trying.
 QUESTION: Final = "temporary directory that is deleted afterwards"
 ANSWERS: Final = 2
 _TABLE: Final = "CREATE TABLE public.documents (id bigint PRIMARY KEY, title text NOT NULL, body text NOT NULL)"
@@ -230,7 +230,7 @@ class Story:
 
 
 def compared(before: Sequence[Hit], after: Sequence[Hit]) -> str:
-    """Say in one sentence how two answers to one question differ, and what that is worth."""
+    """Say in one sentence how two answers to one query differ, and what that is worth."""
     old, new = ([hit.record["title"] for hit in hits] for hits in (before, after))
     if old == new:
         return "The same query, the same answers: here the new tag makes no difference."

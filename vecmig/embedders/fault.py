@@ -11,10 +11,10 @@ from vecmig.errors import EmbedderError, PoisonInputError, TerminalEmbedderError
 
 #: A sentence that every provider takes.
 HARMLESS: Final = "The quick brown fox jumps over the lazy dog."
-#: After so many failures in a row that may be the doing of several texts, another text tells whether they are, and
+#: After this many failures in a row that may be the doing of several texts, another text tells whether they are, and
 #: each is tried by itself.
 _DOUBT_BATCH_AFTER: Final = 3
-#: The same for one text: so many times in turn, because a provider that fails now and then, or is just coming back,
+#: The same for one text: this many times in turn, because a provider that fails now and then, or is just coming back,
 #: would have every text rejected.
 _DOUBT_AFTER: Final = 5
 _TURNS: Final = 5

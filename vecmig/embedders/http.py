@@ -15,7 +15,7 @@ from vecmig.embedders.network import Deadline, Network
 
 #: An error's sentence fits in a small part of it; what comes behind is not read.
 MOST_OF_AN_ERROR: Final = 2**20
-#: An answer may have so many bytes whatever was asked: one of wrong dims is told by its dims.
+#: An answer may have this many bytes whatever was asked: one of wrong dims is told by its dims.
 LEAST_LIMIT: Final = 2**25
 #: Of one number as JSON, with white space, and of what stands around a vector: about twice what servers send.
 _NUMBER: Final = 40
@@ -80,7 +80,7 @@ class Client(httpx2.Client):
 
     @contextlib.contextmanager
     def asking(self, texts: int, dims: int) -> Iterator[None]:
-        """Limit the answers of this thread to what so many texts need."""
+        """Limit the answers of this thread to what that number of texts needs."""
         token = self._limit.set(answer_limit(texts, dims))
         try:
             yield

@@ -93,7 +93,7 @@ def address_secrets(written: str, url: str, environ: Mapping[str, str]) -> Itera
         environ: Where they come from.
     """
     for name in VARIABLE.findall(written):
-        # a variable may hold a whole address, whose beginning every message repeats
+        # a variable may hold a full address, whose beginning every message repeats
         _, scheme, rest = environ.get(name, "").rpartition("://")
         value = rest.partition("/")[2] if scheme else rest
         if value.strip("/") not in urlsplit(url).netloc:

@@ -17,7 +17,7 @@ from vecmig.errors import EmbedderError, TransientEmbedderError
 
 #: Seconds that the headers of one answer may keep requests back.
 _LONGEST_HOLD: Final = 60.0
-#: Seconds between two looks at what a thread waits for, in case nobody wakes it.
+#: Seconds between two looks at what a thread waits for, in case it is not woken.
 _LOOK: Final = 1.0
 _DURATION: Final = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)(ms|h|m|s)", re.ASCII)
 _NUMBER: Final = re.compile(r"\d{1,18}(\.\d{1,18})?", re.ASCII)
@@ -71,7 +71,7 @@ class _Batch:
 
 
 class Limiter:
-    """Lets requests through: so many in flight, so many and so many tokens a minute, none while something holds them.
+    """Lets requests through: few enough in flight, few enough a minute with their tokens, none while it is held.
 
     The number in flight follows what the provider bears, as DCTCP's window does (RFC 8257): after each round of
     answers it grows by one, and shrinks by half the share of them that were refused. So a provider that is
@@ -168,7 +168,7 @@ class Limiter:
             return self._pulse.in_flight - self._paid_in_flight if dead else 0
 
     def silent_for(self) -> float:
-        """Give the seconds for which the provider has answered no request, counted from the first that failed."""
+        """Return the seconds for which the provider has answered no request, counted from the first that failed."""
         with self._changed:
             return self._pulse.silent_for()
 
@@ -210,7 +210,7 @@ class Limiter:
             self._wake_all()
 
     def pace(self, records: int) -> None:
-        """Wait until so many more records do not pass the most records a second."""
+        """Wait until that number of records does not pass the most records a second."""
         with self._changed:
             while self._max_rate is not None and (wait := self._paced_until - self._clock()) > 0:
                 self._wait(wait, None)
@@ -218,7 +218,7 @@ class Limiter:
                 self._paced_until = self._clock() + records / self._max_rate
 
     def second(self, most: int) -> int:
-        """Give how many of ``most`` records may go in one second; at least one."""
+        """Return how many of ``most`` records may go in one second; at least one."""
         rate = self._max_rate
         return most if rate is None else max(1, min(most, int(rate)))
 
@@ -302,7 +302,7 @@ class Limiter:
             return sent
 
     def _why_wait(self, tokens: int) -> tuple[float, str | None]:
-        """Give the seconds until the next look, 0 to go on, and why requests are kept back although a slot is free."""
+        """Return the seconds until the next look, 0 to go on, and why requests wait although a slot is free."""
         now = self._clock()
         if self._holds:
             return _LOOK, None
@@ -400,7 +400,7 @@ class _Minute:
             sent.amount = amount
 
     def wait(self, amount: int, now: float) -> float:
-        """Give the seconds until ``amount`` more fits; one that is above the limit by itself goes alone."""
+        """Return the seconds until ``amount`` more fits; one that is above the limit by itself goes alone."""
         if self.limit is None:
             return 0.0
         while self._sent and self._sent[0].at <= now - 60:
@@ -418,9 +418,9 @@ class _Minute:
 
 
 def wait_by_headers(headers: Mapping[str, str], tokens: int) -> float:
-    """Give the seconds until a request like this one fits again, by OpenAI's ``x-ratelimit-…`` headers.
+    """Return the seconds until a request like this one fits again, by OpenAI's ``x-ratelimit-…`` headers.
 
-    ``reset`` tells when a limit is whole again, and it fills evenly until then.
+    ``reset`` tells when a limit is full again, and it fills evenly until then.
 
     Source: https://platform.openai.com/docs/guides/rate-limits, "Rate limits in headers".
     """

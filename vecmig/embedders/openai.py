@@ -34,7 +34,7 @@ MAX_BATCH: Final = 2048
 MAX_BATCH_TOKENS: Final = 300_000
 MAX_INPUT_TOKENS: Final = 8192
 _MODELS: Final = re.compile(r"text-embedding-(3-small|3-large|ada-002)")
-#: Beyond this many times the limit, the beginning of a text tells whether the whole is over it.
+#: Beyond this many times the limit, the beginning of a text tells whether all of it is over.
 _TELLING: Final = 8
 
 

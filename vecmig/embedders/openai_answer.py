@@ -24,7 +24,7 @@ _MOST_TOKENS: Final = 2**40
 
 
 class Answer:
-    """Reads the body of an answer and believes none of it."""
+    """Reads the body of an answer and trusts none of it."""
 
     def __init__(self, recipe: Recipe, told: Told, body: bytes, headers: Mapping[str, str]) -> None:
         self._recipe = recipe

@@ -16,7 +16,7 @@ LONG: Final = 10.0
 class Pulse:
     """Keeps the times at which requests were sent, answered and refused. Its user holds a lock.
 
-    Time for which requests are held back does not make a provider silent: nobody asks it then.
+    Time for which requests are held back does not make a provider silent: no request asks it then.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -72,7 +72,7 @@ class Pulse:
             self._held_at = None
 
     def silent_for(self) -> float:
-        """Give the seconds for which no request was answered, since the first of those that failed was sent."""
+        """Return the seconds for which no request was answered, since the first of those that failed was sent."""
         if self._failing_since is None:
             return 0.0
         until = self._clock() if self._held_at is None else self._held_at
@@ -93,7 +93,7 @@ class Pulse:
         return f"{trouble}; next try {f'in {duration(next_try)}' if next_try > 0 else 'now'}"
 
     def unanswered_for(self) -> float:
-        """Give the seconds for which the provider has said nothing to what is in flight; 0 where nothing is."""
+        """Return the seconds for which the provider has said nothing to what is in flight; 0 where nothing is."""
         if not self._in_flight:
             return 0.0
         return self._clock() - max(min(self._in_flight), self._heard_at)

@@ -1,6 +1,6 @@
 """What one embedder knows and must not show: its key, what variables put into its address, a proxy's password.
 
-Servers, gateways and proxies repeat what they were sent: whole, cut, with the middle masked, encoded. So a text from
+Servers, gateways and proxies repeat what they were sent: complete, cut, with the middle masked, encoded. So a text from
 outside is first redacted and only then cut; what is left of a secret after a cut would no longer be recognised.
 """
 
@@ -21,9 +21,9 @@ from weakref import WeakSet
 from vecmig.errors import VecmigError
 
 HIDDEN: Final = "***"
-#: Whatever has so many characters in a row in common with a secret is taken for a part of it.
+#: Whatever has this many characters in a row in common with a secret is taken for a part of it.
 RUN: Final = 12
-#: So many characters of a secret, beside a mask, show that the mask stands for the rest. A secret with fewer is one
+#: This many characters of a secret, beside a mask, show that the mask stands for the rest. A secret with fewer is one
 #: only where it stands alone: it would take every text apart.
 _TELLING: Final = 4
 _MASK: Final = re.compile(r"\*{3,}|\.{3,}|…+|•{3,}|[xX]{4,}|#{3,}")

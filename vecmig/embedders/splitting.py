@@ -70,7 +70,7 @@ class _Splitting:
         vectors = np.full((len(rows), self._requests.recipe.dims), np.nan, dtype=np.float32)
         left = set(rows) - self._refused.keys()
         while self._found:
-            # a record may have so many chunks that its vectors are better not held twice
+            # a record may have a great many chunks, so its vectors are better not held twice
             sent, found = self._found.pop()
             vectors[sent] = found.vectors
             self._refused |= {sent[row]: why for row, why in found.refused.items()}

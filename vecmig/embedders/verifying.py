@@ -42,7 +42,7 @@ def _as_half(vectors: NDArray[Any]) -> NDArray[Any]:
 
 
 def _norms(vectors: NDArray[Any]) -> NDArray[np.float32]:
-    """Give the length of each row; it is finite only if all its numbers are."""
+    """Return the length of each row; it is finite only if all its numbers are."""
     with np.errstate(over="ignore", invalid="ignore"):
         norms: NDArray[np.float32] = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
         return norms
@@ -63,7 +63,7 @@ def _problems(vectors: NDArray[Any], norms: NDArray[np.float32]) -> dict[int, st
 
 def _not_unit(vectors: NDArray[Any], norms: NDArray[np.float32]) -> dict[int, str]:
     suspects = np.flatnonzero(~(np.abs(norms - 1) < NORM_TOLERANCE / 2))
-    # in double precision, as the database does it: a row at the very edge must not fail the whole batch there
+    # in double precision, as the database does it: a row at the very edge must not fail the batch there
     exact = np.linalg.norm(vectors[suspects].astype(np.float64), axis=1)
     far = ~(np.abs(exact - 1) <= NORM_TOLERANCE)
     return {

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-#: After so many texts that were refused alone, with none taken in between, one that was taken before tells whether the
-#: provider still takes what it took.
+#: After this many texts that were refused alone, with none taken in between, one that was taken before tells whether
+#: the provider still takes what it took.
 _STREAK: Final = 10
 
 

@@ -1,4 +1,4 @@
-"""Evidence: suites of questions run against tags, scored, and compared query by query."""
+"""Evidence: suites of queries run against tags, scored, and compared query by query."""
 
 from vecmig.evaluation.compare import Difference, comparable, differences, mean_loss, no_worse
 from vecmig.evaluation.engine import Outcome, nearest_records, run_suite

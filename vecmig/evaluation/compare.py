@@ -70,7 +70,7 @@ def _differences(
 
 
 def mean_loss(old: EvalRun, new: EvalRun, metric: str) -> float:
-    """Give by how much the mean of a metric fell from one comparable run to another; below 0 where it rose."""
+    """Return by how much the mean of a metric fell from one comparable run to another; below 0 where it rose."""
     return float(np.mean(old.values(metric)) - np.mean(new.values(metric)))
 
 

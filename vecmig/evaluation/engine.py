@@ -22,7 +22,7 @@ from vecmig.postgres.sessions import Connection
 
 #: Which quantiles of the distances are kept.
 QUANTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
-#: A record with many near chunks may crowd others out: so many times k chunks are asked for, at most.
+#: A record with many near chunks may crowd others out: this many times k chunks are asked for, at most.
 _MOST_CHUNKS: Final = 64
 
 
@@ -75,7 +75,7 @@ def run_suite(
 def nearest_records(
     connection: Connection, space: Space, vector: NDArray[np.float32], k: int, *, exact: bool = False
 ) -> list[Hit]:
-    """Give the k records nearest to a query vector of shape (dims,), each once, with the nearest of its chunks.
+    """Return the k records nearest to a query vector of shape (dims,), each once, with the nearest of its chunks.
 
     The search counts chunks. Where several of them belong to one record, more are asked for until there are k records.
     """
@@ -93,7 +93,7 @@ def nearest_records(
 def _relevant(
     connection: Connection, space: Space, suite: Suite
 ) -> tuple[list[dict[tuple[Any, ...], int]], tuple[WrittenKey, ...]]:
-    """Give the grades of each query's records by their keys as a search gives them, and the keys that do not exist."""
+    """Return the grades of each query's records by their keys as a search has them, and the keys that do not exist."""
     written = list(dict.fromkeys(key for query in suite.queries for key in query.relevant))
     found = dict(zip(written, find_keys(connection, space.source, written), strict=True))
     unknown = tuple(key for key, (_, exists) in found.items() if not exists)
@@ -168,7 +168,7 @@ def _results(suite: Suite, relevant: Sequence[Mapping[tuple[Any, ...], int]], an
 
 
 def _index_recall(search: Sequence[Hit], exact: Sequence[Hit]) -> float | None:
-    """Give the share of the exact answer that search has found; another record at the same distance is as good."""
+    """Return the share of the exact answer that search has found; another record at the same distance is as good."""
     if not exact:
         return None
     return sum(hit.distance <= exact[-1].distance for hit in search[: len(exact)]) / len(exact)
@@ -182,7 +182,7 @@ def _scores(results: Sequence[QueryResult], k: int) -> Scores:
 
 
 def _means(values: NDArray[np.float64]) -> list[Score]:
-    """Give the mean of each column with its interval."""
+    """Return the mean of each column with its interval."""
     low, high = intervals(values)
     return [Score(*map(float, row)) for row in zip(values.mean(axis=0), low, high, strict=True)]
 

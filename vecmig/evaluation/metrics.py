@@ -10,7 +10,7 @@ from vecmig.ledger.evals import metric_names
 def query_metrics(
     relevant: Sequence[Mapping[str, int]], answers: Sequence[Sequence[str]], k: int
 ) -> list[dict[str, float]]:
-    """Give the metrics of each query, from 0 to 1, by name.
+    """Return the metrics of each query, from 0 to 1, by name.
 
     For recall, MRR and success a record answers a query if its grade is 1 or more; nDCG takes the grade as its gain.
 

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 Values = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
-#: Below so many queries an interval is too narrow to rely on, and is marked.
+#: Below this many queries an interval is too narrow to rely on, and is marked.
 FEW_QUERIES: Final = 30
 #: Resamples of a bootstrap, and sign changes of a randomisation test.
 RESAMPLES: Final = 10_000
-#: Up to so many differences other than 0, all sign changes are looked at: 65,536 of them.
+#: Up to this many differences other than 0, all sign changes are looked at: 65,536 of them.
 _ALL_SIGNS_UP_TO: Final = 16
 #: Numbers in memory at once.
 _BLOCK: Final = 4_000_000
@@ -86,7 +86,7 @@ def share_interval(count: int, total: int) -> tuple[float, float]:
 
 
 def randomisation_p(differences: Values) -> float:
-    """Give the two-sided p-value of Fisher's paired randomisation test of a mean difference, of shape (n,).
+    """Return the two-sided p-value of Fisher's paired randomisation test of a mean difference, of shape (n,).
 
     If the two tags were alike, each query's difference could as well have the other sign. Smucker, Allan and Carterette
     2007 (CIKM, doi:10.1145/1321440.1321528) find it, the bootstrap and the t-test alike for retrieval, and advise

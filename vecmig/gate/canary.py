@@ -1,4 +1,4 @@
-"""The canary: a few texts whose vectors are kept with a new tag, and compared for ever after."""
+"""The canary: a few texts whose vectors are kept with a new tag, and compared from then on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from vecmig.embedders import Embedder, row_problems
 from vecmig.errors import EmbedderError, TerminalEmbedderError
 
-#: Texts whose vectors are kept with a new tag and compared for ever after.
+#: Texts whose vectors are kept with a new tag and compared from then on.
 CANARY_TEXTS: Final = (
     "The quick brown fox jumps over the lazy dog.",
     "How do I read a csv file line by line?",
@@ -64,7 +64,7 @@ def require_same_model(embedder: Embedder, tag: str, canary: Mapping[str, Any]) 
 
 
 def ask_canary(embedder: Embedder, canary: Mapping[str, Any]) -> tuple[float | None, str]:
-    """Give (similarity, "") or, when the embedder does not answer, (None, why)."""
+    """Return (similarity, "") or, when the embedder does not answer, (None, why)."""
     try:
         return canary_similarity(embedder, canary), ""
     except EmbedderError as error:

@@ -48,9 +48,9 @@ def gather(connection: Connection, space: Space, old: Space | None) -> Evidence:
 def judge_again(gate: Gate, report: Report, connection: Connection, space: Space, old: Space | None) -> Report:
     """Judge again inside the cutover's transaction, at a cost that does not grow with the corpus.
 
-    What the catalogue tells is looked at anew. Every record that changed since the report counts as one without a fresh
-    vector, which is the worst it can be; without triggers nothing tells of changes, so there the whole corpus is looked
-    at again. The plan, the old tag's coverage, and what the embedder, the
+    What the catalogue tells is read again. Every record that changed since the report counts as one without a fresh
+    vector, which is the worst it can be; without triggers nothing tells of changes, so there the full corpus is read
+    again. The plan, the old tag's coverage, and what the embedder, the
     evals and the shadow have shown, are taken from the report.
     """
     tracked = space.source.tracked

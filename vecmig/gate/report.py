@@ -12,7 +12,7 @@ from vecmig.gate.quality import Shadowing, Trial
 from vecmig.gate.spot import Spot
 from vecmig.homes.index import IndexState
 
-#: So many things to do are named at once.
+#: This many things to do are named at once.
 _MOST_REMEDIES: Final = 3
 
 
@@ -64,7 +64,7 @@ class Evidence:
     #: Whether triggers are meant to tell of changes, and whether they are there and enabled.
     tracked: bool
     tracking: bool
-    #: Whether the database itself vouches for dims and length of each vector.
+    #: Whether the database itself guarantees dims and length of each vector.
     constraint: bool
     index: IndexState
     #: Whether the planner takes the index for the search, and whether it could.
@@ -72,7 +72,7 @@ class Evidence:
     #: The tag that a rollback would go back to; None for a collection's first tag.
     old_tag: str | None
     old: Coverage | None
-    #: Smallest similarity of the canary texts to their kept vectors; None where nobody asked the embedder.
+    #: Smallest similarity of the canary texts to their kept vectors; None where the embedder was not asked.
     canary: float | None
     #: Why the embedder gave no answer.
     canary_error: str = ""
@@ -82,9 +82,9 @@ class Evidence:
     followed: bool = True
     #: The changes that the tag lacks, where triggers tell of them.
     lag: Lag | None = None
-    #: What a close look at a few vectors has found; None where nobody took one.
+    #: What a close look at a few vectors has found; None where none was taken.
     spot: Spot | None = None
     #: What evals say to each condition of the gate, in its order.
     trials: tuple[Trial, ...] = ()
-    #: What was seen in shadow; None where nobody looked.
+    #: What was seen in shadow; None where it was not read.
     shadow: Shadowing | None = None

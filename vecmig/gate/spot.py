@@ -1,8 +1,8 @@
-"""Look at a few vectors closely: are they what the embedder makes of their texts, whole texts, found by searches?
+"""Look at a few vectors closely: are they what the embedder makes of their texts, of all of a text, found by searches?
 
 Coverage and hashes tell that every record has a vector made when its text was this one. They cannot tell that it is
 this text's vector: answers may come in another order, a provider may change weights halfway or read only the beginning
-of a text, and questions may be embedded into another space than records.
+of a text, and queries may be embedded into another space than records.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from vecmig.text import percent
 
 Vectors = NDArray[np.float32]
 
-#: Vectors that are embedded again. So many miss a fault that hits a twentieth of them, here and there, in 4 of 100
+#: Vectors that are embedded again. This many miss a fault that hits a twentieth of them, here and there, in 4 of 100
 #: looks; one that lasted for a while, in none: see ``sample_vectors``.
 SAMPLE: Final = 64
 #: Vectors of which the longest text is taken.
 _LENGTHS: Final = 2_000
-#: From this similarity on, two texts count as one to the provider. Of texts that are read whole, the most repetitive
-#: come to 0.9997.
+#: From this similarity on, two texts count as one to the provider. Of texts that are read to their end, the most
+#: repetitive come to 0.9997.
 _SAME: Final = 0.9999
 #: What stands in for the last fifth of a text, at half the length: no provider's limit may be in the way.
 _OTHER: Final = " Meanwhile the orchestra of the harbour town rehearses a waltz about nineteen copper kettles."
 _SHORTEST: Final = 5 * len(_OTHER)
-#: Texts that are asked as questions, and how many of the other records drawn must be farther away than their own. Of
-#: questions in another space half of them are, give or take 0.07.
+#: Texts that are asked as queries, and how many of the other records drawn must be farther away than their own. Of
+#: queries in another space half of them are, give or take 0.07.
 _QUESTIONS: Final = 16
 _FARTHER: Final = 0.75
 #: Of the vectors drawn, how many texts are sent one by one, and how many in one request in another order: a server may
@@ -72,7 +72,7 @@ class Spot:
     steady: float = 1.0
     #: How similar a long text is to itself with another end; None where no text is long enough to tell.
     tail: float | None = None
-    #: The share of the other records drawn that a question is farther from than from the record whose text it is; None
+    #: The share of the other records drawn that a query is farther from than from the record whose text it is; None
     #: where there are no other texts.
     farther: float | None = None
     #: How many vectors the production search was given, and how many it found; None without a usable index.
@@ -135,12 +135,12 @@ def _steady(embedder: Embedder, texts: Sequence[str], fresh: Vectors) -> float:
 
 
 def _sent(embedder: Embedder, text: str) -> str:
-    """Give a text as the backfill sends it."""
+    """Return a text as the backfill sends it."""
     return cut_to_limit(embedder, text) if embedder.recipe.too_long == "cut" else text
 
 
 def _likeness(one: Vectors, other: Vectors) -> NDArray[np.float64]:
-    """Give how alike each pair of rows is in direction and length: of unit vectors it is the cosine; at most 1.
+    """Return how alike each pair of rows is in direction and length: of unit vectors it is the cosine; at most 1.
 
     Rows that are no numbers are not alike.
     """
@@ -202,7 +202,7 @@ def _searched(connection: Connection, space: Space, sample: Sequence[Sampled]) -
 
 
 def _farthest(metric: Metric, vector: Vectors) -> float:
-    """Give the distance of a vector to itself, and a little more."""
+    """Return the distance of a vector to itself, and a little more."""
     square = float(vector.astype(np.float64) @ vector)
     if metric == "ip":
         return -square * (1 - _ROUNDING)

@@ -192,7 +192,7 @@ class Reader(_Shared):
             TagError: ``tag`` is no tag.
             UsageError: ``where`` and ``params`` do not fit together.
             ConditionError: the database refuses ``where``, or the values that came with it.
-            RecipeError: the database alone has the recipe, and it is one of those that it is not believed.
+            RecipeError: only the database has the recipe, and it is not trusted.
             EmbedderError: the query could not be embedded.
         """
         return self._answer(SearchRequest(collection, k, text, None, tag, where, params, ef_search, caller))

@@ -58,8 +58,8 @@ class CollectionSnapshot:
 class Snapshots:
     """The latest snapshot of each collection, kept by a thread that listens for the moment when reads move.
 
-    Where nobody can listen (behind a pooler, on a hot standby), the thread looks again every POLL_SECONDS; while it has
-    no connection, callers look for themselves when a snapshot is older than twice that. Any thread may ask.
+    Where no connection can listen (behind a pooler, on a hot standby), the thread looks again every POLL_SECONDS; while
+    it has no connection, callers look for themselves when a snapshot is older than twice that. Any thread may ask.
     """
 
     def __init__(self, database: Database) -> None:
@@ -141,7 +141,7 @@ class Snapshots:
     def _keep(self, snapshot: CollectionSnapshot) -> CollectionSnapshot:
         with self._turn:
             present = self._snapshots.get(snapshot.route.collection)
-            # Whoever began to look first may come last. The route's version tells nothing: a failover may take it back.
+            # Whoever began to look first may come last. The route's version tells nothing: a failover may reset it.
             if present is not None and snapshot.began < present.began:
                 if snapshot.digest != present.digest:
                     return present
@@ -184,7 +184,7 @@ class Snapshots:
             self._rest(bell, pause, connection if hears else None)
 
     def _rest(self, bell: Wakeup, pause: float, connection: Connection | None) -> None:
-        """Wait for an announcement, at most so many seconds."""
+        """Wait for an announcement, at most that many seconds."""
         again = time.monotonic() + pause
         while not self._closed and (left := again - time.monotonic()) > 0:
             if connection is not None and announced(connection):

@@ -26,7 +26,7 @@ class Controlled:
 
 
 def pause(config: Config, collections: Sequence[str] = (), *, reason: str | None = None) -> dict[str, Controlled]:
-    """Let the runs of collections stand still, those that begin later too, until ``resume``.
+    """Let the runs of collections wait, those that begin later too, until ``resume``.
 
     Args:
         config: the project.
@@ -113,7 +113,7 @@ def _read(project: Project, names: Sequence[str], changed: Mapping[str, bool]) -
 
 
 def _names(project: Project, collections: Sequence[str]) -> tuple[str, ...]:
-    """Give the collections meant, each once.
+    """Return the collections meant, each once.
 
     Raises:
         ConfigError: one is not in collections.yaml.

@@ -69,7 +69,7 @@ class Estimate:
     limited_by: str | None
     vector_bytes: int
     index_bytes: int
-    #: maintenance_work_mem that holds the whole index while it is built, and the most that may be used.
+    #: maintenance_work_mem that holds the full index while it is built, and the most that may be used.
     index_memory_mb: int
     index_memory_cap_mb: int
     #: What embedding everything under the old tag again would cost; a rollback does not need it.
@@ -211,7 +211,7 @@ def _measure(texts: list[str], recipe: Recipe) -> _Sample:
 
 
 def _measured_rate(project: Project, connection: Connection, collection: str, tag: str) -> float | None:
-    """Give the records a second of the run at work, or else of the last one that came to its end."""
+    """Return the records a second of the run at work, or else of the last one that came to its end."""
     for run in runs(connection, project.database.schema):
         if (run.collection, run.tag, run.state) == (collection, tag, "running") and run.rate > 0:
             return run.rate
@@ -219,7 +219,7 @@ def _measured_rate(project: Project, connection: Connection, collection: str, ta
 
 
 def _old_recipe(project: Project, connection: Connection, script: Script) -> Recipe | None:
-    """Give the recipe of the old tag: as configured, or as recorded where it is not configured any more."""
+    """Return the recipe of the old tag: as configured, or as recorded where it is not configured any more."""
     if script.old_tag is None or script.collection is None:
         return None
     recorded = project.workspace.ledger(connection).tags(script.collection).get(script.old_tag)
@@ -234,7 +234,7 @@ def _requests(recipe: Recipe, chunks: int, tokens: int) -> int:
 
 
 def _limits(recipe: Recipe, control: Control, records: int, requests: int, tokens: int) -> dict[str, float]:
-    """Give the seconds that each limit makes the backfill take at least, by its name."""
+    """Return the seconds that each limit makes the backfill take at least, by its name."""
     service = recipe.service
     found = {}
     if service.requests_per_minute is not None:
@@ -247,12 +247,12 @@ def _limits(recipe: Recipe, control: Control, records: int, requests: int, token
 
 
 def minutes(amount: int, limit: int) -> float:
-    """Give the seconds that ``amount`` takes at ``limit`` a minute; the first minute's share goes at once."""
+    """Return the seconds that ``amount`` takes at ``limit`` a minute; the first minute's share goes at once."""
     return max(amount / limit - 1, 0.0) * 60
 
 
 def slowest(limits: Mapping[str, float]) -> tuple[float, str | None]:
-    """Give the limit that matters: its seconds and its name; 0 and None where none does."""
+    """Return the limit that matters: its seconds and its name; 0 and None where none does."""
     name = max(limits, key=limits.__getitem__, default=None)
     return (limits[name], name) if name is not None and limits[name] > 0 else (0.0, None)
 

@@ -81,7 +81,7 @@ class Evaluated:
         return [(old, new, differences(old, new)) for old, new in self.pairs]
 
     def changes(self, old: EvalRun, new: EvalRun, metric: str) -> list[QueryChange]:
-        """Give each query of one of the pairs with its values of a metric, those first that lost most."""
+        """Return each query of one of the pairs with its values of a metric, those first that lost most."""
         texts = {query.id: query.text for query in self.suite.queries}
         values = zip(new.per_query, old.values(metric), new.values(metric), strict=True)
         found = [QueryChange(texts[one.query], one.slice, before, after) for one, before, after in values]
@@ -190,7 +190,7 @@ def _require_known(ledger: Ledger, collections: Sequence[str], tag: str) -> None
 def _tags(
     project: Project, connection: Connection, ledger: Ledger, source: Source, wanted: Sequence[str]
 ) -> tuple[str, ...]:
-    """Give the tags of a collection to ask.
+    """Return the tags of a collection to ask.
 
     Raises:
         UsageError: one that is wanted, or each that there is, has no vectors.

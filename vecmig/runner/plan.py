@@ -52,7 +52,7 @@ def check_downgrade(steps: Sequence[Script], rows: Mapping[str, RevisionRow]) ->
 
 
 def check_priced(steps: Sequence[Script], collections: Collections) -> None:
-    """Refuse a limit on what an upgrade may cost where nobody says what it costs.
+    """Refuse a limit on what an upgrade may cost where no price says what it costs.
 
     Raises:
         UsageError: a recipe has no price; nothing was changed.

@@ -63,7 +63,7 @@ class Project:
 
     @property
     def _told(self) -> Listener:
-        """Who is told of waits: where nobody listens to a run, whoever the configuration names."""
+        """Who is told of waits: where no listener follows a run, whoever the configuration names."""
         on_wait = self.config.on_wait
         if self.listener is not ignore or on_wait is None:
             return self.listener
@@ -94,7 +94,7 @@ class Project:
         )
 
     def holding(self, locks: RunnerLocks) -> Project:
-        """Give the project as the holder of these locks works with it."""
+        """Return the project as the holder of these locks works with it."""
         return replace(self, still_alone=locks.ensure)
 
     def revisions(self) -> Mapping[str, RevisionRow]:
@@ -103,7 +103,7 @@ class Project:
             return Ledger(connection, self.database.schema).revisions()
 
     def current(self, rows: Mapping[str, RevisionRow], *, in_progress: bool = False) -> tuple[str, ...]:
-        """Give the heads of what the database has applied; with ``in_progress`` also of what it is on the way to.
+        """Return the heads of what the database has applied; with ``in_progress`` also of what it is on the way to.
 
         Raises:
             ScriptError: the database has applied a revision for which there is no script.
@@ -119,11 +119,11 @@ class Project:
         return self.scripts.map.current_heads(applied)
 
     def way_up(self, target: str, rows: Mapping[str, RevisionRow]) -> tuple[Script, ...]:
-        """Give what an upgrade applies, in that order."""
+        """Return what an upgrade applies, in that order."""
         return self.scripts.upgrade_path(target, self.current(rows), again=self.forgotten(rows))
 
     def forgotten(self, rows: Mapping[str, RevisionRow]) -> frozenset[str]:
-        """Name the revisions below the heads that begin anew, because their collection was uninstalled.
+        """Name the revisions below the heads that begin again, because their collection was uninstalled.
 
         A revision that was put in below one of the same collection that is applied stays passed by.
         """
@@ -143,7 +143,7 @@ class Project:
 
 
 def with_engine(config: Config, engine: str | None, workers: int | None) -> Config:
-    """Give the configuration with another engine or number of workers, as the command line has them.
+    """Return the configuration with another engine or number of workers, as the command line has them.
 
     Raises:
         UsageError: there is no such engine, or it has no workers.
@@ -157,7 +157,7 @@ def with_engine(config: Config, engine: str | None, workers: int | None) -> Conf
 
 
 def declaration(script: Script) -> Declaration:
-    """Give what a script declares, apart from its functions."""
+    """Return what a script declares, apart from its functions."""
     gate = script.gate or Gate()
     return Declaration(script.id, script.collection, script.old_tag, script.new_tag, script.checksum, gate)
 

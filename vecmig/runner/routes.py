@@ -65,7 +65,7 @@ class Comparison:
     overlap: Interval | None
     rbo: Interval | None
     top_changed: Interval | None
-    #: The questions whose answers differ most, the worst first.
+    #: The queries whose answers differ most, the worst first.
     worst: tuple[Question, ...]
 
 
@@ -128,7 +128,7 @@ def _route(project: Project, collection: str) -> Route:
 
 
 def _wanted(before: Route, reads: Reads) -> Route:
-    """Give the route as it is to be."""
+    """Return the route as it is to be."""
     wanted = before
     if reads.no_shadow:
         wanted = replace(wanted, shadow_tag=None, shadow_share=0.0, keep_queries=False)

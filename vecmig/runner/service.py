@@ -32,7 +32,7 @@ from vecmig.runner.sync import account, build_indexes, gone, left_to_runner, pre
 from vecmig.runner.watched import SCAN_EVERY, Watched, bypassed, is_otherwise, require_same, waits
 from vecmig.source.source import Source
 
-#: After a pass over a source that nothing tells the changes of, it rests so many times as long as that took.
+#: How many times as long as a pass over a source that nothing tells the changes of took the next one waits.
 _SCAN_REST: Final = 20.0
 #: Seconds between two looks at whether triggers, view, function and partitions are as they were, at least.
 _STANDING_EVERY: Final = 3.0
@@ -40,7 +40,7 @@ _STANDING_EVERY: Final = 3.0
 _ASK_EVERY: Final = 3.0
 #: Longest wait, in seconds, for a database that cannot be reached.
 _LONGEST_PAUSE: Final = 5.0
-#: So many times as long as the outbox took to be cleared until it is cleared again.
+#: How many times as long as the outbox took to be cleared it is left alone then.
 _FORGET_REST: Final = 10.0
 #: Seconds after which it is told what was done, where the work has no end.
 _TELL_EVERY: Final = 5.0
@@ -62,7 +62,7 @@ def watch_sync(
         config: the project.
         collections: which ones; empty for all in collections.yaml, those included that get their first tag later.
         every: seconds between two looks at the outbox.
-        full_every: seconds between two passes over the whole source; 0 for one at the beginning only.
+        full_every: seconds between two passes over the full source; 0 for one at the beginning only.
         provider_wait: seconds for which a provider that answers no request is waited for, whatever the project says.
         max_cost: US dollars that this run may cost, all tags together.
         listener: told of what happens, from this thread; only Waiting may come from another one.
@@ -225,7 +225,7 @@ class Service:
                 raise
 
     def _wanted(self, mine: Watched, found: Look) -> list[str]:
-        """Give the tags to keep: the candidate only if its backfill is done, and no runner is at work on it."""
+        """Return the tags to keep: the candidate only if its backfill is done, and no runner is at work on it."""
         candidate = found.route.candidate
         left: Noted | None = None
         if candidate is not None and not found.filled:

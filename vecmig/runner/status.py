@@ -76,7 +76,7 @@ class CollectionStatus:
     lag: Lag
     #: The gate of the revision in progress, without the canary, which needs the embedder.
     gate: tuple[RevisionRow, Report] | None
-    #: What is wrong with the collection as a whole, such as a source that does not exist, or a live view that does not
+    #: What is wrong with the collection itself, such as a source that does not exist, or a live view that does not
     #: read the live tag.
     problem: VecmigError | None = None
     #: Why its changes are found by scanning; empty where triggers tell of them.
@@ -103,7 +103,7 @@ class CollectionStatus:
 
     @property
     def complete(self) -> bool:
-        """Whether it is whole, and each tag that must stay complete is."""
+        """Whether it is complete, and each tag that must stay complete is."""
         lacking = sum(t.coverage.stale + t.coverage.missing for t in _maintained(self))
         return self.problem is None and lacking == 0 and not self.full_pass and self.detached is None
 
@@ -127,7 +127,7 @@ class CollectionStatus:
 
 @dataclass(frozen=True, slots=True)
 class WayBack:
-    """What taking back the revision that is live would find."""
+    """What a rollback of the live revision would find."""
 
     revision: str
     tag: str
@@ -137,7 +137,7 @@ class WayBack:
     budget: float
     #: Whether the vectors were retired.
     retired: bool
-    #: What goes there, and the other revisions that it takes back, such as one in progress.
+    #: What goes there, and the other revisions that it rolls back, such as one in progress.
     command: str = WayDown().command
     besides: tuple[str, ...] = ()
 
@@ -161,7 +161,7 @@ class WayBack:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The whole project."""
+    """The project."""
 
     database: str
     current: tuple[str, ...]
@@ -218,7 +218,7 @@ class Status:
                 return self._sync([collection]) if remedy.by is By.SYNC else (remedy.command, remedy.text)
         if any(c.gate is not None for c in self.collections) or self.pending:
             upgrade = "vecmig upgrade heads" if len(self.heads) > 1 else "vecmig upgrade head"
-            # a paused backfill would stand still before it had embedded anything
+            # a paused backfill would wait before it had embedded anything
             return _resume([c for c in self.collections if c.gate is not None]) or upgrade, ""
         if any(c.wanted is not None and c.route.live != c.wanted for c in self.collections):
             return "vecmig revision", ""

@@ -121,7 +121,7 @@ def _sync_tag(workspace: Workspace, source: Source, tag: str) -> Result:
 
 @contextmanager
 def _alone(workspace: Workspace, name: str, tag: str) -> Iterator[Callable[[], None]]:
-    """Give what makes sure, once a second, that no other sync and, of a candidate, no runner took over."""
+    """Yield what makes sure, once a second, that no other sync and, of a candidate, no runner took over."""
     schema = workspace.database.schema
     with ReconnectingSession(workspace.database) as session:
 
@@ -190,7 +190,7 @@ def build_indexes(project: Project, source: Source, tags: Sequence[str | None]) 
 
 
 def account(ledger: Ledger, name: str, tag: str) -> tuple[str, What]:
-    """Give the revision that a tag's cost belongs to, and as what.
+    """Return the revision that a tag's cost belongs to, and as what.
 
     Whoever embeds a candidate whose backfill never came to its end does that backfill, within its budget.
     """

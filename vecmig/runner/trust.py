@@ -91,7 +91,7 @@ class Evidence:
 
 
 def live_revision(ledger: Ledger, collection: str) -> RevisionRow | None:
-    """Give the revision that led to the tag that reads use; None where no tag is live."""
+    """Return the revision that led to the tag that reads use; None where no tag is live."""
     live = ledger.route(collection).live
     rows = [row for row in ledger.revisions().values() if row.applied and row.collection == collection]
     led = [row for row in rows if live is not None and row.new_tag == live]
@@ -153,7 +153,7 @@ def _alone(ledger: Ledger, row: RevisionRow) -> str:
 
 
 def _latest(rule: Trust, gate: Gate, found: _Ids) -> _Ids:
-    """Give the last so many days of which each has the evals that the gate names, or any where it names none."""
+    """Return the last days, as many as the rule asks for, with the evals that the gate names, or with any."""
     asked = {one.suite for one in gate.evals}
     days = [day for day, suites in found.items() if asked <= set(suites)]
     return {day: found[day] for day in days[-rule.eval_days :]} if rule.eval_days else {}

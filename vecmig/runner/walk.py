@@ -107,7 +107,7 @@ def _way_down(project: Project, target: str) -> tuple[Script, ...]:
 
 
 def _same_collections(planned: tuple[Script, ...], now: tuple[Script, ...]) -> tuple[Script, ...]:
-    """Give the steps as they are once the locks are held: another runner may have finished meanwhile."""
+    """Return the steps as they are once the locks are held: another runner may have finished meanwhile."""
     if not set(collections_of(now)) <= set(collections_of(planned)):
         raise DatabaseError(
             "Somebody else moved the database while this run waited to begin.",
@@ -276,11 +276,11 @@ def _call(project: Project, script: Script, step: Step, until: str | None, *, di
 
 
 def _line_of(script: Script, error: Exception) -> int | None:
-    """Give the line of the script that raised an error; None if it was raised elsewhere."""
+    """Return the line of the script that raised an error; None if it was raised elsewhere."""
     raised = traceback.extract_tb(error.__traceback__)[-1]
     return raised.lineno if raised.filename == str(script.path) else None
 
 
 def by_collection(rows: Mapping[str, RevisionRow]) -> dict[str, RevisionRow]:
-    """Give the revision that is in progress for each collection that has one."""
+    """Return the revision that is in progress for each collection that has one."""
     return {row.collection: row for row in rows.values() if row.in_progress and row.collection is not None}

@@ -33,7 +33,7 @@ class Watched:
     followers: dict[str, TagFollower] = field(default_factory=dict)
     #: From when on changes are news.
     since: str | None = None
-    #: Times of the clock: of the next pass over the whole source, and before which the outbox is not cleared again.
+    #: Times of the clock: of the next pass over the full source, and before which the outbox is not cleared again.
     full_at: float = 0.0
     forget_at: float = 0.0
     #: How its objects stood when they were looked at last, and before when they are not looked at again.

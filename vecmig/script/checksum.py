@@ -14,7 +14,7 @@ _IGNORED = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
 
 
 def checksum(tree: ast.Module) -> str:
-    """Give the SHA-256, in hexadecimal, of a script's syntax tree without its docstrings and its ``trust``.
+    """Return the SHA-256, in hexadecimal, of a script's syntax tree without its docstrings and its ``trust``.
 
     The tree is written out by rules of our own, because `ast.dump` differs between versions of Python, and a
     team may use more than one.

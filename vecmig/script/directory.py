@@ -49,7 +49,7 @@ class ScriptDirectory:
         return RevisionMap(lambda: (script.revision for script in self.scripts.values()))
 
     def paths(self) -> tuple[Path, ...]:
-        """Give the script files, without loading them."""
+        """Return the script files, without loading them."""
         found = [path for place in self.config.version_locations for path in sorted(place.glob("*.py"))]
         return tuple(path for path in dict.fromkeys(found) if not path.name.startswith((".", "__init__")))
 
@@ -59,29 +59,29 @@ class ScriptDirectory:
         self.__dict__.pop("map", None)
 
     def __getitem__(self, id_: str) -> Script:
-        """Give the script with exactly this id (KeyError)."""
+        """Return the script with exactly this id (KeyError)."""
         return self.scripts[id_]
 
     def get(self, target: str) -> Script | None:
-        """Give the one script that a name means; None for base."""
+        """Return the one script that a name means; None for base."""
         revision = self.map.get(target)
         return None if revision is None else self.scripts[revision.id]
 
     def find(self, target: Target, current: Iterable[str] = ()) -> tuple[Script, ...]:
-        """Give the scripts that a name, or several, mean; ``current`` stands for a database with these heads."""
+        """Return the scripts that a name, or several, mean; ``current`` stands for a database with these heads."""
         return self._scripts(self.map.find(tuple(current) if target == CURRENT else target))
 
     def heads(self, *, resolve_dependencies: bool = False) -> tuple[Script, ...]:
-        """Give the scripts that none follows; with ``resolve_dependencies`` those that none depends on either."""
+        """Return the scripts that none follows; with ``resolve_dependencies`` those that none depends on either."""
         ids = self.map.real_heads if resolve_dependencies else self.map.heads
         return tuple(self.scripts[id_] for id_ in ids)
 
     def branch_points(self) -> tuple[Script, ...]:
-        """Give the scripts that several follow, newest first."""
+        """Return the scripts that several follow, newest first."""
         return tuple(self.scripts[id_] for id_ in self.map.branch_points)
 
     def history(self, span: str = ":", current: Iterable[str] = ()) -> tuple[Script, ...]:
-        """Give the scripts of a range ``a:b``, newest first; an end left out is base, or all heads.
+        """Return the scripts of a range ``a:b``, newest first; an end left out is base, or all heads.
 
         ``current`` in the range stands for a database with these heads.
         """
@@ -96,15 +96,15 @@ class ScriptDirectory:
     def upgrade_path(
         self, target: Target, current: Iterable[str] = (), *, again: Iterable[str] = ()
     ) -> tuple[Script, ...]:
-        """Give what an upgrade applies, in that order, to a database with these heads that lacks some below them."""
+        """Return what an upgrade applies, in that order, to a database with these heads that lacks some below them."""
         return self._scripts(self.map.upgrade_path(target, current, again=again))
 
     def downgrade_path(self, target: str, current: Iterable[str]) -> tuple[Script, ...]:
-        """Give what a downgrade takes back, in that order, from a database with these heads."""
+        """Return what a downgrade rolls back, in that order, from a database with these heads."""
         return self._scripts(self.map.downgrade_path(target, current))
 
     def newest(self, collection: str, heads: Iterable[str]) -> Script | None:
-        """Give the newest script of a collection among ``heads`` and all they rest on."""
+        """Return the newest script of a collection among ``heads`` and all they rest on."""
         below = self.map.graph.ancestors(heads)
         ordered = (self.scripts[r.id] for r in self.map.history() if r.id in below)
         return next((script for script in ordered if script.collection == collection), None)

@@ -313,7 +313,7 @@ def _text(directory: ScriptDirectory, draft: _Draft) -> str:
 
 
 def _template(directory: ScriptDirectory, kind: _Kind) -> Path:
-    """Give the project's own template if it has one beside its scripts, else the one that comes with vecmig."""
+    """Return the project's own template if it has one beside its scripts, else the one that comes with vecmig."""
     name = f"{kind}.py{SUFFIX}"
     own = directory.config.script_location / name
     return own if own.is_file() else template_folder(directory.config.template) / name

@@ -57,20 +57,20 @@ class Graph:
         self.labels = self._cover()
 
     def ancestors(self, ids: Iterable[str], *, dependencies: bool = True) -> set[str]:
-        """Give ``ids`` and all they rest on."""
+        """Return ``ids`` and all they rest on."""
         return _reach(ids, self.parents if dependencies else self.down)
 
     def descendants(self, ids: Iterable[str], *, dependencies: bool = True) -> set[str]:
-        """Give ``ids`` and all that rests on them."""
+        """Return ``ids`` and all that rests on them."""
         return _reach(ids, self.next_all if dependencies else self.next)
 
     def lineage(self, id_: str, *, dependencies: bool = False) -> set[str]:
-        """Give the ancestors and descendants of one revision, itself included."""
+        """Return the ancestors and descendants of one revision, itself included."""
         up = self.descendants([id_], dependencies=dependencies)
         return up | self.ancestors([id_], dependencies=dependencies)
 
     def tops(self, ids: AbstractSet[str], *, dependencies: bool = True) -> tuple[str, ...]:
-        """Give those of ``ids`` that no other of them rests on, in the order of loading."""
+        """Return those of ``ids`` that no other of them rests on, in the order of loading."""
         edges = self.parents if dependencies else self.down
         below = _reach((parent for id_ in ids for parent in edges[id_]), edges)
         return tuple(id_ for id_ in self.revisions if id_ in ids and id_ not in below)
@@ -127,7 +127,7 @@ class Graph:
         return {id_: frozenset(labels) for id_, labels in covered.items()}
 
     def _branch(self, id_: str) -> set[str]:
-        """Give all that follows ``id_``, and, if that is one line, the line that leads to it from the last fork."""
+        """Return all that follows ``id_``, and, if that is one line, the line that leads to it from the last fork."""
         branch = self.descendants([id_], dependencies=False)
         if any(self._forks(member) for member in branch):
             return branch

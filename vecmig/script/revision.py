@@ -61,7 +61,7 @@ class RevisionMap:
         return len(self.graph.revisions)
 
     def __getitem__(self, id_: str) -> Revision:
-        """Give the revision with exactly this id (KeyError)."""
+        """Return the revision with exactly this id (KeyError)."""
         return self.graph.revisions[id_]
 
     @property
@@ -85,15 +85,15 @@ class RevisionMap:
         return tuple(r.id for r in self.history() if len(self.graph.next[r.id]) > 1)
 
     def next(self, id_: str) -> tuple[str, ...]:
-        """Give the ids that follow one revision."""
+        """Return the ids that follow one revision."""
         return self.graph.next[id_]
 
     def labels(self, id_: str) -> frozenset[str]:
-        """Give the labels of the branches that one revision is on."""
+        """Return the labels of the branches that one revision is on."""
         return self.graph.labels[id_]
 
     def get(self, target: str) -> Revision | None:
-        """Give the one revision that a name means, or None for base.
+        """Return the one revision that a name means, or None for base.
 
         Takes ids, the start of one, labels, ``head``, ``base``, and any of them behind ``label@``.
         """
@@ -101,7 +101,7 @@ class RevisionMap:
         return None if place is None else self.graph.revisions[place]
 
     def find(self, target: Target) -> tuple[Revision, ...]:
-        """Give all revisions that a name, or several, mean: none for base, each head for ``heads``.
+        """Return all revisions that a name, or several, mean: none for base, each head for ``heads``.
 
         Beyond what `get` takes, ``-1`` and ``label@-1`` count down from the heads.
         """
@@ -113,7 +113,7 @@ class RevisionMap:
     def upgrade_path(
         self, target: Target, current: Iterable[str] = (), *, again: Iterable[str] = ()
     ) -> tuple[Revision, ...]:
-        """Give what `upgrade target` applies, in that order, to a database whose heads are ``current``.
+        """Return what `upgrade target` applies, in that order, to a database whose heads are ``current``.
 
         ``again`` are revisions below these heads that the database has no longer: they come first where they lie on
         the way to the target.
@@ -127,7 +127,7 @@ class RevisionMap:
         return self._revisions(reversed(self.graph.ordered(needed, {*goals, *begun_anew})))
 
     def downgrade_path(self, target: str, current: Iterable[str]) -> tuple[Revision, ...]:
-        """Give what `downgrade target` takes back, in that order, from a database whose heads are ``current``."""
+        """Return what `downgrade target` rolls back, in that order, from a database whose heads are ``current``."""
         heads = self._current(current)
         branch, goal = self._downgrade_goal(target, heads, strict=True)
         roots = self._roots_above(goal, branch, target, heads)
@@ -137,7 +137,7 @@ class RevisionMap:
         return self._revisions(self.graph.ordered(leaving, heads))
 
     def history(self, base: Target = "base", head: Target = "heads") -> tuple[Revision, ...]:
-        """Give the revisions from ``head`` down to ``base``, both included, newest first.
+        """Return the revisions from ``head`` down to ``base``, both included, newest first.
 
         Each end is a name, or the heads of a database (a tuple of ids, empty for base). Steps that lead too
         far stop at the last revision.
@@ -157,15 +157,15 @@ class RevisionMap:
         return self._revisions(ordered)
 
     def applied(self, current: Iterable[str]) -> frozenset[str]:
-        """Give the ids of all revisions that a database with these heads has applied."""
+        """Return the ids of all revisions that a database with these heads has applied."""
         return frozenset(self.graph.ancestors(self._current(current)))
 
     def current_heads(self, applied: Iterable[str]) -> tuple[str, ...]:
-        """Give those of the applied revisions that no other applied one follows or depends on."""
+        """Return those of the applied revisions that no other applied one follows or depends on."""
         return self._current(applied)
 
     def current_by_branch(self, current: Iterable[str]) -> tuple[str, ...]:
-        """Give the newest applied revision of every branch, also of one that another head only depends on."""
+        """Return the newest applied revision of every branch, also of one that another head only depends on."""
         return self.graph.tops(set(self.applied(current)), dependencies=False)
 
     def _revisions(self, ids: Iterable[str]) -> tuple[Revision, ...]:
@@ -210,7 +210,7 @@ class RevisionMap:
         return tuple(self._lookup(name, branch) for name in names)
 
     def _counted_from(self, branch: str | None) -> list[str]:
-        """Give the heads from which ``-n`` or ``branch@-n`` counts."""
+        """Return the heads from which ``-n`` or ``branch@-n`` counts."""
         return [head for head in self.real_heads if branch is None or branch in self.labels(head)]
 
     def _lookup(self, name: str, branch: str | None = None) -> str:
@@ -231,7 +231,7 @@ class RevisionMap:
         return self.graph.names[names[0]]
 
     def _anchor(self, branch: str) -> str:
-        """Give the revision that a branch is named by: the one with the label, or, for an id, itself."""
+        """Return the revision that a branch is named by: the one with the label, or, for an id, itself."""
         try:
             return self._lookup(branch)
         except AmbiguousRevision:
@@ -304,7 +304,7 @@ class RevisionMap:
         return starts[0] if starts else None
 
     def _tips_on(self, branch: str, current: Sequence[str]) -> tuple[str, ...]:
-        """Give the current heads of a branch, or the newest applied revisions that lead to it."""
+        """Return the current heads of a branch, or the newest applied revisions that lead to it."""
         heads = self._on_branch(current, branch)
         if heads:
             return heads
@@ -343,7 +343,7 @@ class RevisionMap:
         return starts[0]
 
     def _roots_above(self, goal: _Place, branch: str | None, target: str, heads: Sequence[str]) -> tuple[str, ...]:
-        """Give the revisions directly above the goal of a downgrade; only the branch's where there are several."""
+        """Return the revisions directly above the goal of a downgrade; only the branch's where there are several."""
         roots = self.bases if goal is None else self.graph.next[goal]
         if branch is None:
             return roots

@@ -25,7 +25,7 @@ class Script:
 
     revision: Revision
     path: Path
-    #: The whole docstring.
+    #: The full docstring.
     doc: str
     #: None for a revision that moves no collection: a merge, or one with statements of its own only.
     collection: str | None
@@ -61,7 +61,7 @@ class Script:
             return None
 
     def function(self, step: Step) -> Callable[[Any], object]:
-        """Give one of the four functions; one that the script does not have does nothing."""
+        """Return one of the four functions; one that the script does not have does nothing."""
         return self.functions.get(step, _nothing)
 
 

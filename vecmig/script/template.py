@@ -25,13 +25,13 @@ _PLACES = (_PACKAGE / "templates", _PACKAGE.parent / "templates")
 
 
 def template_folders() -> dict[str, Path]:
-    """Give the folder of every template that comes with vecmig, by name."""
+    """Return the folder of every template that comes with vecmig, by name."""
     place = next((place for place in _PLACES if place.is_dir()), None)
     return {path.name: path for path in sorted(place.iterdir()) if path.is_dir()} if place else {}
 
 
 def template_folder(name: str) -> Path:
-    """Give the folder of one template.
+    """Return the folder of one template.
 
     Raises:
         ScriptError: there is no such template.
@@ -45,7 +45,7 @@ def template_folder(name: str) -> Path:
 
 
 def description(folder: Path) -> str:
-    """Give the first line of a template's README."""
+    """Return the first line of a template's README."""
     try:
         return (folder / "README").read_text(encoding="utf-8").partition("\n")[0]
     except OSError:
@@ -92,7 +92,7 @@ def docstring(message: str) -> str:
 
 
 def write_new(path: Path, text: str) -> None:
-    """Write a file that is there whole or not at all.
+    """Write a file that is there completely or not at all.
 
     Raises:
         ScriptError: it exists already, or cannot be written.
@@ -129,7 +129,7 @@ def write_all_new(files: Iterable[tuple[Path, str]]) -> None:
 
 
 def _publish(draft: Path, path: Path) -> None:
-    """Give the draft its name. A rename would replace a file that has appeared meanwhile; a link refuses to."""
+    """Return the draft its name. A rename would replace a file that has appeared meanwhile; a link refuses to."""
     try:
         os.link(draft, path)
     except OSError as error:

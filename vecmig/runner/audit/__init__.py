@@ -1,4 +1,4 @@
-"""Look for everything that is not as it should be, from vectors nobody vouches for to rights that have drifted."""
+"""Look for everything that is not as it should be, from vectors of unknown origin to rights that have drifted."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class _Looker:
         return found
 
     def _collections(self, wanted: Sequence[str]) -> dict[str, Collection]:
-        """Give the collections that are configured or recorded, or those that are wanted of them."""
+        """Return the collections that are configured or recorded, or those that are wanted of them."""
         configured = dict(self.project.collections.collections)
         recorded = {name: self.ledger.collection(name) for name in self.ledger.routes()}
         known = recorded | configured
@@ -167,8 +167,7 @@ class _Looker:
             )
         changed = list(layout.followed(subject))
         yield from changed
-        if any(finding.kind == layout.OTHERWISE for finding in changed):
-            # whatever else is found would be measured against the wrong thing
+        if any(finding.blocks for finding in changed):
             return
         if not changed:
             yield from records.findings(subject)
@@ -178,7 +177,7 @@ class _Looker:
 
     @staticmethod
     def _in_use(subject: Subject) -> list[TagRow]:
-        """Give the tags whose models answer or fill; no tag has a canary before its first vector."""
+        """Return the tags whose models answer or fill; no tag has a canary before its first vector."""
 
         def was_filled(tag: str) -> bool:
             return subject.attached(tag) and has_vectors(subject.connection, subject.space(tag))

@@ -37,6 +37,8 @@ class Finding:
     #: A command, SQL, or what to do first.
     fix: str
     figures: Mapping[str, Any] = field(default_factory=dict)
+    #: Whether the rest of the collection would be measured against the wrong thing while it stands.
+    blocks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +98,11 @@ class Subject:
         return tuple(tag for tag in (self.route.live, self.route.standby) if tag is not None)
 
     def space(self, tag: str) -> Space:
-        """Give the space of a tag."""
+        """Return the space of a tag."""
         return self.project.workspace.space(self.source, tag)
 
     def part(self, tag: str) -> Part | None:
-        """Give the partition of a tag, wherever it is."""
+        """Return the partition of a tag, wherever it is."""
         return next((part for part in self.parts if part.name == self.source.partition_name(tag)), None)
 
     def attached(self, tag: str) -> bool:

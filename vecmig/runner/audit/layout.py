@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from dataclasses import replace
 
 from vecmig.errors import DatabaseError
 from vecmig.freshness.change_tracking import trigger_names
@@ -13,9 +13,6 @@ from vecmig.published.detaching import all_detached
 from vecmig.published.live_view import has_search, reads_tag
 from vecmig.runner.audit.finding import Finding, Severity, Subject
 from vecmig.text import counted, data_size
-
-#: The kind of the finding that collections.yaml describes another collection than the one that was recorded.
-OTHERWISE: Final = "recorded otherwise"
 
 
 def findings(subject: Subject) -> Iterator[Finding]:
@@ -36,7 +33,8 @@ def followed(subject: Subject) -> Iterator[Finding]:
     try:
         differs = subject.ledger.edited(subject.source)
     except DatabaseError as error:
-        yield subject.finding(OTHERWISE, "error", subject.table, error.message, error.hint)
+        finding = subject.finding("recorded otherwise", "error", subject.table, error.message, error.hint)
+        yield replace(finding, blocks=True)
         return
     if differs:
         yield subject.finding(

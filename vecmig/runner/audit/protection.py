@@ -20,7 +20,7 @@ def findings(subject: Subject) -> Iterator[Finding]:
 
 
 def own_findings(connection: Connection, schema: str, roles: Sequence[str]) -> Iterator[Finding]:
-    """Look at vecmig's own tables."""
+    """Check vecmig's own tables."""
     for table, role, privileges in own_grants(connection, schema, roles):
         who, words = role or "PUBLIC", ", ".join(privileges)
         yield Finding(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
@@ -10,24 +11,29 @@ from vecmig.errors import DatabaseError
 from vecmig.inventory.auditing import Fault, faults
 from vecmig.ledger.control import runs
 from vecmig.runner.audit.finding import Finding, Severity, Subject
-from vecmig.text import counted
+from vecmig.text import counted, noun
 
 #: A sync that is at work has embedded a change within seconds; one that waits longer than this is worth a word.
 PATIENCE: Final = timedelta(minutes=1)
 
-_KINDS: Final = {
-    "orphaned": "orphaned vectors",
-    "emptied": "vectors without text",
-    "missing": "missing vectors",
-    "incomplete": "incomplete records",
-    "stale": "stale vectors",
-}
-_SAID: Final = {
-    "orphaned": ("{count} with vectors {is} gone from the source", "record"),
-    "emptied": ("{count} with vectors {has} no text any more", "record"),
-    "missing": ("{count} with a text {has} no vector", "record"),
-    "incomplete": ("{count} {has} only some of {its} chunks", "record"),
-    "stale": ("{count} {has} vectors of another text than {its} own", "record"),
+
+@dataclass(frozen=True, slots=True)
+class _Sort:
+    """What an audit says of one sort of fault."""
+
+    kind: str
+    #: With count, is, has and its left open.
+    sentence: str
+    #: Whether the vectors only take room in the index and are never shown.
+    harmless: bool = False
+
+
+_SORTS: Final = {
+    "orphaned": _Sort("orphaned vectors", "{count} with vectors {is} gone from the source", harmless=True),
+    "emptied": _Sort("vectors without text", "{count} with vectors {has} no text any more", harmless=True),
+    "missing": _Sort("missing vectors", "{count} with a text {has} no vector"),
+    "incomplete": _Sort("incomplete records", "{count} {has} only some of {its} chunks"),
+    "stale": _Sort("stale vectors", "{count} {has} vectors of another text than {its} own"),
 }
 _UNNOTICED: Final = "; nothing told of a change: triggers were off, or somebody else wrote or deleted vectors"
 
@@ -54,17 +60,20 @@ def _is_fresh(subject: Subject, fault: Fault) -> bool:
 
 
 def _finding(subject: Subject, tag: str, fault: Fault) -> Finding:
-    # a vector of no record takes room in the index and is never shown; what lacks or lies is missed or found wrongly
-    harmless = fault.kind in ("orphaned", "emptied")
-    unnoticed = subject.source.tracked and not fault.known and not harmless
+    sort = _SORTS[fault.kind]
+    unnoticed = subject.source.tracked and not fault.known and not sort.harmless
     severity: Severity = "error" if unnoticed else "warning"
     why = f"; it changed, and waits to be embedded since {fault.since:%Y-%m-%d %H:%M:%S} UTC" if fault.since else ""
     first = f"first {'key' if len(fault.keys) == 1 else 'keys'}: {', '.join(fault.keys)}"
+    words = {"is": noun(fault.records, "is", "are"), "has": noun(fault.records, "has", "have")}
+    said = sort.sentence.format(
+        count=counted(fault.records, "record"), its=noun(fault.records, "its", "their"), **words
+    )
     return subject.finding(
-        _KINDS[fault.kind],
+        sort.kind,
         severity,
         written_part(subject, tag),
-        f"{_said(fault)}{_UNNOTICED if unnoticed else why} ({first}).",
+        f"{said}{_UNNOTICED if unnoticed else why} ({first}).",
         f"vecmig sync {subject.argument}",
         tag=tag,
         records=fault.records,
@@ -72,13 +81,6 @@ def _finding(subject: Subject, tag: str, fault: Fault) -> Finding:
         known=fault.known,
         since=fault.since,
     )
-
-
-def _said(fault: Fault) -> str:
-    sentence, noun = _SAID[fault.kind]
-    one = fault.records == 1
-    words = {"is": "is" if one else "are", "has": "has" if one else "have", "its": "its" if one else "their"}
-    return sentence.format(count=counted(fault.records, noun), **words)
 
 
 def written_part(subject: Subject, tag: str) -> str:
