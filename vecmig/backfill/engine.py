@@ -52,9 +52,7 @@ class TagBackfill:
         """Return the counters of a run that has done nothing yet."""
         return Counters(self.space, self.options.what, self.listener)
 
-    def session(
-        self, counters: Counters, prepare: Callable[[Connection], None] = lambda _connection: None
-    ) -> ReconnectingSession:
+    def session(self, counters: Counters, prepare: Callable[[Connection], None] | None = None) -> ReconnectingSession:
         """Return a session that waits for a lost database, as long as the options say and the run is wanted."""
         return ReconnectingSession(
             self.database,

@@ -62,7 +62,7 @@ class LocalEngine:
         if failure is not None and (error is None or isinstance(error, Abandoned)):
             raise failure from None
 
-    def session(self, prepare: Callable[[Connection], None] = lambda _connection: None) -> ReconnectingSession:
+    def session(self, prepare: Callable[[Connection], None] | None = None) -> ReconnectingSession:
         """Return a session that waits for a lost database as long as the options say."""
         return self._backfill.session(self.counters, prepare)
 

@@ -13,7 +13,7 @@ from psycopg import sql
 from vecmig.errors import DatabaseError
 from vecmig.ledger.access import close_own, own_relations
 from vecmig.postgres.named_sql import script, statement
-from vecmig.postgres.sessions import Connection, Database
+from vecmig.postgres.sessions import Connection, Database, Session
 
 #: The numbered files under sql/, in order; the position is the schema's version.
 FILES: Final = (
@@ -40,6 +40,8 @@ def installed_version(connection: Connection, schema: str) -> int:
     Raises:
         DatabaseError: the schema is newer than this program, or is somebody else's.
     """
+    if isinstance(connection, Session) and schema in connection.current_schemas:
+        return VERSION
     found = connection.execute(statement("ledger/schema", "find"), {"schema": schema}).fetchone()
     if found is None or not any(found):
         return 0
@@ -57,6 +59,9 @@ def installed_version(connection: Connection, schema: str) -> int:
             state="Nothing was changed.",
             hint="Somebody works here with a newer vecmig. Run: pip install --upgrade vecmig",
         )
+    if version == VERSION and isinstance(connection, Session):
+        # no other one comes after it, and each question for it is a round trip
+        connection.current_schemas |= {schema}
     return version
 
 

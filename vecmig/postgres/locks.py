@@ -163,6 +163,7 @@ def with_lock_retries(
     wait: float,
     on_wait: Callable[[str], None],
     in_transaction: bool = True,
+    fresh: bool = False,
 ) -> T:
     """Run ``change`` in one short transaction, and again while a lock it needs is taken.
 
@@ -175,13 +176,14 @@ def with_lock_retries(
         on_wait: told who is in the way, each time.
         in_transaction: False for a statement that PostgreSQL takes outside only. It works in steps of its own and makes
             nobody queue, so each try waits longer: long enough for autovacuum to step aside.
+        fresh: True for what may leave settings behind in its session.
     """
     deadline = time.monotonic() + wait
     pause = 0.05
     while True:
         seen = _Seen()
         with (
-            database.session() as connection,
+            database.session(fresh=fresh or not in_transaction) as connection,
             suppress(pg.LockNotAvailable, pg.DeadlockDetected),
             connection.transaction() if in_transaction else nullcontext(),
             _watched(database, _limit_waiting(connection, in_transaction=in_transaction), seen),

@@ -64,7 +64,7 @@ class ReconnectingSession:
         *,
         wait: float = 0.0,
         on_wait: Callable[[str, float], None] = lambda _reason, _seconds: None,
-        prepare: Callable[[Connection], None] = lambda _connection: None,
+        prepare: Callable[[Connection], None] | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Open nothing yet.
@@ -73,7 +73,7 @@ class ReconnectingSession:
             database: where to.
             wait: seconds for which a connection is tried again after one broke.
             on_wait: told why, and how many seconds until the next try.
-            prepare: makes each new connection ready.
+            prepare: makes each new connection ready, which then is for this alone.
             sleep: waits; what it raises ends the work.
         """
         self._database = database
@@ -90,7 +90,12 @@ class ReconnectingSession:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._close()
+        connection, self._connection = self._connection, None
+        if connection is not None and error is None and self._prepare is None:
+            self._database.give_back(connection)
+        elif connection is not None:
+            with suppress(psycopg.Error):
+                connection.close()
 
     def run(self, work: Callable[[Connection], T]) -> T:
         """Do the work, as often as it takes.
@@ -110,9 +115,10 @@ class ReconnectingSession:
 
     def _open(self) -> Connection:
         if self._connection is None:
-            connection = self._database.connect()
-            self._connection = connection
-            self._prepare(connection)
+            prepare = self._prepare
+            connection = self._connection = self._database.take() if prepare is None else self._database.connect()
+            if prepare is not None:
+                prepare(connection)
         return self._connection
 
     def _close(self) -> None:

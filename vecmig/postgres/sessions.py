@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
@@ -18,6 +18,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from vecmig.config import redact
 from vecmig.errors import Blocked, ConfigError, DatabaseError, DatabaseUnreachable, UsageError
 from vecmig.postgres.embedded import start_embedded
+from vecmig.postgres.kept import KeptSessions
 from vecmig.postgres.loaders import CONTEXT
 from vecmig.postgres.lock_watch import LockWatch, Watched
 from vecmig.postgres.named_sql import statement, with_plain_percent
@@ -51,6 +52,8 @@ class Outdated(DatabaseError):
 class Session(Watched):
     """Says to its end what it broke of: the driver says so once, and from then on that the connection is closed."""
 
+    #: The schemas in which it has seen vecmig's own tables as this program makes them.
+    current_schemas: frozenset[str] = frozenset()
     _end: psycopg.OperationalError | None = None
 
     def wait(self, gen: PQGen[_T], *args: Any, **options: Any) -> _T:
@@ -96,6 +99,7 @@ class Database:
     #: Seconds that a statement waits for a lock before it gives up; None for ever. Who holds it is told meanwhile.
     lock_wait: float | None = None
     watch: LockWatch | None = field(default=None, repr=False, compare=False)
+    _kept: KeptSessions = field(default_factory=KeptSessions, init=False, repr=False, compare=False)
     #: Host and port of poolers that were found to keep a session for each client.
     _whole: set[tuple[str, int]] = field(default_factory=set, init=False, repr=False, compare=False)
 
@@ -188,20 +192,47 @@ class Database:
         assert row is not None, "it gives a row for each setting"
         return int(row[0])
 
+    def keeping_sessions(self) -> AbstractContextManager[None]:
+        """Let sessions be used again inside, one after the other."""
+        return self._kept.keeping()
+
+    def close_idle(self) -> None:
+        """Close the sessions that are kept for later: what comes now takes long."""
+        self._kept.close()
+
+    def take(self) -> Connection:
+        """Return a session that was given back, or a new one."""
+        return self._kept.take() or self.connect()
+
+    def give_back(self, connection: Connection) -> None:
+        """Keep a session as it was made by ``connect`` for whoever takes one next, where sessions are kept."""
+        self._kept.give_back(connection)
+
     @contextmanager
-    def session(self) -> Iterator[Connection]:
-        """Give an autocommit connection; inside, errors of the driver leave as errors of vecmig."""
-        connection = self.connect()
+    def session(self, *, fresh: bool = False) -> Iterator[Connection]:
+        """Yield an autocommit connection; inside, errors of the driver leave as errors of vecmig.
+
+        Args:
+            fresh: whether it is a new one that nobody uses after this: to read back what was claimed, or to leave
+                settings behind.
+        """
+        connection = self.connect() if fresh else self.take()
         try:
             with translated(self.safe_url):
                 yield connection
-        finally:
+        except BaseException:
             with suppress(psycopg.Error):
                 connection.close()
+            raise
+        if fresh:
+            with suppress(psycopg.Error):
+                connection.close()
+        else:
+            self.give_back(connection)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """Give a connection inside one transaction, committed when the block ends without an error."""
+        """Yield a connection inside one transaction, committed when the block ends without an error."""
         with self.session() as connection, connection.transaction():
             yield connection
 
