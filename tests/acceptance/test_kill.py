@@ -17,6 +17,7 @@ from support.cli import Vecmig, describe, documents_collection, make_documents, 
 from support.project import Project
 from support.provider import Provider, vector
 from support.stamps import text_hash
+from support.waiting import wait_for
 
 TAG, NEXT = tag("fake", 8), tag("next", 8)
 COUNT, BATCH, FLYING, KILLS = 600, 4, 4, 6
@@ -121,30 +122,45 @@ def live_tag(project: Project) -> object:
     return live
 
 
-def test_killed_at_random_moments_of_the_cutover(paid_for: Project, slow: Provider, vecmig: Vecmig) -> None:
-    """The flip is one transaction: whenever the process ends, reads use one tag or the other."""
+@contextmanager
+def asleep_at(project: Project, kind: str) -> Iterator[None]:
+    """Have whoever records an event of this kind sleep in its transaction, when it has done all else."""
+    project.sql(
+        "CREATE FUNCTION public.sleep() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN PERFORM pg_catalog.pg_sleep(3600); RETURN NULL; END $$"
+    )
+    project.sql(
+        "CREATE TRIGGER sleep AFTER INSERT ON vecmig.event"
+        f" FOR EACH ROW WHEN (NEW.kind = '{kind}') EXECUTE FUNCTION public.sleep()"
+    )
+    yield
+    project.sql("DROP FUNCTION public.sleep() CASCADE")
+
+
+def kill_at(project: Project, kind: str, *command: str) -> None:
+    """Kill a command in the transaction in which it records an event of this kind."""
+    sleeping = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+    with asleep_at(project, kind), project.start(*command) as process:
+        wait_for(lambda: bool(project.sql(sleeping)), process)
+        ((pid,),) = project.sql(sleeping)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait(60) == -signal.SIGKILL
+        # the server notices only when it has something to say
+        project.sql("SELECT pg_terminate_backend(%s, 60000)", pid)
+        wait_until_gone(project)
+
+
+def test_killed_inside_the_cutover(paid_for: Project, slow: Provider, vecmig: Vecmig) -> None:
+    """The cutover and the rollback are one transaction: whoever ends in it leaves everything as it was."""
     project = paid_for
     vecmig("upgrade")
     script(project, "bbbb", NEXT, old=TAG, down="aaaa")
     vecmig("upgrade", "--until", "index")
-    draw = random.Random(3)
-    seen = []
-    for turn in range(6):
-        command = ("upgrade", "head") if live_tag(project) == TAG else ("downgrade", "-1")
-        with project.start(*command) as process:
-            assert process.stderr is not None
-            # the steps before the flip are told, the flip is told when it is over
-            for line in process.stderr:
-                if line.startswith(("  index ", "bbbb")):
-                    break
-            time.sleep(draw.random() * 0.1 * (turn % 3))
-            process.send_signal(signal.SIGKILL)
-            process.wait(60)
-        wait_until_gone(project)
-        seen.append(live_tag(project))
-        assert seen[-1] in (TAG, NEXT)
-    if seen[-1] == TAG:
-        vecmig("upgrade")
+    kill_at(project, "cutover", "upgrade", "head")
+    assert live_tag(project) == TAG
+    vecmig("upgrade")
+    assert live_tag(project) == NEXT
+    kill_at(project, "rollback", "downgrade", "-1")
     assert live_tag(project) == NEXT
     vecmig("downgrade", "-1")
     assert live_tag(project) == TAG
