@@ -108,28 +108,29 @@ def test_the_whole_story(place: Place) -> None:
     assert records > 1000
 
     first = _section(done.stdout, 2)
-    assert f"{records} of {records} fresh" in first
-    assert f"reads use {OLD_TAG}" in first
+    assert f"{records:,} of {records:,} fresh" in first
+    assert f"live tag is now {OLD_TAG}" in " ".join(first.split())
 
     gate = _section(done.stdout, 3)
-    covered = re.search(r"^documents: (\d+) of (\d+) records fresh", gate, re.MULTILINE)
+    covered = re.search(r"^documents: ([\d,]+) of ([\d,]+) records fresh", gate, re.MULTILINE)
     assert covered is not None
-    assert int(covered[2]) == records
-    assert half <= int(covered[1]) < records
+    fresh, eligible = (int(number.replace(",", "")) for number in covered.groups())
+    assert eligible == records
+    assert half <= fresh < records
     for check in ("coverage", "freshness", "unexplained", "index"):
         assert re.search(rf"^  NO  {check} ", gate, re.MULTILINE), f"{check} does not refuse\n{gate}"
     assert "The gate of documents refuses: coverage" in gate
     assert re.search(rf"still use\s+(# )?{re.escape(OLD_TAG)}", gate)
 
     switched = _section(done.stdout, 4)
-    assert f"{records - int(covered[1])} records embedded" in switched
-    assert f"reads use {NEW_TAG}" in switched
+    assert f"{records - fresh:,} records embedded" in switched
+    assert f"live tag is now {NEW_TAG}" in " ".join(switched.split())
     assert f"tag {OLD_TAG}" in first
     assert f"tag {NEW_TAG}" in switched
 
     again = _section(done.stdout, 5)
-    assert re.search(rf"rollback  reads use {re.escape(OLD_TAG)};\s+the\s+flip\s+took\s+[\d.]+\s+ms", again)
-    assert f"0 records embedded; {records} of {records} fresh" in again
+    assert re.search(rf"rollback  live tag is now {re.escape(OLD_TAG)}\s+\(switched\s+in\s+[\d.]+\s+ms\);", again)
+    assert f"0 records embedded; {records:,} of {records:,} fresh" in again
     assert f"Of {2 * records:,} vectors, 0 were made by this second upgrade." in again
     assert re.search(rf"^→  live  +100 %  +{records:,} ", again, re.MULTILINE)
     assert "nothing to do" in again

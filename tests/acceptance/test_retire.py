@@ -50,7 +50,7 @@ def test_the_story_of_an_old_tag(switched: Project, vecmig: Vecmig) -> None:
 
     switched.sql("UPDATE documents SET body = 'edited' WHERE id = 1")
     refused = vecmig("downgrade", "-1", code=3).stderr
-    assert f"The gate of the way back refuses: {A} lacks 1 of 40 records" in refused
+    assert f"The gate refuses the rollback: {A} lacks 1 of 40 records" in refused
     assert "Run: vecmig sync" in refused
     assert f"refused: {A} lacks 1 of 40 records, 97.5 % covered; run: vecmig sync" in vecmig("status").stdout
     vecmig("sync")

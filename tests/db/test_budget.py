@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from support.provider import Provider
 from support.waiting import try_again_at_once
 from vecmig import runner
 from vecmig.errors import BudgetSpent, TerminalEmbedderError, UsageError
+from vecmig.operations.embedders import embedder_to_fill
 from vecmig.runner.project import Project
 
 FAKE = "fake@1/dim-8/chunk-none/norm-l2"
@@ -206,10 +208,10 @@ def test_the_ledger_keeps_what_a_run_that_failed_has_cost(paying: Lab, provider:
 def test_processes_share_one_budget(paying: Lab, provider: Provider) -> None:
     """Two counts of one revision: what one of them has entered, the other cannot spend."""
     paying.upgrade(until="expand")
-    workspace = Project(paying.config, max_cost=1.0).workspace
+    context = Project(replace(paying.config, max_cost=1.0)).context
     with (
-        workspace.worker("documents", FAKE, what="backfill", revision="r1") as one,
-        workspace.worker("documents", FAKE, what="backfill", revision="r1") as two,
+        embedder_to_fill(context, "documents", FAKE, what="backfill", revision="r1") as one,
+        embedder_to_fill(context, "documents", FAKE, what="backfill", revision="r1") as two,
     ):
         texts = ["ten tokens or so, and a few more of them"] * 5
         for _ in range(8):

@@ -334,7 +334,7 @@ def test_whatever_fails_between_gate_and_flip_stops_the_flip(
         connect().execute(change.format(partition=partition))
         return judge_again(*values)
 
-    monkeypatch.setattr("vecmig.operations.database.judge_again", meanwhile)
+    monkeypatch.setattr("vecmig.operations.cutover.judge_again", meanwhile)
     with pytest.raises(GateRefused) as refused:
         lab.upgrade()
     assert failed in {check.name for check in refused.value.failed}

@@ -172,7 +172,7 @@ def test_the_gate_inside_the_flip_keeps_what_evals_have_shown(judged: Lab, monke
         again.append([check.name for check in report.checks])
         return report
 
-    monkeypatch.setattr("vecmig.operations.database.judge_again", kept)
+    monkeypatch.setattr("vecmig.operations.cutover.judge_again", kept)
     assert judged.upgrade() == ["live"]
     assert again[0][-5:] == ["spot check", "truncation", "query space", "index recall", EVAL]
 

@@ -181,7 +181,7 @@ def test_the_step_says_what_the_index_took(lab: Lab) -> None:
         event.summary for event in lab.events if getattr(event, "step", "") == "index" and hasattr(event, "summary")
     ]
     assert summary.startswith("20 vectors, ")
-    assert summary.endswith(" MB; built with at most 64 MB of memory")
+    assert re.search(r" [kM]B; built with at most 64 MB of memory$", summary)
     (figures,) = lab.sql("SELECT data FROM vecmig.event WHERE kind = 'index'")[0]
     assert {"vectors", "bytes", "memory_mb", "workers", "seconds"} <= set(figures)
 

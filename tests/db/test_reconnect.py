@@ -15,7 +15,8 @@ from vecmig.errors import DatabaseUnreachable
 from vecmig.events import Event, IndexProgress, Waiting
 from vecmig.gate import look
 from vecmig.homes import index_build
-from vecmig.operations import workspace
+from vecmig.operations import judging
+from vecmig.operations.indexing import build_index
 from vecmig.runner.project import Project
 
 BUILDING = "SELECT pid FROM pg_stat_progress_create_index WHERE datname = current_database()"
@@ -32,7 +33,7 @@ def ended(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> list[int]:
             lab.sql("SELECT pg_terminate_backend(%s, 5000)", pids[0])
         return look(connection, *others)
 
-    monkeypatch.setattr(workspace, "look", end_and_look)
+    monkeypatch.setattr(judging, "look", end_and_look)
     return pids
 
 
@@ -90,6 +91,6 @@ def test_an_index_build_begins_anew(lab: Lab, monkeypatch: pytest.MonkeyPatch) -
         end(event)
 
     project = Project(lab.config, listen)
-    assert project.workspace.build_index(lab.space(LARGE)) is not None
+    assert build_index(project.context, lab.space(LARGE)) is not None
     assert any("terminating connection" in reason for reason in _waits(lab))
     assert lab.sql("SELECT count(*) FROM pg_index WHERE NOT indisvalid") == [(0,)]

@@ -25,7 +25,7 @@ from vecmig.events import Waiting, Warned
 from vecmig.homes import retiring
 from vecmig.postgres.locks import runner_locks
 from vecmig.runner.retire import Retired
-from vecmig.runner.routes import Reads
+from vecmig.runner.route import Reads
 
 Connection = psycopg.Connection[Any]
 
@@ -157,11 +157,11 @@ def test_the_way_back_is_refused_until_sync_has_caught_up(switched: Lab) -> None
         switched.downgrade()
     error = refused.value
     assert error.message == (
-        f"The gate of the way back refuses: {SMALL} lacks 2 of 21 records, and the freshness_budget 0.005 of revision "
+        f"The gate refuses the rollback: {SMALL} lacks 2 of 21 records, and the freshness_budget 0.005 of revision "
         "r2 allows 0."
     )
     assert error.state == (
-        f"Nothing was changed: reads use {LARGE}. After the flip 1 records would not be found at all, and 1 only by "
+        f"Nothing was changed: reads use {LARGE}. After a rollback 1 records would not be found at all, and 1 only by "
         "their old text."
     )
     assert error.hint.startswith("Run: vecmig sync, which takes about ")
@@ -234,7 +234,7 @@ def test_a_step_back_that_fails_tells_of_the_steps_before_it(lab: Lab) -> None:
         lab.downgrade("-2")
     assert refused.value.state == (
         f"Revision r3 was rolled back: reads of documents use {LARGE}. At revision r2: Nothing was changed: "
-        f"reads use {LARGE}. After the flip 1 records would not be found at all, and 0 only by their old text."
+        f"reads use {LARGE}. After a rollback 1 records would not be found at all, and 0 only by their old text."
     )
     # run again, -2 would be counted from here
     assert refused.value.hint.endswith("\nTo go on to where this was to lead: vecmig downgrade r1")

@@ -434,7 +434,7 @@ def test_one_collection_goes_and_begins_anew(lab: Lab) -> None:
     ((data,),) = lab.sql("SELECT data FROM vecmig.event WHERE kind = 'uninstall' AND collection = 'documents'")
     assert {tag["tag"]: tag["vectors"] for tag in data["tags"]} == {SMALL: 20, LARGE: 20}
     assert not [name for _, name in _objects(lab) if "documents_" in name]
-    # of it nothing is left to take back, and it is what an upgrade does next
+    # of it nothing is left to roll back, and it is what an upgrade does next
     assert runner.status(lab.config).pending == ("r1", "r3")
     assert runner.current(lab.config).at_head is False
     assert not runner.audit(lab.config).findings

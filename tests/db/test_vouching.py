@@ -16,6 +16,7 @@ from vecmig import runner
 from vecmig.errors import RecipeError
 from vecmig.model.recipe import Recipe
 from vecmig.model.tag import Tag
+from vecmig.operations.recipes import recipe_of
 from vecmig.runner.project import Project
 
 WORDS = "wordllama@0.4/dim-64/chunk-none/norm-l2"
@@ -133,5 +134,5 @@ def test_a_service_uses_a_recipe_that_was_written_since_it_has_read_the_file(lab
     (lab.path / "migrations" / "collections.yaml").write_text(whole)
     lab.upgrade()
     with service.database.session() as connection:
-        found = service.workspace.recipe(service.workspace.ledger(connection), lab.name, LARGE)
+        found = recipe_of(service.context, service.context.ledger(connection), lab.name, LARGE)
     assert found == Project(lab.config).collections.recipes[LARGE]

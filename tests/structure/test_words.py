@@ -40,7 +40,6 @@ EXCEPTED = (
     "vecmig/inventory/",
     "vecmig/ledger/",
     "vecmig/model/",
-    "vecmig/operations/",
     "vecmig/postgres/",
     "vecmig/published/",
     "vecmig/source/",

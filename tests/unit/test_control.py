@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -112,4 +113,4 @@ def test_a_cost_that_is_no_amount_is_refused(amount: float, tmp_path: Path) -> N
     (tmp_path / "vecmig.ini").write_text("[vecmig]\ndatabase_url = postgresql://nowhere/x\n")
     config = load_config(tmp_path / "vecmig.ini")
     with pytest.raises(UsageError, match="is not an amount above 0, in US dollars"):
-        Project(config, max_cost=amount)
+        Project(replace(config, max_cost=amount))

@@ -11,8 +11,8 @@ import pytest
 
 from vecmig.freshness.coverage import Coverage
 from vecmig.model.gate import Gate, Trust
-from vecmig.operations.way_back import lacking, way_back_refused, what_lacks
-from vecmig.operations.workspace import Declaration
+from vecmig.operations.context import Declaration
+from vecmig.operations.rollback_gate import lacking, rollback_refused, what_lacks
 from vecmig.runner.trust import EvalSeries, Evidence, judge
 from vecmig.script.checksum import checksum
 
@@ -101,17 +101,17 @@ def test_nothing_else_hides_behind_it(other: str) -> None:
 
 @pytest.mark.parametrize(
     ("rate", "takes"),
-    [(None, "vecmig sync. Then"), (100.0, "about 1 s at"), (0.5, "about 3 minutes at"), (0.01, "about 3 hours at")],
+    [(None, "vecmig sync. Then"), (100.0, "about 1 s at"), (0.5, "about 3 min 20 s at"), (0.01, "about 2 h 47 min at")],
 )
 def test_the_refusal_says_how_long_sync_takes_if_it_is_known(rate: float | None, takes: str) -> None:
     found = Coverage(records=1100, eligible=1000, fresh=880, stale=60, rejected=20, unaccounted=0)
     assert lacking(found) == 100
-    error = way_back_refused(
+    error = rollback_refused(
         Declaration("r2", "documents", "old", "new", "", Gate(freshness_budget=0.0999)), found, rate
     )
     assert takes in error.hint
-    assert "lacks 100 of 1000 records, and the freshness_budget 0.0999 of revision r2 allows 99." in error.message
-    assert "After the flip 40 records would not be found at all, and 60 only by their old text." in error.state
+    assert "lacks 100 of 1,000 records, and the freshness_budget 0.0999 of revision r2 allows 99." in error.message
+    assert "After a rollback 40 records would not be found at all, and 60 only by their old text." in error.state
     assert error.exit_code == 3
 
 

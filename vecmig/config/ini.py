@@ -76,6 +76,8 @@ class Config:
     #: Who embeds in a backfill: this process, or workers on Ray; and how many, None for as many as there is room for.
     engine: Engine = "local"
     workers: int | None = None
+    #: US dollars that embedding may cost, as the command line has it: in place of a recipe's ``budget_usd``.
+    max_cost: float | None = None
     #: The ``-x key=value`` pairs of the command line.
     x: Mapping[str, str] = field(default_factory=dict)
     #: Told why a command waits that tells nothing else meanwhile; may be called from any thread.

@@ -259,6 +259,10 @@ class Ledger:
         """Let a script's statements run again the next time it goes forward or back."""
         self._write("forget_statements", revision=revision)
 
+    def forget_statement(self, revision: str, step: str, ordinal: int) -> None:
+        """Let the statement at one place of a script run again."""
+        self._write("forget_statement", revision=revision, step=step, ordinal=ordinal)
+
     def stamp_revision(self, revision: str, collection: str | None, old: str | None, new: str | None, sha: str) -> None:
         """Enter a revision as live without running it."""
         self._write("stamp_revision", id=revision, collection=collection, old_tag=old, new_tag=new, checksum=sha)

@@ -1,5 +1,5 @@
 """The ``m`` of a revision script: what it can do, and what does it."""
 
-from vecmig.operations.interface import Migration
+from vecmig.operations.migration import Migration
 
 __all__ = ["Migration"]

@@ -18,7 +18,7 @@ from vecmig.ledger.ledger import Ledger
 from vecmig.ledger.shadows import count_pair
 from vecmig.model.gate import Gate, NoWorse
 from vecmig.postgres.sessions import Connection
-from vecmig.text import counted
+from vecmig.text import count, counted, percent
 
 #: Largest share of the records that may have come, gone or changed since an eval that still counts.
 _MOST_CHANGED: Final = 0.05
@@ -36,7 +36,7 @@ class Witness:
 
     def trials(self) -> tuple[Trial, ...]:
         """Say what evals have shown, for each condition of the gate."""
-        return tuple(self._trial(wanted) for wanted in self.gate.evals)
+        return tuple(self._trial(condition) for condition in self.gate.evals)
 
     def shadow(self) -> Shadowing:
         """Count the searches that both tags answered since the new one was begun."""
@@ -47,26 +47,28 @@ class Witness:
         share = route.shadow_share if route.shadow == tag else 0.0
         return Shadowing(answered, failed, collection=name, tag=tag, share=share)
 
-    def _trial(self, wanted: NoWorse) -> Trial:
-        command = f"vecmig eval {wanted.suite}"
+    def _trial(self, condition: NoWorse) -> Trial:
+        command = f"vecmig eval {condition.suite}"
         again = f"Run: {command}"
         try:
-            suite = self.load_suite(wanted.suite)
+            suite = self.load_suite(condition.suite)
         except VecmigError as error:
-            return Trial(wanted, False, error.message, error.hint or again)
+            return Trial(condition, False, error.message, error.hint or again)
         collection = self.new.source.collection.name
         if suite.collection != collection:
-            return Trial(wanted, False, f"{wanted.suite} asks {suite.collection}", "Name a suite of this collection.")
+            return Trial(
+                condition, False, f"{condition.suite} asks {suite.collection}", "Name a suite of this collection."
+            )
         runs: list[EvalRun] = []
         for space in (self.old, self.new):
-            run = latest(self.connection, self.new.schema, collection, space.tag, wanted.suite)
+            run = latest(self.connection, self.new.schema, collection, space.tag, condition.suite)
             problem = f"it was never run against {space.tag}" if run is None else self._problem(suite, run, space)
             if run is None or problem:
-                return Trial(wanted, False, problem, again, command)
+                return Trial(condition, False, problem, again, command)
             runs.append(run)
-        passed, detail = no_worse(runs[0], runs[1], wanted.metric, wanted.tolerance)
-        detail = f"{detail}; taken at {_percent(runs[1].coverage)} coverage"
-        return Trial(wanted, passed, detail, "" if passed else _remedy(wanted, runs[0], runs[1]))
+        passed, detail = no_worse(runs[0], runs[1], condition.metric, condition.tolerance)
+        detail = f"{detail}; taken at {percent(runs[1].coverage)} coverage"
+        return Trial(condition, passed, detail, "" if passed else _remedy(condition, runs[0], runs[1]))
 
     def _problem(self, suite: Suite, run: EvalRun, space: Space) -> str:
         """Say why a run does not count; empty where it does."""
@@ -74,8 +76,8 @@ class Witness:
             return f"the suite was changed since it was run against {space.tag}"
         if run.coverage < self.gate.coverage:
             return (
-                f"it was run against {space.tag} at {_percent(run.coverage)} coverage; an eval counts from "
-                f"{_percent(self.gate.coverage)} on"
+                f"it was run against {space.tag} at {percent(run.coverage)} coverage; an eval counts from "
+                f"{percent(self.gate.coverage)} on"
             )
         _, eligible = count_records(self.connection, space.source)
         most = int(_MOST_CHANGED * max(eligible, run.eligible))
@@ -83,28 +85,23 @@ class Witness:
         changed = max(grown, count_embedded_since(self.connection, space, run.at, most + 1))
         if changed > most:
             return (
-                f"more than {_MOST_CHANGED * 100:g} % of the records have changed since it was run against {space.tag} "
-                f"({run.eligible:,} then, {eligible:,} now)"
+                f"more than {percent(_MOST_CHANGED)} of the records have changed since it was run against {space.tag} "
+                f"({count(run.eligible)} then, {count(eligible)} now)"
             )
         return ""
 
 
-def _remedy(wanted: NoWorse, old: EvalRun, new: EvalRun) -> str:
+def _remedy(condition: NoWorse, old: EvalRun, new: EvalRun) -> str:
     """Say what to do about an eval that does not show the new tag to be no worse."""
-    if wanted.metric not in new.scores:
+    if condition.metric not in new.scores:
         return (
-            f"Name a metric that {wanted.suite} has in the revision's gate ({', '.join(new.scores)}), or set k: in the "
-            f"suite to that of {wanted.metric}."
+            f"Name a metric that {condition.suite} has in the revision's gate ({', '.join(new.scores)}), or set k: in "
+            f"the suite to that of {condition.metric}."
         )
-    if mean_loss(old, new, wanted.metric) <= wanted.tolerance:
+    if mean_loss(old, new, condition.metric) <= condition.tolerance:
         return (
-            f"{wanted.suite} is too small to tell: the mean is no worse than the tolerance allows, but over "
+            f"{condition.suite} is too small to tell: the mean is no worse than the tolerance allows, but over "
             f"{counted(new.queries, 'query', 'queries')} the interval is too wide. Add queries to it, then run: "
-            f"vecmig eval {wanted.suite}"
+            f"vecmig eval {condition.suite}"
         )
-    return f"Look at the queries that became worse: vecmig eval {wanted.suite} --json"
-
-
-def _percent(share: float) -> str:
-    """Write a share, never rounded up."""
-    return f"{int(share * 10_000) / 100:g} %"
+    return f"Look at the queries that became worse: vecmig eval {condition.suite} --json"

@@ -15,17 +15,17 @@ from vecmig.source.source import Source
 
 def disagreements(connection: Connection, ledger: Ledger, source: Source) -> list[str]:
     """Name what the database lacks of what the ledger takes to be there, beside vectors and index."""
-    found = lacks_reads(connection, ledger, source)
-    found += [f"the partition of {space.tag} is detached" for space in detached(connection, ledger, source)]
+    missing = lacks_reads(connection, ledger, source)
+    missing += [f"the partition of {space.tag} is detached" for space in detached(connection, ledger, source)]
     if source.tracked and not tracking_works(connection, source):
         there = has_function(connection, ledger.schema, source.collection.name)
         words = "triggers on the source are gone or disabled"
-        found.append(words if there else f"{words}: it is untracked, and nothing tells of changes")
+        missing.append(words if there else f"{words}: it is untracked, and nothing tells of changes")
     elif source.tracked and tracking_is_old(connection, source, ledger.schema):
-        found.append("the triggers on the source are not as this vecmig makes them")
+        missing.append("the triggers on the source are not as this vecmig makes them")
     elif source.tracked and tracking_is_open(connection, source):
-        found.append("everybody may run the trigger function")
-    return found
+        missing.append("everybody may run the trigger function")
+    return missing
 
 
 def lacks_reads(connection: Connection, ledger: Ledger, source: Source) -> list[str]:
@@ -33,21 +33,21 @@ def lacks_reads(connection: Connection, ledger: Ledger, source: Source) -> list[
     live = ledger.route(source.collection.name).live
     if live is None:
         return []
-    found = []
+    missing = []
     aside = is_detached(connection, ledger.schema, source.collection.name)
     if not aside and not exists(connection, source.live):
-        found.append("the live view is gone")
+        missing.append("the live view is gone")
     elif not aside and not reads_tag(connection, source, live):
-        found.append(f"the live view does not read the live tag {live}")
+        missing.append(f"the live view does not read the live tag {live}")
     if not has_search(connection, source):
-        found.append("the search function is gone")
+        missing.append("the search function is gone")
     elif not search_is_current(connection, source, Space(source, ledger.schema, live)):
-        found.append("the search function is out of date")
-    return found
+        missing.append("the search function is out of date")
+    return missing
 
 
 def detached(connection: Connection, ledger: Ledger, source: Source) -> list[Space]:
-    """Give the tags in use whose vectors are there, but not part of the vectors table."""
+    """Return the tags in use whose vectors are there, but not part of the vectors table."""
     route = ledger.route(source.collection.name)
     spaces = [Space(source, ledger.schema, tag) for tag in dict.fromkeys(route.maintained)]
     return [s for s in spaces if exists(connection, s.relation) and not is_attached(connection, s)]

@@ -10,25 +10,25 @@ from vecmig.freshness.change_tracking import install_tracking
 from vecmig.homes.placement import move_vectors
 from vecmig.inventory.exposure import exposures
 from vecmig.ledger.access import follow_vectors, mirror_access, remember_grants
-from vecmig.operations.workspace import Workspace
+from vecmig.operations.context import Context
 from vecmig.postgres.sessions import Connection
 from vecmig.published.live_view import publish
 from vecmig.source.relations import exists
 from vecmig.source.source import Source
 
 
-def place(workspace: Workspace, source: Source) -> None:
-    """Move the vectors of a collection to where they belong, if they lie elsewhere, and make anew what names them.
+def place(context: Context, source: Source) -> None:
+    """Move the vectors of a collection to where they belong, if they lie elsewhere, and make again what names them.
 
     In one short transaction. It locks what applications write in their order: the source, then the vectors.
     """
-    name, schema = source.collection.name, workspace.database.schema
-    wanted = workspace.database.vectors_schema or schema
+    name, schema = source.collection.name, context.database.schema
+    wanted = context.database.vectors_schema or schema
     began = time.monotonic()
 
     def change(connection: Connection) -> list[str]:
         exposed: list[str] = []
-        ledger = workspace.ledger(connection)
+        ledger = context.ledger(connection)
         if source.tracked:
             install_tracking(connection, replace(source, vectors_schema=wanted), schema)
         placed = source
@@ -43,14 +43,14 @@ def place(workspace: Workspace, source: Source) -> None:
                 follow_vectors(connection, placed)
         live = ledger.held_route(name).live
         if live is not None:
-            publish(connection, placed, workspace.space(placed, live), ledger=schema)
+            publish(connection, placed, context.space(placed, live), ledger=schema)
         remember_grants(connection, placed, schema)
         ledger.announce(name)
         return exposed
 
-    mended = workspace.locked(change)
+    mended = context.locked(change)
     if source.vectors_schema != wanted:
         summary = f"the vectors are in schema {wanted}; they were in {source.vectors_schema}"
-        workspace.listener(StepDone("move", "", name, summary, time.monotonic() - began))
+        context.listener(StepDone("move", "", name, summary, time.monotonic() - began))
     if mended:
-        workspace.listener(Noted(f"{name}: {'; '.join(mended)}: made good"))
+        context.listener(Noted(f"{name}: {'; '.join(mended)}: made good"))

@@ -85,13 +85,17 @@ def _write(
 ) -> dict[str, Controlled]:
     project = Project(config)
     names = _names(project, collections)
-    _require_installed(project)
+    with project.database.session() as connection:
+        if installed_version(connection, project.database.schema) == 0:
+            raise UsageError(
+                f"There is nothing to control: vecmig was never used in the database at {project.database.safe_url}.",
+                hint="Run: vecmig upgrade",
+            )
     ensure(project.database)
     changed = {}
-    with project.database.transaction() as connection:
-        ledger = project.workspace.ledger(connection)
+    with project.context.transaction() as ledger:
         for name in names:
-            changed[name] = write(connection, project.database.schema, name)
+            changed[name] = write(ledger.connection, project.database.schema, name)
             if changed[name]:
                 ledger.record_event(kind, collection=name, data=data)
     # on a connection of its own, so that what is told is what runs will find
@@ -121,12 +125,3 @@ def _names(project: Project, collections: Sequence[str]) -> tuple[str, ...]:
     for name in collections:
         project.collections.collection(name)
     return tuple(dict.fromkeys(collections)) or tuple(project.collections.collections)
-
-
-def _require_installed(project: Project) -> None:
-    with project.database.session() as connection:
-        if installed_version(connection, project.database.schema) == 0:
-            raise UsageError(
-                f"There is nothing to control: vecmig was never used in the database at {project.database.safe_url}.",
-                hint="Run: vecmig upgrade",
-            )

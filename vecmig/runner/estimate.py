@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from vecmig.chunking import chunker
@@ -107,7 +107,7 @@ def estimate(
         rate: records per second to expect of the embedder; without it, what the tag's backfill measured.
         max_cost: US dollars that a revision may cost, in place of the recipe's ``budget_usd``.
     """
-    project = Project(config, max_cost=max_cost)
+    project = Project(replace(config, max_cost=max_cost))
     rows = project.revisions()
     check_applied(project.scripts.scripts, rows)
     steps = project.way_up(target, rows)
@@ -124,8 +124,8 @@ def _estimate(
     project: Project, connection: Connection, script: Script, phase: str | None, rate: float | None
 ) -> Estimate:
     assert script.collection is not None and script.new_tag is not None, "the caller chose it so"  # noqa: PT018
-    source = find_source(project.workspace.ledger(connection), project.collections.collection(script.collection))
-    space = project.workspace.space(source, script.new_tag)
+    source = find_source(project.context.ledger(connection), project.collections.collection(script.collection))
+    space = project.context.space(source, script.new_tag)
     recipe = project.collections.recipe(script.new_tag)
     coverage = coverage_of(connection, space)
     pending = coverage.stale + coverage.missing
@@ -189,7 +189,7 @@ def _money(project: Project, connection: Connection, script: Script, recipe: Rec
         "cost_usd": _cost(recipe, tokens),
         "priced": recipe.service.price_per_million_tokens > 0,
         "spent_usd": sum(one.usd for one in spend if (one.revision, one.what) == (script.id, "backfill")),
-        "budget_usd": project.max_cost if project.max_cost is not None else recipe.service.budget_usd,
+        "budget_usd": project.config.max_cost if project.config.max_cost is not None else recipe.service.budget_usd,
     }
 
 
@@ -215,14 +215,14 @@ def _measured_rate(project: Project, connection: Connection, collection: str, ta
     for run in runs(connection, project.database.schema):
         if (run.collection, run.tag, run.state) == (collection, tag, "running") and run.rate > 0:
             return run.rate
-    return project.workspace.ledger(connection).last_rate(collection, tag)
+    return project.context.ledger(connection).last_rate(collection, tag)
 
 
 def _old_recipe(project: Project, connection: Connection, script: Script) -> Recipe | None:
     """Return the recipe of the old tag: as configured, or as recorded where it is not configured any more."""
     if script.old_tag is None or script.collection is None:
         return None
-    recorded = project.workspace.ledger(connection).tags(script.collection).get(script.old_tag)
+    recorded = project.context.ledger(connection).tags(script.collection).get(script.old_tag)
     return project.collections.recipes.get(script.old_tag) or (recorded.recipe if recorded else None)
 
 

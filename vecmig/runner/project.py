@@ -5,20 +5,20 @@ from __future__ import annotations
 import math
 import platform
 import subprocess
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Final
 
 from vecmig.about import version
 from vecmig.backfill import RunBudget
-from vecmig.config import ENGINES, Collections, Config, load_collections, load_suite, suite_path
+from vecmig.config import ENGINES, Collections, Config, load_collections
 from vecmig.errors import ScriptError, UsageError
 from vecmig.events import Listener, Waiting, ignore
 from vecmig.ledger.ledger import Actor, Ledger, RevisionRow
 from vecmig.model.gate import Gate
-from vecmig.operations.workspace import Declaration, Workspace
+from vecmig.operations.context import NO_LOCKS, Context, Declaration, Locks
 from vecmig.postgres.locks import RunnerLocks, watched
 from vecmig.postgres.sessions import Database
 from vecmig.script import Script, ScriptDirectory
@@ -32,16 +32,17 @@ class Project:
 
     config: Config
     listener: Listener = ignore
-    #: Most that embedding may cost, in US dollars; in place of the recipe's budget.
-    max_cost: float | None = None
     #: What this run may cost in all.
     run_budget: RunBudget | None = None
-    #: Makes sure that this runner still holds its locks.
-    still_alone: Callable[[], None] = lambda: None
+    #: Those of the run.
+    locks: Locks = NO_LOCKS
+    #: The database, where an earlier project of this run has opened it.
+    opened: Database | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.max_cost is not None and not 0 < self.max_cost < math.inf:
-            raise UsageError(f"--max-cost {self.max_cost:g} is not an amount above 0, in US dollars.")
+        most = self.config.max_cost
+        if most is not None and not 0 < most < math.inf:
+            raise UsageError(f"--max-cost {most:g} is not an amount above 0, in US dollars.")
 
     @cached_property
     def scripts(self) -> ScriptDirectory:
@@ -56,6 +57,8 @@ class Project:
     @cached_property
     def database(self) -> Database:
         """The database of ``database_url``."""
+        if self.opened is not None:
+            return self.opened
         config = self.config
         database = Database(config.database_url, config.schema, vectors_schema=config.vectors_schema)
         listener = self._told
@@ -70,32 +73,21 @@ class Project:
         return lambda event: on_wait(event.words) if isinstance(event, Waiting) else None
 
     @cached_property
-    def workspace(self) -> Workspace:
-        """What migrations work with."""
-        return Workspace(
+    def context(self) -> Context:
+        """What operations work with."""
+        return Context(
+            config=self.config,
             database=self.database,
             load_collections=lambda: self.collections,
-            actor=_actor(self.config.script_location),
-            load_suite=lambda name: load_suite(suite_path(self.config, name)),
+            actor=Actor(platform.node(), version(), _git_commit(self.config.script_location)),
             listener=self._told,
-            lock_wait=self.config.lock_wait,
-            memory_mb=self.config.maintenance_work_mem_mb,
-            index_workers=self.config.index_workers,
-            reconnect_wait=self.config.reconnect_wait,
-            provider_wait=self.config.provider_wait,
-            throttle_query=self.config.throttle_query,
-            max_replica_lag=self.config.max_replica_lag,
-            max_cost=self.max_cost,
+            locks=self.locks,
             run_budget=self.run_budget,
-            engine=self.config.engine,
-            workers=self.config.workers,
-            still_alone=self.still_alone,
-            x=self.config.x,
         )
 
     def holding(self, locks: RunnerLocks) -> Project:
         """Return the project as the holder of these locks works with it."""
-        return replace(self, still_alone=locks.ensure)
+        return replace(self, locks=locks, opened=self.database)
 
     def revisions(self) -> Mapping[str, RevisionRow]:
         """Read the ledger's revisions; none where vecmig was never installed."""
@@ -134,7 +126,7 @@ class Project:
             id_
             for id_ in below
             if (collection := self.scripts[id_].collection) is not None
-            and not any(self.scripts[one].collection == collection for one in graph.descendants([id_]) & applied)
+            and not any(self.scripts[above].collection == collection for above in graph.descendants([id_]) & applied)
         )
 
     def begun_anew(self, rows: Mapping[str, RevisionRow]) -> tuple[str, ...]:
@@ -142,8 +134,8 @@ class Project:
         return tuple(sorted(id_ for id_ in self.forgotten(rows) if id_ in rows and rows[id_].in_progress))
 
 
-def with_engine(config: Config, engine: str | None, workers: int | None) -> Config:
-    """Return the configuration with another engine or number of workers, as the command line has them.
+def with_options(config: Config, *, engine: str | None, workers: int | None, max_cost: float | None) -> Config:
+    """Return the configuration with another engine, number of workers or limit on the cost, as the command line has it.
 
     Raises:
         UsageError: there is no such engine, or it has no workers.
@@ -153,17 +145,13 @@ def with_engine(config: Config, engine: str | None, workers: int | None) -> Conf
         raise UsageError(f"--engine {chosen!r} is not an engine.", hint=f"It is one of: {', '.join(ENGINES)}")
     if workers is not None and (workers < 1 or chosen == "local"):
         raise UsageError(f"--workers {workers} asks for a fleet.", hint="Write --engine ray, and --workers from 1")
-    return replace(config, engine=chosen, workers=workers or config.workers)
+    return replace(config, engine=chosen, workers=workers or config.workers, max_cost=max_cost)
 
 
 def declaration(script: Script) -> Declaration:
     """Return what a script declares, apart from its functions."""
     gate = script.gate or Gate()
     return Declaration(script.id, script.collection, script.old_tag, script.new_tag, script.checksum, gate)
-
-
-def _actor(directory: Path) -> Actor:
-    return Actor(host=platform.node(), version=version(), git_commit=_git_commit(directory))
 
 
 def _git_commit(directory: Path) -> str | None:

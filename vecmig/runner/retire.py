@@ -103,17 +103,17 @@ def retire(
 
 
 def _retire(project: Project, found: Retirement, reason: str | None) -> int:
-    workspace = project.workspace
-    with workspace.database.session() as connection:
-        space = workspace.space(_source(workspace.ledger(connection), found.collection), found.tag)
+    context = project.context
+    with context.database.session() as connection:
+        space = context.space(_source(context.ledger(connection), found.collection), found.tag)
     if not found.begun:
         figures = _figures(found, reason)
-        workspace.locked(lambda connection: retiring.begin(connection, workspace.ledger(connection), space, figures))
+        context.locked(lambda connection: retiring.begin(connection, context.ledger(connection), space, figures))
     try:
-        workspace.still_alone()
+        context.locks.ensure()
         on_wait = partial(_tell, project)
-        retiring.detach(workspace.database, space, wait=workspace.lock_wait, on_wait=on_wait)
-        freed: int = workspace.locked(lambda connection: retiring.drop(connection, workspace.ledger(connection), space))
+        retiring.detach(context.database, space, wait=context.config.lock_wait, on_wait=on_wait)
+        freed: int = context.locked(lambda connection: retiring.drop(connection, context.ledger(connection), space))
     except DatabaseError as error:
         state = f"Reads go on. {found.tag} is out of use, and its vectors are still there."
         raise DatabaseError(error.message, state=state, hint=f"{error.hint} {_FINISH}".strip()) from error
@@ -122,14 +122,14 @@ def _retire(project: Project, found: Retirement, reason: str | None) -> int:
 
 
 def _tell(project: Project, blocker: str) -> None:
-    project.workspace.wait(f"the vectors were read by {blocker}")
+    project.context.wait(f"the vectors were read by {blocker}")
 
 
 def _verify(project: Project, space: Space) -> None:
     name = space.source.collection.name
     with project.database.session() as connection:
         state = retiring.partition(connection, space).state
-        if state != "gone" or project.workspace.ledger(connection).tag(name, space.tag).state != "retired":
+        if state != "gone" or project.context.ledger(connection).tag(name, space.tag).state != "retired":
             raise DatabaseError(
                 f"The vectors of {space.tag} were dropped, and they are {state}.",
                 hint="They were created again just now. Run: vecmig status",
@@ -153,7 +153,7 @@ def _look(project: Project, collection: str, tag: str) -> Retirement:
         ledger = Ledger(connection, project.database.schema)
         source = _source(ledger, collection)
         state = ledger.tag(collection, tag).state
-        space = project.workspace.space(source, tag)
+        space = project.context.space(source, tag)
         there = retiring.partition(connection, space)
         _refuse_needed(ledger, collection, tag)
         begun = state == "retired"

@@ -7,13 +7,13 @@ from typing import cast
 
 from vecmig.config import Config
 from vecmig.ledger.schema import install
-from vecmig.operations.recording import RecordingMigration
+from vecmig.operations.script import RecordingMigration
 from vecmig.postgres.recorder import Recorder
 from vecmig.postgres.sessions import Connection
 from vecmig.postgres.settings import SEARCH_PATH
 from vecmig.runner.plan import check_applied, check_upgrade
 from vecmig.runner.project import Project, declaration
-from vecmig.runner.walk import ensure_supported
+from vecmig.runner.upgrade import ensure_supported
 from vecmig.script import STEPS, Script, Step
 
 _PATH = f"SET search_path TO {SEARCH_PATH};"
@@ -56,4 +56,4 @@ def downgrade_sql(config: Config, target: str, write: Callable[[str], None]) -> 
 def _record(project: Project, script: Script, steps: tuple[Step, ...], write: Callable[[str], None]) -> None:
     write(f"-- revision {script.id}: {script.message}")
     for step in steps:
-        script.function(step)(RecordingMigration(project.workspace, declaration(script), step=step, write=write))
+        script.function(step)(RecordingMigration(project.context, declaration(script), step=step, write=write))

@@ -27,14 +27,15 @@ from vecmig.ledger.identity import SourceReplaced, find_source
 from vecmig.ledger.ledger import Ledger, RevisionRow, Route, TagRow
 from vecmig.ledger.spend import Spend, spent
 from vecmig.model.gate import Gate
+from vecmig.operations.judging import measure
 from vecmig.operations.missing import disagreements
-from vecmig.operations.way_back import lacking
+from vecmig.operations.rollback_gate import lacking
 from vecmig.postgres.sessions import Connection
 from vecmig.published.detaching import Detached, all_detached
+from vecmig.runner.downgrade import DowngradeCommand, downgrade_of
 from vecmig.runner.project import Project
+from vecmig.runner.steps import by_collection
 from vecmig.runner.trust import Earned, earned, live_revision, old_retired
-from vecmig.runner.walk import by_collection
-from vecmig.runner.way_down import WayDown, way_down
 from vecmig.source.checks import without_key
 from vecmig.source.relations import exists
 from vecmig.source.source import Source
@@ -138,7 +139,7 @@ class WayBack:
     #: Whether the vectors were retired.
     retired: bool
     #: What goes there, and the other revisions that it rolls back, such as one in progress.
-    command: str = WayDown().command
+    command: str = DowngradeCommand().command
     besides: tuple[str, ...] = ()
 
     @property
@@ -330,7 +331,7 @@ def _way_back(project: Project, ledger: Ledger, there: Mapping[str, TagStatus], 
     tag = there.get(row.old_tag)
     coverage = tag.coverage if tag is not None and tag.state != "gone" else None
     retired = old_retired(ledger, row)
-    down = way_down(project, ledger.revisions(), row.id)
+    down = downgrade_of(project, ledger.revisions(), row.id)
     return WayBack(
         row.id, row.old_tag, None if retired else coverage, gate.freshness_budget, retired, down.command, down.besides
     )
@@ -340,7 +341,7 @@ def _half_retired(
     project: Project, connection: Connection, source: Source, known: Mapping[str, TagRow]
 ) -> tuple[str, ...]:
     retired = [tag for tag, row in known.items() if row.state == "retired"]
-    return tuple(tag for tag in retired if exists(connection, project.workspace.space(source, tag).relation))
+    return tuple(tag for tag in retired if exists(connection, project.context.space(source, tag).relation))
 
 
 def _disagreement(
@@ -371,7 +372,7 @@ def _disagreement(
 
 
 def _tag(project: Project, connection: Connection, source: Source, row: TagRow) -> TagStatus:
-    space = project.workspace.space(source, row.tag)
+    space = project.context.space(source, row.tag)
     if not is_attached(connection, space):
         return TagStatus(row.tag, "gone", row.dims, 0, 0, coverage_of(connection, space), IndexState(), Lag())
     vectors, with_vectors = count_vectors(connection, space)
@@ -393,7 +394,7 @@ def _lag(project: Project, connection: Connection, source: Source, route: Route,
     read = [tag for tag in (route.live, route.standby) if tag in there] or [
         tag for tag in (route.candidate,) if tag in there
     ]
-    return lag(connection, [project.workspace.space(source, tag) for tag in read])
+    return lag(connection, [project.context.space(source, tag) for tag in read])
 
 
 def _gate(
@@ -402,13 +403,13 @@ def _gate(
     row = by_collection(ledger.revisions()).get(source.collection.name)
     if row is None or row.new_tag is None or row.id not in project.scripts.map:
         return None
-    space = project.workspace.space(source, row.new_tag)
+    space = project.context.space(source, row.new_tag)
     if not is_attached(connection, space):
         return None
-    old = project.workspace.space(source, row.old_tag) if row.old_tag else None
+    old = project.context.space(source, row.old_tag) if row.old_tag else None
     gate = project.scripts[row.id].gate or Gate()
     followed = _disagreement(connection, ledger, source) is None
-    return row, project.workspace.measure(connection, gate, space, old, followed=followed)
+    return row, measure(project.context, connection, gate, space, old, followed=followed)
 
 
 def _resume(collections: Sequence[CollectionStatus]) -> str | None:

@@ -17,7 +17,10 @@ from vecmig.ledger.access import close_restored, mirror_access, remember_grants
 from vecmig.ledger.control import What
 from vecmig.ledger.ledger import Ledger, Route
 from vecmig.ledger.schema import ensure
-from vecmig.operations.workspace import Workspace
+from vecmig.operations.context import Context
+from vecmig.operations.embedders import embedder_to_fill, prepare_tag, run_options
+from vecmig.operations.following import follow, inspect
+from vecmig.operations.indexing import build_index
 from vecmig.postgres.locks import runner_at_work, runner_locks
 from vecmig.postgres.reconnecting import ReconnectingSession
 from vecmig.postgres.sessions import Connection
@@ -61,7 +64,10 @@ def sync(
         return {}
     ensure(project.database)
     done: dict[tuple[str, str], Coverage] = {}
-    with runner_locks(project.database, names, what="sync", kind="sync") as locks:
+    with (
+        project.database.keeping_sessions(),
+        runner_locks(project.database, names, what="sync", kind="sync") as locks,
+    ):
         project = project.holding(locks)
         for name in names:
             done |= _sync_collection(project, name)
@@ -70,63 +76,63 @@ def sync(
 
 def _routes(project: Project) -> dict[str, Route]:
     with project.database.session() as connection:
-        return project.workspace.ledger(connection).routes()
+        return project.context.ledger(connection).routes()
 
 
 def _sync_collection(project: Project, name: str) -> dict[tuple[str, str], Coverage]:
-    workspace = project.workspace
-    source = workspace.inspect(workspace.collections.collection(name))
-    prepare(workspace, source)
-    with workspace.database.session() as connection:
-        route = workspace.ledger(connection).route(name)
-        runner = runner_at_work(connection, workspace.database.schema, name) if route.candidate else None
+    context = project.context
+    source = inspect(context, context.collections.collection(name))
+    prepare(context, source)
+    with context.database.session() as connection:
+        route = context.ledger(connection).route(name)
+        runner = runner_at_work(connection, context.database.schema, name) if route.candidate else None
     done: dict[tuple[str, str], Coverage] = {}
     for tag in route.maintained:
         if runner is not None and tag == route.candidate:
             project.listener(left_to_runner(tag, runner))
             continue
         with tolerating(project, name, tag):
-            done[name, tag] = _sync_tag(workspace, source, tag).coverage
+            done[name, tag] = _sync_tag(context, source, tag).coverage
     build_indexes(project, source, [tag for tag in (route.live, route.standby) if (name, tag) in done])
     return done
 
 
-def _sync_tag(workspace: Workspace, source: Source, tag: str) -> Result:
+def _sync_tag(context: Context, source: Source, tag: str) -> Result:
     name = source.collection.name
-    workspace.listener(StepStarted("sync", "", name, tag))
-    with workspace.database.session() as connection:
-        require_partition(connection, workspace.space(source, tag))
-        ledger = workspace.ledger(connection)
+    context.listener(StepStarted("sync", "", name, tag))
+    with context.database.session() as connection:
+        require_partition(connection, context.space(source, tag))
+        ledger = context.ledger(connection)
         revision, what = account(ledger, name, tag)
         candidate = tag == ledger.route(name).candidate
     with (
-        workspace.worker(name, tag, what=what, revision=revision) as embedder,
-        _alone(workspace, name, tag) if candidate else nullcontext(workspace.still_alone) as still_alone,
+        embedder_to_fill(context, name, tag, what=what, revision=revision) as embedder,
+        _alone(context, name, tag) if candidate else nullcontext(context.locks.ensure) as still_alone,
     ):
-        space = workspace.space(source, tag)
+        space = context.space(source, tag)
         result = run_backfill(
-            workspace.database,
+            context.database,
             space,
             embedder,
-            options=replace(workspace.terms("sync"), still_alone=still_alone),
-            prepare=workspace.maintain(embedder, space),
-            listener=workspace.listener,
+            options=replace(run_options(context, "sync"), still_alone=still_alone),
+            prepare=prepare_tag(context, embedder, space),
+            listener=context.listener,
         )
-    record(workspace, name, tag, result.written, result.rejected, coverage=result.coverage.share)
+    record(context, name, tag, result.written, result.rejected, coverage=result.coverage.share)
     embedded, fresh = counted(result.written, "record"), result.coverage.fresh
     summary = f"{tag}: {embedded} embedded; {fresh:,} of {result.coverage.eligible:,} fresh"
-    workspace.listener(StepDone("sync", "", name, summary, result.seconds))
+    context.listener(StepDone("sync", "", name, summary, result.seconds))
     return result
 
 
 @contextmanager
-def _alone(workspace: Workspace, name: str, tag: str) -> Iterator[Callable[[], None]]:
+def _alone(context: Context, name: str, tag: str) -> Iterator[Callable[[], None]]:
     """Yield what makes sure, once a second, that no other sync and, of a candidate, no runner took over."""
-    schema = workspace.database.schema
-    with ReconnectingSession(workspace.database) as session:
+    schema = context.database.schema
+    with ReconnectingSession(context.database) as session:
 
         def still_alone() -> None:
-            workspace.still_alone()
+            context.locks.ensure()
             runner = session.run(lambda connection: runner_at_work(connection, schema, name))
             if runner is not None:
                 raise _LeftToRunner(left_to_runner(tag, runner).message)
@@ -154,31 +160,31 @@ def tolerating(project: Project, name: str, tag: str) -> Iterator[None]:
 
 def project_for(config: Config, listener: Listener, max_cost: float | None) -> Project:
     """Open the project for a run of which ``max_cost`` is the sum over all tags."""
-    project = Project(config, listener, max_cost)
-    return project if max_cost is None else replace(project, run_budget=RunBudget(max_cost))
+    run_budget = None if max_cost is None else RunBudget(max_cost)
+    return Project(replace(config, max_cost=max_cost), listener, run_budget)
 
 
-def prepare(workspace: Workspace, source: Source, *, edits: bool = True) -> list[str]:
-    """Let triggers, live view and grants follow collections.yaml, once for all tags; give what was missing.
+def prepare(context: Context, source: Source, *, edits: bool = True) -> list[str]:
+    """Let triggers, live view and grants follow collections.yaml, once for all tags; return what was missing.
 
     Args:
-        workspace: the workspace.
+        context: the context.
         source: the collection.
         edits: whether to follow another text, where or change_tracking.
     """
-    schema = workspace.database.schema
-    with workspace.database.session() as connection:
+    schema = context.database.schema
+    with context.database.session() as connection:
         exposed = exposures(connection, source, schema)
-    missing = workspace.follow(source, edits=edits)
+    missing = follow(context, source, edits=edits)
 
     def mirror(connection: Connection) -> None:
         close_restored(connection, schema)
         mirror_access(connection, source, schema)
         remember_grants(connection, source, schema)
 
-    workspace.locked(mirror)
+    context.locked(mirror)
     if found := exposed + missing:
-        workspace.listener(Noted(f"{source.collection.name}: {'; '.join(found)}: made good"))
+        context.listener(Noted(f"{source.collection.name}: {'; '.join(found)}: made good"))
     return missing
 
 
@@ -186,7 +192,7 @@ def build_indexes(project: Project, source: Source, tags: Sequence[str | None]) 
     """Build the indexes of tags that reads use or may go back to, where somebody dropped one or left it invalid."""
     for tag in filter(None, tags):
         with tolerating(project, source.collection.name, tag):
-            project.workspace.build_index(project.workspace.space(source, tag))
+            build_index(project.context, project.context.space(source, tag))
 
 
 def account(ledger: Ledger, name: str, tag: str) -> tuple[str, What]:
@@ -200,11 +206,11 @@ def account(ledger: Ledger, name: str, tag: str) -> tuple[str, What]:
     return revision, "backfill" if unfilled else "sync"
 
 
-def record(workspace: Workspace, name: str, tag: str, written: int, rejected: int, **more: float) -> None:
+def record(context: Context, name: str, tag: str, written: int, rejected: int, **more: float) -> None:
     """Enter what was done into the history."""
     figures = {"written": written, "rejected": rejected} | more
-    with workspace.database.transaction() as connection:
-        workspace.ledger(connection).record_event("sync", collection=name, tag=tag, data=figures)
+    with context.transaction() as ledger:
+        ledger.record_event("sync", collection=name, tag=tag, data=figures)
 
 
 def left_to_runner(tag: str, runner: str) -> Noted:

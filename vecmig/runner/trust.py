@@ -17,8 +17,8 @@ from vecmig.ledger.ledger import Ledger, RevisionRow
 from vecmig.ledger.trust_clock import clock, eval_pairs, shadow_errors
 from vecmig.model.gate import Gate, NoWorse, Trust
 from vecmig.postgres.sessions import Connection
+from vecmig.runner.downgrade import DowngradeCommand, downgrade_of
 from vecmig.runner.project import Project
-from vecmig.runner.way_down import WayDown, way_down
 from vecmig.source.source import Source
 from vecmig.text import counted, percent
 
@@ -82,7 +82,7 @@ class Evidence:
     #: Shadow reads of the tag, of as many days before it went live as the rule asks for: those that failed, and all.
     shadow: tuple[int, int]
     #: The command that goes back to the old tag now.
-    way_down: str = WayDown().command
+    downgrade: str = DowngradeCommand().command
 
     @property
     def days(self) -> float:
@@ -111,7 +111,7 @@ def earned(project: Project, connection: Connection, ledger: Ledger, source: Sou
         return None
     script = project.scripts[row.id] if row.id in project.scripts.map else None
     rule, gate = (script.trust, script.gate or Gate()) if script else (Trust(), Gate())
-    back = way_down(project, ledger.revisions(), row.id).command
+    back = downgrade_of(project, ledger.revisions(), row.id).command
     found = _gather(connection, ledger, row, rule=rule, gate=gate, source=source, back=back)
     series = eval_series(gate, found.pairs)
     return Earned(
@@ -206,7 +206,7 @@ def _evals(rule: Trust, found: Evidence, series: EvalSeries) -> Check:
         why = "the revision asks for none" if rule.eval_days == 0 else found.alone
         return Check("eval days", True, 0, required, why)
     if series.regressions:
-        remedy = f"run vecmig eval again; if the new tag is worse, go back: {found.way_down}"
+        remedy = f"run vecmig eval again; if the new tag is worse, go back: {found.downgrade}"
         return Check("eval days", False, series.days, required, "; ".join(series.regressions), Remedy(remedy))
     detail = f"{counted(series.days, 'day')} with evals of both tags that count, and the new one is no worse"
     if not series.days:
@@ -231,7 +231,7 @@ def _shadow(rule: Trust, found: Evidence) -> Check:
     detail = f"{errors:,} of {samples:,} shadow reads of the tag failed in the {rule.days:g} days before it went live"
     remedy = Remedy(
         "let shadow reads that succeed make up for those that failed (vecmig compare COLLECTION): move reads to the "
-        f"other tag ({found.way_down}), ask this one beside it (vecmig route COLLECTION --shadow TAG), and move them "
+        f"other tag ({found.downgrade}), ask this one beside it (vecmig route COLLECTION --shadow TAG), and move them "
         "back"
     )
     required = Required(MOST_SHADOW_ERRORS, "≤", share=True)

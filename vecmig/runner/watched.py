@@ -13,7 +13,7 @@ from vecmig.freshness.changes import Lag, Look
 from vecmig.inventory.auditing import silent_writers
 from vecmig.inventory.standing import Standing
 from vecmig.ledger.identity import SourceReplaced, find_source
-from vecmig.operations.workspace import Workspace
+from vecmig.operations.context import Context
 from vecmig.postgres.sessions import Connection
 from vecmig.source.source import Source
 from vecmig.text import duration
@@ -83,11 +83,11 @@ def require_same(source: Source, found: Look) -> None:
         )
 
 
-def is_otherwise(workspace: Workspace, source: Source) -> bool:
+def is_otherwise(context: Context, source: Source) -> bool:
     """Return whether a source is called otherwise than when it was looked at, or its name leads to another table."""
-    with workspace.database.session() as connection:
+    with context.database.session() as connection:
         try:
-            found = find_source(workspace.ledger(connection), workspace.collections.collection(source.collection.name))
+            found = find_source(context.ledger(connection), context.collections.collection(source.collection.name))
         except SourceReplaced:
             return True
     return replace(source, columns=found.columns) != found

@@ -61,6 +61,9 @@ DELETE FROM {schema}.revision WHERE id = %(id)s
 -- forget_statements --
 DELETE FROM {schema}.statement WHERE revision = %(revision)s
 
+-- forget_statement --
+DELETE FROM {schema}.statement WHERE revision = %(revision)s AND step = %(step)s AND ordinal = %(ordinal)s
+
 -- statement_done --
 SELECT sha256 FROM {schema}.statement WHERE revision = %(revision)s AND step = %(step)s AND ordinal = %(ordinal)s
 

@@ -50,7 +50,7 @@ def audit(config: Config, collections: Sequence[str] = (), *, ask: bool = True) 
     project = Project(config)
     with project.database.session() as connection, connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        looker = _Looker(project, connection, project.workspace.ledger(connection))
+        looker = _Looker(project, connection, project.context.ledger(connection))
         found = looker.look(collections)
     if ask:
         found.findings += models.canaries(project, found.in_use)

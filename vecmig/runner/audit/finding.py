@@ -99,7 +99,7 @@ class Subject:
 
     def space(self, tag: str) -> Space:
         """Return the space of a tag."""
-        return self.project.workspace.space(self.source, tag)
+        return self.project.context.space(self.source, tag)
 
     def part(self, tag: str) -> Part | None:
         """Return the partition of a tag, wherever it is."""

@@ -15,6 +15,7 @@ from vecmig.gate import CANARY_SIMILARITY, canary_similarity
 from vecmig.ledger.ledger import RevisionRow, TagRow
 from vecmig.ledger.trusted_recipes import unvouched
 from vecmig.model.recipe import Recipe
+from vecmig.operations.recipes import trusted_recipe
 from vecmig.runner.audit.finding import Finding, Subject
 from vecmig.runner.project import Project
 
@@ -118,7 +119,7 @@ def _canary(project: Project, rows: Sequence[TagRow]) -> Iterator[Finding]:
     if not asked or any(fingerprint != row.fingerprint for row in asked):
         return
     try:
-        recipe = configured or project.workspace.believed(rows[0])
+        recipe = configured or trusted_recipe(project.context, rows[0])
         embedder = open_embedder(rows[0].tag, recipe, retry=_RETRY)
         try:
             similar = [(row, canary_similarity(embedder, row.canary or {})) for row in asked]

@@ -38,15 +38,15 @@ def untrack(config: Config, collection: str, *, listener: Listener = ignore) -> 
         DatabaseError: a lock could not be had, or this role may not drop a trigger.
     """
     project = Project(config, listener)
-    workspace = project.workspace
+    context = project.context
     with project.database.session() as connection:
-        workspace.ledger(connection).collection(collection)
+        context.ledger(connection).collection(collection)
 
     def change(connection: Connection) -> Untracked:
         triggers, function = remove_tracking(connection, project.database.schema, collection)
         data = {"triggers": [f"{name} on {table}" for name, table in triggers]}
-        workspace.ledger(connection).record_event("untrack", collection=collection, data=data)
+        context.ledger(connection).record_event("untrack", collection=collection, data=data)
         return Untracked(collection, triggers, function)
 
-    done: Untracked = workspace.locked(change)
+    done: Untracked = context.locked(change)
     return done

@@ -36,6 +36,7 @@ from vecmig.ledger.identity import find_source
 from vecmig.ledger.ledger import Ledger, Route
 from vecmig.ledger.schema import ensure, installed_version
 from vecmig.model.tag import Tag
+from vecmig.operations.embedders import embedder_to_ask
 from vecmig.postgres.sessions import Connection
 from vecmig.runner.project import Project
 from vecmig.source.source import Source
@@ -168,12 +169,12 @@ def _chosen(project: Project, suites: Sequence[Suite], tags: Sequence[str]) -> l
     wanted = tuple(dict.fromkeys(str(Tag.parse(tag)) for tag in tags))
     chosen = []
     with project.database.session() as connection:
-        ledger = project.workspace.ledger(connection)
+        ledger = project.context.ledger(connection)
         names = list(dict.fromkeys(suite.collection for suite in suites))
         for tag in wanted:
             _require_known(ledger, names, tag)
         for name in names:
-            source = find_source(project.workspace.ledger(connection), project.collections.collection(name))
+            source = find_source(project.context.ledger(connection), project.collections.collection(name))
             found = _tags(project, connection, ledger, source, wanted)
             own = tuple(suite for suite in suites if suite.collection == name)
             if found:
@@ -204,7 +205,7 @@ def _tags(
             raise UsageError(f"{tag} of {name} is retired: its vectors are gone.", hint="Run: vecmig status")
     found = []
     for tag in asked:
-        space = project.workspace.space(source, tag)
+        space = project.context.space(source, tag)
         if is_attached(connection, space) and count_vectors(connection, space)[0]:
             found.append(tag)
         elif wanted:
@@ -218,7 +219,7 @@ def _run_all(project: Project, chosen: Sequence[_Chosen]) -> Iterator[tuple[Suit
     for one in chosen:
         outcomes: dict[Path, list[Outcome]] = {suite.path: [] for suite in one.suites}
         for tag in one.tags:
-            with project.workspace.embedder(one.source.collection.name, tag) as embedder:
+            with embedder_to_ask(project.context, one.source.collection.name, tag) as embedder:
                 for suite in one.suites:
                     outcomes[suite.path].append(_run(project, one.source, suite, tag, embedder))
         for suite in one.suites:
@@ -233,8 +234,8 @@ def _run(project: Project, source: Source, suite: Suite, tag: str, embedder: Emb
     # before any transaction is open
     vectors = _embedded(suite, tag, embedder)
     with project.database.session() as connection:
-        host = project.workspace.actor.host
-        outcome = run_suite(connection, project.workspace.space(source, tag), suite, vectors, host=host)
+        host = project.context.actor.host
+        outcome = run_suite(connection, project.context.space(source, tag), suite, vectors, host=host)
         run = evals.record(connection, project.database.schema, outcome.run)
     seconds = time.monotonic() - started
     summary = f"{suite.name} against {tag}: {run.queries:,} queries"
@@ -297,7 +298,7 @@ def make_suite(
     project = Project(config)
     name = _only_collection(project, collection)
     with project.database.session() as connection:
-        source = find_source(project.workspace.ledger(connection), project.collections.collection(name))
+        source = find_source(project.context.ledger(connection), project.collections.collection(name))
         items = evals.known_items(connection, source, title, size)
     if not items:
         raise UsageError(

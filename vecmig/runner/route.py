@@ -1,21 +1,18 @@
-"""Say which searches another tag is asked too or serves, and show what the two tags' answers have in common."""
+"""Say which searches another tag is asked too, or serves."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from vecmig.config import Config
 from vecmig.errors import DatabaseError, UsageError
-from vecmig.evaluation import mean_interval, share_interval
 from vecmig.freshness.coverage import measure_coverage
 from vecmig.homes.index import index_state
 from vecmig.homes.table import is_attached
 from vecmig.ledger.identity import find_source
 from vecmig.ledger.ledger import Route
-from vecmig.ledger.schema import ensure, installed_version
-from vecmig.ledger.shadows import Pair, Question, pairs, questions
+from vecmig.ledger.schema import ensure
 from vecmig.model.gate import Gate
 from vecmig.model.tag import Tag
 from vecmig.postgres.sessions import Connection
@@ -23,8 +20,6 @@ from vecmig.runner.project import Project
 from vecmig.text import percent
 
 DEFAULT_SHARE: Final = 0.05
-#: The version of vecmig's schema that keeps what shadow reads have shown.
-_KEEPS_SHADOWS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,30 +38,6 @@ class Reads:
     def empty(self) -> bool:
         """Whether nothing is to change."""
         return self == Reads()
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """An average with the interval that holds it at 95 %."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """What two tags' answers to the same searches have in common; the averages are None where no search is kept."""
-
-    pair: Pair
-    questions: int
-    #: Answers of a search, where it was the same for all.
-    k: int | None
-    overlap: Interval | None
-    rbo: Interval | None
-    top_changed: Interval | None
-    #: The queries whose answers differ most, the worst first.
-    worst: tuple[Question, ...]
 
 
 def route(config: Config, collection: str, reads: Reads = Reads()) -> Route:
@@ -88,8 +59,7 @@ def route(config: Config, collection: str, reads: Reads = Reads()) -> Route:
     _check_shadow(project, collection, before, wanted)
     if reads.ramp:
         _check_ramp(project, collection, before)
-    with project.database.transaction() as connection:
-        ledger = project.workspace.ledger(connection)
+    with project.context.transaction() as ledger:
         if ledger.held_route(collection) != before:
             raise DatabaseError(
                 f"The route of {collection} was changed meanwhile.",
@@ -108,23 +78,9 @@ def route(config: Config, collection: str, reads: Reads = Reads()) -> Route:
     return _route(project, collection)
 
 
-def compare(config: Config, collection: str, *, worst: int = 5) -> list[Comparison]:
-    """Compare the answers of each two tags that shadow reads have asked; the latest pair first. Nothing is written."""
-    project = Project(config)
-    project.collections.collection(collection)
-    schema = project.database.schema
-    with project.database.session() as connection:
-        if installed_version(connection, schema) < _KEEPS_SHADOWS:
-            return []
-        return [
-            _comparison(pair, questions(connection, schema, collection, pair), worst)
-            for pair in pairs(connection, schema, collection)
-        ]
-
-
 def _route(project: Project, collection: str) -> Route:
     with project.database.session() as connection:
-        return project.workspace.ledger(connection).route(collection)
+        return project.context.ledger(connection).route(collection)
 
 
 def _wanted(before: Route, reads: Reads) -> Route:
@@ -180,9 +136,9 @@ def _check_ramp(project: Project, collection: str, before: Route) -> None:
         raise UsageError(f"{what} in {collection}: there is no candidate beside a live tag.", hint="Run: vecmig status")
     with project.database.session() as connection:
         _require_searchable(project, connection, collection, tag)
-        revision = project.workspace.ledger(connection).revision_of(collection, tag)
-        source = find_source(project.workspace.ledger(connection), project.collections.collection(collection))
-        found = measure_coverage(connection, project.workspace.space(source, tag))
+        revision = project.context.ledger(connection).revision_of(collection, tag)
+        source = find_source(project.context.ledger(connection), project.collections.collection(collection))
+        found = measure_coverage(connection, project.context.space(source, tag))
     script = project.scripts[revision] if revision in project.scripts.map else None
     required = ((script.gate if script else None) or Gate()).coverage
     if found.share < required or not found.eligible:
@@ -195,8 +151,8 @@ def _check_ramp(project: Project, collection: str, before: Route) -> None:
 
 
 def _require_searchable(project: Project, connection: Connection, collection: str, tag: str) -> None:
-    source = find_source(project.workspace.ledger(connection), project.collections.collection(collection))
-    space = project.workspace.space(source, tag)
+    source = find_source(project.context.ledger(connection), project.collections.collection(collection))
+    space = project.context.space(source, tag)
     state = index_state(connection, space) if is_attached(connection, space) else None
     if state is None or not state.usable:
         word = "no vectors" if state is None else "no index" if not state.exists else f"an index that is {state.word}"
@@ -205,22 +161,3 @@ def _require_searchable(project: Project, connection: Connection, collection: st
             state="Nothing was changed.",
             hint="Run: vecmig upgrade head --until index",
         )
-
-
-def _comparison(pair: Pair, found: Sequence[Question], worst: int) -> Comparison:
-    ordered = sorted(found, key=lambda one: (one.rbo, one.overlap, one.hash))
-    ks = {one.k for one in found}
-    changed = sum(one.top_changed for one in found)
-    return Comparison(
-        pair=pair,
-        questions=len(found),
-        k=ks.pop() if len(ks) == 1 else None,
-        overlap=_mean([one.overlap for one in found]),
-        rbo=_mean([one.rbo for one in found]),
-        top_changed=Interval(changed / len(found), *share_interval(changed, len(found))) if found else None,
-        worst=tuple(one for one in ordered[:worst] if one.rbo < 1 or one.overlap < 1),
-    )
-
-
-def _mean(values: Sequence[float]) -> Interval | None:
-    return Interval(sum(values) / len(values), *mean_interval(values)) if values else None

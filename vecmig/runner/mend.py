@@ -6,6 +6,7 @@ from collections.abc import Collection as AnyOf
 
 from vecmig.inventory.exposure import exposures
 from vecmig.ledger.schema import ensure
+from vecmig.operations.following import inspect
 from vecmig.operations.missing import disagreements
 from vecmig.runner.project import Project
 from vecmig.runner.sync import prepare
@@ -21,15 +22,15 @@ def mend(project: Project, *, but: AnyOf[str] = ()) -> None:
     Raises:
         ConfigError: text or where of a collection in use does not work any more.
     """
-    workspace = project.workspace
+    context = project.context
     with project.database.session() as connection:
-        routes = workspace.ledger(connection).routes()
+        routes = context.ledger(connection).routes()
     in_use = [name for name, route in routes.items() if route.live or route.candidate]
     for name in sorted(set(in_use) & set(project.collections.collections) - set(but)):
-        source = workspace.inspect(project.collections.collection(name))
+        source = inspect(context, project.collections.collection(name))
         with project.database.session() as connection:
-            ledger = workspace.ledger(connection)
+            ledger = context.ledger(connection)
             missing = exposures(connection, source, ledger.schema) or disagreements(connection, ledger, source)
         if missing:
             ensure(project.database)
-            prepare(workspace, source)
+            prepare(context, source)

@@ -222,7 +222,7 @@ def _drop_collection(project: Project, found: CollectionLeaving) -> str:
         pieces = uninstalling.find_pieces(connection, schema, name, installed=installed)
         refuse_in_the_way(uninstalling.in_the_way(connection, pieces), _command(name))
         if installed:
-            ledger = project.workspace.ledger(connection)
+            ledger = project.context.ledger(connection)
             # readers look again, and find nothing
             ledger.announce(name)
             ledger.record_event("uninstall", collection=name, data=_figures(found))
@@ -230,7 +230,7 @@ def _drop_collection(project: Project, found: CollectionLeaving) -> str:
         if installed:
             uninstalling.forget_collection(connection, schema, name)
 
-    project.workspace.locked(change)
+    project.context.locked(change)
     return f"{name}: {sum(tag.vectors for tag in found.tags):,} vectors are gone, {data_size(found.bytes)} freed"
 
 
@@ -251,7 +251,7 @@ def _drop_rest(project: Project, found: Uninstallation) -> str:
 
     if not (found.ledger or schemas):
         return ""
-    project.workspace.locked(change)
+    project.context.locked(change)
     gone = [*(["vecmig's own tables"] if found.ledger else []), *(f"the schema {name}" for name in schemas)]
     return f"{', '.join(gone)}: gone"
 

@@ -17,7 +17,8 @@ from vecmig.ledger.identity import find_source
 from vecmig.ledger.ledger import Ledger
 from vecmig.ledger.recorded import Recorded
 from vecmig.ledger.schema import ensure
-from vecmig.operations.workspace import Workspace
+from vecmig.operations.context import Context
+from vecmig.operations.following import install
 from vecmig.postgres.sessions import Connection
 from vecmig.published.live_view import NOT_IN_PLACE, made_again, refuse_foreign
 from vecmig.runner.project import Project
@@ -56,9 +57,9 @@ def adopt_source(config: Config, collection: str, *, listener: Listener = ignore
     """
     project = Project(config, listener)
     ensure(project.database)
-    workspace = project.workspace
+    context = project.context
     with project.database.session() as connection:
-        ledger = workspace.ledger(connection)
+        ledger = context.ledger(connection)
         configured = project.collections.collection(collection)
         recorded = ledger.recorded(collection)
         if recorded is None:
@@ -74,20 +75,20 @@ def adopt_source(config: Config, collection: str, *, listener: Listener = ignore
         refuse_other_ledger(connection, source, ledger.schema)
         check_privileges(connection, source)
         check_keys(connection, source)
-    workspace.locked(lambda connection: _adopt(workspace, connection, source, before))
-    _verify(workspace, source)
+    context.locked(lambda connection: _adopt(context, connection, source, before))
+    _verify(context, source)
     return Adopted(collection, name, str(before) if before else None, changed=True)
 
 
-def _adopt(workspace: Workspace, connection: Connection, source: Source, before: Relation | None) -> None:
-    ledger, name = workspace.ledger(connection), source.collection.name
+def _adopt(context: Context, connection: Connection, source: Source, before: Relation | None) -> None:
+    ledger, name = context.ledger(connection), source.collection.name
     recorded = ledger.recorded(name)
     assert recorded is not None, "it was there a moment ago"
     if before is not None:
         drop_tracking(connection, source, before)
     ledger.adopt_source(source)
     drop_policies(connection, source)
-    _publish_on(workspace, connection, ledger, recorded, source)
+    _publish_on(context, connection, ledger, recorded, source)
     mirror_access(connection, source, ledger.schema)
     note_full_pass(connection, ledger.schema, name, "another table was adopted as the source")
     ledger.announce(name)
@@ -95,26 +96,24 @@ def _adopt(workspace: Workspace, connection: Connection, source: Source, before:
     ledger.record_event("adopt-source", collection=name, data=data)
 
 
-def _publish_on(
-    workspace: Workspace, connection: Connection, ledger: Ledger, recorded: Recorded, source: Source
-) -> None:
+def _publish_on(context: Context, connection: Connection, ledger: Ledger, recorded: Recorded, source: Source) -> None:
     """Have triggers, live view and search function on the new table."""
     if not recorded.widened(source):
         # where the columns allow it, what the team built on them stays
         with suppress(*NOT_IN_PLACE), connection.transaction():
-            workspace.install(connection, ledger, source)
+            install(context, connection, ledger, source)
             return
     with made_again(connection, source, ledger.schema):
         if recorded.widened(source):
             widen_key(connection, source, recorded.key_types)
         else:
             drop_published(connection, source)
-        workspace.install(connection, ledger, source)
+        install(context, connection, ledger, source)
 
 
-def _verify(workspace: Workspace, source: Source) -> None:
-    with workspace.database.session() as connection:
-        found = find_source(workspace.ledger(connection), source.collection, expressions=False)
+def _verify(context: Context, source: Source) -> None:
+    with context.database.session() as connection:
+        found = find_source(context.ledger(connection), source.collection, expressions=False)
         if source.tracked and not tracking_works(connection, found):
             raise DatabaseError(
                 f"The triggers on {source.schema}.{source.table} are not there.", hint="Run: vecmig sync"

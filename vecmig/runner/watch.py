@@ -23,7 +23,9 @@ from vecmig.homes.table import require_partition
 from vecmig.inventory.standing import standing
 from vecmig.ledger.identity import SourceReplaced
 from vecmig.ledger.schema import ensure, installed_version
-from vecmig.operations.workspace import Workspace
+from vecmig.operations.context import Context
+from vecmig.operations.embedders import embedder_to_fill, prepare_tag, run_options
+from vecmig.operations.following import inspect
 from vecmig.postgres.locks import runner_at_work, runner_locks
 from vecmig.postgres.reconnecting import ReconnectingSession
 from vecmig.postgres.sessions import Connection
@@ -101,15 +103,15 @@ class Service:
         self._session = ReconnectingSession(
             project.database,
             wait=math.inf,
-            on_wait=project.workspace.wait,
+            on_wait=project.context.wait,
             prepare=lambda _connection: self._ask_of_all(),
         )
         self._pause = 0.0
         self._written: dict[tuple[str, str], int] = {}
 
     @property
-    def _workspace(self) -> Workspace:
-        return self._project.workspace
+    def _context(self) -> Context:
+        return self._project.context
 
     def run(self) -> dict[tuple[str, str], int]:
         """Go on until KeyboardInterrupt."""
@@ -135,11 +137,11 @@ class Service:
             self._pause = 0.0
         except (DatabaseUnreachable, Blocked) as error:
             self._pause = min(max(2 * self._pause, self._every), _LONGEST_PAUSE)
-            self._workspace.wait(error.message, self._pause)
+            self._context.wait(error.message, self._pause)
             time.sleep(self._pause)
 
     def _round(self) -> None:
-        self._project.still_alone()
+        self._project.locks.ensure()
         for name, found in self._look().items():
             mine = self._collections[name]
             if mine.asked and time.monotonic() < mine.ask_at:
@@ -153,7 +155,7 @@ class Service:
                 raise
             except DatabaseError:
                 # a renaming may have come between two looks
-                if mine.source is None or not is_otherwise(self._workspace, mine.source):
+                if mine.source is None or not is_otherwise(self._context, mine.source):
                     raise
                 self._let_go_of_all(mine)
 
@@ -260,7 +262,7 @@ class Service:
         except Blocked as error:
             # what can be embedded is embedded meanwhile
             mine.standing = None
-            self._workspace.wait(error.message, _STANDING_EVERY)
+            self._context.wait(error.message, _STANDING_EVERY)
         if before is not None and seen.parts != before.parts:
             # rows came or went with a table, and no trigger fires for that
             self._wake(mine, whole=True)
@@ -272,7 +274,7 @@ class Service:
         What collections.yaml says otherwise than the database is not for a service: it may be as old as the service,
         and would take the changes of a newer one back.
         """
-        before, source = mine.source, self._workspace.inspect(self._workspace.collections.collection(mine.name))
+        before, source = mine.source, inspect(self._context, self._context.collections.collection(mine.name))
         require_same(source, found)
         if before is not None and replace(before, columns=source.columns) != source:
             mine.full_at = 0.0
@@ -285,7 +287,7 @@ class Service:
         # collections.yaml may have been followed by somebody else since the look
         # vecmig untrack beside it is meant: a sync that begins later, or an upgrade, installs the triggers again
         untracked = mine.standing is not None and source.tracked and self._is_untracked(mine)
-        missing = [] if untracked else prepare(self._workspace, source, edits=False)
+        missing = [] if untracked else prepare(self._context, source, edits=False)
         build_indexes(self._project, source, (found.route.live, found.route.standby))
         scanned = source.scanned or ("it is untracked" if untracked else "")
         scanned = scanned or self._session.run(lambda connection: bypassed(connection, source))
@@ -309,7 +311,7 @@ class Service:
             follower.wake(whole=whole)
 
     def _take_up(self, mine: Watched, source: Source, tag: str) -> None:
-        space = self._workspace.space(source, tag)
+        space = self._context.space(source, tag)
         follower = TagFollower(
             space, lambda limited_by: self._engine(space, limited_by), self._inbox.put, self._inbox.put
         )
@@ -329,16 +331,16 @@ class Service:
     @contextmanager
     def _engine(self, space: Space, limited_by: Callable[[Limiter], None]) -> Iterator[LocalEngine]:
         """Open the engine of a follower; in the follower's thread."""
-        workspace = replace(self._workspace, listener=self._inbox.put)
+        context = replace(self._context, listener=self._inbox.put)
         name = space.source.collection.name
-        with workspace.database.session() as connection:
+        with context.database.session() as connection:
             require_partition(connection, space)
-            revision, what = account(workspace.ledger(connection), name, space.tag)
-        options = replace(workspace.terms("sync"), reconnect_wait=math.inf)
-        with workspace.worker(name, space.tag, what=what, revision=revision) as embedder:
+            revision, what = account(context.ledger(connection), name, space.tag)
+        options = replace(run_options(context, "sync"), reconnect_wait=math.inf)
+        with embedder_to_fill(context, name, space.tag, what=what, revision=revision) as embedder:
             limited_by(embedder.limiter)
-            prepare = workspace.maintain(embedder, space)
-            backfill = TagBackfill(workspace.database, space, embedder, options, self._inbox.put, prepare)
+            prepare = prepare_tag(context, embedder, space)
+            backfill = TagBackfill(context.database, space, embedder, options, self._inbox.put, prepare)
             with LocalEngine(backfill) as engine:
                 yield engine
 
@@ -375,7 +377,7 @@ class Service:
         if mine.scanned:
             mine.full_at = max(mine.full_at, time.monotonic() + _SCAN_REST * news.seconds)
         if news.whole and (done.written or done.rejected):
-            record(self._workspace, name, tag, done.written, done.rejected)
+            record(self._context, name, tag, done.written, done.rejected)
 
     def _ended(self, news: FollowerEnded) -> None:
         follower = news.follower
@@ -392,13 +394,13 @@ class Service:
             self._tell(Waiting(failure.message.removesuffix(".")))
         elif isinstance(failure, DatabaseError) and tag not in self._maintained(name):
             self._tell(gone(name, tag))
-        elif isinstance(failure, DatabaseError) and is_otherwise(self._workspace, follower.space.source):
+        elif isinstance(failure, DatabaseError) and is_otherwise(self._context, follower.space.source):
             if mine.source == follower.space.source:
                 self._let_go_of_all(mine)
         else:
             if isinstance(failure, DatabaseError):
                 # what it was may be said better: a text that names a column which is gone
-                self._workspace.inspect(self._workspace.collections.collection(name))
+                inspect(self._context, self._context.collections.collection(name))
             raise failure
 
     def _maintained(self, name: str) -> tuple[str, ...]:
@@ -423,7 +425,7 @@ class Service:
         mine.done, mine.rejected, mine.began = {}, 0, 0.0
 
     def _summary(self, mine: Watched, source: Source) -> str:
-        spaces = [self._workspace.space(source, tag) for tag in mine.followers]
+        spaces = [self._context.space(source, tag) for tag in mine.followers]
 
         def measure(connection: Connection) -> Lag:
             return lag(connection, spaces)

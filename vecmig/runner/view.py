@@ -8,6 +8,7 @@ from vecmig.events import Listener, ignore
 from vecmig.ledger.identity import find_source
 from vecmig.ledger.ledger import Ledger
 from vecmig.ledger.schema import ensure
+from vecmig.operations.following import attach
 from vecmig.published.detaching import Detached, all_detached, detach
 from vecmig.published.live_view import reads_tag
 from vecmig.runner.project import Project
@@ -26,8 +27,8 @@ def detach_view(config: Config, collection: str, *, listener: Listener = ignore)
         DatabaseError: something of the team's hangs on the view.
     """
     project = _project(config, collection, listener)
-    schema, actor = project.database.schema, project.workspace.actor
-    changed = bool(project.workspace.locked(lambda connection: detach(connection, schema, collection, actor)))
+    schema, actor = project.database.schema, project.context.actor
+    changed = bool(project.context.locked(lambda connection: detach(connection, schema, collection, actor)))
     with project.database.session() as connection:
         found = all_detached(connection, schema).get(collection)
     if found is None:
@@ -44,8 +45,8 @@ def attach_view(config: Config, collection: str, *, listener: Listener = ignore)
     """
     project = _project(config, collection, listener)
     with project.database.session() as connection:
-        source = find_source(project.workspace.ledger(connection), project.collections.collection(collection))
-    changed = project.workspace.attach(source)
+        source = find_source(project.context.ledger(connection), project.collections.collection(collection))
+    changed = attach(project.context, source)
     with project.database.session() as connection:
         live = Ledger(connection, project.database.schema).route(collection).live
         if live is not None and not reads_tag(connection, source, live):

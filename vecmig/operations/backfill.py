@@ -1,0 +1,86 @@
+"""Embed every record that lacks a fresh vector under a new tag."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vecmig.backfill import Result, run_backfill
+from vecmig.freshness.coverage import count_records, measure_coverage
+from vecmig.freshness.stamps import Space
+from vecmig.homes.table import is_attached, require_partition
+from vecmig.operations.context import Context
+from vecmig.operations.embedders import embedder_to_fill, prepare_tag, ray_options, run_options
+from vecmig.operations.operation import Operation
+from vecmig.operations.rollback_gate import lacking
+from vecmig.text import count, counted
+
+
+@dataclass(frozen=True)
+class Backfill(Operation):
+    """Complete the new tag. Running it again is resuming."""
+
+    #: Stop after about this many records; the revision stays where it is.
+    limit: int | None = None
+
+    def done(self) -> bool:
+        """Return whether no eligible record is stale or missing."""
+        space = self.space(self.source())
+        with self.context.database.session() as connection:
+            return is_attached(connection, space) and lacking(measure_coverage(connection, space)) == 0
+
+    def run(self) -> None:
+        """Embed what is pending; each batch commits with its stamps."""
+        with self.reported("backfill", self.new_tag) as summarise:
+            result = fill_tag(self.context, self.space(self.followed_source()), self.revision.revision, self.limit)
+            with self.context.transaction() as ledger:
+                figures = {"written": result.written, "rejected": result.rejected, "seconds": round(result.seconds, 3)}
+                self.record(ledger, "backfill", figures | {"coverage": result.coverage.share})
+                if self.limit is None:
+                    self.advance(ledger, "backfilled")
+            summarise(summary(result))
+
+    def undo(self) -> None:
+        """Leave the vectors, which were paid for: going forward again embeds only what changed since."""
+
+    def sql(self) -> list[str]:
+        """Return a comment that says how much there is to embed, which is no SQL."""
+        source = self.source()
+        with self.context.database.session() as connection:
+            _, eligible = count_records(connection, source)
+        return [f"-- backfill: up to {eligible} records are embedded under {self.new_tag}: vecmig backfill"]
+
+
+def fill_tag(context: Context, space: Space, revision: str, limit: int | None = None, *, here: bool = False) -> Result:
+    """Embed what is pending under the tag of a revision.
+
+    Args:
+        context: the context.
+        space: the tag.
+        revision: whose cost it is.
+        limit: stop after about this many records.
+        here: whether this process does it, whichever engine is chosen.
+    """
+    name = space.source.collection.name
+    with embedder_to_fill(context, name, space.tag, what="backfill", revision=revision) as embedder:
+        with context.database.session() as connection:
+            require_partition(connection, space)
+        return run_backfill(
+            context.database,
+            space,
+            embedder,
+            limit=limit,
+            options=run_options(context, "backfill"),
+            ray=None if here else ray_options(context, name, space.tag, revision=revision),
+            prepare=prepare_tag(context, embedder, space),
+            listener=context.listener,
+        )
+
+
+def summary(result: Result) -> str:
+    """Return what a backfill did, in words."""
+    coverage = result.coverage
+    rate = result.written / result.seconds if result.seconds else 0
+    parts = [f"{counted(result.written, 'record')} embedded" + (f" ({rate:,.0f}/s)" if result.written else "")]
+    if result.rejected:
+        parts.append(f"{count(result.rejected)} rejected")
+    return f"{', '.join(parts)}; {count(coverage.fresh)} of {count(coverage.eligible)} fresh"

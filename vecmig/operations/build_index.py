@@ -1,0 +1,56 @@
+"""Build the HNSW index of a tag without blocking reads or writes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from vecmig.errors import DatabaseError
+from vecmig.homes.index import create_statement, index_state
+from vecmig.homes.index_build import Build
+from vecmig.operations.indexing import build_index
+from vecmig.operations.operation import Operation
+from vecmig.postgres.recorder import terminated
+from vecmig.text import counted, data_size
+
+
+class BuildIndex(Operation):
+    """Build the new tag's index, unless it is there and valid."""
+
+    def done(self) -> bool:
+        """Return whether the index is there and valid."""
+        source = self.source()
+        with self.context.database.session() as connection:
+            return index_state(connection, self.space(source)).usable
+
+    def run(self) -> None:
+        """Build it, dropping an invalid one first."""
+        space = self.space(self.followed_source())
+        with self.reported("index", self.new_tag) as summarise:
+            built = build_index(self.context, space)
+            with self.context.transaction() as ledger:
+                state = index_state(ledger.connection, space)
+                if not state.usable:
+                    raise DatabaseError(
+                        f"The index of {self.new_tag} is {state.word} after it was built.",
+                        hint="Run the same command again: an invalid index is dropped and built again.",
+                    )
+                self.record(ledger, "index", {"bytes": state.bytes} | (asdict(built) if built else {}))
+                self.advance(ledger, "indexed")
+            summarise(_summary(built, state.bytes))
+
+    def undo(self) -> None:
+        """Leave the index: it goes with the vectors, and going forward again is instant."""
+
+    def sql(self) -> list[str]:
+        """Return the CREATE INDEX."""
+        space = self.space(self.source())
+        with self.context.database.session() as connection:
+            return [terminated(create_statement(space).as_string(connection))]
+
+
+def _summary(built: Build | None, size: int) -> str:
+    if built is None:
+        return f"already there, {data_size(size)}"
+    helpers = {0: "", 1: ", 1 parallel worker"}.get(built.workers, f", {built.workers} parallel workers")
+    memory = f"at most {built.memory_mb:,} MB of memory"
+    return f"{counted(built.vectors, 'vector')}, {data_size(size)}; built with {memory}{helpers}"

@@ -1,0 +1,179 @@
+"""Make room for a new tag: vectors table, partition, change tracking, and the recipe written down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vecmig.chunking import chunker
+from vecmig.errors import ConfigError, DatabaseError, ScriptError
+from vecmig.events import Warned
+from vecmig.freshness.change_tracking import install_tracking, tracking_works, try_tracking
+from vecmig.freshness.other_ledgers import refuse_other_ledger
+from vecmig.homes import table
+from vecmig.ledger.ledger import Ledger, check_recipe
+from vecmig.model.collection import index_problem
+from vecmig.model.recipe import Recipe
+from vecmig.operations.following import follow
+from vecmig.operations.operation import Operation
+from vecmig.postgres.sessions import Connection
+from vecmig.published.detaching import is_detached
+from vecmig.published.live_view import refuse_foreign
+from vecmig.source.checks import check_keys, check_privileges, without_key
+from vecmig.source.source import Source
+from vecmig.text import counted
+
+
+@dataclass(frozen=True)
+class Expand(Operation):
+    """Create what the new tag needs, and make it the candidate."""
+
+    #: Whether ``undo`` also drops the vectors.
+    discard: bool = False
+
+    def done(self) -> bool:
+        """Return whether the tag is live already, or all of it is there."""
+        return self.is_live() or self._is_expanded(self.source())
+
+    def run(self) -> None:
+        """Create what is missing, in one short transaction; a run that is resumed takes no lock for nothing."""
+        recipe = self._usable_recipe()
+        if self.is_live():
+            return
+        with self.reported("expand", self.new_tag) as summarise:
+            source = self._checked_source()
+            follow(self.context, source)
+            self._check_route(recipe)
+            if not self._is_expanded(source):
+                self._refuse_unusable_chunks(recipe)
+                self.context.locked(lambda connection: self._expand(connection, source, recipe, attempt=True))
+            self._verify(source)
+            tracking = "triggers" if source.tracked else f"scan ({source.scanned})"
+            summarise(f"partition created, {recipe.dims} dimensions; change tracking: {tracking}")
+
+    def undo(self) -> None:
+        """Abandon the revision: its tag is the candidate no more, and its vectors are kept unless discarded.
+
+        Raises:
+            ScriptError: they are to be discarded, and the tag was live once.
+        """
+        with self.reported("abandon", self.new_tag) as summarise:
+            source = self.recorded_source() if self.discard else None
+
+            def change(connection: Connection) -> None:
+                ledger = self.context.ledger(connection)
+                if ledger.route(self.collection).candidate == self.new_tag:
+                    ledger.set_candidate(self.collection, None)
+                if source is not None:
+                    self._drop_never_live(connection, ledger, source)
+                self.record(ledger, "abandon", {"discarded": source is not None})
+
+            self.context.locked(change)
+            summarise("its vectors are gone" if self.discard else "its vectors are kept")
+
+    def sql(self) -> list[str]:
+        """Return the statements; the revisions before this one are taken to have run."""
+        recipe = self._usable_recipe()
+        if self.is_live():
+            return []
+        source = self._checked_source()
+        if self._is_expanded(source):
+            return []
+        self._refuse_unusable_chunks(recipe)
+        return self.context.recorded(lambda connection: self._expand(connection, source, recipe, attempt=False))
+
+    def _usable_recipe(self) -> Recipe:
+        recipe = self.context.collections.recipe(self.new_tag)
+        problem = index_problem(self.context.collections.collection(self.collection).storage, recipe.dims)
+        if problem is not None:
+            raise ConfigError(f"{self.new_tag} cannot be indexed: {problem}", state="Nothing was changed.")
+        return recipe
+
+    @staticmethod
+    def _refuse_unusable_chunks(recipe: Recipe) -> None:
+        # a tag keeps its recipe, so one that cannot be carried out must not be recorded
+        chunker(recipe.chunk, provider=recipe.provider, model=recipe.model)
+
+    def _checked_source(self) -> Source:
+        """Look at the source, and refuse one on which nothing can be built."""
+        source = self.source()
+        with self.context.database.session() as connection:
+            refuse_foreign(connection, source)
+            refuse_other_ledger(connection, source, self.context.database.schema)
+            check_privileges(connection, source)
+            check_keys(connection, source)
+            rows = without_key(connection, source)
+        if rows:
+            what = f"{counted(rows, 'record')} of {source.schema}.{source.table}"
+            self.context.listener(Warned(f"{what} without a key, which has NULL in it: left out"))
+        return source
+
+    def _check_route(self, recipe: Recipe) -> None:
+        with self.context.database.session() as connection:
+            ledger = self.context.ledger(connection)
+            route = ledger.route(self.collection)
+            check_recipe(ledger, self.new_tag, recipe)
+        revision = self.revision.revision
+        if route.live != self.revision.old_tag:
+            raise ScriptError(
+                f"Revision {revision} starts from {self.revision.old_tag or 'no tag'}, but {self.collection} reads "
+                f"{route.live or 'no tag'}.",
+                state="Nothing was changed.",
+                hint=f"Correct old_tag (vecmig edit {revision}), or run the revisions between first.",
+            )
+        if route.candidate not in (None, self.new_tag):
+            raise ScriptError(
+                f"{self.collection} is already on its way to {route.candidate}.",
+                state="Nothing was changed.",
+                hint="Finish that revision with vecmig upgrade, or abandon it with vecmig downgrade -1.",
+            )
+
+    def _is_expanded(self, source: Source) -> bool:
+        with self.context.database.session() as connection:
+            ledger = self.context.ledger(connection)
+            row = ledger.revisions().get(self.revision.revision)
+            return (
+                row is not None
+                and row.in_progress
+                and row.new_tag == self.new_tag
+                and ledger.route(self.collection).candidate == self.new_tag
+                and table.is_attached(connection, self.space(source))
+                and (not source.tracked or tracking_works(connection, source))
+            )
+
+    def _expand(self, connection: Connection, source: Source, recipe: Recipe, *, attempt: bool) -> None:
+        """Create all of it; with ``attempt`` the triggers are tried, which cannot be where they are written down."""
+        ledger, schema = self.context.ledger(connection), self.context.database.schema
+        ledger.record_collection(source)
+        table.create_vectors_table(connection, source, schema)
+        ledger.record_tag(source, self.new_tag, recipe)
+        table.create_partition(connection, self.space(source))
+        if source.tracked and not is_detached(connection, schema, self.collection):
+            install_tracking(connection, source, schema)
+            if attempt:
+                try_tracking(connection, self.space(source))
+        ledger.set_candidate(self.collection, self.new_tag)
+        declared = self.revision
+        ledger.start_revision(
+            declared.revision, declared.collection, declared.old_tag, declared.new_tag, declared.checksum
+        )
+        self.record(ledger, "expand", {"dims": recipe.dims, "fingerprint": recipe.fingerprint})
+
+    def _verify(self, source: Source) -> None:
+        with self.context.database.session(fresh=True) as connection:
+            table.require_partition(connection, self.space(source))
+            self.context.ledger(connection).tag(self.collection, self.new_tag)
+            if source.tracked and not tracking_works(connection, source):
+                raise DatabaseError(f"The triggers on {source.schema}.{source.table} are not there after expand.")
+
+    def _drop_never_live(self, connection: Connection, ledger: Ledger, source: Source) -> None:
+        if self.new_tag not in ledger.tags(self.collection):
+            return
+        # its tag may have been live under another revision
+        if ledger.was_live(self.collection, self.new_tag):
+            raise ScriptError(
+                f"--discard is for a revision whose tag was never live; {self.new_tag} was.",
+                state="Nothing was changed.",
+                hint="Run it without --discard: the vectors are kept.",
+            )
+        table.drop_partition(connection, self.space(source))
+        ledger.forget_tag(self.collection, self.new_tag)

@@ -1,0 +1,116 @@
+"""What each operation of a revision can do, and what they share."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from vecmig.events import StepDone, StepStarted
+from vecmig.freshness.stamps import Space
+from vecmig.ledger.identity import find_source
+from vecmig.ledger.ledger import PHASES, Ledger
+from vecmig.operations.context import Context, Declaration
+from vecmig.operations.following import follow
+from vecmig.source.source import Source
+
+
+@dataclass(frozen=True)
+class Operation(ABC):
+    """One step of a revision.
+
+    It asks the database whether its work is done before doing it, commits the change together with its record, and
+    reads it back on a fresh connection before it says that it is done. So each may be run again after it was cut short.
+    """
+
+    context: Context
+    revision: Declaration
+
+    @abstractmethod
+    def done(self) -> bool:
+        """Return whether the database has what ``run`` brings about."""
+
+    @abstractmethod
+    def run(self) -> None:
+        """Bring it about."""
+
+    @abstractmethod
+    def undo(self) -> None:
+        """Undo it, as far as that touches no vector that was paid for."""
+
+    @abstractmethod
+    def sql(self) -> list[str]:
+        """Return what ``--sql`` prints in place of ``run``; the database is read, not changed."""
+
+    @property
+    def collection(self) -> str:
+        """The collection's name."""
+        return self.revision.its_collection
+
+    @property
+    def new_tag(self) -> str:
+        """The tag that is live after it."""
+        return self.revision.its_new_tag
+
+    def is_live(self) -> bool:
+        """Return whether the new tag is live already: a cutover is not repeated when a run is resumed."""
+        with self.context.database.session() as connection:
+            return self.context.ledger(connection).route(self.collection).live == self.new_tag
+
+    def source(self) -> Source:
+        """Return the source as collections.yaml and the catalogue have it."""
+        with self.context.database.session() as connection:
+            return find_source(self.context.ledger(connection), self.context.collections.collection(self.collection))
+
+    def followed_source(self) -> Source:
+        """Return the source as ``source`` does, once the triggers and the live view have followed it."""
+        source = self.source()
+        follow(self.context, source)
+        return source
+
+    def recorded_source(self) -> Source:
+        """Return the source as it was recorded: a rollback depends on nothing that was edited since."""
+        with self.context.database.session() as connection:
+            ledger = self.context.ledger(connection)
+            return find_source(ledger, ledger.collection(self.collection), expressions=False, even_replaced=True)
+
+    def space(self, source: Source) -> Space:
+        """Return the space of the new tag."""
+        return self.context.space(source, self.new_tag)
+
+    def old_space(self, source: Source) -> Space | None:
+        """Return the space of the old tag; None where there is none."""
+        return self.context.space(source, self.revision.old_tag) if self.revision.old_tag else None
+
+    def record(self, ledger: Ledger, kind: str, data: Mapping[str, Any]) -> None:
+        """Append to the history what was done."""
+        declared = self.revision
+        ledger.record_event(
+            kind, revision=declared.revision, collection=declared.collection, tag=declared.new_tag, data=data
+        )
+
+    def advance(self, ledger: Ledger, phase: str) -> None:
+        """Enter that the revision has reached a phase, unless it is beyond it."""
+        if PHASES.index(ledger.revisions()[self.revision.revision].phase) < PHASES.index(phase):
+            ledger.set_phase(self.revision.revision, phase)
+        if ledger.tag(self.collection, self.new_tag).state == "building":
+            ledger.set_tag_state(self.collection, self.new_tag, "ready")
+
+    @contextmanager
+    def reported(self, step: str, subject: str) -> Iterator[Callable[[str], None]]:
+        """Tell that a step begins and, with the summary that it gives to what is yielded, that it is done."""
+        listener, declared = self.context.listener, self.revision
+        began = time.monotonic()
+        summary: list[str] = []
+        listener(StepStarted(step, declared.revision, declared.collection, subject))
+        yield summary.append
+        seconds = time.monotonic() - began
+        listener(StepDone(step, declared.revision, declared.collection, "".join(summary), seconds))
+
+
+def commented(text: str) -> str:
+    """Return SQL as a comment."""
+    return "\n".join(f"-- {line}" for line in text.splitlines())

@@ -1,0 +1,60 @@
+"""Take a revision back: roll back one that is live, abandon one that is not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vecmig.errors import ScriptError
+from vecmig.operations.cutover import Cutover
+from vecmig.operations.expand import Expand
+from vecmig.operations.operation import Operation
+
+
+@dataclass(frozen=True)
+class Rollback(Operation):
+    """Undo the cutover of a live revision, or the expand of one that never got there. Every vector is kept."""
+
+    #: Whether the vectors of a revision that was never live are dropped.
+    discard: bool = False
+
+    def done(self) -> bool:
+        """Return whether the new tag is neither live nor the candidate."""
+        with self.context.database.session() as connection:
+            route = self.context.ledger(connection).route(self.collection)
+        return self.new_tag not in (route.live, route.candidate)
+
+    def run(self) -> None:
+        """Make the old tag live again, or abandon the revision.
+
+        Raises:
+            ScriptError: the vectors of a live revision are to be discarded.
+        """
+        if self.done() and not self.discard:
+            return
+        if not self._cutover.done():
+            self._expand.undo()
+            return
+        if self.discard:
+            raise ScriptError(
+                f"--discard is for a revision that was never live; {self.revision.revision} is live.",
+                state="Nothing was changed.",
+                hint="Run it without --discard: the vectors are kept, and going forward again is instant.",
+            )
+        self._cutover.undo()
+
+    def undo(self) -> None:
+        """Go forward again, by the revision's own gate."""
+        self._expand.run()
+        self._cutover.run()
+
+    def sql(self) -> list[str]:
+        """Return the statements as a comment: only ``vecmig downgrade`` runs them."""
+        return self._cutover.undo_sql()
+
+    @property
+    def _cutover(self) -> Cutover:
+        return Cutover(self.context, self.revision, self.revision.gate)
+
+    @property
+    def _expand(self) -> Expand:
+        return Expand(self.context, self.revision, discard=self.discard)

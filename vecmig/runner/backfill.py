@@ -1,0 +1,66 @@
+"""Embed what is pending for the revisions in progress, outside an upgrade."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+from vecmig.config import Config
+from vecmig.errors import UsageError
+from vecmig.events import Listener, ignore
+from vecmig.freshness.coverage import Coverage, measure_coverage
+from vecmig.ledger.identity import find_source
+from vecmig.operations.script import ScriptMigration, Stopped
+from vecmig.postgres.locks import runner_locks
+from vecmig.runner.project import Project, declaration, with_options
+from vecmig.runner.steps import revisions_in_progress
+
+
+def backfill(
+    config: Config,
+    collections: Sequence[str] = (),
+    *,
+    limit: int | None = None,
+    max_cost: float | None = None,
+    engine: str | None = None,
+    workers: int | None = None,
+    listener: Listener = ignore,
+) -> dict[str, Coverage]:
+    """Run the backfill of the revisions in progress; return the coverage of each collection's new tag.
+
+    Args:
+        config: the project.
+        collections: which ones; empty for all that have a revision in progress.
+        limit: stop each after about this many records.
+        max_cost: US dollars that embedding for a revision may cost in all, in place of the recipe's ``budget_usd``.
+        engine: who embeds in a backfill, ``local`` or ``ray``, in place of what the project says.
+        workers: how many workers the engine ``ray`` has, in place of what the project says.
+        listener: told of what happens.
+
+    Raises:
+        UsageError: no revision is in progress there.
+    """
+    project = Project(with_options(config, engine=engine, workers=workers, max_cost=max_cost), listener)
+    wanted = revisions_in_progress(project, collections)
+    idle = [name for name in collections if name not in wanted]
+    if idle or not wanted:
+        raise UsageError(
+            f"No revision{' of ' if idle else ''}{', '.join(idle)} is in progress.",
+            hint="Begin one: vecmig upgrade --until expand",
+        )
+    with (
+        project.database.keeping_sessions(),
+        runner_locks(project.database, list(wanted), what="backfill") as locks,
+    ):
+        project = project.holding(locks)
+        for row in wanted.values():
+            script = project.scripts[row.id]
+            m = ScriptMigration(project.context, declaration(script), step="backfill", limit=limit)
+            with suppress(Stopped):
+                script.function("backfill")(m)
+    coverages = {}
+    with project.database.session() as connection:
+        for name, row in wanted.items():
+            source = find_source(project.context.ledger(connection), project.collections.collection(name))
+            coverages[name] = measure_coverage(connection, project.context.space(source, row.new_tag or ""))
+    return coverages

@@ -1,0 +1,152 @@
+"""Roll revisions back, and say which downgrade rolls back which."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from vecmig.config import Config
+from vecmig.errors import ScriptError, UsageError, VecmigError
+from vecmig.events import Listener, Warned, ignore
+from vecmig.ledger.ledger import RevisionRow
+from vecmig.postgres.locks import runner_locks
+from vecmig.runner.plan import check_downgrade, collections_of
+from vecmig.runner.project import Project
+from vecmig.runner.steps import Walked, call, same_collections
+from vecmig.script import Script
+
+#: A target that counts steps, from wherever the database is.
+_COUNTS: Final = re.compile(r"-\d+$")
+
+
+@dataclass(frozen=True, slots=True)
+class DowngradeCommand:
+    """The downgrade that rolls a revision back."""
+
+    command: str = "vecmig downgrade -1"
+    #: The other revisions that it rolls back.
+    besides: tuple[str, ...] = ()
+
+
+def downgrade_of(project: Project, rows: Mapping[str, RevisionRow], revision: str) -> DowngradeCommand:
+    """Return the downgrade that rolls a revision back, also where others stand above it, such as one in progress."""
+    try:
+        heads = project.current(rows, in_progress=True)
+        if heads == (revision,) and not project.begun_anew(rows):
+            return DowngradeCommand()
+        goal = _below(project.scripts[revision])
+        path = [script for script in project.scripts.downgrade_path(goal, heads) if script.id in rows]
+    except ScriptError:
+        # a script is missing, so that nothing is rolled back before it is there again
+        return DowngradeCommand()
+    return DowngradeCommand(f"vecmig downgrade {goal}", tuple(script.id for script in path if script.id != revision))
+
+
+def refuse_counting(project: Project, rows: Mapping[str, RevisionRow], target: str, heads: Sequence[str]) -> None:
+    """Refuse to count steps where the revision that was begun last is not the one on top.
+
+    Raises:
+        UsageError: there is one; the message says how to roll back either.
+    """
+    begun = project.begun_anew(rows)
+    if begun and _COUNTS.search(target):
+        ancestors = project.scripts.map.graph.ancestors
+        below = project.scripts[begun[0]]
+        top = project.scripts[next(head for head in heads if below.id in ancestors([head]))]
+        raise UsageError(
+            f"Revision {below.id} of {below.collection} is in progress below {top.id} of {top.collection}, which is "
+            f"what {target} would roll back.",
+            state="Nothing was changed.",
+            hint=f"To give {below.id} up: vecmig uninstall --collection {shlex.quote(below.collection or '')}\n"
+            f"To roll {top.id} back: vecmig downgrade {_below(top)}",
+        )
+
+
+def goal_of(target: str, last: Script) -> str:
+    """Name where a downgrade leads so that it means the same after some of its steps.
+
+    Args:
+        target: as it was given.
+        last: the last revision that it rolls back.
+    """
+    return _below(last) if _COUNTS.search(target) else target
+
+
+def _below(script: Script) -> str:
+    return next(iter(script.revision.down_revisions), "base")
+
+
+def downgrade(config: Config, target: str, *, discard: bool = False, listener: Listener = ignore) -> tuple[Walked, ...]:
+    """Roll revisions back down to ``target``: reads return to the old tag, and every vector is kept.
+
+    A revision that is not live yet is abandoned; its vectors are kept too, unless ``discard`` says otherwise.
+    """
+    project = Project(config, listener)
+    with project.database.keeping_sessions():
+        steps = _steps_down(project, target)
+        with runner_locks(project.database, collections_of(steps), what="downgrade") as locks:
+            project = project.holding(locks)
+            again = same_collections(steps, _steps_down(project, target))
+            return _backward(project, again, target, discard=discard)
+
+
+def _steps_down(project: Project, target: str) -> tuple[Script, ...]:
+    rows = project.revisions()
+    heads = project.current(rows, in_progress=True)
+    if not heads:
+        raise UsageError("There is nothing to downgrade: no revision was applied here.", hint="Run: vecmig status")
+    refuse_counting(project, rows, target, heads)
+    # of a collection that was uninstalled nothing is left to roll back
+    steps = tuple(script for script in project.scripts.downgrade_path(target, heads) if script.id in rows)
+    check_downgrade(steps, rows)
+    return steps
+
+
+def _backward(project: Project, steps: tuple[Script, ...], target: str, *, discard: bool) -> tuple[Walked, ...]:
+    walked: list[Walked] = []
+    for script in steps:
+        try:
+            if project.revisions()[script.id].checksum != script.checksum:
+                what = f"Revision {script.id} was changed since it was applied; its downgrade() runs as it is."
+                project.listener(Warned(what))
+            call(project, script, "downgrade", None, discard=discard)
+            reads = _withdrawn(project, script)
+            walked.append(Walked(script.id, script.message, project.revisions()[script.id].phase, reads))
+        except VecmigError as error:
+            if walked:
+                _tell_of_steps(error, walked, script, goal_of(target, steps[-1]))
+            raise
+    return tuple(walked)
+
+
+def _tell_of_steps(error: VecmigError, walked: Sequence[Walked], failed: Script, goal: str) -> None:
+    """Add to the error of a step back which steps before it are done, and where to go on to."""
+    done = "; then ".join(
+        f"revision {step.revision} was rolled back" + (f": {step.reads}" if step.reads else "") for step in walked
+    )
+    state = f" At revision {failed.id}: {error.state}" if error.state else ""
+    error.state = f"{done[:1].upper()}{done[1:]}.{state}"
+    # a number of steps would be counted from here now
+    error.hint = f"{error.hint}\nTo go on to where this was to lead: vecmig downgrade {goal}".strip()
+
+
+def _withdrawn(project: Project, script: Script) -> str:
+    """Enter a revision as rolled back, once its downgrade() has come to its end; say what reads use."""
+    reads = ""
+    with project.context.transaction() as ledger:
+        if script.collection is not None:
+            route = ledger.route(script.collection)
+            reads = f"reads of {script.collection} use {route.live or 'no tag'}"
+            if script.new_tag in (route.live, route.candidate):
+                raise ScriptError(
+                    f"downgrade() of revision {script.id} ended without rolling it back.",
+                    hint=f"Its downgrade() must call m.rollback(): vecmig edit {script.id}",
+                )
+        else:
+            ledger.record_event("downgrade", revision=script.id)
+        ledger.withdraw_revision(script.id)
+        ledger.forget_statements(script.id)
+    return reads

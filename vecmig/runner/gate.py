@@ -1,0 +1,42 @@
+"""Judge the gates of the revisions in progress, as their cutovers would."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vecmig.config import Config
+from vecmig.events import Listener, ignore
+from vecmig.gate import Report
+from vecmig.homes.table import require_partition
+from vecmig.ledger.identity import find_source
+from vecmig.model.gate import Gate
+from vecmig.operations.judging import judge
+from vecmig.runner.project import Project
+from vecmig.runner.steps import revisions_in_progress
+
+
+def gate_reports(
+    config: Config, collections: Sequence[str] = (), *, ask: bool = True, listener: Listener = ignore
+) -> dict[str, tuple[str, Report]]:
+    """Judge the gate of each revision in progress, as its cutover would; nothing is written but what asking costs.
+
+    Args:
+        config: the project.
+        collections: which ones; empty for all that have a revision in progress.
+        ask: whether to ask the embedder, for the canary and a close look; otherwise these checks are left open.
+        listener: told of what is waited for.
+
+    Returns:
+        By collection: the revision's id and the report; empty where nothing is in progress.
+    """
+    project = Project(config, listener)
+    context = project.context
+    reports = {}
+    for name, row in revisions_in_progress(project, collections).items():
+        assert row.new_tag is not None, "a revision with a collection has a new tag"
+        with context.database.session() as connection:
+            source = find_source(context.ledger(connection), project.collections.collection(name))
+            require_partition(connection, context.space(source, row.new_tag))
+        gate = project.scripts[row.id].gate or Gate()
+        reports[name] = row.id, judge(context, gate, source, row.new_tag, row.old_tag, ask=ask)
+    return reports

@@ -1,0 +1,74 @@
+"""Record where a database is, without running anything."""
+
+from __future__ import annotations
+
+from vecmig.config import Config
+from vecmig.errors import ScriptError
+from vecmig.events import Listener, ignore
+from vecmig.ledger.ledger import Ledger
+from vecmig.ledger.schema import ensure
+from vecmig.postgres.locks import runner_locks
+from vecmig.runner.plan import collections_of
+from vecmig.runner.project import Project
+from vecmig.script import Script
+
+
+def stamp(config: Config, target: str, *, listener: Listener = ignore) -> tuple[str, ...]:
+    """Record that the database is at ``target`` without running anything; return the revisions recorded or removed.
+
+    It writes down what is already true: it refuses when a collection's live tag is not the one that its newest recorded
+    revision would have made live. That serves scripts that were renamed, merged or squashed, and a script whose change
+    after it was applied is meant.
+
+    Raises:
+        ScriptError: the database does not agree.
+    """
+    project = Project(config, listener)
+    ensure(project.database)
+    heads = [script.id for script in project.scripts.find(target)] if target != "base" else []
+    ids = project.scripts.map.applied(heads)
+    wanted = tuple(script for script in reversed(project.scripts.history()) if script.id in ids)
+    applied = {row.collection for row in project.revisions().values() if row.applied and row.collection}
+    collections = sorted(applied.union(collections_of(wanted)))
+    with (
+        runner_locks(project.database, collections, what="stamp") as locks,
+        project.holding(locks).context.transaction() as ledger,
+    ):
+        changed = _record(ledger, wanted) + _remove(ledger, {script.id for script in wanted})
+        _refuse_untrue(ledger, wanted)
+        ledger.record_event("stamp", data={"target": target, "changed": list(changed)})
+        return changed
+
+
+def _record(ledger: Ledger, wanted: tuple[Script, ...]) -> tuple[str, ...]:
+    rows = ledger.revisions()
+    changed = []
+    for script in wanted:
+        row = rows.get(script.id)
+        if row is None or not row.applied or row.checksum != script.checksum:
+            ledger.stamp_revision(script.id, script.collection, script.old_tag, script.new_tag, script.checksum)
+            changed.append(script.id)
+    return tuple(changed)
+
+
+def _remove(ledger: Ledger, kept: set[str]) -> tuple[str, ...]:
+    gone = tuple(row.id for row in ledger.revisions().values() if row.applied and row.id not in kept)
+    for revision in gone:
+        ledger.unstamp_revision(revision)
+        # an upgrade that comes back to it runs them again, as after a downgrade
+        ledger.forget_statements(revision)
+    return gone
+
+
+def _refuse_untrue(ledger: Ledger, wanted: tuple[Script, ...]) -> None:
+    expected = {script.collection: script.new_tag for script in wanted if script.collection}
+    routes = ledger.routes()
+    for collection in expected.keys() | routes.keys():
+        live = routes[collection].live if collection in routes else None
+        if live != expected.get(collection):
+            raise ScriptError(
+                f"The database is not there: {collection} reads {live or 'no tag'}, and the stamp would say "
+                f"{expected.get(collection) or 'no tag'}.",
+                state="Nothing was changed.",
+                hint="stamp records what is already true. To move the database, run vecmig upgrade or downgrade.",
+            )

@@ -1,0 +1,78 @@
+"""What going forward and going back share: the functions of a script, and what is checked before one runs."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from vecmig.config import without_passwords
+from vecmig.errors import DatabaseError, VecmigError
+from vecmig.ledger.ledger import RevisionRow, check_recipes
+from vecmig.operations.script import ScriptMigration, Stopped
+from vecmig.runner.plan import collections_of
+from vecmig.runner.project import Project, declaration
+from vecmig.script import Script, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Walked:
+    """One revision that a run took forward or back, and the phase it is in now."""
+
+    revision: str
+    message: str
+    phase: str
+    #: What reads of its collection use after a step back; empty where the revision has no collection.
+    reads: str = ""
+
+
+def call(project: Project, script: Script, step: Step, until: str | None, *, discard: bool = False) -> bool:
+    """Run one function of a script; return whether it came to its end, or was to stop before."""
+    m = ScriptMigration(project.context, declaration(script), step=step, until=until, discard=discard)
+    try:
+        script.function(step)(m)
+    except Stopped:
+        return False
+    except Exception as error:
+        raised = traceback.extract_tb(error.__traceback__)[-1]
+        if raised.filename != str(script.path) or isinstance(error, VecmigError):
+            raise
+        raise VecmigError(
+            f"{step}() of revision {script.id} failed in line {raised.lineno} of {script.path.name}: "
+            f"{type(error).__name__}: {without_passwords(str(error))}.",
+            state="What its steps have committed stays.",
+            hint=f"Correct it (vecmig edit {script.id}), then run the same command again: it goes on from there.",
+        ) from error
+    return True
+
+
+def same_collections(planned: tuple[Script, ...], now: tuple[Script, ...]) -> tuple[Script, ...]:
+    """Return the steps as they are once the locks are held: another runner may have finished meanwhile."""
+    if not set(collections_of(now)) <= set(collections_of(planned)):
+        raise DatabaseError(
+            "Somebody else moved the database while this run waited to begin.",
+            state="Nothing was changed.",
+            hint="Check vecmig status, then run the same command again.",
+        )
+    return now
+
+
+def check_known_recipes(project: Project) -> None:
+    """Refuse to go on when the recipe of any recorded tag was changed, whether the run would use it or not."""
+    with project.database.session() as connection:
+        check_recipes(project.context.ledger(connection), project.collections.recipes)
+
+
+def by_collection(rows: Mapping[str, RevisionRow]) -> dict[str, RevisionRow]:
+    """Return the revision that is in progress for each collection that has one."""
+    return {row.collection: row for row in rows.values() if row.in_progress and row.collection is not None}
+
+
+def revisions_in_progress(project: Project, collections: Sequence[str]) -> dict[str, RevisionRow]:
+    """Return the revision in progress of each collection that is meant; all have one where none is named."""
+    rows = project.revisions()
+    project.current(rows, in_progress=True)
+    in_progress = by_collection(rows)
+    for name in collections:
+        project.collections.collection(name)
+    return {name: row for name, row in in_progress.items() if not collections or name in collections}

@@ -1,0 +1,128 @@
+"""Take revisions forward: lock, validate everything, run their functions, record."""
+
+from __future__ import annotations
+
+from vecmig.config import Config
+from vecmig.errors import ScriptError, UsageError
+from vecmig.events import Listener, ignore
+from vecmig.ledger.ledger import RevisionRow
+from vecmig.ledger.schema import ensure
+from vecmig.operations.script import UNTIL
+from vecmig.postgres.locks import runner_locks
+from vecmig.runner.mend import mend
+from vecmig.runner.plan import check_applied, check_priced, check_upgrade, collections_of
+from vecmig.runner.project import Project, with_options
+from vecmig.runner.steps import Walked, call, check_known_recipes, same_collections
+from vecmig.script import Script
+
+
+def upgrade(
+    config: Config,
+    target: str = "head",
+    *,
+    until: str | None = None,
+    max_cost: float | None = None,
+    engine: str | None = None,
+    workers: int | None = None,
+    listener: Listener = ignore,
+) -> tuple[Walked, ...]:
+    """Take every revision up to ``target`` through upgrade, backfill and cutover; go on where an earlier run stopped.
+
+    Args:
+        config: the project.
+        target: a revision, in Alembic's grammar.
+        until: stop the first revision that is not live yet after expand, backfill, index or gate.
+        max_cost: US dollars that embedding for a revision may cost in all, in place of the recipe's ``budget_usd``.
+        engine: who embeds in a backfill, ``local`` or ``ray``, in place of what the project says.
+        workers: how many workers the engine ``ray`` has, in place of what the project says.
+        listener: told of what happens.
+
+    Raises:
+        VecmigError: of any kind; what was done stays done, and running again goes on from there.
+    """
+    if until is not None and until not in UNTIL:
+        raise UsageError(f"--until {until!r} is not a phase.", hint=f"It is one of: {', '.join(UNTIL)}")
+    project = Project(with_options(config, engine=engine, workers=workers, max_cost=max_cost), listener)
+    with project.database.keeping_sessions():
+        ensure_supported(project)
+        steps = _steps_up(project, target)
+        walked: tuple[Walked, ...] = ()
+        if steps:
+            ensure(project.database)
+            with runner_locks(project.database, collections_of(steps), what="upgrade") as locks:
+                holding = project.holding(locks)
+                walked = _forward(holding, same_collections(steps, _steps_up(holding, target)), until)
+        mend(project, but=collections_of(steps))
+        return walked
+
+
+def _steps_up(project: Project, target: str) -> tuple[Script, ...]:
+    rows = project.revisions()
+    check_applied(project.scripts.scripts, rows)
+    steps = project.way_up(target, rows)
+    check_upgrade(steps, rows, project.collections)
+    if project.config.max_cost is not None:
+        check_priced(steps, project.collections)
+    check_known_recipes(project)
+    return steps
+
+
+def ensure_supported(project: Project) -> None:
+    """Refuse a database without a usable pgvector before anything is created in it."""
+    from vecmig.postgres.pgvector import require_pgvector
+
+    with project.database.session() as connection:
+        require_pgvector(connection)
+
+
+def _forward(project: Project, steps: tuple[Script, ...], until: str | None) -> tuple[Walked, ...]:
+    walked = []
+    for script in steps:
+        phase = _forward_one(project, script, until)
+        walked.append(Walked(script.id, script.message, phase))
+        if phase != "live":
+            break
+    return tuple(walked)
+
+
+def _forward_one(project: Project, script: Script, until: str | None) -> str:
+    # from the top also when it is resumed: what is done is not done again, and nothing behind it is left out
+    call(project, script, "upgrade", until)
+    row = _started(project, script)
+    if script.collection is not None and until == "expand":
+        return row.phase
+    call(project, script, "backfill", until)
+    if script.collection is not None and until == "backfill":
+        return project.revisions()[script.id].phase
+    if not call(project, script, "cutover", until):
+        return project.revisions()[script.id].phase
+    _apply(project, script)
+    return project.revisions()[script.id].phase
+
+
+def _started(project: Project, script: Script) -> RevisionRow:
+    if script.collection is None:
+        with project.context.transaction() as ledger:
+            ledger.start_revision(script.id, None, None, None, script.checksum)
+    row = project.revisions().get(script.id)
+    if row is None or row.withdrawn_at is not None:
+        raise ScriptError(
+            f"upgrade() of revision {script.id} ended without making room for its new tag.",
+            state="Nothing was changed for its collection.",
+            hint=f"Its upgrade() must call m.expand(): vecmig edit {script.id}",
+        )
+    return row
+
+
+def _apply(project: Project, script: Script) -> None:
+    """Enter a revision as live, once all of its functions have come to their end."""
+    with project.context.transaction() as ledger:
+        if script.collection is not None and ledger.route(script.collection).live != script.new_tag:
+            raise ScriptError(
+                f"cutover() of revision {script.id} ended, and its new tag is not live.",
+                state=f"The revision is {ledger.revisions()[script.id].phase}.",
+                hint=f"Its cutover() must call m.cutover(gate): vecmig edit {script.id}",
+            )
+        ledger.go_live(script.id, script.checksum)
+        if script.collection is None:
+            ledger.record_event("apply", revision=script.id)
