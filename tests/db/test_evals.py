@@ -18,6 +18,7 @@ from vecmig import runner
 from vecmig.errors import ConfigError, DatabaseError, TerminalEmbedderError, UsageError
 from vecmig.evaluation import nearest_records
 from vecmig.events import StepDone
+from vecmig.homes import home_over
 from vecmig.ledger import evals, schema
 from vecmig.ledger.evals import EvalRun
 from vecmig.runner import Evaluated
@@ -299,10 +300,10 @@ def test_a_record_counts_once_however_many_chunks_it_has(bare_lab: Lab, make_sou
     with lab.opened(CHUNKED) as (connection, space):
         ask = np.array([1, 0, 0, 0], dtype=np.float32)
         for exact in (False, True):
-            hits = nearest_records(connection, space, ask, 3, exact=exact)
+            hits = nearest_records(home_over(connection, space), ask, 3, exact=exact)
             assert [hit.key for hit in hits] == [(1,), (2,), (3,)]
             assert hits[1].text.strip() == "cccc cccc", "the nearer chunk of record 2"
-            assert len(nearest_records(connection, space, ask, 100, exact=exact)) == 4
+            assert len(nearest_records(home_over(connection, space), ask, 100, exact=exact)) == 4
     suite(lab, [{"query": "aaaa", "relevant": [3]}], k=3)
     (only,) = run(lab).runs
     assert only.scores["MRR@3"]["search"].mean == pytest.approx(1 / 3)

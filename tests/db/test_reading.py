@@ -31,6 +31,7 @@ from vecmig.ledger.ledger import Ledger
 from vecmig.reader import AsyncReader, Hit, Reader, snapshots
 from vecmig.reader.snapshots import Snapshots
 from vecmig.runner.project import Project
+from vecmig.source.source import partition_name
 
 Connection = psycopg.Connection[Any]
 #: Seconds after which a test that waits for a thread or process gives up.
@@ -408,8 +409,9 @@ def _deafen(reader: Reader | AsyncReader) -> None:
 
 
 def _retire(lab: Lab, tag: str) -> None:
-    (name,) = lab.sql("SELECT partition FROM vecmig.tag WHERE tag = %s", tag)[0]
-    lab.sql(f"DROP TABLE {name}; UPDATE vecmig.tag SET state = 'retired' WHERE tag = '{tag}'")
+    lab.sql(
+        f"DROP TABLE {partition_name('documents', tag)}; UPDATE vecmig.tag SET state = 'retired' WHERE tag = '{tag}'"
+    )
 
 
 def test_an_empty_answer_of_a_tag_that_was_live_is_looked_into(both: Lab) -> None:
@@ -667,8 +669,7 @@ def test_wrong_questions_have_clear_errors(lab: Lab) -> None:
 def test_vectors_that_are_dropped_under_a_reader_are_no_empty_answer(both: Lab) -> None:
     with both.reader() as reader:
         assert reader.search("documents", question(1), 1, tag=SMALL)
-        (name,) = both.sql("SELECT partition FROM vecmig.tag WHERE tag = %s", SMALL)[0]
-        both.sql(f"DROP TABLE {name}; UPDATE vecmig.tag SET state = 'retired' WHERE tag = '{SMALL}'")
+        _retire(both, SMALL)
         with pytest.raises(DatabaseError, match="were retired"):
             reader.search("documents", question(1), 1, tag=SMALL)
         assert check(1, reader.search("documents", question(1), 1)) == LARGE

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import psycopg
 import pytest
 
 from support.lab import LARGE, Lab
@@ -14,7 +13,7 @@ from vecmig import runner
 from vecmig.errors import DatabaseUnreachable
 from vecmig.events import Event, IndexProgress, Waiting
 from vecmig.gate import look
-from vecmig.homes import index_build
+from vecmig.homes import Home, index_build
 from vecmig.operations import judging
 from vecmig.operations.indexing import build_index
 from vecmig.runner.project import Project
@@ -27,11 +26,11 @@ def ended(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The session of a gate is ended once, in the middle; gives the processes."""
     pids: list[int] = []
 
-    def end_and_look(connection: psycopg.Connection[Any], *others: Any) -> Any:
+    def end_and_look(home: Home, *others: Any) -> Any:
         if not pids:
-            pids.append(connection.info.backend_pid)
+            pids.append(home.session.info.backend_pid)
             lab.sql("SELECT pg_terminate_backend(%s, 5000)", pids[0])
-        return look(connection, *others)
+        return look(home, *others)
 
     monkeypatch.setattr(judging, "look", end_and_look)
     return pids

@@ -32,7 +32,7 @@ _STATE = (
     """SELECT replace(pg_get_functiondef(oid), 'public.documents'::regclass::oid::text, 'OID'), proacl::text
     FROM pg_proc WHERE pronamespace = 'vecmig'::regnamespace ORDER BY 1""",
     "SELECT id, collection, old_tag, new_tag, phase, checksum, withdrawn_at FROM vecmig.revision ORDER BY 1",
-    "SELECT collection, tag, dims, recipe, fingerprint, partition, state, canary FROM vecmig.tag ORDER BY 1, 2",
+    "SELECT collection, tag, dims, recipe, fingerprint, home, state, canary FROM vecmig.tag ORDER BY 1, 2",
     "SELECT collection, live, standby, candidate, version FROM vecmig.route",
     "SELECT name, source_oid::regclass::text, key_numbers, column_numbers, key_types FROM vecmig.collection",
     "SELECT revision, step, ordinal, sha256 FROM vecmig.statement ORDER BY 1, 2, 3",

@@ -11,7 +11,8 @@ from typing import Final, Self
 
 from vecmig.backfill.embed import Answer
 from vecmig.freshness.stamps import Space
-from vecmig.homes.writing import prepare_to_write, reject_records, write_records
+from vecmig.homes import home_over
+from vecmig.homes.writing import prepare_to_write, reject_records
 from vecmig.model.collection import Storage
 from vecmig.postgres.reconnecting import ReconnectingSession
 from vecmig.postgres.sessions import Connection
@@ -121,7 +122,7 @@ class GroupCommit:
         rejected = [record for waiting in group for record in waiting.answer.rejected]
 
         def work(connection: Connection) -> int:
-            written = write_records(connection, self._space, embedded) if embedded else 0
+            written = home_over(connection, self._space).write(embedded) if embedded else 0
             if rejected:
                 reject_records(connection, self._space, rejected)
             return written

@@ -15,8 +15,8 @@ from vecmig.evaluation.metrics import query_metrics
 from vecmig.evaluation.statistics import intervals
 from vecmig.freshness.coverage import Coverage, measure_coverage
 from vecmig.freshness.stamps import Space
-from vecmig.homes.index import plan_uses_index
-from vecmig.homes.search import Hit, search_space
+from vecmig.homes import Home
+from vecmig.homes.search import Hit
 from vecmig.ledger.evals import EvalRun, QueryResult, Score, Scores, SliceScores, find_keys, metric_names
 from vecmig.postgres.sessions import Connection
 
@@ -43,14 +43,11 @@ class _Answers:
     exact: list[list[Hit]]
 
 
-def run_suite(
-    connection: Connection, space: Space, suite: Suite, vectors: NDArray[np.float32], *, host: str
-) -> Outcome:
+def run_suite(home: Home, suite: Suite, vectors: NDArray[np.float32], *, host: str) -> Outcome:
     """Run a suite against a tag, in one snapshot, so that coverage and scores are of one moment. Nothing is written.
 
     Args:
-        connection: a connection of vecmig's, with no transaction open.
-        space: the tag.
+        home: that of the tag, over a session with no transaction open.
         suite: what to ask.
         vectors: the queries as the tag's own recipe embeds them, of shape (queries, dims).
         host: where this runs.
@@ -58,34 +55,30 @@ def run_suite(
     Raises:
         ConfigError: a relevant key does not fit the collection's key.
     """
-    with connection.transaction():
-        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        relevant, unknown = _relevant(connection, space, suite)
-        coverage = measure_coverage(connection, space)
-        index_used, _ = plan_uses_index(connection, space)
+    session, stamps = home.session, home.stamps
+    with session.transaction():
+        session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        relevant, unknown = _relevant(session, stamps, suite)
+        coverage = measure_coverage(session, stamps)
+        index_used, _ = home.plan()
         answers = _Answers(
-            *(
-                [nearest_records(connection, space, vector, suite.k, exact=exact) for vector in vectors]
-                for exact in (False, True)
-            )
+            *([nearest_records(home, vector, suite.k, exact=exact) for vector in vectors] for exact in (False, True))
         )
-    return Outcome(_run(space, suite, relevant, answers, coverage, index_used=index_used, host=host), unknown)
+    return Outcome(_run(stamps, suite, relevant, answers, coverage, index_used=index_used, host=host), unknown)
 
 
-def nearest_records(
-    connection: Connection, space: Space, vector: NDArray[np.float32], k: int, *, exact: bool = False
-) -> list[Hit]:
+def nearest_records(home: Home, vector: NDArray[np.float32], k: int, *, exact: bool = False) -> list[Hit]:
     """Return the k records nearest to a query vector of shape (dims,), each once, with the nearest of its chunks.
 
     The search counts chunks. Where several of them belong to one record, more are asked for until there are k records.
     """
     chunks = k
     while True:
-        hits = search_space(connection, space, vector, chunks, exact=exact)
+        hits = home.search(vector, chunks, exact=exact)
         best: dict[tuple[Any, ...], Hit] = {}
         for hit in hits:
             best.setdefault(hit.key, hit)
-        if len(best) >= k or len(hits) < chunks or not space.chunks or chunks >= k * _MOST_CHUNKS:
+        if len(best) >= k or len(hits) < chunks or not home.stamps.chunks or chunks >= k * _MOST_CHUNKS:
             return list(best.values())[:k]
         chunks *= 2
 

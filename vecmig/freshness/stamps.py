@@ -20,6 +20,8 @@ class Space:
     source: Source
     schema: str
     tag: str
+    #: The kind of its home, as ``vecmig.tag.home`` has it.
+    home: str = "partition"
 
     @property
     def relation(self) -> Own:

@@ -13,8 +13,7 @@ from vecmig.gate.checks import judge
 from vecmig.gate.quality import Shadowing, Trial
 from vecmig.gate.report import Evidence, Report
 from vecmig.gate.spot import Spot
-from vecmig.homes.index import index_state, plan_uses_index
-from vecmig.homes.table import constraint_holds, is_attached
+from vecmig.homes import Home
 from vecmig.model.gate import Gate
 from vecmig.postgres.sessions import Connection
 
@@ -29,23 +28,24 @@ class Found(TypedDict, total=False):
     empty: bool
 
 
-def gather(connection: Connection, space: Space, old: Space | None) -> Evidence:
+def gather(home: Home, old: Home | None) -> Evidence:
     """Look at everything the gate needs from the database; two passes over the source, nothing is written."""
+    session, stamps = home.session, home.stamps
     return Evidence(
-        coverage=measure_coverage(connection, space),
-        tracked=space.source.tracked,
-        tracking=tracking_works(connection, space.source),
-        constraint=is_attached(connection, space) and constraint_holds(connection, space),
-        index=(state := index_state(connection, space)),
-        plan=plan_uses_index(connection, space) if state.usable else (False, False),
-        old_tag=old.tag if old else None,
-        old=measure_coverage(connection, old) if old and is_attached(connection, old) else None,
+        coverage=measure_coverage(session, stamps),
+        tracked=stamps.source.tracked,
+        tracking=tracking_works(session, stamps.source),
+        constraint=home.guaranteed(),
+        index=(state := home.index()),
+        plan=home.plan() if state.usable else (False, False),
+        old_tag=old.stamps.tag if old else None,
+        old=measure_coverage(session, old.stamps) if old and old.exists() else None,
         canary=None,
-        lag=lag(connection, [space]) if space.source.tracked else None,
+        lag=lag(session, [stamps]) if stamps.source.tracked else None,
     )
 
 
-def judge_again(gate: Gate, report: Report, connection: Connection, space: Space, old: Space | None) -> Report:
+def judge_again(gate: Gate, report: Report, home: Home, old: Home | None) -> Report:
     """Judge again inside the cutover's transaction, at a cost that does not grow with the corpus.
 
     What the catalogue tells is read again. Every record that changed since the report counts as one without a fresh
@@ -53,36 +53,36 @@ def judge_again(gate: Gate, report: Report, connection: Connection, space: Space
     again. The plan, the old tag's coverage, and what the embedder, the
     evals and the shadow have shown, are taken from the report.
     """
-    tracked = space.source.tracked
-    found = _at_worst(report, connection, space) if tracked else measure_coverage(connection, space)
+    session, stamps = home.session, home.stamps
+    tracked = stamps.source.tracked
+    found = _at_worst(report, session, stamps) if tracked else measure_coverage(session, stamps)
     evidence = replace(
         report.evidence,
         coverage=found,
-        tracking=tracking_works(connection, space.source),
-        constraint=is_attached(connection, space) and constraint_holds(connection, space),
-        index=index_state(connection, space),
-        old=report.evidence.old if old is not None and is_attached(connection, old) else None,
+        tracking=tracking_works(session, stamps.source),
+        constraint=home.guaranteed(),
+        index=home.index(),
+        old=report.evidence.old if old is not None and old.exists() else None,
     )
     return replace(report, checks=judge(gate, evidence), evidence=evidence)
 
 
-def _at_worst(report: Report, connection: Connection, space: Space) -> Coverage:
+def _at_worst(report: Report, session: Connection, stamps: Space) -> Coverage:
     before = report.evidence.coverage
-    changed = min(changed_since(connection, space.source, space.schema, report.measured_at), before.fresh)
+    changed = min(changed_since(session, stamps.source, stamps.schema, report.measured_at), before.fresh)
     return replace(before, fresh=before.fresh - changed, stale=before.stale + changed)
 
 
 def measure(
-    connection: Connection,
     gate: Gate,
-    space: Space,
-    old: Space | None,
+    home: Home,
+    old: Home | None,
     *,
     trials: tuple[Trial, ...] = (),
     shadow: Shadowing | None = None,
     **found: Unpack[Found],
 ) -> Report:
     """Gather what the database tells of the vectors, and judge it with what others have found out."""
-    measured_at = snapshot(connection)
-    evidence = replace(gather(connection, space, old), trials=trials, shadow=shadow, **found)
-    return Report(space.source.collection.name, space.tag, judge(gate, evidence), evidence, measured_at)
+    measured_at = snapshot(home.session)
+    evidence = replace(gather(home, old), trials=trials, shadow=shadow, **found)
+    return Report(home.stamps.source.collection.name, home.stamps.tag, judge(gate, evidence), evidence, measured_at)

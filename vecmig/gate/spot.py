@@ -17,13 +17,10 @@ from numpy.typing import NDArray
 from vecmig.check import Check, Remedy, Required
 from vecmig.embedders import Embedded, Embedder, Kind, cut_to_limit
 from vecmig.errors import EmbedderError
-from vecmig.freshness.stamps import Space
 from vecmig.gate.canary import CANARY_SIMILARITY
-from vecmig.homes.index import index_state
-from vecmig.homes.sampling import Sampled, longest_text, sample_vectors
-from vecmig.homes.search import search_space
+from vecmig.homes import Home
+from vecmig.homes.sampling import Sampled, longest_text
 from vecmig.model.collection import Metric
-from vecmig.postgres.sessions import Connection
 from vecmig.text import percent
 
 Vectors = NDArray[np.float32]
@@ -81,13 +78,13 @@ class Spot:
     error: str = ""
 
 
-def look(connection: Connection, space: Space, embedder: Embedder) -> Spot:
+def look(home: Home, embedder: Embedder) -> Spot:
     """Look at a random sample of a tag's vectors; no transaction is open while the embedder is asked."""
-    sample = sample_vectors(connection, space, SAMPLE)
+    sample = home.sample(SAMPLE)
     if not sample:
         return Spot(0)
-    longest = longest_text(connection, space, _LENGTHS)
-    searched = _searched(connection, space, sample) if index_state(connection, space).usable else None
+    longest = longest_text(home.session, home.stamps, _LENGTHS)
+    searched = _searched(home, sample) if home.index().usable else None
     try:
         return _look(embedder, sample, longest or "", searched)
     except EmbedderError as error:
@@ -190,13 +187,13 @@ def _directions(vectors: Vectors) -> NDArray[np.float64]:
     return exact / np.where(norms > 0, norms, 1)
 
 
-def _searched(connection: Connection, space: Space, sample: Sequence[Sampled]) -> tuple[int, int]:
+def _searched(home: Home, sample: Sequence[Sampled]) -> tuple[int, int]:
     """Search for vectors as production does; what is as near as the vector itself is as good an answer."""
     wanted = sample[:_SEARCHES]
     found = 0
     for one in wanted:
-        hits = search_space(connection, space, one.vector, _ANSWERS)
-        bound = _farthest(space.source.collection.metric, one.vector)
+        hits = home.search(one.vector, _ANSWERS)
+        bound = _farthest(home.stamps.source.collection.metric, one.vector)
         found += any(hit.text == one.text or hit.distance <= bound for hit in hits)
     return len(wanted), found
 

@@ -20,7 +20,6 @@ from psycopg.pq import Format
 from vecmig.errors import ConditionError, UsageError
 from vecmig.freshness.stamps import Space
 from vecmig.postgres.named_sql import finished, statement
-from vecmig.postgres.sessions import Connection
 from vecmig.postgres.settings import lock_timeout, transaction_settings
 from vecmig.source.keys import same_key
 from vecmig.text import counted
@@ -137,24 +136,6 @@ def new_search(
     more = _settings(space, exact=exact, ef_search=ef_search) | limit
     settings = statement("postgres/connect", "settle_transaction", settings=transaction_settings(more))
     return Search(space, k, settings.as_string(), finished(query), names, where is None, half, where)
-
-
-def search_space(
-    connection: Connection,
-    space: Space,
-    vector: NDArray[np.float32],
-    k: int,
-    *,
-    where: str | None = None,
-    params: Parameters = (),
-    exact: bool = False,
-    ef_search: int | None = None,
-) -> list[Hit]:
-    """Give the k chunks nearest to a query vector of shape (dims,) among the vectors of one tag, nearest first."""
-    search = new_search(space, k, where=where, exact=exact, ef_search=ef_search)
-    values = search.values(vector, params)
-    send_vectors(connection.adapters)
-    return search.hits(fetch(connection, search, values))
 
 
 def fetch(connection: psycopg.Connection[Any], search: Search, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:

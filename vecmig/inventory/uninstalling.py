@@ -17,6 +17,7 @@ from vecmig.ledger.ledger import Ledger
 from vecmig.ledger.schema import ledger_routines, ledger_tables, lock_schema
 from vecmig.postgres.named_sql import Own, statement
 from vecmig.postgres.sessions import Connection
+from vecmig.source.source import partition_name
 
 Kind = Literal[
     "trigger",
@@ -146,7 +147,7 @@ def measure_tags(
 def _tags(connection: Connection, schema: str, collection: str) -> dict[str, str]:
     """Give the recorded tags of a collection by their partitions."""
     query = statement("inventory/uninstalling", "tags", schema=sql.Identifier(schema))
-    return {name: tag for tag, name in connection.execute(query, {"collection": collection})}
+    return {partition_name(collection, tag): tag for (tag,) in connection.execute(query, {"collection": collection})}
 
 
 def revisions_of(connection: Connection, schema: str, collection: str) -> frozenset[str]:

@@ -58,7 +58,8 @@ class TagRow:
     dims: int
     recipe: Recipe
     fingerprint: str
-    partition: str
+    #: Where its vectors live: the kind of its home.
+    home: str
     state: str
     #: {"texts": [...], "vectors": [[...], ...]}, or None before the first embedding.
     canary: Mapping[str, Any] | None
@@ -224,6 +225,11 @@ class Ledger:
             )
         return known[tag]
 
+    def home_of(self, collection: str, tag: str) -> str:
+        """Return the kind of a tag's home; that of a tag which is not recorded yet is a partition."""
+        row = self._execute("home_of", collection=collection, tag=tag).fetchone() if self.installed else None
+        return row[0] if row else "partition"
+
     def was_live(self, collection: str, tag: str) -> bool:
         """Whether reads ever used a tag, by the route, the revisions and the history."""
         row = self._execute("was_live", collection=collection, tag=tag).fetchone()
@@ -374,7 +380,6 @@ class Ledger:
             dims=recipe.dims,
             recipe=Jsonb(recipe.to_mapping()),
             fingerprint=recipe.fingerprint,
-            partition=source.partition_name(tag),
         )
 
     def refresh_recipe(self, collection: str, tag: str, recipe: Recipe) -> None:

@@ -28,6 +28,7 @@ FILES: Final = (
     "009_mirrored",
     "010_gathering",
     "011_learned_limits",
+    "012_home",
 )
 VERSION: Final = len(FILES)
 _TABLE: Final = re.compile(r'^CREATE TABLE "vecmig"\.(\w+)', re.MULTILINE)

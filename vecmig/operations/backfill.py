@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from vecmig.backfill import Result, run_backfill
 from vecmig.freshness.coverage import count_records, measure_coverage
 from vecmig.freshness.stamps import Space
-from vecmig.homes.table import is_attached, require_partition
+from vecmig.homes import open_home
 from vecmig.operations.context import Context
 from vecmig.operations.embedders import embedder_to_fill, prepare_tag, ray_options, run_options
 from vecmig.operations.operation import Operation
@@ -24,9 +24,10 @@ class Backfill(Operation):
 
     def done(self) -> bool:
         """Return whether no eligible record is stale or missing."""
-        space = self.space(self.source())
+        source = self.source()
         with self.context.database.session() as connection:
-            return is_attached(connection, space) and lacking(measure_coverage(connection, space)) == 0
+            home = open_home(self.context.ledger(connection), source, self.new_tag)
+            return home.exists() and lacking(measure_coverage(connection, home.stamps)) == 0
 
     def run(self) -> None:
         """Embed what is pending; each batch commits with its stamps."""
@@ -63,10 +64,11 @@ def fill_tag(context: Context, space: Space, revision: str, limit: int | None = 
     name = space.source.collection.name
     with embedder_to_fill(context, name, space.tag, what="backfill", revision=revision) as embedder:
         with context.database.session() as connection:
-            require_partition(connection, space)
+            home = open_home(context.ledger(connection), space.source, space.tag)
+            home.require()
         return run_backfill(
             context.database,
-            space,
+            home.stamps,
             embedder,
             limit=limit,
             options=run_options(context, "backfill"),

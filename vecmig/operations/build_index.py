@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from vecmig.errors import DatabaseError
-from vecmig.homes.index import create_statement, index_state
+from vecmig.homes import home_over, open_home
+from vecmig.homes.index import create_statement
 from vecmig.homes.index_build import Build
 from vecmig.operations.indexing import build_index
 from vecmig.operations.operation import Operation
@@ -20,7 +21,7 @@ class BuildIndex(Operation):
         """Return whether the index is there and valid."""
         source = self.source()
         with self.context.database.session() as connection:
-            return index_state(connection, self.space(source)).usable
+            return open_home(self.context.ledger(connection), source, self.new_tag).index().usable
 
     def run(self) -> None:
         """Build it, dropping an invalid one first."""
@@ -28,7 +29,7 @@ class BuildIndex(Operation):
         with self.reported("index", self.new_tag) as summarise:
             built = build_index(self.context, space)
             with self.context.transaction() as ledger:
-                state = index_state(ledger.connection, space)
+                state = home_over(ledger.connection, space).index()
                 if not state.usable:
                     raise DatabaseError(
                         f"The index of {self.new_tag} is {state.word} after it was built.",

@@ -14,7 +14,7 @@ from vecmig.freshness.coverage import measure_coverage
 from vecmig.freshness.full_pass import needed_full_pass
 from vecmig.freshness.stamps import Space
 from vecmig.gate import Report, judge_again
-from vecmig.homes.table import require_partition
+from vecmig.homes import open_home
 from vecmig.ledger.ledger import Ledger
 from vecmig.model.gate import Gate
 from vecmig.operations.backfill import fill_tag, summary
@@ -54,7 +54,9 @@ class Cutover(Operation):
             shown = self._columns_to_show(source)
 
             def change(connection: Connection) -> float:
-                again = judge_again(self.gate, report, connection, self.space(source), self.old_space(source))
+                ledger, old = self.context.ledger(connection), self.revision.old_tag
+                home = open_home(ledger, source, self.new_tag)
+                again = judge_again(self.gate, report, home, open_home(ledger, source, old) if old else None)
                 self._require(again)
                 began = time.monotonic()
                 self._switch(connection, source, {check.name: check.value for check in again.checks}, shown)
@@ -85,9 +87,10 @@ class Cutover(Operation):
         source = self.recorded_source()
         old = self.old_space(source)
         with self.context.database.session() as connection:
+            ledger = self.context.ledger(connection)
             if old is not None:
-                require_partition(connection, old)
-            standby = _standby_below(self.context.ledger(connection), self.collection, self.revision.old_tag)
+                open_home(ledger, source, old.tag).require()
+            standby = _standby_below(ledger, self.collection, self.revision.old_tag)
         if old is not None:
             self._require_complete(old)
         with self.reported("rollback", f"{self.new_tag} → {self.revision.old_tag or 'nothing'}") as summarise:

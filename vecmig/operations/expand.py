@@ -9,7 +9,7 @@ from vecmig.errors import ConfigError, DatabaseError, ScriptError
 from vecmig.events import Warned
 from vecmig.freshness.change_tracking import install_tracking, tracking_works, try_tracking
 from vecmig.freshness.other_ledgers import refuse_other_ledger
-from vecmig.homes import table
+from vecmig.homes import open_home, table
 from vecmig.ledger.ledger import Ledger, check_recipe
 from vecmig.model.collection import index_problem
 from vecmig.model.recipe import Recipe
@@ -64,7 +64,7 @@ class Expand(Operation):
                 if ledger.route(self.collection).candidate == self.new_tag:
                     ledger.set_candidate(self.collection, None)
                 if source is not None:
-                    self._drop_never_live(connection, ledger, source)
+                    self._drop_never_live(ledger, source)
                 self.record(ledger, "abandon", {"discarded": source is not None})
 
             self.context.locked(change)
@@ -136,7 +136,7 @@ class Expand(Operation):
                 and row.in_progress
                 and row.new_tag == self.new_tag
                 and ledger.route(self.collection).candidate == self.new_tag
-                and table.is_attached(connection, self.space(source))
+                and open_home(ledger, source, self.new_tag).exists()
                 and (not source.tracked or tracking_works(connection, source))
             )
 
@@ -146,7 +146,7 @@ class Expand(Operation):
         ledger.record_collection(source)
         table.create_vectors_table(connection, source, schema)
         ledger.record_tag(source, self.new_tag, recipe)
-        table.create_partition(connection, self.space(source))
+        open_home(ledger, source, self.new_tag).create()
         if source.tracked and not is_detached(connection, schema, self.collection):
             install_tracking(connection, source, schema)
             if attempt:
@@ -160,12 +160,13 @@ class Expand(Operation):
 
     def _verify(self, source: Source) -> None:
         with self.context.database.session(fresh=True) as connection:
-            table.require_partition(connection, self.space(source))
-            self.context.ledger(connection).tag(self.collection, self.new_tag)
+            ledger = self.context.ledger(connection)
+            open_home(ledger, source, self.new_tag).require()
+            ledger.tag(self.collection, self.new_tag)
             if source.tracked and not tracking_works(connection, source):
                 raise DatabaseError(f"The triggers on {source.schema}.{source.table} are not there after expand.")
 
-    def _drop_never_live(self, connection: Connection, ledger: Ledger, source: Source) -> None:
+    def _drop_never_live(self, ledger: Ledger, source: Source) -> None:
         if self.new_tag not in ledger.tags(self.collection):
             return
         # its tag may have been live under another revision
@@ -175,5 +176,5 @@ class Expand(Operation):
                 state="Nothing was changed.",
                 hint="Run it without --discard: the vectors are kept.",
             )
-        table.drop_partition(connection, self.space(source))
+        open_home(ledger, source, self.new_tag).drop()
         ledger.forget_tag(self.collection, self.new_tag)

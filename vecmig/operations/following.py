@@ -9,8 +9,7 @@ from vecmig.errors import ConfigError, DatabaseError
 from vecmig.events import Warned
 from vecmig.freshness.change_tracking import install_tracking, tracking_works
 from vecmig.freshness.full_pass import note_full_pass
-from vecmig.homes.index import index_state
-from vecmig.homes.table import create_partition
+from vecmig.homes import open_home
 from vecmig.homes.widening import rewritten_bytes, widen_key
 from vecmig.ledger.access import mirror_access, mirror_grants, remember_grants
 from vecmig.ledger.identity import find_source
@@ -103,8 +102,8 @@ def install(
             reason = "triggers were gone or disabled for a while"
             note_full_pass(connection, ledger.schema, source.collection.name, reason)
         install_tracking(connection, source, ledger.schema)
-    for space in detached(connection, ledger, source):
-        create_partition(connection, space)
+    for home in detached(connection, ledger, source):
+        home.create()
     # a sync may stand beside a cutover: the view must not go back to the tag that was live a moment ago
     route = ledger.held_route(source.collection.name)
     if route.live is not None:
@@ -178,5 +177,5 @@ def _about_to_widen(context: Context, connection: Connection, recorded: Recorded
     size = data_size(rewritten_bytes(connection, source))
     what = f"The key of {source.collection.name} is {types} now: {size} of vectors are rewritten, and "
     context.tell([f"{what}meanwhile neither read nor written; then their indexes are built again"])
-    spaces = [context.space(source, tag) for tag in context.ledger(connection).tags(source.collection.name)]
-    return [space.tag for space in spaces if index_state(connection, space).usable]
+    ledger = context.ledger(connection)
+    return [tag for tag in ledger.tags(source.collection.name) if open_home(ledger, source, tag).index().usable]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vecmig.freshness.change_tracking import has_function, tracking_is_old, tracking_is_open, tracking_works
 from vecmig.freshness.stamps import Space
-from vecmig.homes.table import is_attached
+from vecmig.homes import Home, open_home
 from vecmig.ledger.ledger import Ledger
 from vecmig.postgres.sessions import Connection
 from vecmig.published.detaching import is_detached
@@ -16,7 +16,7 @@ from vecmig.source.source import Source
 def disagreements(connection: Connection, ledger: Ledger, source: Source) -> list[str]:
     """Name what the database lacks of what the ledger takes to be there, beside vectors and index."""
     missing = lacks_reads(connection, ledger, source)
-    missing += [f"the partition of {space.tag} is detached" for space in detached(connection, ledger, source)]
+    missing += [f"the partition of {home.stamps.tag} is detached" for home in detached(connection, ledger, source)]
     if source.tracked and not tracking_works(connection, source):
         there = has_function(connection, ledger.schema, source.collection.name)
         words = "triggers on the source are gone or disabled"
@@ -46,8 +46,8 @@ def lacks_reads(connection: Connection, ledger: Ledger, source: Source) -> list[
     return missing
 
 
-def detached(connection: Connection, ledger: Ledger, source: Source) -> list[Space]:
-    """Return the tags in use whose vectors are there, but not part of the vectors table."""
+def detached(connection: Connection, ledger: Ledger, source: Source) -> list[Home]:
+    """Return the homes of the tags in use whose vectors are there, but not part of the vectors table."""
     route = ledger.route(source.collection.name)
-    spaces = [Space(source, ledger.schema, tag) for tag in dict.fromkeys(route.maintained)]
-    return [s for s in spaces if exists(connection, s.relation) and not is_attached(connection, s)]
+    homes = [open_home(ledger, source, tag) for tag in dict.fromkeys(route.maintained)]
+    return [home for home in homes if exists(connection, home.stamps.relation) and not home.exists()]

@@ -28,8 +28,8 @@ from vecmig.embedders import Embedder, row_problems
 from vecmig.errors import ConfigError, DatabaseError, TerminalEmbedderError, UsageError
 from vecmig.evaluation import Difference, Outcome, comparable, differences, known_item_text, run_suite
 from vecmig.events import Listener, StepDone, StepStarted, ignore
-from vecmig.freshness.coverage import count_vectors
-from vecmig.homes.table import is_attached
+from vecmig.freshness.coverage import has_vectors
+from vecmig.homes import open_home
 from vecmig.ledger import evals
 from vecmig.ledger.evals import EvalRun
 from vecmig.ledger.identity import find_source
@@ -37,7 +37,6 @@ from vecmig.ledger.ledger import Ledger, Route
 from vecmig.ledger.schema import ensure, installed_version
 from vecmig.model.tag import Tag
 from vecmig.operations.embedders import embedder_to_ask
-from vecmig.postgres.sessions import Connection
 from vecmig.runner.project import Project
 from vecmig.source.source import Source
 from vecmig.text import shown
@@ -175,7 +174,7 @@ def _chosen(project: Project, suites: Sequence[Suite], tags: Sequence[str]) -> l
             _require_known(ledger, names, tag)
         for name in names:
             source = find_source(project.context.ledger(connection), project.collections.collection(name))
-            found = _tags(project, connection, ledger, source, wanted)
+            found = _tags(ledger, source, wanted)
             own = tuple(suite for suite in suites if suite.collection == name)
             if found:
                 chosen.append(_Chosen(source, ledger.route(name), own, found))
@@ -188,9 +187,7 @@ def _require_known(ledger: Ledger, collections: Sequence[str], tag: str) -> None
         ledger.tag(collections[0], tag)
 
 
-def _tags(
-    project: Project, connection: Connection, ledger: Ledger, source: Source, wanted: Sequence[str]
-) -> tuple[str, ...]:
+def _tags(ledger: Ledger, source: Source, wanted: Sequence[str]) -> tuple[str, ...]:
     """Return the tags of a collection to ask.
 
     Raises:
@@ -205,8 +202,8 @@ def _tags(
             raise UsageError(f"{tag} of {name} is retired: its vectors are gone.", hint="Run: vecmig status")
     found = []
     for tag in asked:
-        space = project.context.space(source, tag)
-        if is_attached(connection, space) and count_vectors(connection, space)[0]:
+        home = open_home(ledger, source, tag)
+        if home.exists() and has_vectors(home.session, home.stamps):
             found.append(tag)
         elif wanted:
             raise UsageError(f"{tag} of {name} has no vectors yet.", hint="Run: vecmig backfill")
@@ -235,7 +232,8 @@ def _run(project: Project, source: Source, suite: Suite, tag: str, embedder: Emb
     vectors = _embedded(suite, tag, embedder)
     with project.database.session() as connection:
         host = project.context.actor.host
-        outcome = run_suite(connection, project.context.space(source, tag), suite, vectors, host=host)
+        home = open_home(project.context.ledger(connection), source, tag)
+        outcome = run_suite(home, suite, vectors, host=host)
         run = evals.record(connection, project.database.schema, outcome.run)
     seconds = time.monotonic() - started
     summary = f"{suite.name} against {tag}: {run.queries:,} queries"

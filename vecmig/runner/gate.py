@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from vecmig.config import Config
 from vecmig.events import Listener, ignore
 from vecmig.gate import Report
-from vecmig.homes.table import require_partition
+from vecmig.homes import open_home
 from vecmig.ledger.identity import find_source
 from vecmig.model.gate import Gate
 from vecmig.operations.judging import judge
@@ -35,8 +35,9 @@ def gate_reports(
     for name, row in revisions_in_progress(project, collections).items():
         assert row.new_tag is not None, "a revision with a collection has a new tag"
         with context.database.session() as connection:
-            source = find_source(context.ledger(connection), project.collections.collection(name))
-            require_partition(connection, context.space(source, row.new_tag))
+            ledger = context.ledger(connection)
+            source = find_source(ledger, project.collections.collection(name))
+            open_home(ledger, source, row.new_tag).require()
         gate = project.scripts[row.id].gate or Gate()
         reports[name] = row.id, judge(context, gate, source, row.new_tag, row.old_tag, ask=ask)
     return reports

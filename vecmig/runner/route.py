@@ -8,8 +8,7 @@ from typing import Final
 from vecmig.config import Config
 from vecmig.errors import DatabaseError, UsageError
 from vecmig.freshness.coverage import measure_coverage
-from vecmig.homes.index import index_state
-from vecmig.homes.table import is_attached
+from vecmig.homes import open_home
 from vecmig.ledger.identity import find_source
 from vecmig.ledger.ledger import Route
 from vecmig.ledger.schema import ensure
@@ -151,9 +150,9 @@ def _check_ramp(project: Project, collection: str, before: Route) -> None:
 
 
 def _require_searchable(project: Project, connection: Connection, collection: str, tag: str) -> None:
-    source = find_source(project.context.ledger(connection), project.collections.collection(collection))
-    space = project.context.space(source, tag)
-    state = index_state(connection, space) if is_attached(connection, space) else None
+    ledger = project.context.ledger(connection)
+    home = open_home(ledger, find_source(ledger, project.collections.collection(collection)), tag)
+    state = home.index() if home.exists() else None
     if state is None or not state.usable:
         word = "no vectors" if state is None else "no index" if not state.exists else f"an index that is {state.word}"
         raise UsageError(

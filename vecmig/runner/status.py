@@ -17,8 +17,9 @@ from vecmig.freshness.coverage import Coverage, count_records, count_vectors, me
 from vecmig.freshness.full_pass import FullPass, needed_full_pass
 from vecmig.freshness.stamps import Space
 from vecmig.gate import Report
-from vecmig.homes.index import IndexState, index_state
-from vecmig.homes.table import coverage_of, is_attached
+from vecmig.homes import home_over, open_home
+from vecmig.homes.index import IndexState
+from vecmig.homes.table import coverage_of
 from vecmig.inventory.auditing import silent_writers
 from vecmig.inventory.exposure import exposures
 from vecmig.ledger.control import Control, Run, read_control, runs
@@ -364,7 +365,7 @@ def _disagreement(
     recorded = ledger.recorded(name)
     if recorded is not None and recorded.widened(source):
         found.append("the key is wider now than that of the vectors")
-    if live is not None and not index_state(connection, Space(source, ledger.schema, live)).usable:
+    if live is not None and not open_home(ledger, source, live).index().usable:
         found.append(f"the index of the live tag {live} is gone or invalid")
     if live is not None or ledger.route(name).candidate is not None:
         return DatabaseError(f"Of {name}, {'; '.join(found)}.", hint="Run: vecmig sync") if found else None
@@ -372,8 +373,9 @@ def _disagreement(
 
 
 def _tag(project: Project, connection: Connection, source: Source, row: TagRow) -> TagStatus:
-    space = project.context.space(source, row.tag)
-    if not is_attached(connection, space):
+    space = Space(source, project.database.schema, row.tag, row.home)
+    home = home_over(connection, space)
+    if not home.exists():
         return TagStatus(row.tag, "gone", row.dims, 0, 0, coverage_of(connection, space), IndexState(), Lag())
     vectors, with_vectors = count_vectors(connection, space)
     return TagStatus(
@@ -383,7 +385,7 @@ def _tag(project: Project, connection: Connection, source: Source, row: TagRow) 
         records=with_vectors,
         vectors=vectors,
         coverage=measure_coverage(connection, space),
-        index=index_state(connection, space),
+        index=home.index(),
         lag=lag(connection, [space]),
     )
 
@@ -403,13 +405,13 @@ def _gate(
     row = by_collection(ledger.revisions()).get(source.collection.name)
     if row is None or row.new_tag is None or row.id not in project.scripts.map:
         return None
-    space = project.context.space(source, row.new_tag)
-    if not is_attached(connection, space):
+    home = open_home(ledger, source, row.new_tag)
+    if not home.exists():
         return None
-    old = project.context.space(source, row.old_tag) if row.old_tag else None
+    old = open_home(ledger, source, row.old_tag) if row.old_tag else None
     gate = project.scripts[row.id].gate or Gate()
     followed = _disagreement(connection, ledger, source) is None
-    return row, measure(project.context, connection, gate, space, old, followed=followed)
+    return row, measure(project.context, gate, home, old, followed=followed)
 
 
 def _resume(collections: Sequence[CollectionStatus]) -> str | None:

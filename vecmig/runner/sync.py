@@ -11,7 +11,7 @@ from vecmig.config import Config
 from vecmig.errors import DatabaseError, DatabaseUnreachable, UsageError, VecmigError
 from vecmig.events import Listener, Noted, StepDone, StepStarted, ignore
 from vecmig.freshness.coverage import Coverage
-from vecmig.homes.table import require_partition
+from vecmig.homes import open_home
 from vecmig.inventory.exposure import exposures
 from vecmig.ledger.access import close_restored, mirror_access, remember_grants
 from vecmig.ledger.control import What
@@ -101,8 +101,8 @@ def _sync_tag(context: Context, source: Source, tag: str) -> Result:
     name = source.collection.name
     context.listener(StepStarted("sync", "", name, tag))
     with context.database.session() as connection:
-        require_partition(connection, context.space(source, tag))
         ledger = context.ledger(connection)
+        open_home(ledger, source, tag).require()
         revision, what = account(ledger, name, tag)
         candidate = tag == ledger.route(name).candidate
     with (

@@ -19,7 +19,7 @@ from vecmig.events import Event, Listener, Noted, StepDone, Waiting, Warned, ign
 from vecmig.freshness.change_tracking import has_function
 from vecmig.freshness.changes import Lag, Look, forget_settled, lag, look
 from vecmig.freshness.stamps import Space
-from vecmig.homes.table import require_partition
+from vecmig.homes import open_home
 from vecmig.inventory.standing import standing
 from vecmig.ledger.identity import SourceReplaced
 from vecmig.ledger.schema import ensure, installed_version
@@ -334,8 +334,9 @@ class Service:
         context = replace(self._context, listener=self._inbox.put)
         name = space.source.collection.name
         with context.database.session() as connection:
-            require_partition(connection, space)
-            revision, what = account(context.ledger(connection), name, space.tag)
+            ledger = context.ledger(connection)
+            open_home(ledger, space.source, space.tag).require()
+            revision, what = account(ledger, name, space.tag)
         options = replace(run_options(context, "sync"), reconnect_wait=math.inf)
         with embedder_to_fill(context, name, space.tag, what=what, revision=revision) as embedder:
             limited_by(embedder.limiter)

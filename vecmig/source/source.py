@@ -18,6 +18,11 @@ TABLES: Final = ("r", PARTITIONED)
 KINDS: Final = {"r": "table", PARTITIONED: "table", "v": "view", "m": "materialized view", "f": "foreign table"}
 
 
+def partition_name(collection: str, tag: str) -> str:
+    """Name the partition of one tag: a tag is too long for an identifier, so a hash of it stands there."""
+    return f"{collection}_vectors_{hashlib.sha256(tag.encode()).hexdigest()[:8]}"
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """A collection together with what the database knows about its source."""
@@ -85,8 +90,8 @@ class Source:
         return sql.Identifier(self.home, f"{self.collection.name}_search")
 
     def partition_name(self, tag: str) -> str:
-        """Name the partition of one tag: a tag is too long for an identifier, so a hash of it stands there."""
-        return f"{self.collection.name}_vectors_{hashlib.sha256(tag.encode()).hexdigest()[:8]}"
+        """Return what the partition of one tag is called."""
+        return partition_name(self.collection.name, tag)
 
     def partition(self, tag: str) -> Own:
         """Return the partition of one tag."""

@@ -243,7 +243,7 @@ DROP TABLE {tables}
 DROP SCHEMA {name}
 
 -- tags --
-SELECT tag, partition FROM {schema}.tag WHERE collection = %(collection)s ORDER BY created_at, tag
+SELECT tag FROM {schema}.tag WHERE collection = %(collection)s ORDER BY created_at, tag
 
 -- revisions --
 SELECT id FROM {schema}.revision WHERE collection = %(collection)s

@@ -224,13 +224,19 @@ WHERE collection = %(collection)s AND live IS NOT DISTINCT FROM %(before)s
 RETURNING version
 
 -- tags --
-SELECT collection, tag, dims, recipe, fingerprint, partition, state, canary
-FROM {schema}.tag
+-- before version 12 every tag had a partition
+SELECT collection, tag, dims, recipe, fingerprint, coalesce(to_jsonb(t) ->> 'home', 'partition'), state, canary
+FROM {schema}.tag t
 ORDER BY collection, created_at, tag
 
+-- home_of --
+SELECT coalesce(to_jsonb(t) ->> 'home', 'partition')
+FROM {schema}.tag t
+WHERE collection = %(collection)s AND tag = %(tag)s
+
 -- record_tag --
-INSERT INTO {schema}.tag (collection, tag, dims, recipe, fingerprint, partition)
-VALUES (%(collection)s, %(tag)s, %(dims)s, %(recipe)s, %(fingerprint)s, %(partition)s)
+INSERT INTO {schema}.tag (collection, tag, dims, recipe, fingerprint)
+VALUES (%(collection)s, %(tag)s, %(dims)s, %(recipe)s, %(fingerprint)s)
 ON CONFLICT (collection, tag) DO UPDATE
 SET recipe = excluded.recipe,
     -- what is known of the vectors that were retired is not known of those to come

@@ -1,0 +1,47 @@
+"""Where a tag's vectors live is data: it is read in one place, and what this version does not know is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from support.lab import LARGE, SMALL, Lab
+from vecmig import runner
+from vecmig.config import Config
+from vecmig.errors import DatabaseError
+from vecmig.homes import PartitionHome, open_home
+from vecmig.ledger import schema
+from vecmig.ledger.ledger import Ledger
+
+
+def test_a_tag_lives_in_a_partition(lab: Lab) -> None:
+    lab.upgrade("r1")
+    with lab.opened(SMALL) as (connection, space):
+        home = open_home(Ledger(connection, "vecmig"), space.source, SMALL)
+        assert isinstance(home, PartitionHome)
+        assert (home.exists(), home.guaranteed(), home.index().usable) == (True, True, True)
+        assert len(home.sample(5)) == 5
+    assert lab.sql("SELECT home FROM vecmig.tag") == [("partition",)]
+
+
+@pytest.mark.parametrize("command", [runner.sync, runner.status, runner.upgrade])
+def test_a_home_that_a_newer_vecmig_made_is_refused(lab: Lab, command: Callable[[Config], object]) -> None:
+    lab.upgrade("r1")
+    lab.script(2, SMALL, LARGE)
+    lab.upgrade(until="index")
+    lab.sql("UPDATE vecmig.tag SET home = 'elsewhere'")
+    with pytest.raises(DatabaseError, match="home of the kind 'elsewhere'") as refused:
+        command(lab.config)
+    assert refused.value.hint == "Run: pip install --upgrade vecmig"
+
+
+def test_tags_of_an_older_ledger_keep_their_vectors(lab: Lab) -> None:
+    lab.upgrade("r1")
+    lab.sql("ALTER TABLE vecmig.tag ADD COLUMN partition text NOT NULL DEFAULT 'x', DROP COLUMN home")
+    lab.sql("DELETE FROM vecmig.schema_version WHERE version >= 12")
+    (before,) = runner.status(lab.config).collections
+    assert [tag.coverage.share for tag in before.tags] == [1.0]
+    assert schema.ensure(lab.database) == 11
+    (after,) = runner.status(lab.config).collections
+    assert after == before
