@@ -10,7 +10,9 @@ import psycopg
 import pytest
 
 from support import embedding
+from support.beginning import Beginning, begin
 from support.lab import Lab, create_documents
+from support.postgres import Postgres
 
 MakeSource = Callable[..., int]
 
@@ -28,10 +30,23 @@ def make_source(connection: psycopg.Connection[Any]) -> MakeSource:
 @pytest.fixture
 def model() -> Iterator[embedding.Model]:
     """The toy model, as new."""
-    fresh = embedding.Model()
-    embedding.model = fresh
-    yield fresh
-    embedding.model = embedding.Model()
+    with embedding.fresh_model() as fresh:
+        yield fresh
+
+
+@pytest.fixture
+def beginning(
+    request: pytest.FixtureRequest, postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
+) -> Beginning | None:
+    """What the test's ``upgraded`` mark says of its project; None without one."""
+    mark = request.node.get_closest_marker("upgraded")
+    return None if mark is None else begin(postgres, tmp_path_factory, *mark.args, **mark.kwargs)
+
+
+@pytest.fixture
+def template(beginning: Beginning | None) -> str | None:
+    """The database in which ``lab`` stands where the test begins."""
+    return None if beginning is None else beginning.database
 
 
 @pytest.fixture
@@ -41,7 +56,12 @@ def bare_lab(tmp_path: Path, database_url: str, model: embedding.Model) -> Lab:
 
 
 @pytest.fixture
-def lab(bare_lab: Lab, make_source: MakeSource) -> Lab:
-    """A project on 20 documents; its revisions r1 and r2 go to 64 and to 256 dimensions."""
+def lab(bare_lab: Lab, make_source: MakeSource, beginning: Beginning | None, model: embedding.Model) -> Lab:
+    """A project on 20 documents; its revisions r1 and r2 go to 64 and to 256 dimensions.
+
+    With ``@pytest.mark.upgraded("r1")`` it stands as after ``lab.upgrade("r1")``, which runs once for all such tests.
+    """
+    if beginning is not None:
+        return beginning.take(bare_lab, model)
     make_source()
     return bare_lab.write()

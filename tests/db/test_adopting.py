@@ -20,7 +20,6 @@ COUNT = 20
 @pytest.fixture
 def live(lab: Lab, model: Model) -> Lab:
     """A project whose second revision is live, and that has nothing left to do."""
-    lab.upgrade()
     model.embedded.clear()
     return lab
 
@@ -84,6 +83,7 @@ def is_followed(lab: Lab, model: Model) -> None:
     assert lab.upgrade() == ["live"]
 
 
+@pytest.mark.upgraded
 def test_tables_that_change_names_are_for_a_person_to_judge(live: Lab, model: Model) -> None:
     swap(live)
     says = "public.documents is another table than the one whose vectors documents has: that is called "
@@ -107,6 +107,7 @@ def test_tables_that_change_names_are_for_a_person_to_judge(live: Lab, model: Mo
     is_followed(live, model)
 
 
+@pytest.mark.upgraded
 def test_the_old_table_can_be_emptied_before_anybody_judged(live: Lab, model: Model) -> None:
     swap(live)
     live.sql("TRUNCATE documents_new")
@@ -115,6 +116,7 @@ def test_the_old_table_can_be_emptied_before_anybody_judged(live: Lab, model: Mo
     is_followed(live, model)
 
 
+@pytest.mark.upgraded
 def test_a_rollback_does_not_wait_for_the_judgement(live: Lab) -> None:
     swap(live)
     live.sql("UPDATE documents SET body = 'body 3' WHERE id = 3")
@@ -122,6 +124,7 @@ def test_a_rollback_does_not_wait_for_the_judgement(live: Lab) -> None:
     assert found(live) == 5
 
 
+@pytest.mark.upgraded
 def test_a_table_that_was_dropped_and_made_again(live: Lab, model: Model) -> None:
     fill(live, "documents_new")
     live.sql("DROP TABLE documents CASCADE")
@@ -133,6 +136,7 @@ def test_a_table_that_was_dropped_and_made_again(live: Lab, model: Model) -> Non
     is_followed(live, model)
 
 
+@pytest.mark.upgraded
 def test_a_table_with_other_columns(live: Lab, model: Model) -> None:
     """The view cannot be replaced in place, and comes back with its grants."""
     live.sql("GRANT SELECT ON documents_live TO pg_monitor")
@@ -164,6 +168,7 @@ def test_a_table_with_a_wider_key(bare_lab: Lab, model: Model) -> None:
         ("id bigint, title text, body text", ConfigError, "share the key"),
     ],
 )
+@pytest.mark.upgraded
 def test_a_table_that_does_not_fit(live: Lab, columns: str, error: type[Exception], says: str) -> None:
     live.sql(f"CREATE TABLE documents_new ({columns})")
     live.sql("INSERT INTO documents_new (id, title) VALUES ('1', 'a')")
@@ -180,6 +185,7 @@ def test_a_table_that_does_not_fit(live: Lab, columns: str, error: type[Exceptio
 
 
 @pytest.mark.parametrize("which", ["before", "after", "both"])
+@pytest.mark.upgraded
 def test_row_level_security_is_that_of_the_new_table(live: Lab, model: Model, which: str) -> None:
     role = "reader_of_adopted_tables"
     live.sql(f"DO $$ BEGIN CREATE ROLE {role}; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
@@ -214,6 +220,7 @@ def test_a_view_that_is_made_again_is_followed(bare_lab: Lab, model: Model) -> N
     assert shown(bare_lab) == (COUNT, COUNT)
 
 
+@pytest.mark.upgraded
 def test_a_view_under_the_old_name_of_a_renamed_table(live: Lab) -> None:
     """Who renames a table and leaves a view in its place is asked, too."""
     live.sql("ALTER TABLE documents RENAME TO posts")
@@ -224,6 +231,7 @@ def test_a_view_under_the_old_name_of_a_renamed_table(live: Lab) -> None:
     assert live.status().problem is None
 
 
+@pytest.mark.upgraded
 def test_nothing_to_adopt(live: Lab) -> None:
     assert not adopt_source(live.config, "documents").changed
     live.sql("ALTER TABLE documents RENAME TO posts")

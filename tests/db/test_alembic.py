@@ -28,18 +28,10 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def busy(lab: Lab) -> Lab:
-    """A project with vecmig at work: one tag is live, another one half way there."""
-    lab.upgrade("r1")
-    lab.upgrade("r2", until="backfill")
-    return lab
-
-
-@pytest.fixture
-def team(busy: Lab, tmp_path: Path, installed: Path) -> AlembicProject:
+def team(lab: Lab, tmp_path: Path, installed: Path) -> AlembicProject:
     """A team's project beside it."""
     (tmp_path / "team").mkdir()
-    return AlembicProject(tmp_path / "team", _of_a_team(busy.url), installed).write()
+    return AlembicProject(tmp_path / "team", _of_a_team(lab.url), installed).write()
 
 
 @pytest.fixture(autouse=True)
@@ -85,20 +77,22 @@ def _checked(team: AlembicProject) -> set[str]:
 
 @pytest.mark.parametrize("view", ["view there", "view gone"])
 @pytest.mark.parametrize("schemas", [False, True], ids=["one schema", "all schemas"])
-def test_nothing_is_proposed(busy: Lab, schemas: bool, view: str) -> None:
+@pytest.mark.upgraded("r2", until="backfill")
+def test_nothing_is_proposed(lab: Lab, schemas: bool, view: str) -> None:
     """Not about the vectors tables, their partitions and indexes, the ledger, or the live view."""
     if view == "view gone":
-        busy.sql("DROP VIEW documents_live")
-    assert _proposed(busy.url, schemas=schemas) == set()
+        lab.sql("DROP VIEW documents_live")
+    assert _proposed(lab.url, schemas=schemas) == set()
     # as a model, the live view is no table to create
-    assert _proposed(busy.url, "documents_live", schemas=schemas) == set()
+    assert _proposed(lab.url, "documents_live", schemas=schemas) == set()
 
 
-def test_the_plugin_is_found_and_what_autogenerate_writes_drops_nothing(team: AlembicProject, busy: Lab) -> None:
+@pytest.mark.upgraded("r2", until="backfill")
+def test_the_plugin_is_found_and_what_autogenerate_writes_drops_nothing(team: AlembicProject, lab: Lab) -> None:
     """Alembic's own command line."""
-    busy.sql("DROP VIEW documents_live")
+    lab.sql("DROP VIEW documents_live")
     relations = "SELECT oid::regclass::text FROM pg_class WHERE relkind IN ('r', 'p', 'i', 'I') ORDER BY 1"
-    before = busy.sql(relations)
+    before = lab.sql(relations)
     team.write("include_schemas=True")
     assert _checked(team) == set()
     for args in (["revision", "--autogenerate", "-m", "nothing"], ["upgrade", "head"]):
@@ -106,9 +100,10 @@ def test_the_plugin_is_found_and_what_autogenerate_writes_drops_nothing(team: Al
         assert done.returncode == 0, done.stderr
     (script,) = team.scripts
     assert "drop" not in script
-    assert set(before) <= set(busy.sql(relations))
+    assert set(before) <= set(lab.sql(relations))
 
 
+@pytest.mark.upgraded("r2", until="backfill")
 def test_without_the_plugin_alembic_would_drop_the_vectors(team: AlembicProject) -> None:
     """So the tests here test something."""
     team.write(f"include_schemas=True, {_WITHOUT_PLUGIN}")
@@ -116,46 +111,49 @@ def test_without_the_plugin_alembic_would_drop_the_vectors(team: AlembicProject)
 
 
 @pytest.mark.parametrize("hook", ["include_object", "include_name"])
-def test_the_hooks_of_env_py_do_without_the_plugin(team: AlembicProject, busy: Lab, hook: str) -> None:
-    busy.sql("CREATE TABLE other_vectors (id int PRIMARY KEY)")
+@pytest.mark.upgraded("r2", until="backfill")
+def test_the_hooks_of_env_py_do_without_the_plugin(team: AlembicProject, lab: Lab, hook: str) -> None:
+    lab.sql("CREATE TABLE other_vectors (id int PRIMARY KEY)")
     team.write(f"include_schemas=True, {hook}=vecmig.alembic.{hook}, {_WITHOUT_PLUGIN}")
     assert _checked(team) == {"remove_table other_vectors"}
 
 
-def test_a_table_of_the_teams_own_is_proposed_whatever_it_is_called(busy: Lab) -> None:
-    busy.sql("CREATE TABLE other_vectors (id int PRIMARY KEY)")
-    busy.sql("CREATE TABLE documents_vectors_old (tag text, id int) PARTITION BY LIST (tag)")
-    busy.sql(
-        "CREATE TABLE copied AS SELECT tag, id, chunk, source_hash, chunk_text, embedded_at FROM documents_vectors"
-    )
-    busy.sql("ALTER TABLE copied ADD COLUMN embedding text")
-    busy.sql("COMMENT ON TABLE copied IS 'vecmig (ledger in schema \"vecmig\")'")
-    busy.sql("CREATE TABLE vecmig.other (id int PRIMARY KEY)")
+@pytest.mark.upgraded("r2", until="backfill")
+def test_a_table_of_the_teams_own_is_proposed_whatever_it_is_called(lab: Lab) -> None:
+    lab.sql("CREATE TABLE other_vectors (id int PRIMARY KEY)")
+    lab.sql("CREATE TABLE documents_vectors_old (tag text, id int) PARTITION BY LIST (tag)")
+    lab.sql("CREATE TABLE copied AS SELECT tag, id, chunk, source_hash, chunk_text, embedded_at FROM documents_vectors")
+    lab.sql("ALTER TABLE copied ADD COLUMN embedding text")
+    lab.sql("COMMENT ON TABLE copied IS 'vecmig (ledger in schema \"vecmig\")'")
+    lab.sql("CREATE TABLE vecmig.other (id int PRIMARY KEY)")
     removed = {f"remove_table {name}" for name in ("other_vectors", "documents_vectors_old", "copied", "other")}
-    assert _proposed(busy.url, "wanted_vectors") == removed | {"add_table wanted_vectors"}
+    assert _proposed(lab.url, "wanted_vectors") == removed | {"add_table wanted_vectors"}
 
 
-def test_a_dump_without_comments_changes_nothing(busy: Lab) -> None:
-    for (name,) in busy.sql(
+@pytest.mark.upgraded("r2", until="backfill")
+def test_a_dump_without_comments_changes_nothing(lab: Lab) -> None:
+    for (name,) in lab.sql(
         "SELECT objoid::regclass::text FROM pg_description WHERE classoid = 'pg_class'::regclass AND objsubid = 0"
         " AND description LIKE 'vecmig%'"
     ):
-        busy.sql(f"COMMENT ON TABLE {name} IS NULL")
-    assert _proposed(busy.url) == set()
+        lab.sql(f"COMMENT ON TABLE {name} IS NULL")
+    assert _proposed(lab.url) == set()
 
 
-def test_a_detached_partition_is_still_vecmigs(busy: Lab) -> None:
+@pytest.mark.upgraded("r2", until="backfill")
+def test_a_detached_partition_is_still_vecmigs(lab: Lab) -> None:
     """A retire that is cut short leaves one behind."""
-    source = busy.inspected()
-    vectors, name = source.vectors.as_string(None), source.partition(busy.chain[1]).as_string(None)
-    busy.sql(f"ALTER TABLE {vectors} DETACH PARTITION {name}")
-    assert _proposed(busy.url) == set()
+    source = lab.inspected()
+    vectors, name = source.vectors.as_string(None), source.partition(lab.chain[1]).as_string(None)
+    lab.sql(f"ALTER TABLE {vectors} DETACH PARTITION {name}")
+    assert _proposed(lab.url) == set()
 
 
-def test_a_role_without_rights_on_the_ledger_may_autogenerate(busy: Lab, connection: psycopg.Connection[Any]) -> None:
+@pytest.mark.upgraded("r2", until="backfill")
+def test_a_role_without_rights_on_the_ledger_may_autogenerate(lab: Lab, connection: psycopg.Connection[Any]) -> None:
     connection.execute("CREATE ROLE alembic_only LOGIN")
     try:
-        assert _proposed(busy.url.replace("//postgres@", "//alembic_only@")) == set()
+        assert _proposed(lab.url.replace("//postgres@", "//alembic_only@")) == set()
     finally:
         connection.execute("DROP ROLE alembic_only")
 
@@ -184,6 +182,7 @@ def downgrade():
 """
 
 
+@pytest.mark.upgraded("r2", until="backfill")
 def test_a_migration_alters_a_column_that_the_text_reads(team: AlembicProject, lab: Lab) -> None:
     lab.sql("COMMENT ON VIEW documents_live IS 'kept'")
     team.script(_ALTER)
@@ -197,6 +196,7 @@ def test_a_migration_alters_a_column_that_the_text_reads(team: AlembicProject, l
     lab.upgrade()
 
 
+@pytest.mark.upgraded("r2", until="backfill")
 def test_a_migration_that_fails_leaves_the_view(team: AlembicProject, lab: Lab) -> None:
     team.script(_ALTER.replace("COLUMN body TYPE varchar(400)", "COLUMN nothing TYPE text"))
     assert team.run("upgrade", "head").returncode != 0
@@ -204,6 +204,7 @@ def test_a_migration_that_fails_leaves_the_view(team: AlembicProject, lab: Lab) 
     assert lab.status().detached is None
 
 
+@pytest.mark.upgraded("r2", until="backfill")
 def test_offline_the_operations_are_written_out(team: AlembicProject) -> None:
     """An env.py without offline mode writes what it would run all the same."""
     team.script(_ALTER.replace('"documents"', '"it\'s:1"'))

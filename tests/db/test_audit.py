@@ -81,22 +81,21 @@ def test_a_healthy_collection_has_no_finding(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("until", ["expand", "backfill", "index", "gate"])
+@pytest.mark.upgraded("r1")
 def test_a_tag_on_its_way_is_no_finding(lab: Lab, until: str) -> None:
-    lab.upgrade("r1")
     lab.upgrade(until=until)
     assert _kinds(lab, ask=True) == []
 
 
+@pytest.mark.upgraded("r1", until="expand")
 def test_half_a_backfill_is_no_finding(lab: Lab, connection: Connection) -> None:
-    lab.upgrade("r1", until="expand")
     lab.backfill(limit=8)
     connection.execute("UPDATE documents SET body = 'x' WHERE id IN (1, 20)")
     assert _kinds(lab, ask=True) == []
 
 
+@pytest.mark.upgraded("r2", until="backfill")
 def test_an_abandoned_revision_is_no_finding(lab: Lab) -> None:
-    lab.upgrade("r1")
-    lab.upgrade(until="backfill")
     lab.downgrade()
     assert _kinds(lab, ask=True) == []
 
@@ -185,8 +184,8 @@ def test_a_protected_source_whose_vectors_are_as_well_protected_has_none(
 # Records -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.upgraded
 def test_a_changed_record_is_stale_until_it_is_synced(lab: Lab, connection: Connection) -> None:
-    lab.upgrade()
     connection.execute("UPDATE documents SET body = 'x' WHERE id IN (4, 7)")
     found = _audit(lab).findings
     assert [(f.kind, f.severity, f.tag, f.figures["records"]) for f in found] == [
@@ -199,8 +198,8 @@ def test_a_changed_record_is_stale_until_it_is_synced(lab: Lab, connection: Conn
     assert _kinds(lab) == []
 
 
+@pytest.mark.upgraded
 def test_a_change_that_a_sync_at_work_will_embed_in_a_moment_is_no_finding(lab: Lab, connection: Connection) -> None:
-    lab.upgrade()
     connection.execute("UPDATE documents SET body = 'x' WHERE id = 4")
     connection.execute(
         "INSERT INTO vecmig.run "
@@ -213,8 +212,8 @@ def test_a_change_that_a_sync_at_work_will_embed_in_a_moment_is_no_finding(lab: 
     assert _kinds(lab) == ["stale vectors"] * 2
 
 
+@pytest.mark.upgraded("r1")
 def test_a_change_that_nothing_told_of_is_an_error(lab: Lab, connection: Connection) -> None:
-    lab.upgrade("r1")
     connection.execute("SET session_replication_role = replica; UPDATE documents SET body = 'x' WHERE id = 4")
     connection.execute("DELETE FROM documents WHERE id = 5; INSERT INTO documents VALUES (21, 'a', 'b'), (22, '', ' ')")
     connection.execute("UPDATE documents SET title = ' ', body = '' WHERE id = 6; RESET session_replication_role")
@@ -256,8 +255,8 @@ def test_a_rejected_record_has_its_reason_already(lab: Lab, model: Model) -> Non
 # Partitions --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.upgraded("r1")
 def test_a_default_partition_is_found(lab: Lab, connection: Connection) -> None:
-    lab.upgrade("r1")
     connection.execute("CREATE TABLE catch_all PARTITION OF documents_vectors DEFAULT")
     connection.execute("SET application_name = 'vecmig'")
     connection.execute(_insert(lab, "gpt-5@9", 8))
@@ -268,8 +267,8 @@ def test_a_default_partition_is_found(lab: Lab, connection: Connection) -> None:
     assert _kinds(lab) == []
 
 
+@pytest.mark.upgraded("r1")
 def test_a_partition_of_no_recorded_tag_is_found(lab: Lab, connection: Connection) -> None:
-    lab.upgrade("r1")
     connection.execute("CREATE TABLE vecmig.p PARTITION OF documents_vectors FOR VALUES IN ('mine')")
     found = _only(lab)
     assert (found.kind, found.object, found.figures["vectors"]) == ("unknown tag", "vecmig.p", 0)
@@ -282,8 +281,8 @@ def test_a_partition_of_no_recorded_tag_is_found(lab: Lab, connection: Connectio
     assert _kinds(lab) == []
 
 
+@pytest.mark.upgraded
 def test_the_vectors_of_a_retired_tag_are_found(lab: Lab, connection: Connection) -> None:
-    lab.upgrade()
     connection.execute(
         "UPDATE vecmig.route SET standby = NULL; UPDATE vecmig.tag SET state = 'retired' WHERE dims = 64"
     )
@@ -291,8 +290,8 @@ def test_the_vectors_of_a_retired_tag_are_found(lab: Lab, connection: Connection
     assert (found.kind, found.tag, found.fix) == ("retired partition", SMALL, f"vecmig retire documents {SMALL}")
 
 
+@pytest.mark.upgraded
 def test_a_detached_partition_is_found_and_comes_back(lab: Lab, connection: Connection) -> None:
-    lab.upgrade()
     connection.execute(f"ALTER TABLE documents_vectors DETACH PARTITION {_partition(lab, SMALL)}")
     found = _only(lab)
     assert (found.kind, found.severity, found.tag) == ("detached partition", "error", SMALL)
@@ -300,16 +299,16 @@ def test_a_detached_partition_is_found_and_comes_back(lab: Lab, connection: Conn
     assert _kinds(lab) == []
 
 
+@pytest.mark.upgraded
 def test_a_dropped_partition_is_found(lab: Lab, connection: Connection) -> None:
-    lab.upgrade()
     connection.execute(f"DROP TABLE {_partition(lab, LARGE)}")
     found = _only(lab)
     assert (found.kind, found.severity, found.tag) == ("partition gone", "error", LARGE)
     assert "vecmig downgrade -1" in found.fix
 
 
+@pytest.mark.upgraded("r1")
 def test_a_lost_constraint_is_found_and_restored(lab: Lab, connection: Connection) -> None:
-    lab.upgrade("r1")
     connection.execute(f"ALTER TABLE {_partition(lab, SMALL)} DROP CONSTRAINT vecmig_vector")
     found = _only(lab)
     assert (found.kind, found.tag) == ("unchecked vectors", SMALL)
@@ -320,8 +319,8 @@ def test_a_lost_constraint_is_found_and_restored(lab: Lab, connection: Connectio
 # Triggers, view, function ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.upgraded("r1")
 def test_a_disabled_trigger_is_found(lab: Lab, connection: Connection) -> None:
-    lab.upgrade("r1")
     connection.execute("ALTER TABLE documents DISABLE TRIGGER vecmig_documents_track_update")
     connection.execute("DROP TRIGGER vecmig_documents_track_truncate ON documents")
     found = _only(lab)
@@ -334,15 +333,15 @@ def test_a_disabled_trigger_is_found(lab: Lab, connection: Connection) -> None:
     assert _kinds(lab) == []
 
 
+@pytest.mark.upgraded("r1")
 def test_a_role_whose_writes_fire_no_triggers_is_found(lab: Lab, role: Role, connection: Connection) -> None:
-    lab.upgrade("r1")
     role("app_silent", "ALTER ROLE app_silent SET session_replication_role = replica")
     found = _only(lab)
     assert (found.kind, found.object, found.figures["by"]) == ("silent writes", "app_silent", "role")
 
 
+@pytest.mark.upgraded("r1")
 def test_a_source_that_is_filled_by_logical_replication_is_found(lab: Lab, connection: Connection) -> None:
-    lab.upgrade("r1")
     connection.execute("CREATE SUBSCRIPTION feed CONNECTION 'dbname=x' PUBLICATION p WITH (connect = false)")
     try:
         connection.execute(
@@ -358,8 +357,8 @@ def test_a_source_that_is_filled_by_logical_replication_is_found(lab: Lab, conne
         connection.execute("DROP SUBSCRIPTION feed")
 
 
+@pytest.mark.upgraded
 def test_a_view_that_reads_another_tag_and_a_lost_function_are_found(lab: Lab, connection: Connection) -> None:
-    lab.upgrade()
     (definition,) = lab.sql("SELECT pg_get_viewdef('documents_live'::regclass)")[0]
     connection.execute(
         f"CREATE OR REPLACE VIEW documents_live WITH (security_invoker = true) AS {definition.replace(LARGE, SMALL)}"
@@ -371,22 +370,22 @@ def test_a_view_that_reads_another_tag_and_a_lost_function_are_found(lab: Lab, c
     assert _kinds(lab) == []
 
 
+@pytest.mark.upgraded("r1")
 def test_a_changed_text_that_nothing_follows_yet_is_one_finding(lab: Lab) -> None:
-    lab.upgrade("r1")
     changed = lab.write(text="body")
     assert _only(changed).kind == "not followed"
     assert _only(lab.write(options={"metric": "l2"})).kind == "recorded otherwise"
 
 
+@pytest.mark.upgraded("r1")
 def test_a_source_that_is_gone_is_a_finding(lab: Lab, connection: Connection) -> None:
-    lab.upgrade("r1")
     connection.execute("DROP TABLE documents CASCADE")
     found = _only(lab)
     assert (found.kind, found.object) == ("unreadable source", "public.documents")
 
 
+@pytest.mark.upgraded("r1")
 def test_a_trigger_that_calls_something_else_is_found(lab: Lab, connection: Connection) -> None:
-    lab.upgrade("r1")
     connection.execute("CREATE FUNCTION nop() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
     connection.execute(
         "CREATE OR REPLACE TRIGGER vecmig_documents_track AFTER INSERT OR DELETE ON documents "
@@ -395,17 +394,16 @@ def test_a_trigger_that_calls_something_else_is_found(lab: Lab, connection: Conn
     assert _only(lab).figures["triggers"] == {"vecmig_documents_track": "not vecmig's"}
 
 
+@pytest.mark.upgraded("r1", text="body || 1 / length(title)")
 def test_a_text_that_fails_on_a_record_is_a_finding(lab: Lab, connection: Connection) -> None:
-    lab = lab.write(text="body || 1 / length(title)")
-    lab.upgrade("r1")
     connection.execute("UPDATE documents SET title = '' WHERE id = 3")
     found = _only(lab)
     assert (found.kind, found.severity) == ("unreadable records", "error")
     assert "division by zero" in found.detail
 
 
+@pytest.mark.upgraded("r1")
 def test_a_vectors_table_that_is_gone_is_a_finding(lab: Lab, connection: Connection) -> None:
-    lab.upgrade("r1")
     connection.execute("DROP TABLE documents_vectors CASCADE")
     found = _only(lab)
     assert (found.kind, found.severity, found.object) == ("vectors table gone", "error", "documents_vectors")
@@ -429,8 +427,8 @@ def test_an_owner_who_is_no_superuser_can_audit(lab: Lab, role: Role, connection
 # Indexes -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.upgraded("r1")
 def test_an_invalid_index_is_found(lab: Lab, connection: Connection) -> None:
-    lab.upgrade("r1")
     name = f"{lab.inspected().partition_name(SMALL)}_hnsw"
     connection.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = %s::regclass", [name])
     found = _only(lab)
@@ -441,9 +439,8 @@ def test_an_invalid_index_is_found(lab: Lab, connection: Connection) -> None:
     assert _kinds(lab) == []
 
 
+@pytest.mark.upgraded("r2", until="backfill")
 def test_an_index_that_is_being_built_is_no_finding(lab: Lab, connect: Connect) -> None:
-    lab.upgrade("r1")
-    lab.upgrade(until="backfill")
     part, name = _partition(lab, LARGE), f"{lab.inspected().partition_name(LARGE)}_hnsw"
     holder, builder = connect(autocommit=False), connect()
     holder.execute(f"UPDATE {part} SET chunk_text = 'x' WHERE id = 1")
@@ -461,8 +458,8 @@ def test_an_index_that_is_being_built_is_no_finding(lab: Lab, connect: Connect) 
     assert lab.sql("SELECT 1 FROM pg_index WHERE NOT indisvalid") == []
 
 
+@pytest.mark.upgraded("r1")
 def test_an_index_for_another_metric_and_a_second_one_are_found(lab: Lab, connection: Connection) -> None:
-    lab.upgrade("r1")
     part = _partition(lab, SMALL)
     name = f"{lab.inspected().partition_name(SMALL)}_hnsw"
     connection.execute(f"CREATE INDEX more ON {part} USING hnsw ((embedding::vector(64)) vector_cosine_ops)")
@@ -474,8 +471,8 @@ def test_an_index_for_another_metric_and_a_second_one_are_found(lab: Lab, connec
     assert (found.kind, found.severity, found.figures["opclass"]) == ("other index", "error", "vector_l2_ops")
 
 
+@pytest.mark.upgraded("r1")
 def test_an_index_that_no_search_used_for_a_week_is_found(lab: Lab, connection: Connection) -> None:
-    lab.upgrade("r1")
     name = connection.info.dbname
     # so that the planner takes the index on 20 rows
     connection.execute(f"ALTER DATABASE {name} SET seq_page_cost = 1e9")
@@ -492,8 +489,8 @@ def test_an_index_that_no_search_used_for_a_week_is_found(lab: Lab, connection: 
 # Recipes and models ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.upgraded
 def test_a_recipe_that_is_gone_from_the_file_is_found(lab: Lab) -> None:
-    lab.upgrade()
     path = lab.path / "migrations" / "collections.yaml"
     whole = path.read_text()
     lab.write(chain=(LARGE,))
@@ -507,8 +504,8 @@ def test_a_recipe_that_is_gone_from_the_file_is_found(lab: Lab) -> None:
     assert whole
 
 
+@pytest.mark.upgraded("r1")
 def test_a_recipe_that_drifted_is_found(lab: Lab, connection: Connection) -> None:
-    lab.upgrade("r1")
     lab.write(recipes={SMALL: recipe(SMALL, document_prompt="passage: {text}")})
     found = _only(lab, ask=True)
     assert (found.kind, found.severity, found.tag) == ("recipe drifted", "error", SMALL)
@@ -518,8 +515,8 @@ def test_a_recipe_that_drifted_is_found(lab: Lab, connection: Connection) -> Non
     assert _only(lab).kind == "recorded recipe"
 
 
+@pytest.mark.upgraded
 def test_other_weights_under_the_same_name_are_found(lab: Lab, model: Model) -> None:
-    lab.upgrade()
     model.weights = "new"
     found = _audit(lab, ask=True).findings
     assert [(f.kind, f.severity, f.tag) for f in found] == [
@@ -530,8 +527,8 @@ def test_other_weights_under_the_same_name_are_found(lab: Lab, model: Model) -> 
     assert _kinds(lab, ask=False) == []
 
 
+@pytest.mark.upgraded("r1")
 def test_a_model_that_does_not_answer_is_not_checked(lab: Lab, model: Model) -> None:
-    lab.upgrade("r1")
 
     def away(vectors: Any) -> Any:
         raise ConnectionError("no route to host")
@@ -542,8 +539,8 @@ def test_a_model_that_does_not_answer_is_not_checked(lab: Lab, model: Model) -> 
     assert "no route to host" in found.detail
 
 
+@pytest.mark.upgraded
 def test_a_revision_without_a_script_is_found(lab: Lab) -> None:
-    lab.upgrade()
     (lab.path / "migrations" / "versions" / "r2.py").unlink()
     found = _only(lab)
     assert (found.kind, found.object, found.collection) == ("no script", "r2", "documents")
@@ -563,8 +560,8 @@ def test_a_role_that_lost_the_source_keeps_no_vectors_unseen(lab: Lab, role: Rol
     assert _kinds(lab) == []
 
 
+@pytest.mark.upgraded("r1")
 def test_a_role_that_came_later_is_found_and_synced(lab: Lab, role: Role) -> None:
-    lab.upgrade("r1")
     role("app_late", "GRANT SELECT ON documents TO app_late")
     found = _only(lab)
     assert (found.kind, found.severity, found.object) == ("no access", "warning", "app_late")
@@ -572,10 +569,10 @@ def test_a_role_that_came_later_is_found_and_synced(lab: Lab, role: Role) -> Non
     assert _kinds(lab) == []
 
 
+@pytest.mark.upgraded("r1")
 def test_vectors_without_the_row_security_of_their_source_are_found(
     lab: Lab, role: Role, connection: Connection
 ) -> None:
-    lab.upgrade("r1")
     connection.execute(
         "ALTER TABLE documents ENABLE ROW LEVEL SECURITY; CREATE POLICY mine ON documents USING (id = 3)"
     )
@@ -600,8 +597,8 @@ def test_vectors_without_the_row_security_of_their_source_are_found(
     assert _kinds(lab) == []
 
 
+@pytest.mark.upgraded("r1")
 def test_a_view_and_a_function_with_their_owners_rights_are_found(lab: Lab, connection: Connection) -> None:
-    lab.upgrade("r1")
     connection.execute("ALTER VIEW documents_live RESET (security_invoker)")
     connection.execute("ALTER FUNCTION documents_search SECURITY DEFINER")
     found = _audit(lab).findings
@@ -614,10 +611,10 @@ def test_a_view_and_a_function_with_their_owners_rights_are_found(lab: Lab, conn
 # Writers -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.upgraded("r1")
 def test_vectors_that_somebody_inserted_name_their_role_and_application(
     lab: Lab, role: Role, connection: Connection
 ) -> None:
-    lab.upgrade("r1")
     app = role(
         "app_writer", "GRANT SELECT ON documents TO app_writer", "GRANT INSERT ON documents_vectors TO app_writer"
     )
@@ -634,15 +631,15 @@ def test_vectors_that_somebody_inserted_name_their_role_and_application(
     assert _kinds(lab) == []
 
 
+@pytest.mark.upgraded("r1")
 def test_also_those_that_went_straight_to_a_partition(lab: Lab, connection: Connection) -> None:
-    lab.upgrade("r1")
     connection.execute(_insert(lab, SMALL, 64, chunk=1, where=_partition(lab, SMALL)))
     found = _only(lab)
     assert (found.kind, found.figures["role"], found.figures["application"]) == ("foreign vectors", "postgres", "")
 
 
+@pytest.mark.upgraded("r1")
 def test_an_update_in_place_is_found(lab: Lab, connection: Connection, connect: Connect) -> None:
-    lab.upgrade("r1")
     writer = connect()
     writer.execute("UPDATE documents_vectors SET embedding = (SELECT embedding FROM documents_vectors WHERE id = 2)")
     writer.execute("SELECT pg_stat_force_next_flush()")
@@ -653,10 +650,10 @@ def test_an_update_in_place_is_found(lab: Lab, connection: Connection, connect: 
     assert _kinds(lab) == []
 
 
+@pytest.mark.upgraded("r1")
 def test_who_writes_at_this_moment_is_named_and_an_application_that_deletes_a_record_is_not(
     lab: Lab, connect: Connect
 ) -> None:
-    lab.upgrade("r1")
     deleting = connect(autocommit=False, application_name="shop")
     deleting.execute("DELETE FROM documents WHERE id = 1")
     assert _kinds(lab) == []
@@ -669,8 +666,8 @@ def test_who_writes_at_this_moment_is_named_and_an_application_that_deletes_a_re
     assert _kinds(lab) == []
 
 
+@pytest.mark.upgraded("r1")
 def test_a_function_that_writes_vectors_is_named_with_its_triggers(lab: Lab, connection: Connection) -> None:
-    lab.upgrade("r1")
     connection.execute(
         "CREATE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql AS "
         "'BEGIN INSERT INTO vecmig.documents_vectors SELECT 1; RETURN NULL; END'"
@@ -684,9 +681,9 @@ def test_a_function_that_writes_vectors_is_named_with_its_triggers(lab: Lab, con
     )
 
 
+@pytest.mark.upgraded("r1")
 def test_what_pg_stat_statements_has_of_other_roles_is_told(lab: Lab, role: Role, connection: Connection) -> None:
     """The wheel's server lacks the extension: a table stands in for its view."""
-    lab.upgrade("r1")
     connection.execute(
         "CREATE TABLE pg_stat_statements AS "
         "SELECT d.oid AS dbid, r.oid AS userid, 7::bigint AS calls, 9::bigint AS rows, q AS query "
@@ -737,15 +734,15 @@ def test_an_unknown_collection_is_refused(lab: Lab) -> None:
         _audit(lab, "nothing")
 
 
+@pytest.mark.upgraded
 def test_a_collection_that_the_file_no_longer_names_is_found(lab: Lab) -> None:
-    lab.upgrade()
     lab.write(name="others")
     kinds = _kinds(lab)
     assert "unconfigured collection" in kinds
 
 
+@pytest.mark.upgraded("r1")
 def test_a_table_of_an_earlier_version_is_audited_and_brought_up_to_date(lab: Lab, connection: Connection) -> None:
-    lab.upgrade("r1")
     connection.execute("ALTER TABLE documents_vectors DROP COLUMN written_by")
     connection.execute(_insert(lab, SMALL, 64, chunk=1))
     assert _kinds(lab) == []
@@ -755,10 +752,10 @@ def test_a_table_of_an_earlier_version_is_audited_and_brought_up_to_date(lab: La
     assert _only(lab).tag == LARGE
 
 
+@pytest.mark.upgraded
 def test_what_it_costs_is_one_pass_over_the_source_for_each_tag_that_serves(
     lab: Lab, connection: Connection, connect: Connect
 ) -> None:
-    lab.upgrade()
 
     def scans() -> int:
         watch = connect()

@@ -26,8 +26,8 @@ def _kinds(lab: Lab) -> list[tuple[str, str, str]]:
     return [(found.kind, found.severity, found.object) for found in runner.audit(lab.config).findings]
 
 
+@pytest.mark.upgraded
 def test_a_right_on_vecmigs_own_tables_is_named(lab: Lab, connection: Connection, anon: str) -> None:
-    lab.upgrade()
     connection.execute("GRANT SELECT ON vecmig.route, vecmig.tag TO anon; GRANT INSERT ON vecmig.shadow TO anon")
     assert _kinds(lab) == []
     connection.execute("GRANT UPDATE ON vecmig.tag TO anon; GRANT SELECT ON vecmig.change TO PUBLIC")

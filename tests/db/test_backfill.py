@@ -191,8 +191,8 @@ def test_a_database_that_goes_away_is_resumed_where_nobody_wants_to_wait(
     assert lab.cover(SMALL).fresh == 20
 
 
+@pytest.mark.upgraded("r1", until="expand")
 def test_a_limit_stops_part_way(lab: Lab, model: Model) -> None:
-    lab.upgrade(until="expand")
     assert lab.backfill(limit=7).fresh == 7
     assert lab.backfill(limit=7).fresh == 14
     assert lab.backfill().fresh == 20
@@ -208,8 +208,8 @@ def test_progress_never_promises_more_than_there_is(lab: Lab, model: Model) -> N
     assert all(event.coverage <= event.done / 20 for event in told)
 
 
+@pytest.mark.upgraded
 def test_an_edited_record_is_embedded_again_and_only_that(lab: Lab, model: Model, connection: Connection) -> None:
-    lab.upgrade()
     before = model.total()
     connection.execute("UPDATE documents SET body = 'new' WHERE id = 3")
     connection.execute("UPDATE documents SET body = body, title = title WHERE id > 10")
@@ -405,12 +405,10 @@ def test_one_poisonous_text_is_found_among_many(
     assert set(model.embedded.values()) == {1}
 
 
+@pytest.mark.upgraded(chain=(SMALL,))
 def test_a_record_that_was_fresh_and_becomes_poison_counts_as_rejected(
-    bare_lab: Lab, make_source: Any, model: Model, connection: Connection
+    lab: Lab, model: Model, connection: Connection
 ) -> None:
-    make_source()
-    lab = bare_lab.write(chain=(SMALL,))
-    lab.upgrade()
     connection.execute("UPDATE documents SET body = 'poison' WHERE id = 5")
     model.after = lambda texts, vectors: vectors * np.array([["poison" not in text] for text in texts])
     lab.sync()
@@ -421,8 +419,8 @@ def test_a_record_that_was_fresh_and_becomes_poison_counts_as_rejected(
 # Sweeping ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.upgraded
 def test_a_deleted_record_takes_its_vectors_along(lab: Lab, connection: Connection) -> None:
-    lab.upgrade()
     connection.execute("DELETE FROM documents WHERE id = 4")
     assert connection.execute("SELECT count(*) FROM documents_vectors WHERE id = 4").fetchone() == (0,)
     connection.execute("TRUNCATE documents")
@@ -430,15 +428,15 @@ def test_a_deleted_record_takes_its_vectors_along(lab: Lab, connection: Connecti
     assert connection.execute("SELECT count(*) FROM vecmig.change").fetchone() == (0,)
 
 
+@pytest.mark.upgraded
 def test_a_deletion_that_is_rolled_back_keeps_them(lab: Lab, connection: Connection) -> None:
-    lab.upgrade()
     with connection.transaction(force_rollback=True):
         connection.execute("TRUNCATE documents")
     assert connection.execute("SELECT count(*) FROM documents_vectors").fetchone() == (40,)
 
 
+@pytest.mark.upgraded
 def test_what_disabled_triggers_missed_is_found_by_hash(lab: Lab, connection: Connection, model: Model) -> None:
-    lab.upgrade()
     before = model.total()
     connection.execute("SET session_replication_role = replica")
     connection.execute("UPDATE documents SET body = 'replicated' WHERE id = 1")
@@ -561,10 +559,9 @@ def test_a_locked_row_holds_up_neither_side_for_ever(lab: Lab, model: Model, con
     assert lab.cover(SMALL).fresh == 20
 
 
+@pytest.mark.upgraded(chain=(SMALL,))
 def test_a_mistake_in_where_costs_no_vector(lab: Lab, model: Model) -> None:
     """A sync with a condition that leaves everything out deletes nothing; with the right one again nothing is paid."""
-    lab = lab.write(chain=(SMALL,))
-    lab.upgrade()
     before = model.total()
     lab.write(options={"where": "id < 0"}).sync()
     assert lab.sql("SELECT count(*) FROM documents_vectors") == [(20,)]

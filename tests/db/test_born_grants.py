@@ -110,10 +110,10 @@ def test_what_an_earlier_version_left_open_is_closed_by_the_next_sync(
     assert [name for name, _ in _granted(connection, "tenant_3")] == ["documents_live", "documents_vectors", "vecmig"]
 
 
+@pytest.mark.upgraded
 def test_a_right_on_a_partition_is_closed_with_what_its_holder_passed_on(
     lab: Lab, connection: Connection, anon: Connection
 ) -> None:
-    lab.upgrade()
     part = lab.space(LARGE).relation.as_string(None)
     connection.execute(f"GRANT USAGE ON SCHEMA vecmig TO anon; GRANT SELECT ON {part} TO anon WITH GRANT OPTION")
     anon.execute(f"GRANT SELECT ON {part} TO tenant_3")
@@ -122,9 +122,9 @@ def test_a_right_on_a_partition_is_closed_with_what_its_holder_passed_on(
     assert connection.execute(f"SELECT has_table_privilege('tenant_3', '{part}', 'SELECT')").fetchone() == (False,)
 
 
+@pytest.mark.upgraded
 def test_a_right_that_somebody_gave_by_hand_stays(lab: Lab, connection: Connection, anon: Connection) -> None:
     """Nobody but who gave it knows what it is for; audit names it."""
-    lab.upgrade()
     connection.execute("GRANT SELECT ON documents_vectors TO anon; GRANT SELECT ON vecmig.route TO anon")
     lab.sync()
     runner.ensure_version(lab.config)

@@ -47,16 +47,11 @@ BROKEN: dict[str, tuple[str, tuple[Any, ...], str]] = {
 }
 
 
-@pytest.fixture
-def live(lab: Lab) -> Lab:
-    lab.upgrade()
-    return lab
-
-
 @pytest.mark.parametrize("what", list(BROKEN))
-def test_a_condition_that_does_not_work_is_named(live: Lab, what: str) -> None:
+@pytest.mark.upgraded
+def test_a_condition_that_does_not_work_is_named(lab: Lab, what: str) -> None:
     where, params, said = BROKEN[what]
-    with live.reader() as reader:
+    with lab.reader() as reader:
         with pytest.raises(ConditionError) as refused:
             reader.search("documents", "title 3\n\nbody 3", 2, where=where, params=params)
         assert refused.value.message.startswith(f"where does not work: {said}")
@@ -68,17 +63,19 @@ def test_a_condition_that_does_not_work_is_named(live: Lab, what: str) -> None:
         assert hit.key == (3,)
 
 
-def test_it_is_the_same_for_who_awaits(live: Lab) -> None:
+@pytest.mark.upgraded
+def test_it_is_the_same_for_who_awaits(lab: Lab) -> None:
     async def ask() -> None:
-        async with AsyncReader.for_project(live.config) as reader:
+        async with AsyncReader.for_project(lab.config) as reader:
             with pytest.raises(ConditionError, match=r'column "nope" does not exist \(at character 1 of nope = 2\)'):
                 await reader.search("documents", "title 3", 2, where="nope = 2")
 
     asyncio.run(ask())
 
 
-def test_what_is_wrong_elsewhere_is_no_fault_of_the_condition(live: Lab, connection: psycopg.Connection[Any]) -> None:
-    with live.reader() as reader:
+@pytest.mark.upgraded
+def test_what_is_wrong_elsewhere_is_no_fault_of_the_condition(lab: Lab, connection: psycopg.Connection[Any]) -> None:
+    with lab.reader() as reader:
         reader.search("documents", "title 3", 1, where="id < 9")
         connection.execute("DROP VIEW documents_live; ALTER TABLE documents DROP COLUMN title CASCADE")
         with pytest.raises(ConfigError, match=r'the text expression .* column "title" does not exist'):

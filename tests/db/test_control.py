@@ -33,18 +33,11 @@ def _events(lab: Lab) -> list[tuple[str, str, dict[str, object]]]:
     return [(kind, collection, data) for kind, collection, data in lab.sql(query)]
 
 
-@pytest.fixture
-def expanded(lab: Lab) -> Lab:
-    """A project whose first revision has begun and embedded nothing yet."""
-    lab.upgrade("r1", until="expand")
-    return lab
-
-
 # What is set --------------------------------------------------------------------------------------------------------
 
 
-def test_pause_and_resume_are_kept_with_who_and_why(expanded: Lab) -> None:
-    lab = expanded
+@pytest.mark.upgraded("r1", until="expand")
+def test_pause_and_resume_are_kept_with_who_and_why(lab: Lab) -> None:
     found = runner.pause(lab.config, reason="night job")[lab.name]
     assert (found.changed, found.runs) == (True, ())
     assert found.control == _control(lab)
@@ -57,8 +50,8 @@ def test_pause_and_resume_are_kept_with_who_and_why(expanded: Lab) -> None:
     assert _events(lab) == [("pause", "documents", {"reason": "night job"}), ("resume", "documents", {})]
 
 
-def test_a_second_pause_keeps_since_when_and_takes_another_reason_only_if_it_has_one(expanded: Lab) -> None:
-    lab = expanded
+@pytest.mark.upgraded("r1", until="expand")
+def test_a_second_pause_keeps_since_when_and_takes_another_reason_only_if_it_has_one(lab: Lab) -> None:
     first = runner.pause(lab.config, reason="first")[lab.name].control
     again = runner.pause(lab.config)[lab.name]
     assert not again.changed
@@ -68,8 +61,8 @@ def test_a_second_pause_keeps_since_when_and_takes_another_reason_only_if_it_has
     assert [data for _, _, data in _events(lab)] == [{"reason": "first"}, {"reason": "second"}]
 
 
-def test_settings_are_set_and_taken_back_one_by_one(expanded: Lab) -> None:
-    lab = expanded
+@pytest.mark.upgraded("r1", until="expand")
+def test_settings_are_set_and_taken_back_one_by_one(lab: Lab) -> None:
     runner.tune(lab.config, {"concurrency": 4})
     runner.tune(lab.config, {"max_rate": 2.5})
     assert (_control(lab).concurrency, _control(lab).max_rate) == (4, 2.5)
@@ -83,16 +76,16 @@ def test_settings_are_set_and_taken_back_one_by_one(expanded: Lab) -> None:
     assert _events(lab)[-1] == ("tune", "documents", {"concurrency": 3, "max_rate": None})
 
 
-def test_no_lock_is_needed(expanded: Lab) -> None:
-    lab = expanded
+@pytest.mark.upgraded("r1", until="expand")
+def test_no_lock_is_needed(lab: Lab) -> None:
     with runner_locks(lab.database, [lab.name], what="backfill"):
         assert runner.pause(lab.config)[lab.name].changed
         assert runner.tune(lab.config, {"concurrency": 1})[lab.name].changed
         assert runner.resume(lab.config)[lab.name].changed
 
 
-def test_a_collection_that_does_not_exist_stops_all_of_it(expanded: Lab) -> None:
-    lab = expanded
+@pytest.mark.upgraded("r1", until="expand")
+def test_a_collection_that_does_not_exist_stops_all_of_it(lab: Lab) -> None:
     with pytest.raises(ConfigError, match="nowhere"):
         runner.pause(lab.config, [lab.name, "nowhere"])
     assert not _control(lab).paused
@@ -110,8 +103,8 @@ def test_where_vecmig_was_never_used_there_is_nothing_to_control(lab: Lab) -> No
 # Runs ---------------------------------------------------------------------------------------------------------------
 
 
-def test_a_run_shows_itself_until_it_ends_or_gives_no_sign_of_life(expanded: Lab) -> None:
-    lab = expanded
+@pytest.mark.upgraded("r1", until="expand")
+def test_a_run_shows_itself_until_it_ends_or_gives_no_sign_of_life(lab: Lab) -> None:
     run = Run(lab.name, SMALL, "backfill", done=3, total=20, rate=1.5, concurrency=2)
     with lab.database.session() as connection:
         report(connection, "vecmig", run)
@@ -130,8 +123,9 @@ def test_a_run_shows_itself_until_it_ends_or_gives_no_sign_of_life(expanded: Lab
         assert runs(connection, "vecmig") == []
 
 
-def test_spending_stops_at_the_budget_and_not_before(expanded: Lab) -> None:
-    with expanded.database.session() as connection:
+@pytest.mark.upgraded("r1", until="expand")
+def test_spending_stops_at_the_budget_and_not_before(lab: Lab) -> None:
+    with lab.database.session() as connection:
 
         def ask(usd: float, budget: float | None) -> float | None:
             return reserve(connection, "vecmig", "r1", "backfill", tokens=10, usd=usd, budget=budget)
@@ -146,7 +140,7 @@ def test_spending_stops_at_the_budget_and_not_before(expanded: Lab) -> None:
         (one,) = spent(connection, "vecmig")
         assert (one.revision, one.what, one.tokens) == ("r1", "backfill", 36)
         assert one.usd == pytest.approx(100.2)
-    assert runner.status(expanded.config).spend == (one,)
+    assert runner.status(lab.config).spend == (one,)
 
 
 # An older schema ----------------------------------------------------------------------------------------------------
@@ -199,8 +193,8 @@ def _states(lab: Lab) -> set[str]:
     return {run.state for run in runner.controlled(lab.config)[lab.name].runs}
 
 
-def test_a_pause_waits_for_the_next_run_which_embeds_nothing_until_resumed(expanded: Lab, model: Model) -> None:
-    lab = expanded
+@pytest.mark.upgraded("r1", until="expand")
+def test_a_pause_waits_for_the_next_run_which_embeds_nothing_until_resumed(lab: Lab, model: Model) -> None:
     runner.pause(lab.config, reason="not yet")
     with _in_background(lab.backfill):
         _until(lambda: [run.total for run in runner.controlled(lab.config)[lab.name].runs] == [20])
@@ -214,8 +208,8 @@ def test_a_pause_waits_for_the_next_run_which_embeds_nothing_until_resumed(expan
     assert _states(lab) == set(), "a run that has ended is not shown"
 
 
-def test_a_query_holds_a_run_and_lets_it_go(expanded: Lab, model: Model) -> None:
-    lab = expanded
+@pytest.mark.upgraded("r1", until="expand")
+def test_a_query_holds_a_run_and_lets_it_go(lab: Lab, model: Model) -> None:
     lab.sql("CREATE TABLE busy AS SELECT 1 AS n")
     ini = lab.path / "vecmig.ini"
     ini.write_text(f"{ini.read_text()}\nthrottle_query = SELECT count(*) FROM busy")
@@ -228,12 +222,8 @@ def test_a_query_holds_a_run_and_lets_it_go(expanded: Lab, model: Model) -> None
     assert model.total() == 20
 
 
-def test_a_tuned_run_has_no_more_requests_in_flight(
-    bare_lab: Lab, make_source: Callable[..., int], model: Model
-) -> None:
-    make_source(200)
-    lab = bare_lab.write(recipes={SMALL: recipe(SMALL, max_batch=2, concurrency=8)})
-    lab.upgrade("r1", until="expand")
+@pytest.mark.upgraded("r1", until="expand", records=200, recipes={SMALL: recipe(SMALL, max_batch=2, concurrency=8)})
+def test_a_tuned_run_has_no_more_requests_in_flight(lab: Lab, model: Model) -> None:
     runner.tune(lab.config, {"concurrency": 1})
     now, most = [0], [0]
     lock = threading.Lock()
@@ -252,18 +242,19 @@ def test_a_tuned_run_has_no_more_requests_in_flight(
     assert lab.cover(SMALL).share == 1.0
 
 
+@pytest.mark.upgraded("r1")
 def test_a_run_of_another_collection_goes_on(lab: Lab) -> None:
     """The two are told apart by name, whatever runs."""
-    lab.upgrade("r1")
     with lab.database.session() as connection:
         report(connection, "vecmig", Run("other", LARGE, "backfill"))
     assert lab.status().runs == ()
 
 
-def test_reading_the_files_of_a_project_elsewhere_is_enough(expanded: Lab, tmp_path: Path) -> None:
+@pytest.mark.upgraded("r1", until="expand")
+def test_reading_the_files_of_a_project_elsewhere_is_enough(lab: Lab, tmp_path: Path) -> None:
     """Another host has the configuration and the database, and nothing else of the first one."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    other = replace(expanded, path=elsewhere).write()
+    other = replace(lab, path=elsewhere).write()
     runner.pause(other.config)
-    assert _control(expanded).paused
+    assert _control(lab).paused

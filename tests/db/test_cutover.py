@@ -57,9 +57,9 @@ def _check(tag: str, key: int, embedding: str) -> None:
     assert made == pytest.approx(vector(_text(key), DIMS[tag]).tolist(), abs=1e-5)
 
 
+@pytest.mark.upgraded
 def test_four_readers_through_twenty_switches(lab: Lab, connect: Connect, postgres: Any) -> None:
     """Reads never mix tags: no read fails, and each answer is of the tag that it names."""
-    lab.upgrade()
     setup = connect()
     setup.execute("DROP ROLE IF EXISTS app_reader; CREATE ROLE app_reader LOGIN")
     setup.execute("GRANT SELECT ON documents, documents_live, documents_vectors TO app_reader")
@@ -119,8 +119,8 @@ def test_four_readers_through_twenty_switches(lab: Lab, connect: Connect, postgr
     setup.execute("DROP OWNED BY app_reader; DROP ROLE app_reader")
 
 
+@pytest.mark.upgraded("r1")
 def test_grants_and_prepared_statements_survive(lab: Lab, connect: Connect) -> None:
-    lab.upgrade("r1")
     setup = connect()
     setup.execute("DROP ROLE IF EXISTS app_granted; CREATE ROLE app_granted LOGIN")
     setup.execute("GRANT SELECT ON documents, documents_live, documents_vectors TO app_granted")
@@ -137,9 +137,8 @@ def test_grants_and_prepared_statements_survive(lab: Lab, connect: Connect) -> N
 # Locks -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.upgraded("r2", until="gate")
 def test_a_reader_that_stays_open_makes_it_give_up_with_nothing_changed(lab: Lab, connect: Connect) -> None:
-    lab.upgrade("r1")
-    lab.upgrade(until="gate")
     lab = lab.write(lock_wait=1.0)
     reader = connect(autocommit=False, application_name="long report")
     reader.execute("SELECT count(*) FROM documents_live")
@@ -220,9 +219,9 @@ def test_changes_between_gate_and_flip_are_seen(lab: Lab, connection: Connection
 
 
 @pytest.mark.parametrize("savepoint", [False, True])
+@pytest.mark.upgraded("r1", until="index")
 def test_a_transaction_that_commits_between_gate_and_flip_is_seen(lab: Lab, connect: Connect, savepoint: bool) -> None:
     """It wrote before the gate was measured, and was not visible then."""
-    lab.upgrade("r1", until="index")
     writer = connect(autocommit=False)
     writer.execute("INSERT INTO documents VALUES (21, 'x', NULL)")
     writer.execute("SAVEPOINT a" if savepoint else "SELECT")
@@ -242,8 +241,8 @@ def test_changes_without_triggers_are_seen(bare_lab: Lab, make_source: Any, conn
     assert lab.live is None
 
 
+@pytest.mark.upgraded("r1")
 def test_a_route_that_somebody_else_moved_stays_where_it_is(lab: Lab, connection: Connection) -> None:
-    lab.upgrade("r1")
     move = _at_cutover(lambda: connection.execute("UPDATE vecmig.route SET live = NULL"))
     with pytest.raises(DatabaseError, match="somebody moved it"):
         lab.upgrade(listener=move)
@@ -251,8 +250,8 @@ def test_a_route_that_somebody_else_moved_stays_where_it_is(lab: Lab, connection
     assert connection.execute("SELECT DISTINCT tag FROM documents_live").fetchall() == [(SMALL,)]
 
 
+@pytest.mark.upgraded("r1")
 def test_a_flip_announces_itself_and_is_recorded(lab: Lab, connect: Connect) -> None:
-    lab.upgrade("r1")
     listener = connect()
     listener.execute("LISTEN vecmig_route")
     lab.upgrade()
@@ -267,8 +266,8 @@ def test_a_flip_announces_itself_and_is_recorded(lab: Lab, connect: Connect) -> 
 # What is read ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.upgraded("r1")
 def test_the_search_function_says_what_is_wrong(lab: Lab, connection: Connection) -> None:
-    lab.upgrade("r1")
     query = str(vector("x", 64).tolist())
     assert len(connection.execute("SELECT * FROM documents_search(%s::vector)", [query]).fetchall()) == 10
     with pytest.raises(psycopg.Error, match="is not live in documents") as wrong_tag:
@@ -282,10 +281,8 @@ def test_the_search_function_says_what_is_wrong(lab: Lab, connection: Connection
     assert connection.execute("SELECT count(*) FROM documents_live").fetchone() == (0,)
 
 
-def test_plain_sql_on_the_live_view_uses_the_index(bare_lab: Lab, make_source: Any, connection: Connection) -> None:
-    make_source(4000)
-    lab = bare_lab.write(chain=("toy@1/dim-4/chunk-none/norm-l2", SMALL))
-    lab.upgrade("r1")
+@pytest.mark.upgraded("r1", records=4000, chain=("toy@1/dim-4/chunk-none/norm-l2", SMALL))
+def test_plain_sql_on_the_live_view_uses_the_index(lab: Lab, connection: Connection) -> None:
     connection.execute("ANALYZE documents")
     plan = "EXPLAIN SELECT id FROM documents_live ORDER BY embedding <=> '[1,0,0,0]' LIMIT 5"
     assert "_hnsw" in str(connection.execute(plan).fetchall())
@@ -309,15 +306,15 @@ def test_the_source_may_gain_and_rename_columns(lab: Lab, connection: Connection
     assert lab.downgrade() == ["r2"]
 
 
+@pytest.mark.upgraded("r1")
 def test_a_view_on_the_live_view_does_not_stand_in_the_way(lab: Lab, connection: Connection) -> None:
-    lab.upgrade("r1")
     connection.execute("CREATE VIEW mine AS SELECT id, title, embedding FROM documents_live")
     lab.upgrade()
     assert connection.execute("SELECT count(*) FROM mine").fetchone() == (20,)
 
 
+@pytest.mark.upgraded
 def test_reading_another_tag_than_the_live_one(lab: Lab) -> None:
-    lab.upgrade()
     with lab.reader() as reader:
         (hit,) = reader.search("documents", _text(3), 1, tag=SMALL)
         assert (hit.tag, hit.key) == (SMALL, (3,))
@@ -326,8 +323,8 @@ def test_reading_another_tag_than_the_live_one(lab: Lab) -> None:
             reader.search("documents", "x", tag="toy@9/dim-64/chunk-none/norm-l2")
 
 
+@pytest.mark.upgraded("r1")
 def test_the_database_refuses_to_forget_who_did_what(lab: Lab, connection: Connection) -> None:
-    lab.upgrade("r1")
     for statement in ("UPDATE vecmig.event SET kind = 'x'", "DELETE FROM vecmig.event", "TRUNCATE vecmig.event"):
         with pytest.raises(psycopg.Error, match="append-only") as refused:
             connection.execute(statement)
@@ -349,9 +346,9 @@ CREATE EVENT TRIGGER count_probe ON ddl_command_end WHEN TAG IN ('CREATE VIEW') 
 """
 
 
+@pytest.mark.upgraded("r1", until="gate")
 def test_the_columns_of_a_live_view_are_found_out_before_the_flip(lab: Lab, connection: Connection) -> None:
     """A session's first temporary object takes longer than the rest of the flip; a sequence outlives its savepoint."""
-    lab.upgrade("r1", until="gate")
     connection.execute(_PROBES)
     assert lab.upgrade("r1") == ["live"]
     assert connection.execute("SELECT is_called FROM probes").fetchone() == (False,)

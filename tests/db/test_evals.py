@@ -64,9 +64,9 @@ def all_runs(lab: Lab, tag: str = SMALL) -> list[EvalRun]:
 # Which tags, and what is kept ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.upgraded("r1")
 def test_the_tags_that_are_kept_complete_are_asked_from_old_to_new(lab: Lab) -> None:
     suite(lab, known(1, 2, 3))
-    lab.upgrade("r1")
     assert [one.tag for one in run(lab).runs] == [SMALL]
     lab.upgrade(until="expand")
     assert [one.tag for one in run(lab).runs] == [SMALL], "a tag without vectors says nothing"
@@ -79,9 +79,9 @@ def test_the_tags_that_are_kept_complete_are_asked_from_old_to_new(lab: Lab) -> 
     assert [one.tag for one in run(lab, LARGE, SMALL).runs] == [LARGE, SMALL], "in the order that is asked for"
 
 
+@pytest.mark.upgraded("r1")
 def test_a_run_is_kept_with_all_that_it_rests_on(lab: Lab) -> None:
     suite(lab, [*known(1, 2, slice="a"), *known(3, slice="b"), *known(4)], k=3)
-    lab.upgrade("r1")
     lab.sql("INSERT INTO documents VALUES (100, NULL, NULL)")
     lab.sql("UPDATE documents SET body = 'edited' WHERE id > 15")
     found = run(lab)
@@ -98,10 +98,10 @@ def test_a_run_is_kept_with_all_that_it_rests_on(lab: Lab) -> None:
     assert any(isinstance(event, StepDone) and "faq against" in event.summary for event in lab.events)
 
 
+@pytest.mark.upgraded("r1")
 def test_runs_are_given_in_their_order_and_the_last_one_by_itself(lab: Lab) -> None:
     suite(lab, known(1))
     suite(lab, known(2), name="other")
-    lab.upgrade("r1")
     with lab.database.session() as connection:
         assert evals.latest(connection, "vecmig", lab.name, SMALL, "faq") is None
     for _ in range(2):
@@ -118,9 +118,9 @@ def test_runs_are_given_in_their_order_and_the_last_one_by_itself(lab: Lab) -> N
         assert [(one.suite, one.per_query) for one in light] == [("faq", ()), ("other", ())]
 
 
+@pytest.mark.upgraded("r1")
 def test_a_run_repeats_exactly(lab: Lab) -> None:
     suite(lab, known(*range(1, 20)))
-    lab.upgrade("r1")
     first, second = run(lab).runs[0], run(lab).runs[0]
     assert (first.scores, first.per_query, first.index_recall) == (second.scores, second.per_query, second.index_recall)
 
@@ -162,8 +162,8 @@ def test_tags_that_cannot_be_asked_are_refused_with_a_sentence(lab: Lab) -> None
         run(lab, SMALL)
 
 
+@pytest.mark.upgraded("r1")
 def test_suites_that_cannot_be_asked_are_refused_before_anything_is_run(lab: Lab) -> None:
-    lab.upgrade("r1")
     with pytest.raises(UsageError, match="There are no suites in") as refused:
         runner.evaluate(lab.config)
     assert "vecmig eval --make known-item" in refused.value.hint
@@ -178,9 +178,9 @@ def test_suites_that_cannot_be_asked_are_refused_before_anything_is_run(lab: Lab
     assert found.suite.name == "faq"
 
 
+@pytest.mark.upgraded("r1")
 def test_a_query_that_cannot_be_embedded_is_named(lab: Lab, model: Model) -> None:
     suite(lab, [*known(1), {"query": "poison", "relevant": [1]}])
-    lab.upgrade("r1")
 
     def zero(texts: list[str], vectors: Any) -> Any:
         return np.where(np.array([[one == "poison"] for one in texts]), np.float32(0), vectors)
@@ -191,9 +191,9 @@ def test_a_query_that_cannot_be_embedded_is_named(lab: Lab, model: Model) -> Non
     assert all_runs(lab) == []
 
 
+@pytest.mark.upgraded("r1")
 def test_no_transaction_is_open_while_the_queries_are_embedded(lab: Lab, model: Model, connection: Connection) -> None:
     suite(lab, known(1))
-    lab.upgrade("r1")
     seen: list[int] = []
 
     def look(texts: list[str], vectors: Any) -> Any:
@@ -212,9 +212,9 @@ def test_no_transaction_is_open_while_the_queries_are_embedded(lab: Lab, model: 
 # What is found -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.upgraded("r1")
 def test_keys_that_the_source_does_not_have_are_told_and_count_as_not_found(lab: Lab) -> None:
     suite(lab, [{"query": text(1), "relevant": [1, 999]}, {"query": text(2), "relevant": [1000]}])
-    lab.upgrade("r1")
     found = run(lab)
     assert sorted(found.unknown) == [("1000",), ("999",)]
     assert mean(found.runs[0], "recall@10") == pytest.approx((0.5 + 0) / 2)
@@ -227,17 +227,16 @@ def test_keys_that_the_source_does_not_have_are_told_and_count_as_not_found(lab:
         ([[1, 2]], r"1, 2 is no key of documents"),
     ],
 )
+@pytest.mark.upgraded("r1")
 def test_keys_that_do_not_fit_the_source_are_refused(lab: Lab, relevant: list[Any], problem: str) -> None:
     suite(lab, [{"query": text(1), "relevant": relevant}])
-    lab.upgrade("r1")
     with pytest.raises(ConfigError, match=problem):
         run(lab)
 
 
+@pytest.mark.upgraded("r2", until="index")
 def test_a_record_without_a_vector_is_not_found_and_the_coverage_says_so(lab: Lab) -> None:
     suite(lab, known(*range(1, 21)))
-    lab.upgrade("r1")
-    lab.upgrade(until="index")
     lab.sql("DELETE FROM documents_vectors WHERE tag = %s AND id > 15", LARGE)
     old, new = run(lab).runs
     assert (mean(old), old.coverage) == (1.0, 1.0)
@@ -264,9 +263,9 @@ def test_index_recall_and_model_quality_are_told_apart(lab: Lab) -> None:
     assert mean(only, kind="search") < 1.0
 
 
+@pytest.mark.upgraded("r1")
 def test_without_an_index_in_use_no_run_claims_one(lab: Lab) -> None:
     suite(lab, known(1))
-    lab.upgrade("r1")
     (only,) = run(lab).runs
     assert not only.index_used, "on 20 rows PostgreSQL reads them all"
     assert only.index_recall is not None
@@ -335,9 +334,9 @@ def test_keys_of_any_type(
     assert mean(found.runs[0], "success@1") == 1.0
 
 
+@pytest.mark.upgraded("r1")
 def test_keys_with_grades(lab: Lab) -> None:
     suite(lab, [{"query": text(1), "relevant": {1: 1, 2: 3}}], k=1)
-    lab.upgrade("r1")
     assert mean(run(lab).runs[0], "nDCG@1") == pytest.approx(1 / 3)
 
 

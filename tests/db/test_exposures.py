@@ -20,6 +20,8 @@ Connection = psycopg.Connection[Any]
 _POLICY = "CREATE POLICY mine ON documents USING (id = 3)"
 _PROTECTED = f"ALTER TABLE documents ENABLE ROW LEVEL SECURITY; {_POLICY}"
 
+pytestmark = pytest.mark.upgraded
+
 
 @pytest.fixture
 def readers(connection: Connection) -> Iterator[None]:
@@ -32,7 +34,7 @@ def readers(connection: Connection) -> Iterator[None]:
 def live(lab: Lab, connection: Connection, readers: None) -> Lab:
     """A live collection that web reads."""
     connection.execute("GRANT SELECT ON documents TO web")
-    lab.upgrade()
+    lab.sync()
     assert lab.status().problem is None
     return lab
 

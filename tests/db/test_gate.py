@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,8 @@ from numpy.typing import NDArray
 
 from support.checks import said
 from support.embedding import Model
-from support.lab import LARGE, SMALL, Lab, create_documents, recipe
-from support.postgres import Connect, Postgres
+from support.lab import LARGE, SMALL, Lab, recipe
+from support.postgres import Connect
 from vecmig import runner
 from vecmig.check import Check
 from vecmig.errors import GateRefused, TerminalEmbedderError, VecmigError
@@ -27,27 +26,6 @@ Vectors = NDArray[np.float32]
 def _failed(lab: Lab) -> dict[str, Check]:
     _, report = runner.gate_reports(lab.config)["documents"]
     return {check.name: check for check in report.failed}
-
-
-@pytest.fixture
-def template(request: pytest.FixtureRequest, postgres: Postgres, tmp_path: Path) -> str | None:
-    """What ``ready`` stands on, which takes a second: it is done once, and copied for each test."""
-
-    def prepare(url: str) -> None:
-        with psycopg.connect(url) as connection:
-            create_documents(connection)
-        lab = Lab(tmp_path / "prepared", url).write()
-        lab.upgrade("r1")
-        lab.upgrade(until="gate")
-        assert _failed(lab) == {}
-
-    return postgres.prepared("ready for the gate", prepare) if "ready" in request.fixturenames else None
-
-
-@pytest.fixture
-def ready(template: str, bare_lab: Lab) -> Lab:
-    """SMALL is live; everything is done for LARGE but the cutover."""
-    return bare_lab.write()
 
 
 def _delete(connection: Connection, tag: str, condition: str = "true") -> None:
@@ -88,69 +66,72 @@ def test_coverage_just_above_and_below(
     assert lab.upgrade() == ["live"]
 
 
-def test_vectors_deleted_by_hand(ready: Lab, connection: Connection) -> None:
+@pytest.mark.upgraded("r2", until="gate")
+def test_vectors_deleted_by_hand(lab: Lab, connection: Connection) -> None:
     _delete(connection, LARGE, "id = 1")
-    failed = _failed(ready)
+    failed = _failed(lab)
     assert set(failed) == {"coverage", "freshness", "unexplained"}
     assert failed["unexplained"].value == 1
-    assert ready.backfill().share == 1.0
-    assert _failed(ready) == {}
+    assert lab.backfill().share == 1.0
+    assert _failed(lab) == {}
 
 
-def test_one_vector_that_nothing_explains_is_enough(bare_lab: Lab, make_source: Any, connection: Connection) -> None:
-    make_source(1000)
-    lab = bare_lab.write(chain=(SMALL,))
-    lab.upgrade(until="gate")
+@pytest.mark.upgraded("r1", until="gate", records=1000, chain=(SMALL,))
+def test_one_vector_that_nothing_explains_is_enough(lab: Lab, connection: Connection) -> None:
     _delete(connection, SMALL, "id = 1")
     assert set(_failed(lab)) == {"unexplained"}
     connection.execute("UPDATE documents SET body = 'x' WHERE id = 1")
     assert _failed(lab) == {}
 
 
-def test_triggers_that_are_disabled_or_gone(ready: Lab, connection: Connection) -> None:
+@pytest.mark.upgraded("r2", until="gate")
+def test_triggers_that_are_disabled_or_gone(lab: Lab, connection: Connection) -> None:
     connection.execute("ALTER TABLE documents DISABLE TRIGGER vecmig_documents_track")
-    assert _failed(ready)["unexplained"].value == "no triggers"
+    assert _failed(lab)["unexplained"].value == "no triggers"
     connection.execute("ALTER TABLE documents ENABLE TRIGGER vecmig_documents_track")
-    assert _failed(ready) == {}
+    assert _failed(lab) == {}
     connection.execute("DROP TRIGGER vecmig_documents_track_truncate ON documents")
-    assert _failed(ready)["unexplained"].value == "no triggers"
+    assert _failed(lab)["unexplained"].value == "no triggers"
 
 
-def test_triggers_that_fire_only_for_replicas_tell_of_nothing(ready: Lab, connection: Connection) -> None:
+@pytest.mark.upgraded("r2", until="gate")
+def test_triggers_that_fire_only_for_replicas_tell_of_nothing(lab: Lab, connection: Connection) -> None:
     connection.execute("ALTER TABLE documents ENABLE REPLICA TRIGGER vecmig_documents_track")
-    assert _failed(ready)["unexplained"].value == "no triggers"
+    assert _failed(lab)["unexplained"].value == "no triggers"
     connection.execute("ALTER TABLE documents ENABLE ALWAYS TRIGGER vecmig_documents_track")
-    assert _failed(ready) == {}
+    assert _failed(lab) == {}
 
 
-def test_what_the_remedy_for_lost_triggers_says_works(ready: Lab, connection: Connection, model: Model) -> None:
+@pytest.mark.upgraded("r2", until="gate")
+def test_what_the_remedy_for_lost_triggers_says_works(lab: Lab, connection: Connection, model: Model) -> None:
     connection.execute("ALTER TABLE documents DISABLE TRIGGER vecmig_documents_track")
     connection.execute("DROP TRIGGER vecmig_documents_track_truncate ON documents")
-    assert said(_failed(ready)["unexplained"]) == "Run: vecmig sync (it installs them again)"
+    assert said(_failed(lab)["unexplained"]) == "Run: vecmig sync (it installs them again)"
     asked = model.total()
-    ready.sync()
+    lab.sync()
     assert model.total() == asked
-    assert _failed(ready) == {}
+    assert _failed(lab) == {}
     written = _written(connection)
-    assert ready.upgrade() == ["live"]
+    assert lab.upgrade() == ["live"]
     assert _written(connection) == written
 
 
-def test_an_index_that_is_gone(ready: Lab, connection: Connection) -> None:
+@pytest.mark.upgraded("r2", until="gate")
+def test_an_index_that_is_gone(lab: Lab, connection: Connection) -> None:
     name = connection.execute(
         "SELECT indexrelid::regclass FROM pg_index WHERE indrelid = %s::regclass AND NOT indisprimary",
-        [ready.space(LARGE).relation.as_string(connection)],
+        [lab.space(LARGE).relation.as_string(connection)],
     ).fetchone()
     assert name is not None
     connection.execute(f"DROP INDEX {name[0]}")
-    assert {"index", "index used"} == set(_failed(ready))
-    assert _failed(ready)["index"].value == "none"
-    assert ready.upgrade(until="gate") == ["indexed"]
-    assert _failed(ready) == {}
+    assert {"index", "index used"} == set(_failed(lab))
+    assert _failed(lab)["index"].value == "none"
+    assert lab.upgrade(until="gate") == ["indexed"]
+    assert _failed(lab) == {}
 
 
+@pytest.mark.upgraded("r1", until="backfill")
 def test_an_index_build_that_was_cancelled_is_done_again(lab: Lab, connect: Connect, connection: Connection) -> None:
-    lab.upgrade(until="backfill")
     holder = connect(autocommit=False)
     # CREATE INDEX CONCURRENTLY waits for every transaction that may have written the table
     holder.execute(f"LOCK {lab.space(SMALL).relation.as_string(connection)} IN ROW EXCLUSIVE MODE")
@@ -179,70 +160,74 @@ def test_an_index_build_that_was_cancelled_is_done_again(lab: Lab, connect: Conn
     assert lab.status().tags[0].index.word == "valid"
 
 
-def test_an_old_tag_too_incomplete_to_go_back_to(ready: Lab, connection: Connection) -> None:
+@pytest.mark.upgraded("r2", until="gate")
+def test_an_old_tag_too_incomplete_to_go_back_to(lab: Lab, connection: Connection) -> None:
     _delete(connection, SMALL, "id < 3")
-    failed = _failed(ready)
+    failed = _failed(lab)
     assert set(failed) == {"rollback"}
     assert failed["rollback"].detail == "the old tag lacks 2 of 20 records"
-    ready.sync()
-    assert _failed(ready) == {}
+    lab.sync()
+    assert _failed(lab) == {}
 
 
-def test_an_old_tag_that_is_gone(ready: Lab, connection: Connection) -> None:
-    connection.execute(f"DROP TABLE {ready.space(SMALL).relation.as_string(connection)}")
-    assert "are gone" in _failed(ready)["rollback"].detail
+@pytest.mark.upgraded("r2", until="gate")
+def test_an_old_tag_that_is_gone(lab: Lab, connection: Connection) -> None:
+    connection.execute(f"DROP TABLE {lab.space(SMALL).relation.as_string(connection)}")
+    assert "are gone" in _failed(lab)["rollback"].detail
 
 
-def test_a_constraint_that_is_gone(ready: Lab, connection: Connection) -> None:
-    relation = ready.space(LARGE).relation.as_string(connection)
+@pytest.mark.upgraded("r2", until="gate")
+def test_a_constraint_that_is_gone(lab: Lab, connection: Connection) -> None:
+    relation = lab.space(LARGE).relation.as_string(connection)
     connection.execute(f"ALTER TABLE {relation} DROP CONSTRAINT vecmig_vector")
-    assert set(_failed(ready)) == {"vectors"}
+    assert set(_failed(lab)) == {"vectors"}
 
 
-def test_other_weights_behind_the_same_name(ready: Lab, model: Model, connection: Connection) -> None:
+@pytest.mark.upgraded("r2", until="gate")
+def test_other_weights_behind_the_same_name(lab: Lab, model: Model, connection: Connection) -> None:
     asked = model.total()
     model.weights = "new"
-    failed = _failed(ready)
+    failed = _failed(lab)
     assert set(failed) == {"canary", "spot check"}
     assert "other vectors" in failed["canary"].detail
     assert (failed["spot check"].passed, said(failed["spot check"])) == (None, "Correct the canary first.")
     with pytest.raises(GateRefused):
-        ready.upgrade()
+        lab.upgrade()
     connection.execute("UPDATE documents SET body = 'x' WHERE id = 1")
     with pytest.raises(TerminalEmbedderError, match="not the one that made its vectors") as refused:
-        ready.backfill()
+        lab.backfill()
     assert refused.value.state == "Nothing was embedded."
     assert model.total() == asked
     model.weights = ""
-    ready.sync()
-    assert ready.upgrade() == ["live"]
+    lab.sync()
+    assert lab.upgrade() == ["live"]
 
 
-def test_weights_that_changed_in_the_last_digits_only(ready: Lab, model: Model) -> None:
+@pytest.mark.upgraded("r2", until="gate")
+def test_weights_that_changed_in_the_last_digits_only(lab: Lab, model: Model) -> None:
     model.drift = lambda vectors: vectors.astype(np.float16).astype(np.float32)
-    assert _failed(ready) == {}
-    assert ready.upgrade() == ["live"]
+    assert _failed(lab) == {}
+    assert lab.upgrade() == ["live"]
 
 
 @pytest.mark.parametrize(("change", "same"), [(0.0001, True), (-0.0001, False)])
-def test_how_much_weights_may_change(
-    ready: Lab, model: Model, connection: Connection, change: float, same: bool
-) -> None:
+@pytest.mark.upgraded("r2", until="gate")
+def test_how_much_weights_may_change(lab: Lab, model: Model, connection: Connection, change: float, same: bool) -> None:
     similarity = CANARY_SIMILARITY + change
     model.drift = lambda vectors: _turned(vectors, similarity)
-    _, report = runner.gate_reports(ready.config)["documents"]
+    _, report = runner.gate_reports(lab.config)["documents"]
     canary = {check.name: check for check in report.checks}["canary"]
     assert canary.value == pytest.approx(similarity, abs=1e-6)
     assert canary.passed is same
     if same:
-        assert ready.upgrade() == ["live"]
+        assert lab.upgrade() == ["live"]
         return
     with pytest.raises(GateRefused):
-        ready.upgrade()
+        lab.upgrade()
     connection.execute("UPDATE documents SET body = 'x' WHERE id = 1")
     with pytest.raises(TerminalEmbedderError, match=r"not the one that made its vectors: similarity 0\.9989"):
-        ready.upgrade()
-    assert ready.live == SMALL
+        lab.upgrade()
+    assert lab.live == SMALL
 
 
 def _turned(vectors: Vectors, similarity: float) -> Vectors:
@@ -272,30 +257,33 @@ def test_a_provider_that_takes_fewer_texts_than_the_canary_has(
     assert max(asked) == most
 
 
-def test_an_embedder_that_does_not_answer(ready: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.upgraded("r2", until="gate")
+def test_an_embedder_that_does_not_answer(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(texts: list[str], kind: str) -> None:
         raise TerminalEmbedderError("The key is wrong.")
 
     monkeypatch.setattr("support.embedding.embed256", refuse)
-    failed = _failed(ready)
+    failed = _failed(lab)
     assert set(failed) == {"canary", "spot check"}
     assert failed["canary"].detail == "The key is wrong."
     assert failed["spot check"].passed is None, "it is not asked again"
 
 
-def test_an_embedder_that_answers_no_more_after_the_canary(ready: Lab, model: Model) -> None:
+@pytest.mark.upgraded("r2", until="gate")
+def test_an_embedder_that_answers_no_more_after_the_canary(lab: Lab, model: Model) -> None:
     def refuse(texts: list[str]) -> None:
         raise TerminalEmbedderError("The quota is used up.")
 
     model.before = refuse
-    failed = _failed(ready)
+    failed = _failed(lab)
     assert set(failed) == {"spot check"}
     assert failed["spot check"].detail == "The quota is used up."
-    assert ready.live == SMALL
+    assert lab.live == SMALL
 
 
-def test_without_the_embedder_nothing_is_said_about_the_canary_and_the_sample(ready: Lab) -> None:
-    _, report = runner.gate_reports(ready.config, ask=False)["documents"]
+@pytest.mark.upgraded("r2", until="gate")
+def test_without_the_embedder_nothing_is_said_about_the_canary_and_the_sample(lab: Lab) -> None:
+    _, report = runner.gate_reports(lab.config, ask=False)["documents"]
     assert [check.name for check in report.failed] == ["canary", "spot check"]
     assert [check.passed for check in report.failed] == [None, None]
     assert {said(check) for check in report.failed} == {"Run: vecmig gate"}
@@ -322,10 +310,10 @@ def test_an_empty_collection_may_go_live(bare_lab: Lab, make_source: Any, connec
         ("UPDATE documents SET body = body || '!' WHERE id = 1", "coverage"),
     ],
 )
+@pytest.mark.upgraded("r1")
 def test_whatever_fails_between_gate_and_flip_stops_the_flip(
     lab: Lab, connect: Connect, monkeypatch: pytest.MonkeyPatch, change: str, failed: str
 ) -> None:
-    lab.upgrade("r1")
     lab.script(2, SMALL, LARGE, coverage=1.0, budget=0.5)
     lab.upgrade(until="gate")
     partition = lab.space(LARGE).source.partition_name(LARGE)

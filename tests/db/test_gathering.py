@@ -22,13 +22,6 @@ _ALTERED = "the source was altered by a transaction that had changed its rows"
 _GATHERED = "'vecmig.gathered_' || substr(encode(sha256('vecmig\\000documents'), 'hex'), 1, 12)"
 
 
-@pytest.fixture
-def tracked(lab: Lab) -> Lab:
-    """A live collection of 20 records, whose triggers work."""
-    lab.upgrade("r1")
-    return lab
-
-
 def _waiting(lab: Lab) -> set[int]:
     return {int(key) for key in lab.waiting}
 
@@ -59,19 +52,21 @@ def _ids_taken(connection: Connection, *statements: str) -> int:
     ],
     ids=["insert", "update", "delete", "a statement for each"],
 )
+@pytest.mark.upgraded("r1")
 def test_many_changes_take_few_transaction_ids(
-    tracked: Lab, connection: Connection, statements: list[str], waiting: int
+    lab: Lab, connection: Connection, statements: list[str], waiting: int
 ) -> None:
     """Each id is a savepoint's; 64 of them in one transaction slow all others down, and 2 billion stop the server."""
     assert _ids_taken(connection, *statements) < 40
-    assert len(_waiting(tracked)) == waiting
-    assert tracked.noted == []
-    tracked.sync()
-    assert tracked.cover(SMALL).unaccounted == 0
-    assert _with_vectors(tracked) == {key for (key,) in tracked.sql("SELECT id FROM documents")}
+    assert len(_waiting(lab)) == waiting
+    assert lab.noted == []
+    lab.sync()
+    assert lab.cover(SMALL).unaccounted == 0
+    assert _with_vectors(lab) == {key for (key,) in lab.sql("SELECT id FROM documents")}
 
 
-def test_what_a_savepoint_takes_back_takes_nothing_else_along(tracked: Lab, connection: Connection) -> None:
+@pytest.mark.upgraded("r1")
+def test_what_a_savepoint_takes_back_takes_nothing_else_along(lab: Lab, connection: Connection) -> None:
     with connection.transaction():
         connection.execute("UPDATE documents SET body = 'new' WHERE id = 1")
         with connection.transaction(force_rollback=True):
@@ -80,11 +75,12 @@ def test_what_a_savepoint_takes_back_takes_nothing_else_along(tracked: Lab, conn
         with connection.transaction(force_rollback=True):
             connection.execute("DELETE FROM documents WHERE id IN (7, 8)")
         connection.execute("UPDATE documents SET body = 'new' WHERE id = 9")
-    assert _waiting(tracked) == {1, 5, 6, 9}
-    assert {7, 8} <= _with_vectors(tracked)
+    assert _waiting(lab) == {1, 5, 6, 9}
+    assert {7, 8} <= _with_vectors(lab)
 
 
-def test_constraints_that_are_made_immediate(tracked: Lab, connection: Connection) -> None:
+@pytest.mark.upgraded("r1")
+def test_constraints_that_are_made_immediate(lab: Lab, connection: Connection) -> None:
     """What is gathered is written there and then, and what comes later is not waited for by anything."""
     with connection.transaction():
         connection.execute("UPDATE documents SET body = 'new' WHERE id < 5")
@@ -94,24 +90,26 @@ def test_constraints_that_are_made_immediate(tracked: Lab, connection: Connectio
         connection.execute("DELETE FROM documents WHERE id > 17")
         connection.execute("SET CONSTRAINTS ALL DEFERRED")
         connection.execute("DELETE FROM documents WHERE id > 14")
-    assert {1, 2, 3, 4, 5, 6, 7, 8} <= _waiting(tracked)
-    assert _with_vectors(tracked) == set(range(1, 15))
-    assert tracked.noted == []
+    assert {1, 2, 3, 4, 5, 6, 7, 8} <= _waiting(lab)
+    assert _with_vectors(lab) == set(range(1, 15))
+    assert lab.noted == []
 
 
-def test_a_record_that_comes_back_keeps_its_vectors(tracked: Lab, connection: Connection) -> None:
+@pytest.mark.upgraded("r1")
+def test_a_record_that_comes_back_keeps_its_vectors(lab: Lab, connection: Connection) -> None:
     with connection.transaction():
         connection.execute("CREATE TEMPORARY TABLE kept ON COMMIT DROP AS SELECT * FROM documents")
         connection.execute("DELETE FROM documents")
         connection.execute("INSERT INTO documents SELECT * FROM kept WHERE id <> 20")
     # the first two changes are written at once, before anything comes back
-    assert set(range(3, 20)) <= _with_vectors(tracked)
-    assert 20 not in _with_vectors(tracked)
-    tracked.sync()
-    assert tracked.cover(SMALL).share == 1
+    assert set(range(3, 20)) <= _with_vectors(lab)
+    assert 20 not in _with_vectors(lab)
+    lab.sync()
+    assert lab.cover(SMALL).share == 1
 
 
-def test_a_procedure_that_commits_between_its_changes(tracked: Lab, connection: Connection) -> None:
+@pytest.mark.upgraded("r1")
+def test_a_procedure_that_commits_between_its_changes(lab: Lab, connection: Connection) -> None:
     connection.execute("""
         DO $$ BEGIN
             FOR i IN 1..4 LOOP
@@ -119,13 +117,14 @@ def test_a_procedure_that_commits_between_its_changes(tracked: Lab, connection: 
                 IF i = 3 THEN ROLLBACK; ELSE COMMIT; END IF;
             END LOOP;
         END $$""")
-    assert _waiting(tracked) == {1, 2, 3, 4, 5, 6, 7, 8, 13, 14, 15, 16}
+    assert _waiting(lab) == {1, 2, 3, 4, 5, 6, 7, 8, 13, 14, 15, 16}
 
 
 @pytest.mark.parametrize("later", [0, 1, 2, 5])
 @pytest.mark.parametrize("named", ["ALL", "vecmig.gathered"])
+@pytest.mark.upgraded("r1")
 def test_a_session_that_resets_its_settings_is_told_of(
-    tracked: Lab, connection: Connection, named: str, later: int
+    lab: Lab, connection: Connection, named: str, later: int
 ) -> None:
     with connection.transaction():
         connection.execute("UPDATE documents SET body = 'new'")
@@ -134,9 +133,9 @@ def test_a_session_that_resets_its_settings_is_told_of(
         else:
             connection.execute(f"SELECT set_config({_GATHERED}, '', true)")
         connection.execute("UPDATE documents SET body = 'newer' WHERE id <= %s", [later])
-    assert tracked.noted == [_UNFINISHED]
-    tracked.sync()
-    assert tracked.cover(SMALL).share == 1
+    assert lab.noted == [_UNFINISHED]
+    lab.sync()
+    assert lab.cover(SMALL).share == 1
 
 
 @pytest.mark.parametrize(
@@ -150,8 +149,9 @@ def test_a_session_that_resets_its_settings_is_told_of(
         ("no list,", ["a change could not be noted, SQLSTATE 22P02"]),
     ],
 )
+@pytest.mark.upgraded("r1")
 def test_a_writer_that_forges_what_is_gathered_takes_no_vectors(
-    tracked: Lab, connection: Connection, written: str, noted: list[str]
+    lab: Lab, connection: Connection, written: str, noted: list[str]
 ) -> None:
     """Who may write one record could name any other there."""
     connection.execute("GRANT SELECT, UPDATE ON documents TO pg_monitor")
@@ -160,23 +160,24 @@ def test_a_writer_that_forges_what_is_gathered_takes_no_vectors(
         connection.execute("UPDATE documents SET body = 'new' WHERE id IN (10, 11)")
         gathered = f"SELECT set_config({_GATHERED}, current_setting({_GATHERED}) || %s, true)"
         connection.execute(gathered, [written])
-    assert _with_vectors(tracked) == set(range(1, 21))
-    assert tracked.noted == noted
-    tracked.sync()
-    assert tracked.cover(SMALL).share == 1
-    assert _waiting(tracked) == set()
+    assert _with_vectors(lab) == set(range(1, 21))
+    assert lab.noted == noted
+    lab.sync()
+    assert lab.cover(SMALL).share == 1
+    assert _waiting(lab) == set()
 
 
-def test_a_source_that_is_renamed_in_the_same_transaction(tracked: Lab, connection: Connection) -> None:
+@pytest.mark.upgraded("r1")
+def test_a_source_that_is_renamed_in_the_same_transaction(lab: Lab, connection: Connection) -> None:
     with connection.transaction():
         connection.execute("UPDATE documents SET body = 'new'")
         connection.execute("DELETE FROM documents WHERE id > 15")
         connection.execute("ALTER TABLE documents RENAME TO posts")
-    assert tracked.noted == [_ALTERED]
+    assert lab.noted == [_ALTERED]
     connection.execute("ALTER TABLE posts RENAME TO documents")
-    tracked.sync()
-    assert tracked.cover(SMALL).share == 1
-    assert _with_vectors(tracked) == set(range(1, 16))
+    lab.sync()
+    assert lab.cover(SMALL).share == 1
+    assert _with_vectors(lab) == set(range(1, 16))
 
 
 def test_writes_to_a_partition_and_to_a_parent_that_came_later(bare_lab: Lab, connection: Connection) -> None:
@@ -194,34 +195,38 @@ def test_writes_to_a_partition_and_to_a_parent_that_came_later(bare_lab: Lab, co
     assert bare_lab.cover(SMALL).share == 1
 
 
-def test_writes_through_a_parent_that_came_later(tracked: Lab, connection: Connection) -> None:
+@pytest.mark.upgraded("r1")
+def test_writes_through_a_parent_that_came_later(lab: Lab, connection: Connection) -> None:
     connection.execute("CREATE TABLE everything (id bigint NOT NULL, title text, body text) PARTITION BY RANGE (id)")
     connection.execute("ALTER TABLE everything ATTACH PARTITION documents FOR VALUES FROM (0) TO (100)")
     connection.execute("UPDATE everything SET body = 'new'")
     connection.execute("DELETE FROM everything WHERE id > 15")
-    assert _waiting(tracked) >= set(range(1, 16))
-    assert _with_vectors(tracked) == set(range(1, 16))
+    assert _waiting(lab) >= set(range(1, 16))
+    assert _with_vectors(lab) == set(range(1, 16))
 
 
-def test_rows_that_a_foreign_key_deletes(tracked: Lab, connection: Connection) -> None:
+@pytest.mark.upgraded("r1")
+def test_rows_that_a_foreign_key_deletes(lab: Lab, connection: Connection) -> None:
     connection.execute("""
         CREATE TABLE owner (id int PRIMARY KEY);
         INSERT INTO owner VALUES (1), (2);
         ALTER TABLE documents ADD COLUMN owner int DEFAULT 1 REFERENCES owner ON DELETE CASCADE;
         UPDATE documents SET owner = 2 WHERE id <= 3""")
     assert _ids_taken(connection, "DELETE FROM owner WHERE id = 1") < 20
-    assert _with_vectors(tracked) == {1, 2, 3}
+    assert _with_vectors(lab) == {1, 2, 3}
 
 
-def test_a_replica_session_gathers_as_well(tracked: Lab, connection: Connection) -> None:
-    for (name,) in tracked.sql("SELECT tgname FROM pg_trigger WHERE tgrelid = 'documents'::regclass"):
+@pytest.mark.upgraded("r1")
+def test_a_replica_session_gathers_as_well(lab: Lab, connection: Connection) -> None:
+    for (name,) in lab.sql("SELECT tgname FROM pg_trigger WHERE tgrelid = 'documents'::regclass"):
         connection.execute(f"ALTER TABLE documents ENABLE ALWAYS TRIGGER {name}")
     connection.execute("SET session_replication_role = replica")
     assert _ids_taken(connection, _FILL) < 20
-    assert len(_waiting(tracked)) == _MANY - 20
+    assert len(_waiting(lab)) == _MANY - 20
 
 
-def test_the_outboxs_function_runs_nothing_of_others(tracked: Lab, connection: Connection) -> None:
+@pytest.mark.upgraded("r1")
+def test_the_outboxs_function_runs_nothing_of_others(lab: Lab, connection: Connection) -> None:
     """It has its owner's rights, and a dump without privileges leaves it open to those who make tables."""
     connection.execute("""
         CREATE SCHEMA others;
@@ -231,21 +236,20 @@ def test_the_outboxs_function_runs_nothing_of_others(tracked: Lab, connection: C
             'INSERT INTO others.seen VALUES (current_user)';
         CREATE TRIGGER t AFTER INSERT ON others.bait FOR EACH ROW EXECUTE FUNCTION vecmig.track_rest();
         INSERT INTO others.bait VALUES ('documents')""")
-    assert tracked.sql("SELECT * FROM others.seen") == []
-    assert tracked.cover(SMALL).share == 1
+    assert lab.sql("SELECT * FROM others.seen") == []
+    assert lab.cover(SMALL).share == 1
 
 
-def test_an_outbox_that_is_broken_at_the_end_of_a_transaction_fails_it_not(
-    tracked: Lab, connection: Connection
-) -> None:
+@pytest.mark.upgraded("r1")
+def test_an_outbox_that_is_broken_at_the_end_of_a_transaction_fails_it_not(lab: Lab, connection: Connection) -> None:
     connection.execute("DROP FUNCTION vecmig.documents_track_rest(bigint, boolean)")
     connection.execute("UPDATE documents SET body = 'new'")
-    assert tracked.noted == [_UNFINISHED]
-    assert tracked.sql("SELECT count(*) FROM documents WHERE body = 'new'") == [(20,)]
-    tracked.sync()
-    assert tracked.cover(SMALL).share == 1
+    assert lab.noted == [_UNFINISHED]
+    assert lab.sql("SELECT count(*) FROM documents WHERE body = 'new'") == [(20,)]
+    lab.sync()
+    assert lab.cover(SMALL).share == 1
     connection.execute("UPDATE documents SET body = 'newer'")
-    assert tracked.noted == []
+    assert lab.noted == []
 
 
 _UNNOTED = {
@@ -256,7 +260,8 @@ _UNNOTED = {
 
 
 @pytest.mark.parametrize("harm", _UNNOTED.values(), ids=list(_UNNOTED))
-def test_what_is_not_noted_to_the_end_leaves_its_note(tracked: Lab, connection: Connection, harm: str) -> None:
+@pytest.mark.upgraded("r1")
+def test_what_is_not_noted_to_the_end_leaves_its_note(lab: Lab, connection: Connection, harm: str) -> None:
     if not harm.startswith("SET"):
         connection.execute(harm)
     with connection.transaction():
@@ -264,23 +269,24 @@ def test_what_is_not_noted_to_the_end_leaves_its_note(tracked: Lab, connection: 
         connection.execute("DELETE FROM documents WHERE id > 15")
         if harm.startswith("SET"):
             connection.execute(harm)
-    assert tracked.noted == [_UNFINISHED]
-    tracked.sync()
-    assert tracked.cover(SMALL).share == 1
-    assert _with_vectors(tracked) == set(range(1, 16))
+    assert lab.noted == [_UNFINISHED]
+    lab.sync()
+    assert lab.cover(SMALL).share == 1
+    assert _with_vectors(lab) == set(range(1, 16))
     connection.execute("UPDATE documents SET body = 'newer'")
-    assert tracked.noted == []
-    assert len(_waiting(tracked)) == 15
+    assert lab.noted == []
+    assert len(_waiting(lab)) == 15
 
 
-def test_a_list_from_before_the_transaction_is_none(tracked: Lab, connection: Connection) -> None:
+@pytest.mark.upgraded("r1")
+def test_a_list_from_before_the_transaction_is_none(lab: Lab, connection: Connection) -> None:
     connection.execute(f"SELECT set_config({_GATHERED}, '[', false)")
     connection.execute("UPDATE documents SET body = 'new'")
     connection.execute(f"SELECT set_config({_GATHERED}, '[1,1,', false)")
     connection.execute("DELETE FROM documents WHERE id > 15")
-    assert _waiting(tracked) >= set(range(1, 16))
-    assert _with_vectors(tracked) == set(range(1, 16))
-    assert tracked.noted == []
+    assert _waiting(lab) >= set(range(1, 16))
+    assert _with_vectors(lab) == set(range(1, 16))
+    assert lab.noted == []
 
 
 _PUT_THERE = {

@@ -22,7 +22,6 @@ COUNT = 20
 @pytest.fixture
 def live(lab: Lab, model: Model) -> Lab:
     """A project whose second revision is live, and that has nothing left to do."""
-    lab.upgrade()
     model.embedded.clear()
     lab.events.clear()
     return lab
@@ -72,6 +71,7 @@ def stays_complete(lab: Lab, model: Model, table: str, key: str = "id") -> None:
 # Names -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.upgraded
 def test_a_renamed_table_is_followed(live: Lab, model: Model) -> None:
     live.sql("ALTER TABLE documents RENAME TO posts")
     assert found(live) == 3, "search goes on at once"
@@ -87,6 +87,7 @@ def test_a_renamed_table_is_followed(live: Lab, model: Model) -> None:
     assert told(live) == []
 
 
+@pytest.mark.upgraded
 def test_a_table_in_another_schema_is_followed(live: Lab, model: Model) -> None:
     """The view and the function stay where the applications look."""
     live.sql("CREATE SCHEMA app")
@@ -99,6 +100,7 @@ def test_a_table_in_another_schema_is_followed(live: Lab, model: Model) -> None:
     assert shown(live) == (COUNT, COUNT)
 
 
+@pytest.mark.upgraded
 def test_a_moved_table_has_its_search_function_where_it_was(live: Lab) -> None:
     live.sql("CREATE SCHEMA app")
     live.sql("ALTER TABLE documents SET SCHEMA app")
@@ -133,6 +135,7 @@ def test_a_renamed_schema_is_followed(bare_lab: Lab, model: Model, connection: p
     assert model.total(256) == 1
 
 
+@pytest.mark.upgraded
 def test_a_renamed_key_is_followed(live: Lab, model: Model) -> None:
     live.sql("ALTER TABLE documents RENAME COLUMN id TO doc_id")
     assert found(live) == 3, "search goes on at once"
@@ -149,6 +152,7 @@ def test_a_renamed_key_is_followed(live: Lab, model: Model) -> None:
     assert live.downgrade("base") == ["r2", "r1"]
 
 
+@pytest.mark.upgraded
 def test_a_key_that_is_called_like_a_column_of_the_vectors_is_followed_too(live: Lab, model: Model) -> None:
     live.sql("ALTER TABLE documents RENAME COLUMN id TO tag")
     assert found(live) == 3
@@ -164,6 +168,7 @@ def test_a_key_that_is_called_like_a_column_of_the_vectors_is_followed_too(live:
     assert live.downgrade("base") == ["r2", "r1"]
 
 
+@pytest.mark.upgraded
 def test_another_column_under_the_old_name_is_not_the_key(live: Lab, model: Model) -> None:
     live.sql("ALTER TABLE documents RENAME COLUMN id TO doc_id")
     live.sql("ALTER TABLE documents ADD COLUMN id uuid DEFAULT gen_random_uuid()")
@@ -180,6 +185,7 @@ def test_columns_that_a_table_lost_before_do_not_matter(bare_lab: Lab, model: Mo
     stays_complete(bare_lab, model, "documents", key="doc_id")
 
 
+@pytest.mark.upgraded
 def test_a_renamed_text_column_is_named(live: Lab) -> None:
     live.sql("ALTER TABLE documents RENAME COLUMN body TO content")
     problem = live.status().problem
@@ -187,6 +193,7 @@ def test_a_renamed_text_column_is_named(live: Lab) -> None:
     assert "body is called content now" in problem.hint
 
 
+@pytest.mark.upgraded
 def test_a_moved_extension_is_followed(live: Lab, model: Model) -> None:
     live.sql("CREATE SCHEMA extensions")
     live.sql("ALTER EXTENSION vector SET SCHEMA extensions")
@@ -324,6 +331,7 @@ def test_a_key_of_another_meaning_is_refused(bare_lab: Lab, then: str, now: str)
 # What the ledger knows -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.upgraded
 def test_in_another_database_names_count(live: Lab, connection: psycopg.Connection[Any]) -> None:
     """The oids of a restored ledger mean nothing; the next command that may writes down those of this database."""
     live.sql("UPDATE vecmig.collection SET source_oid = 'pg_class'::regclass, identity_of = 'another/1/2'")
@@ -334,6 +342,7 @@ def test_in_another_database_names_count(live: Lab, connection: psycopg.Connecti
     assert found(live) == 3
 
 
+@pytest.mark.upgraded
 def test_a_copy_of_the_database_has_an_identity_of_its_own(
     live: Lab, model: Model, postgres: Postgres, connection: psycopg.Connection[Any]
 ) -> None:
@@ -354,6 +363,7 @@ def test_a_copy_of_the_database_has_an_identity_of_its_own(
     assert live.sql(whose) == before
 
 
+@pytest.mark.upgraded
 def test_a_ledger_of_an_earlier_version_is_filled(live: Lab) -> None:
     live.sql("UPDATE vecmig.collection SET source_oid = NULL, key_numbers = NULL, identity_of = NULL")
     assert found(live) == 3

@@ -46,8 +46,8 @@ def test_up_down_up_embeds_nothing_twice(lab: Lab, model: Model, connection: Con
     assert model.total() == 40
 
 
+@pytest.mark.upgraded
 def test_both_tags_stay_complete_after_cutover(lab: Lab, connection: Connection) -> None:
-    lab.upgrade()
     connection.execute("UPDATE documents SET body = 'new' WHERE id < 5")
     connection.execute("INSERT INTO documents VALUES (21, 'new', 'record')")
     assert set(lab.sync()) == {("documents", SMALL), ("documents", LARGE)}
@@ -68,9 +68,8 @@ def test_each_phase_can_be_stopped_at_and_taken_up(lab: Lab) -> None:
 # What deletes ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.upgraded("r2", until="backfill")
 def test_an_abandoned_revision_keeps_its_vectors_unless_told(lab: Lab, connection: Connection, model: Model) -> None:
-    lab.upgrade("r1")
-    lab.upgrade(until="backfill")
     assert lab.downgrade() == ["r2"]
     assert _vectors(connection) == {SMALL: 20, LARGE: 20}
     lab.upgrade(until="backfill")
@@ -82,8 +81,8 @@ def test_an_abandoned_revision_keeps_its_vectors_unless_told(lab: Lab, connectio
     assert model.total() == 60
 
 
+@pytest.mark.upgraded
 def test_discard_never_touches_a_tag_that_is_or_was_live(lab: Lab, connection: Connection) -> None:
-    lab.upgrade()
     with pytest.raises(ScriptError, match="never live"):
         lab.downgrade(discard=True)
     assert lab.live == LARGE
@@ -131,9 +130,8 @@ def test_a_new_revision_goes_back_to_an_older_tag_without_embedding(lab: Lab, mo
     ],
     ids=["upgrade", "downgrade", "backfill", "stamp"],
 )
+@pytest.mark.upgraded("r2", until="expand")
 def test_a_second_runner_is_told_who_is_at_work(lab: Lab, verb: Callable[[Lab], Any], connection: Connection) -> None:
-    lab.upgrade("r1")
-    lab.upgrade(until="expand")
     before = connection.execute("SELECT count(*) FROM vecmig.event").fetchone()
     with runner_locks(lab.database, ["documents"], what="upgrade"), pytest.raises(LockHeld) as held:
         verb(lab)
@@ -143,8 +141,8 @@ def test_a_second_runner_is_told_who_is_at_work(lab: Lab, verb: Callable[[Lab], 
     assert connection.execute("SELECT count(*) FROM vecmig.event").fetchone() == before
 
 
+@pytest.mark.upgraded("r1", until="index")
 def test_reading_goes_on_beside_a_runner(lab: Lab) -> None:
-    lab.upgrade("r1", until="index")
     with runner_locks(lab.database, ["documents"], what="upgrade"):
         assert lab.status().name == "documents"
         assert all(lab.checks().values())
@@ -174,8 +172,8 @@ def test_two_runners_at_once_do_the_work_once(lab: Lab, model: Model) -> None:
 # What is refused ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.upgraded("r1")
 def test_a_recipe_that_changed_under_its_tag(lab: Lab, model: Model) -> None:
-    lab.upgrade("r1")
     changed = lab.write(recipes={SMALL: recipe(SMALL, document_prompt="passage: {text}")})
     for verb in (changed.upgrade, changed.sync):
         with pytest.raises(RecipeError, match=r"document_prompt: 'passage: \{text\}', not '\{text\}'"):
@@ -186,13 +184,13 @@ def test_a_recipe_that_changed_under_its_tag(lab: Lab, model: Model) -> None:
         changed.upgrade("r1")
 
 
+@pytest.mark.upgraded("r1")
 def test_how_a_provider_is_reached_may_change(lab: Lab) -> None:
-    lab.upgrade("r1")
     assert lab.write(recipes={SMALL: recipe(SMALL, max_batch=3, concurrency=1)}).upgrade() == ["live"]
 
 
+@pytest.mark.upgraded("r1")
 def test_a_script_whose_old_tag_is_not_live(lab: Lab, connection: Connection) -> None:
-    lab.upgrade("r1")
     lab.write(chain=(SMALL, LARGE, TINY))
     lab.script(2, TINY, LARGE)
     with pytest.raises(ScriptError, match="starts from"):
@@ -201,8 +199,8 @@ def test_a_script_whose_old_tag_is_not_live(lab: Lab, connection: Connection) ->
     assert lab.status().route.candidate is None
 
 
+@pytest.mark.upgraded("r1")
 def test_a_collection_whose_source_key_or_storage_changed(lab: Lab, connection: Connection) -> None:
-    lab.upgrade("r1")
     connection.execute("CREATE TABLE other (LIKE documents INCLUDING ALL)")
     with pytest.raises(DatabaseError, match="other is another table than the one whose vectors documents has"):
         lab.write(source="public.other").upgrade()
@@ -242,8 +240,8 @@ def test_another_tools_schema_version(lab: Lab, connection: Connection) -> None:
             verb()
 
 
+@pytest.mark.upgraded("r1")
 def test_a_schema_newer_than_this_program(lab: Lab, connection: Connection) -> None:
-    lab.upgrade("r1")
     connection.execute("INSERT INTO vecmig.schema_version VALUES (99)")
     for verb in (lab.upgrade, lab.downgrade, lab.status, lab.sync):
         with pytest.raises(DatabaseError, match="version 99; this vecmig knows up to"):
@@ -262,8 +260,8 @@ WHEN (NEW.live IS DISTINCT FROM OLD.live) EXECUTE FUNCTION vecmig.undo();
 """
 
 
+@pytest.mark.upgraded("r1")
 def test_a_flip_that_did_not_happen_is_not_reported_as_done(lab: Lab, connection: Connection) -> None:
-    lab.upgrade("r1")
     connection.execute(_UNDO)
     events: list[Event] = []
     with pytest.raises(VecmigError, match="route of documents"):

@@ -169,11 +169,11 @@ def test_the_first_failure_lets_no_other_request_begin(bare_lab: Lab, make_sourc
     assert lab.cover(SMALL).fresh == model.total() == 8
 
 
+@pytest.mark.upgraded("r1", until="expand")
 def test_an_interruption_says_what_could_not_be_written(
     lab: Lab, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C while the database is away: it is not claimed that everything was written."""
-    lab.upgrade(until="expand")
     reached = threading.Barrier(2)
 
     def write(writers: GroupCommit, answer: Answer) -> int:
@@ -201,11 +201,11 @@ def _interrupted_run(reached: threading.Barrier) -> Any:
 # The database --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.upgraded("r1", until="expand")
 def test_writers_that_wait_for_one_another_do_not_burn_the_processor(
     lab: Lab, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While one thread writes what others brought, those are asleep, however long it takes."""
-    lab.upgrade(until="expand")
     space = lab.space(SMALL)
     with lab.database.session() as vecmig:
         pending = read_page(vecmig, space, None, 20).pending

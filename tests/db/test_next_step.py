@@ -38,12 +38,12 @@ def _edited(lab: Lab) -> None:
     lab.sql("UPDATE documents SET body = 'edited' WHERE id = 1")
 
 
+@pytest.mark.upgraded("r1")
 def test_a_gate_names_its_own_next_step(lab: Lab) -> None:
     lab.script(2, SMALL, LARGE, more=', evals=[NoWorse("faq", "nDCG@10", tolerance=0.02)], shadow=MinSamples(40)')
     path = lab.path / "evals" / "faq.yaml"
     path.parent.mkdir(exist_ok=True)
     queries = [{"query": f"title {n}\n\nbody {n}", "relevant": [n]} for n in range(1, 21)]
-    lab.upgrade("r1")
     lab.upgrade(until="expand")
     assert _next(lab) == ("vecmig upgrade head", "vecmig upgrade head"), "it embeds and builds the index first"
     lab.upgrade(until="index")
@@ -59,10 +59,10 @@ def test_a_gate_names_its_own_next_step(lab: Lab) -> None:
     assert _next(lab) == (None, f"Wait for more searches of the application: 5 % of them ask {LARGE} too.")
 
 
+@pytest.mark.upgraded("r1")
 @pytest.mark.parametrize("name", ["faq", "known-item"])
 def test_every_remedy_of_a_refused_cutover_is_named(lab: Lab, name: str) -> None:
     lab.script(2, SMALL, LARGE, more=f', evals=[NoWorse("{name}", "nDCG@10")], shadow=MinSamples(40)')
-    lab.upgrade("r1")
     lab.upgrade(until="index")
     with pytest.raises(GateRefused) as refused:
         lab.upgrade()
@@ -71,9 +71,8 @@ def test_every_remedy_of_a_refused_cutover_is_named(lab: Lab, name: str) -> None
     assert shadow == f"Let the new tag be asked too: vecmig route documents --shadow {LARGE} --share 0.05"
 
 
+@pytest.mark.upgraded("r2", until="expand")
 def test_what_is_paused_has_to_be_resumed(lab: Lab) -> None:
-    lab.upgrade("r1")
-    lab.upgrade(until="expand")
     assert _next(lab)[0] == "vecmig upgrade head"
     runner.pause(lab.config)
     assert _next(lab)[0] == "vecmig resume documents"
@@ -99,6 +98,7 @@ def test_a_sync_that_is_at_work_does_not_follow_collections_yaml(lab: Lab) -> No
     assert _next(changed) == (None, "end the sync at elsewhere (pid 7), then run: vecmig sync")
 
 
+@pytest.mark.upgraded("r1")
 def test_a_thin_suite_is_told_from_a_loss(lab: Lab) -> None:
     """A mean that is no worse, with an interval that is too wide, needs more queries and not a look at the worst."""
     lab.script(2, SMALL, LARGE, more=', evals=[NoWorse("faq", "nDCG@10", tolerance=0.02), NoWorse("faq", "MRR@3")]')
@@ -106,7 +106,6 @@ def test_a_thin_suite_is_told_from_a_loss(lab: Lab) -> None:
     path.parent.mkdir(exist_ok=True)
     queries = [{"query": f"title {n}\n\nbody {n}", "relevant": [n]} for n in range(1, 8)]
     path.write_text(yaml.safe_dump({"collection": "documents", "queries": queries}))
-    lab.upgrade("r1")
     lab.upgrade(until="index")
     runner.evaluate(lab.config)
 

@@ -36,7 +36,7 @@ def template(postgres: Postgres, tmp_path: Path, model: Model) -> str:
         folder.mkdir()
         assert Lab(folder, url).write().upgrade("r1") == ["live"]
 
-    name = postgres.prepared("operations", prepare)
+    name, _ = postgres.prepared("operations", prepare)
     model.embedded.clear()
     return name
 

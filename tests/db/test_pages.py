@@ -127,8 +127,8 @@ def test_a_page_of_long_texts_is_a_short_one_and_none_is_passed_over(lab: Lab, c
         assert max(len(page.pending) for page in one) == 1
 
 
+@pytest.mark.upgraded("r1")
 def test_the_text_of_fresh_records_is_not_read(lab: Lab) -> None:
-    lab.upgrade("r1")
     with lab.opened(SMALL) as (session, space):
         page = read_page(session, space, None, 100)
     assert (page.pending, page.size, page.last) == ((), 20, ("20",))
@@ -168,9 +168,8 @@ def test_changed_records_are_read_from_the_outbox(name: str, bare_lab: Lab, conn
         assert {record.text for page in found for record in page.pending} == {"new", "third"}
 
 
+@pytest.mark.upgraded(chain=(SMALL,), coverage=0.5)
 def test_only_changes_without_a_fresh_vector_are_pending(lab: Lab, connection: Own, model: Model) -> None:
-    lab = lab.write(chain=(SMALL,), coverage=0.5)
-    lab.upgrade()
     model.after = lambda texts, vectors: vectors * [[not text.endswith("poison")] for text in texts]
     connection.execute("UPDATE documents SET body = 'poison' WHERE id = 1")
     lab.sync()

@@ -137,8 +137,8 @@ def test_nothing_is_moved_beside_a_run(older: Lab, connection: Connection) -> No
     assert _places(connection) == {"public"}
 
 
+@pytest.mark.upgraded
 def test_a_ledger_that_is_called_otherwise_still_knows_where_vectors_lie(lab: Lab, connection: Connection) -> None:
-    lab.upgrade()
     connection.execute("ALTER SCHEMA vecmig RENAME TO moved")
     _set(lab, "schema = moved")
     runner.ensure_version(lab.config)

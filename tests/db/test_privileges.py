@@ -50,9 +50,9 @@ def _as(lab: Lab, name: str) -> str:
 # Applications ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.upgraded
 def test_an_application_may_write_the_source_and_nothing_else(lab: Lab, role: Role) -> None:
     """Its triggers keep the outbox and the vectors, which the application itself may not touch."""
-    lab.upgrade()
     app = role("app_writer", "GRANT SELECT, INSERT, UPDATE, DELETE ON documents TO app_writer")
     app.execute("SET search_path = ''")
     app.execute("INSERT INTO public.documents VALUES (21, 'a', 'b')")
@@ -72,9 +72,9 @@ def test_an_application_may_write_the_source_and_nothing_else(lab: Lab, role: Ro
     assert lab.cover(SMALL).share == lab.cover(LARGE).share == 1.0
 
 
+@pytest.mark.upgraded
 def test_the_trigger_function_borrows_nothing_from_the_caller(lab: Lab, role: Role, connection: Connection) -> None:
     """It runs with its owner's rights, so a function of the caller's must not stand in for one of PostgreSQL's."""
-    lab.upgrade()
     evil = role(
         "app_evil", "GRANT SELECT, INSERT, UPDATE ON documents TO app_evil", "CREATE SCHEMA AUTHORIZATION app_evil"
     )
@@ -136,8 +136,8 @@ def test_who_may_read_the_source_may_search_it(lab: Lab, role: Role) -> None:
         reader.execute("DELETE FROM documents_vectors")
 
 
+@pytest.mark.upgraded
 def test_the_reader_works_for_a_role_that_may_only_read(lab: Lab, role: Role) -> None:
-    lab.upgrade()
     role(
         "app_asking",
         "GRANT SELECT ON documents, documents_vectors TO app_asking",
@@ -268,8 +268,8 @@ def test_the_right_to_temporary_objects_is_asked_for_where_triggers_are(
     connection.execute("ALTER TABLE documents OWNER TO postgres")
 
 
+@pytest.mark.upgraded("r1")
 def test_access_is_mirrored_as_often_as_one_likes(lab: Lab, role: Role, connection: Connection) -> None:
-    lab.upgrade("r1")
     reader = role("app_late", "GRANT SELECT ON documents TO app_late")
     tenant = role("tenant_3", "GRANT SELECT ON documents TO tenant_3")
     connection.execute(f"ALTER TABLE documents ENABLE ROW LEVEL SECURITY; {_POLICY}")

@@ -37,10 +37,10 @@ def _record(connection: Connection, changes: dict[str, Any]) -> None:
         (NAMED | {"base_url": "https://api.openai.com.host/"}, "sends the variable OPENAI_API_KEY to another server"),
     ],
 )
+@pytest.mark.upgraded("r1")
 def test_a_recipe_that_the_database_alone_has_neither_runs_code_nor_sends_secrets(
     lab: Lab, connection: Connection, changes: dict[str, Any], problem: str
 ) -> None:
-    lab.upgrade("r1")
     _record(connection, changes)
     environ = {"SECRET": "s3cr3t", "OPENAI_API_KEY": "sk-s3cr3t"}
     with Reader(lab.url, environ=environ) as reader, pytest.raises(RecipeError) as refused:
@@ -50,16 +50,16 @@ def test_a_recipe_that_the_database_alone_has_neither_runs_code_nor_sends_secret
     assert "recipes=" in refused.value.hint
 
 
+@pytest.mark.upgraded("r1")
 def test_recipes_that_the_application_names_are_believed(lab: Lab) -> None:
-    lab.upgrade("r1")
     with lab.reader() as reader:
         assert [hit.key for hit in reader.search("documents", "title 3\n\nbody 3", 1)] == [(3,)]
     with Reader.from_config(lab.path / "vecmig.ini") as reader:
         assert [hit.key for hit in reader.search("documents", "title 3\n\nbody 3", 1)] == [(3,)]
 
 
+@pytest.mark.upgraded
 def test_a_tag_may_be_written_in_any_order(lab: Lab) -> None:
-    lab.upgrade()
     model, dims, chunk, norm = SMALL.split("/")
     with lab.reader() as reader:
         (hit,) = reader.search("documents", "title 3\n\nbody 3", 1, tag=f"{model}/{norm}/{chunk}/{dims}")

@@ -112,13 +112,6 @@ def check(number: int, hits: Sequence[Hit]) -> str:
     return tag
 
 
-@pytest.fixture
-def both(lab: Lab) -> Lab:
-    """A project that has gone from SMALL to LARGE."""
-    lab.upgrade()
-    return lab
-
-
 # Cutovers under readers ---------------------------------------------------------------------------------------------
 
 
@@ -187,13 +180,14 @@ class Asking:
             await asyncio.sleep(BETWEEN)
 
 
-def test_twenty_switches_under_processes_threads_and_coroutines_fail_and_mix_nothing(both: Lab) -> None:
-    asking = Asking(both)
-    with both.reader() as reader, applications(both, 2) as processes:
+@pytest.mark.upgraded
+def test_twenty_switches_under_processes_threads_and_coroutines_fail_and_mix_nothing(lab: Lab) -> None:
+    asking = Asking(lab)
+    with lab.reader() as reader, applications(lab, 2) as processes:
         with asking.begun(reader):
             for _ in range(10):
-                both.downgrade()
-                both.upgrade()
+                lab.downgrade()
+                lab.upgrade()
         assert not asking.wrong
         assert set(asking.served) == {SMALL, LARGE}
         # one announcement is enough for each reader, whatever it was doing: it ends at the tag that is live now
@@ -206,14 +200,15 @@ def test_twenty_switches_under_processes_threads_and_coroutines_fail_and_mix_not
             assert set(told["served"]) == {SMALL, LARGE}
 
 
-def test_one_announcement_takes_a_reader_to_the_new_tag(both: Lab) -> None:
-    with both.reader() as reader:
+@pytest.mark.upgraded
+def test_one_announcement_takes_a_reader_to_the_new_tag(lab: Lab) -> None:
+    with lab.reader() as reader:
         reader.search("documents", question(1), 1)
         listening(reader)
         before, after = LARGE, SMALL
         for _ in range(20):
             version = _version(reader)
-            move(both, before, after)
+            move(lab, before, after)
             eventually(partial(_is_at, reader, version + 1))
             # once it is heard, the very next search is answered by the new tag
             assert check(1, reader.search("documents", question(1), 1)) == after
@@ -233,14 +228,15 @@ def _version(reader: Reader | AsyncReader) -> int:
     return found.route.version if found else -1
 
 
-def test_a_switch_while_a_question_is_embedded_does_not_mix(both: Lab, model: embedding.Model) -> None:
-    with both.reader() as reader:
+@pytest.mark.upgraded
+def test_a_switch_while_a_question_is_embedded_does_not_mix(lab: Lab, model: embedding.Model) -> None:
+    with lab.reader() as reader:
         reader.search("documents", question(1), 1)
         listening(reader)
         version = _version(reader)
 
         def switch(texts: list[str], vectors: Any) -> Any:
-            move(both, LARGE, SMALL)
+            move(lab, LARGE, SMALL)
             eventually(lambda: _version(reader) > version)
             model.after = lambda texts, vectors: vectors
             return vectors
@@ -250,8 +246,9 @@ def test_a_switch_while_a_question_is_embedded_does_not_mix(both: Lab, model: em
         assert check(2, reader.search("documents", question(2), 3)) == SMALL
 
 
-def test_a_vector_that_the_application_changes_is_its_own(both: Lab) -> None:
-    with both.reader() as reader:
+@pytest.mark.upgraded
+def test_a_vector_that_the_application_changes_is_its_own(lab: Lab) -> None:
+    with lab.reader() as reader:
         for _ in range(2):
             vector = reader.embed("documents", question(1)).vector
             assert vector == pytest.approx(embedding.vector(question(1), 256), abs=1e-6)
@@ -259,7 +256,8 @@ def test_a_vector_that_the_application_changes_is_its_own(both: Lab) -> None:
             check(1, reader.search("documents", question(1), 1))
 
 
-def test_question_vectors_are_kept_by_tag(both: Lab, model: embedding.Model) -> None:
+@pytest.mark.upgraded
+def test_question_vectors_are_kept_by_tag(lab: Lab, model: embedding.Model) -> None:
     asked: list[tuple[str, int]] = []
 
     def note(texts: list[str], vectors: Any) -> Any:
@@ -267,7 +265,7 @@ def test_question_vectors_are_kept_by_tag(both: Lab, model: embedding.Model) -> 
         return vectors
 
     model.after = note
-    with Reader(both.url, recipes=recipes(both), remembered=2) as reader:
+    with Reader(lab.url, recipes=recipes(lab), remembered=2) as reader:
         for _ in range(3):
             check(1, reader.search("documents", question(1), 1))
             check(1, reader.search("documents", question(1), 1, tag=SMALL))
@@ -281,23 +279,24 @@ def test_question_vectors_are_kept_by_tag(both: Lab, model: embedding.Model) -> 
 
 
 @pytest.mark.skipif(PGBOUNCER is None, reason="pgbouncer is not installed (apt-get install pgbouncer)")
-def test_behind_a_pooler_in_transaction_mode_a_reader_polls(both: Lab, postgres: Postgres) -> None:
+@pytest.mark.upgraded
+def test_behind_a_pooler_in_transaction_mode_a_reader_polls(lab: Lab, postgres: Postgres) -> None:
     with running_pgbouncer(postgres, pool_mode="transaction", default_pool_size=3) as pooler:
-        with both.reader(pooler.url(both.url)) as reader:
+        with lab.reader(pooler.url(lab.url)) as reader:
             assert check(1, reader.search("documents", question(1), 3)) == LARGE
             eventually(lambda: routes(reader).kept_by == "polling")
             for before, after in ((LARGE, SMALL), (SMALL, LARGE)):
-                move(both, before, after)
+                move(lab, before, after)
                 eventually(partial(_answers_by, reader, after))
 
         async def through() -> str:
-            async with AsyncReader(pooler.url(both.url), recipes=recipes(both)) as reader:
+            async with AsyncReader(pooler.url(lab.url), recipes=recipes(lab)) as reader:
                 answers = await asyncio.gather(*(reader.search("documents", question(2), 3) for _ in range(20)))
                 return {check(2, hits) for hits in answers}.pop()
 
         assert asyncio.run(through()) == LARGE
         # nothing is prepared in sessions that others use, and nothing stays set
-        with psycopg.connect(pooler.url(both.url), autocommit=True, prepare_threshold=None) as application:
+        with psycopg.connect(pooler.url(lab.url), autocommit=True, prepare_threshold=None) as application:
             assert application.execute("SELECT name FROM pg_prepared_statements").fetchall() == []
             assert application.execute("SELECT current_setting('TimeZone')").fetchone() != ("",)
 
@@ -318,32 +317,34 @@ def test_on_a_hot_standby_a_reader_polls(bare_lab: Lab, own_postgres: Postgres) 
             eventually(lambda: check(1, reader.search("documents", question(1), 3)) == SMALL)
 
 
-def test_connections_that_are_ended_are_made_anew_and_no_search_fails(both: Lab) -> None:
+@pytest.mark.upgraded
+def test_connections_that_are_ended_are_made_anew_and_no_search_fails(lab: Lab) -> None:
     end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'vecmig reader'"
-    with both.reader() as reader:
+    with lab.reader() as reader:
         tag = LARGE
         for number in range(1, 6):
             check(number, reader.search("documents", question(number), 3))
             listening(reader)
-            assert both.sql(end)
+            assert lab.sql(end)
             # while nobody listens, reads move
             other = SMALL if tag == LARGE else LARGE
-            move(both, tag, other)
+            move(lab, tag, other)
             tag = other
             check(number, reader.search("documents", question(number), 3))
             eventually(partial(_answers_by, reader, tag))
 
 
-def test_a_connection_that_is_dead_without_a_word_is_noticed(both: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.upgraded
+def test_a_connection_that_is_dead_without_a_word_is_noticed(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshots, "HEARTBEAT_SECONDS", 0.2)
-    with both.reader() as reader:
+    with lab.reader() as reader:
         check(1, reader.search("documents", question(1), 3))
         listening(reader)
         listens = "SELECT pid FROM pg_stat_activity WHERE application_name = 'vecmig reader' AND query = 'COMMIT'"
-        ((backend,),) = both.sql(listens)
+        ((backend,),) = lab.sql(listens)
         os.kill(backend, signal.SIGSTOP)
         try:
-            move(both, LARGE, SMALL)
+            move(lab, LARGE, SMALL)
             eventually(lambda: check(1, reader.search("documents", question(1), 3)) == SMALL)
         finally:
             os.kill(backend, signal.SIGCONT)
@@ -370,32 +371,34 @@ def announce(lab: Lab, change: str) -> None:
     lab.sql(f"BEGIN; {change}; NOTIFY vecmig_route; COMMIT")
 
 
-def test_a_route_that_can_no_longer_be_looked_at_is_not_gone_by(both: Lab) -> None:
-    with both.reader() as reader:
+@pytest.mark.upgraded
+def test_a_route_that_can_no_longer_be_looked_at_is_not_gone_by(lab: Lab) -> None:
+    with lab.reader() as reader:
         check(1, reader.search("documents", question(1), 3))
         listening(reader)
         # a newer vecmig raises the version of its schema, and reads move
-        announce(both, "INSERT INTO vecmig.schema_version (version) VALUES (99)")
+        announce(lab, "INSERT INTO vecmig.schema_version (version) VALUES (99)")
         eventually(lambda: routes(reader).get("documents") is None)
         with pytest.raises(DatabaseError, match="has version 99; this vecmig knows up to"):
             reader.search("documents", question(1), 3)
         with pytest.raises(DatabaseError, match="has version 99"):
             reader.live_tag("documents")
-        both.sql("DELETE FROM vecmig.schema_version WHERE version = 99")
-        move(both, LARGE, SMALL)
+        lab.sql("DELETE FROM vecmig.schema_version WHERE version = 99")
+        move(lab, LARGE, SMALL)
         eventually(partial(_answers_by, reader, SMALL))
 
 
-def test_after_a_look_that_failed_the_next_search_looks_for_itself(both: Lab) -> None:
-    with both.reader(f"{both.url}&options=-c%20lock_timeout%3D50") as reader:
+@pytest.mark.upgraded
+def test_after_a_look_that_failed_the_next_search_looks_for_itself(lab: Lab) -> None:
+    with lab.reader(f"{lab.url}&options=-c%20lock_timeout%3D50") as reader:
         check(1, reader.search("documents", question(1), 3))
         listening(reader)
-        with psycopg.connect(both.url) as connection:
+        with psycopg.connect(lab.url) as connection:
             connection.execute("LOCK vecmig.route IN ACCESS EXCLUSIVE MODE")
             connection.execute(
                 "UPDATE vecmig.route SET live = standby, standby = live, version = version + 1 WHERE live = %s", [LARGE]
             )
-            both.sql("NOTIFY vecmig_route")
+            lab.sql("NOTIFY vecmig_route")
             eventually(lambda: routes(reader).get("documents") is None)
         assert check(1, reader.search("documents", question(1), 3)) == SMALL
         # and the thread vouches for it as before
@@ -414,30 +417,33 @@ def _retire(lab: Lab, tag: str) -> None:
     )
 
 
-def test_an_empty_answer_of_a_tag_that_was_live_is_looked_into(both: Lab) -> None:
-    with both.reader() as reader:
+@pytest.mark.upgraded
+def test_an_empty_answer_of_a_tag_that_was_live_is_looked_into(lab: Lab) -> None:
+    with lab.reader() as reader:
         check(1, reader.search("documents", question(1), 3))
         _deafen(reader)
-        move(both, LARGE, SMALL)
+        move(lab, LARGE, SMALL)
         assert check(1, reader.search("documents", question(1), 3)) == LARGE
-        _retire(both, LARGE)
+        _retire(lab, LARGE)
         assert check(1, reader.search("documents", question(1), 3)) == SMALL
 
 
-def test_an_empty_answer_is_looked_into_where_it_is_awaited(both: Lab) -> None:
+@pytest.mark.upgraded
+def test_an_empty_answer_is_looked_into_where_it_is_awaited(lab: Lab) -> None:
     async def ask() -> str:
-        async with AsyncReader(both.url, recipes=recipes(both)) as reader:
+        async with AsyncReader(lab.url, recipes=recipes(lab)) as reader:
             await reader.search("documents", question(1), 3)
             _deafen(reader)
-            move(both, LARGE, SMALL)
-            _retire(both, LARGE)
+            move(lab, LARGE, SMALL)
+            _retire(lab, LARGE)
             return check(1, await reader.search("documents", question(1), 3))
 
     assert asyncio.run(ask()) == SMALL
 
 
-def test_an_empty_answer_that_is_right_needs_no_new_connection(both: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    with both.reader() as reader:
+@pytest.mark.upgraded
+def test_an_empty_answer_that_is_right_needs_no_new_connection(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    with lab.reader() as reader:
         check(1, reader.search("documents", question(1), 3))
         listening(reader)
         monkeypatch.setattr(routes(reader), "load", lambda *_, **__: pytest.fail("it looked everything up"))
@@ -445,21 +451,23 @@ def test_an_empty_answer_that_is_right_needs_no_new_connection(both: Lab, monkey
         assert reader.search("documents", question(1), 3, where="id < 0", tag=SMALL) == []
 
 
-def test_a_route_whose_version_goes_back_is_followed(both: Lab) -> None:
-    with both.reader() as reader:
+@pytest.mark.upgraded
+def test_a_route_whose_version_goes_back_is_followed(lab: Lab) -> None:
+    with lab.reader() as reader:
         check(1, reader.search("documents", question(1), 3))
         listening(reader)
         # a failover to a replica that was behind, or a restore to an earlier moment
         back = "UPDATE vecmig.route SET live = standby, standby = live, version = version - 1"
-        announce(both, back)
+        announce(lab, back)
         eventually(partial(_answers_by, reader, SMALL))
 
 
 # Processes and threads ----------------------------------------------------------------------------------------------
 
 
-def test_a_fork_reads_on_connections_of_its_own(both: Lab) -> None:
-    with both.reader() as reader:
+@pytest.mark.upgraded
+def test_a_fork_reads_on_connections_of_its_own(lab: Lab) -> None:
+    with lab.reader() as reader:
         check(1, reader.search("documents", question(1), 3))
         listening(reader)
         child = os.fork()
@@ -478,7 +486,7 @@ def test_a_fork_reads_on_connections_of_its_own(both: Lab) -> None:
             assert check(number, reader.search("documents", question(number), 3)) == LARGE
         assert os.waitpid(child, 0)[1] == 0
         # the parent's connections are none the worse
-        move(both, LARGE, SMALL)
+        move(lab, LARGE, SMALL)
         eventually(lambda: check(1, reader.search("documents", question(1), 3)) == SMALL)
         assert routes(reader).kept_by == "listening"
 
@@ -491,27 +499,29 @@ def _sessions(lab: Lab) -> int:
     return int(lab.sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'vecmig reader'")[0][0])
 
 
-def test_close_ends_threads_and_connections(both: Lab) -> None:
-    reader = both.reader()
+@pytest.mark.upgraded
+def test_close_ends_threads_and_connections(lab: Lab) -> None:
+    reader = lab.reader()
     reader.search("documents", question(1), 1)
     assert _threads() == ["vecmig-routes"]
     reader.close()
     assert _threads() == []
-    eventually(lambda: _sessions(both) == 0)
+    eventually(lambda: _sessions(lab) == 0)
     with pytest.raises(UsageError, match="The reader is closed"):
         reader.search("documents", question(1), 1)
     reader.close()
 
 
-def test_close_does_not_wait_for_a_look_that_hangs(both: Lab) -> None:
+@pytest.mark.upgraded
+def test_close_does_not_wait_for_a_look_that_hangs(lab: Lab) -> None:
     waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'vecmig.route'::regclass"
-    reader = both.reader()
+    reader = lab.reader()
     reader.search("documents", question(1), 1)
     listening(reader)
-    with psycopg.connect(both.url) as connection:
+    with psycopg.connect(lab.url) as connection:
         connection.execute("LOCK vecmig.route IN ACCESS EXCLUSIVE MODE")
-        both.sql("NOTIFY vecmig_route")
-        eventually(lambda: both.sql(waits) == [(1,)])
+        lab.sql("NOTIFY vecmig_route")
+        eventually(lambda: lab.sql(waits) == [(1,)])
         closing = threading.Thread(target=reader.close)
         closing.start()
         closing.join(PATIENCE / 2)
@@ -521,8 +531,9 @@ def test_close_does_not_wait_for_a_look_that_hangs(both: Lab) -> None:
     eventually(lambda: _threads() == [])
 
 
-def test_a_reader_that_is_forgotten_leaves_no_thread(both: Lab) -> None:
-    reader = both.reader()
+@pytest.mark.upgraded
+def test_a_reader_that_is_forgotten_leaves_no_thread(lab: Lab) -> None:
+    reader = lab.reader()
     reader.search("documents", question(1), 1)
     assert _threads() == ["vecmig-routes"]
     del reader
@@ -530,9 +541,10 @@ def test_a_reader_that_is_forgotten_leaves_no_thread(both: Lab) -> None:
     eventually(lambda: _threads() == [])
 
 
-def test_an_async_reader_is_closed_in_its_event_loop(both: Lab) -> None:
+@pytest.mark.upgraded
+def test_an_async_reader_is_closed_in_its_event_loop(lab: Lab) -> None:
     async def ask() -> str:
-        async with AsyncReader(both.url, recipes=recipes(both)) as reader:
+        async with AsyncReader(lab.url, recipes=recipes(lab)) as reader:
             answers = await asyncio.gather(*(reader.search("documents", question(1), 3) for _ in range(5)))
             assert await reader.live_tag("documents") == LARGE
             return {check(1, hits) for hits in answers}.pop()
@@ -557,8 +569,9 @@ def test_an_async_reader_is_closed_in_its_event_loop(both: Lab) -> None:
         ("id = %s OR body = '%%s'", [6], {6}),
     ],
 )
-def test_a_condition_takes_the_placeholders_of_the_driver(both: Lab, where: str, params: Any, keys: set[int]) -> None:
-    with both.reader() as reader:
+@pytest.mark.upgraded
+def test_a_condition_takes_the_placeholders_of_the_driver(lab: Lab, where: str, params: Any, keys: set[int]) -> None:
+    with lab.reader() as reader:
         for _ in range(2):
             hits = reader.search("documents", question(1), 20, where=where, params=params)
             assert {hit.key[0] for hit in hits} == keys
@@ -576,15 +589,17 @@ def test_a_condition_takes_the_placeholders_of_the_driver(both: Lab, where: str,
         ("id = %b", (1,), "a % that is no placeholder"),
     ],
 )
-def test_a_condition_that_does_not_fit_is_refused(both: Lab, where: str, params: Any, problem: str) -> None:
-    with both.reader() as reader, pytest.raises(UsageError, match=problem):
+@pytest.mark.upgraded
+def test_a_condition_that_does_not_fit_is_refused(lab: Lab, where: str, params: Any, problem: str) -> None:
+    with lab.reader() as reader, pytest.raises(UsageError, match=problem):
         reader.search("documents", question(1), 1, where=where, params=params)
 
 
-def test_a_filter_that_few_records_pass_still_finds_k(both: Lab) -> None:
-    both.sql("INSERT INTO documents SELECT n, 'title ' || n, 'body ' || n FROM generate_series(21, 1500) n")
-    both.sync()
-    with both.reader() as reader:
+@pytest.mark.upgraded
+def test_a_filter_that_few_records_pass_still_finds_k(lab: Lab) -> None:
+    lab.sql("INSERT INTO documents SELECT n, 'title ' || n, 'body ' || n FROM generate_series(21, 1500) n")
+    lab.sync()
+    with lab.reader() as reader:
         hits = reader.search("documents", question(1), 10, where="id % %s = 0".replace("% %s", "%% %s"), params=[100])
         assert len(hits) == 10
         assert [hit.distance for hit in hits] == sorted(hit.distance for hit in hits)
@@ -592,14 +607,15 @@ def test_a_filter_that_few_records_pass_still_finds_k(both: Lab) -> None:
         assert len(more) == 10
 
 
-def test_settings_end_with_the_search(both: Lab) -> None:
-    with both.reader() as reader:
+@pytest.mark.upgraded
+def test_settings_end_with_the_search(lab: Lab) -> None:
+    with lab.reader() as reader:
         reader.search("documents", question(1), 1, ef_search=7)
         with reader._own.pool._pool.connection() as connection:
             names = ("hnsw.ef_search", "hnsw.iterative_scan", "TimeZone")
             now = [connection.execute("SELECT current_setting(%s)", [name]).fetchone()[0] for name in names]
             assert now[:2] == ["40", "off"]
-            assert now[2] == both.sql("SELECT current_setting('TimeZone')")[0][0]
+            assert now[2] == lab.sql("SELECT current_setting('TimeZone')")[0][0]
         for wrong in (0, 1001):
             with pytest.raises(UsageError, match="ef_search"):
                 reader.search("documents", question(1), 1, ef_search=wrong)
@@ -666,59 +682,63 @@ def test_wrong_questions_have_clear_errors(lab: Lab) -> None:
             eventually(lambda: not reader.search("documents", question(1), 1, tag=SMALL))
 
 
-def test_vectors_that_are_dropped_under_a_reader_are_no_empty_answer(both: Lab) -> None:
-    with both.reader() as reader:
+@pytest.mark.upgraded
+def test_vectors_that_are_dropped_under_a_reader_are_no_empty_answer(lab: Lab) -> None:
+    with lab.reader() as reader:
         assert reader.search("documents", question(1), 1, tag=SMALL)
-        _retire(both, SMALL)
+        _retire(lab, SMALL)
         with pytest.raises(DatabaseError, match="were retired"):
             reader.search("documents", question(1), 1, tag=SMALL)
         assert check(1, reader.search("documents", question(1), 1)) == LARGE
 
 
+@pytest.mark.upgraded("r1")
 def test_a_tag_that_is_new_is_found(lab: Lab) -> None:
-    lab.upgrade("r1")
     with lab.reader() as reader:
         check(1, reader.search("documents", question(1), 1))
         lab.upgrade(until="index")
         assert check(1, reader.search("documents", question(1), 1, tag=LARGE)) == LARGE
 
 
-def test_a_reader_follows_a_source_that_is_changed(both: Lab) -> None:
-    with both.reader() as reader:
+@pytest.mark.upgraded
+def test_a_reader_follows_a_source_that_is_changed(lab: Lab) -> None:
+    with lab.reader() as reader:
         check(1, reader.search("documents", question(1), 3))
         listening(reader)
-        both.sql("ALTER TABLE documents ADD COLUMN topic text DEFAULT 'x'")
+        lab.sql("ALTER TABLE documents ADD COLUMN topic text DEFAULT 'x'")
         assert reader.search("documents", question(1), 1)[0].record["topic"] == "x"
         assert check(1, reader.search("documents", question(1), 1, where="topic = %s", params=["x"])) == LARGE
-        both.sql("ALTER TABLE documents RENAME COLUMN topic TO subject")
+        lab.sql("ALTER TABLE documents RENAME COLUMN topic TO subject")
         assert check(1, reader.search("documents", question(1), 1, where="subject = %s", params=["x"])) == LARGE
         with pytest.raises(DatabaseError, match='column "topic" does not exist') as refused:
             reader.search("documents", question(1), 1, where="topic = 'x'")
         assert refused.value.hint.endswith("whose columns are: id, title, body, subject")
-        both.sql("ALTER TABLE documents DROP COLUMN subject")
+        lab.sql("ALTER TABLE documents DROP COLUMN subject")
         assert "subject" not in reader.search("documents", question(1), 1)[0].record
         # a column that the text reads: nothing can be read until the collection follows
-        both.sql("ALTER TABLE documents RENAME COLUMN body TO content")
+        lab.sql("ALTER TABLE documents RENAME COLUMN body TO content")
         with pytest.raises(UsageError, match="the text expression"):
             reader.search("documents", question(1), 1)
-        both.sql("ALTER VIEW documents_live RENAME COLUMN body TO content")
-        changed = both.write(text="title || E'\\n\\n' || content")
+        lab.sql("ALTER VIEW documents_live RENAME COLUMN body TO content")
+        changed = lab.write(text="title || E'\\n\\n' || content")
         changed.sync()
         assert check(1, reader.search("documents", question(1), 1)) == LARGE
 
 
-def test_a_reader_hears_that_a_condition_of_the_collection_changed(both: Lab) -> None:
-    with both.reader() as reader:
+@pytest.mark.upgraded
+def test_a_reader_hears_that_a_condition_of_the_collection_changed(lab: Lab) -> None:
+    with lab.reader() as reader:
         assert len(reader.search("documents", question(1), 20)) == 20
         listening(reader)
         version = _version(reader)
-        both.write(options={"where": "id <= 5"}).sync()
+        lab.write(options={"where": "id <= 5"}).sync()
         eventually(lambda: _version(reader) > version)
         assert {hit.key[0] for hit in reader.search("documents", question(1), 20)} == {1, 2, 3, 4, 5}
 
 
-def test_statements_are_prepared_where_the_session_is_the_readers_own(both: Lab) -> None:
-    with both.reader() as reader:
+@pytest.mark.upgraded
+def test_statements_are_prepared_where_the_session_is_the_readers_own(lab: Lab) -> None:
+    with lab.reader() as reader:
         for _ in range(8):
             reader.search("documents", question(1), 1)
         reader.search("documents", question(1), 1, where="id = %s", params=[1])

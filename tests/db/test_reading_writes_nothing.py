@@ -63,9 +63,8 @@ def test_before_vecmig_is_there(lab: Lab, connection: Connection, forbidden: Cal
 
 
 @pytest.mark.parametrize("verb", READS)
+@pytest.mark.upgraded("r2", until="index")
 def test_in_the_middle_of_a_revision(lab: Lab, connect: Connect, forbidden: Callable[[], None], verb: str) -> None:
-    lab.upgrade("r1")
-    lab.upgrade(until="index")
     connect().execute("UPDATE documents SET body = 'x' WHERE id = 1")
     forbidden()
     counters = (
@@ -81,9 +80,8 @@ def test_in_the_middle_of_a_revision(lab: Lab, connect: Connect, forbidden: Call
     assert [connect().execute(query).fetchone() for query in counters] == before
 
 
+@pytest.mark.upgraded("r2", until="expand")
 def test_status_says_how_everything_stands(lab: Lab, connection: Connection) -> None:
-    lab.upgrade("r1")
-    lab.upgrade(until="expand")
     lab.backfill(limit=8)
     connection.execute("UPDATE documents SET body = 'x' WHERE id IN (1, 20)")
     found = lab.status()

@@ -46,8 +46,8 @@ def test_a_gate_of_an_upgrade_begins_anew(lab: Lab, ended: list[int]) -> None:
     assert "cannot be reached: terminating connection due to administrator command" in _waits(lab)[0]
 
 
+@pytest.mark.upgraded("r1", until="index")
 def test_the_command_gate_says_so(lab: Lab, ended: list[int]) -> None:
-    lab.upgrade("r1", until="index")
     said: list[str] = []
     _, report = runner.gate_reports(replace(lab.config, on_wait=said.append))["documents"]
     assert report.passed
@@ -55,8 +55,8 @@ def test_the_command_gate_says_so(lab: Lab, ended: list[int]) -> None:
     assert "cannot be reached" in said[0]
 
 
+@pytest.mark.upgraded("r1", until="index")
 def test_a_gate_gives_up_after_reconnect_wait(lab: Lab, ended: list[int]) -> None:
-    lab.upgrade("r1", until="index")
     with pytest.raises(DatabaseUnreachable):
         runner.gate_reports(replace(lab.config, reconnect_wait=0.0))
     assert len(ended) == 1

@@ -102,8 +102,8 @@ def _break_text(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("spoil", [_break_yaml, _break_text])
+@pytest.mark.upgraded
 def test_the_way_back_does_not_depend_on_collections_yaml(lab: Lab, spoil: Callable[[Lab], Any]) -> None:
-    lab.upgrade()
     spoil(lab)
     assert lab.downgrade() == ["r2"]
     assert lab.write().live == SMALL
@@ -112,9 +112,9 @@ def test_the_way_back_does_not_depend_on_collections_yaml(lab: Lab, spoil: Calla
 # collections.yaml after expand --------------------------------------------------------------------------------------
 
 
+@pytest.mark.upgraded
 def test_where_is_followed_by_the_live_view(lab: Lab) -> None:
     """A condition that hides records must hide them at the next sync, not at the next cutover."""
-    lab.upgrade()
     stricter = lab.write(options={"where": "id > 5"})
     status = stricter.status()
     assert status.problem is not None
@@ -149,8 +149,8 @@ def test_a_mistake_in_text_costs_no_vector_and_opens_no_gate(lab: Lab) -> None:
     assert lab.write().live == SMALL
 
 
+@pytest.mark.upgraded
 def test_a_record_that_was_emptied_loses_its_vectors(lab: Lab) -> None:
-    lab.upgrade()
     lab.sql("UPDATE documents SET body = NULL WHERE id <= 15")
     lab.sync()
     assert lab.sql("SELECT count(*) FROM documents_vectors") == [(10,)]

@@ -116,18 +116,11 @@ def shadow(lab: Lab, tag: str, searches: int) -> None:
 
 
 @pytest.fixture
-def switched(lab: Lab) -> Lab:
-    """From SMALL to LARGE a moment ago."""
-    lab.upgrade()
-    return lab
-
-
-@pytest.fixture
-def trusted(switched: Lab) -> Lab:
+def trusted(lab: Lab) -> Lab:
     """From SMALL to LARGE 30 days ago, with evals on three days."""
-    age(switched, 30)
-    keep_evals(switched, 3)
-    return switched
+    age(lab, 30)
+    keep_evals(lab, 3)
+    return lab
 
 
 def vectors(lab: Lab) -> dict[str, int]:
@@ -150,11 +143,12 @@ def partitions(lab: Lab) -> list[str]:
 # The way back ------------------------------------------------------------------------------------------------------
 
 
-def test_the_way_back_is_refused_until_sync_has_caught_up(switched: Lab) -> None:
-    switched.sql("UPDATE documents SET body = 'new' WHERE id = 1")
-    switched.sql("INSERT INTO documents VALUES (21, 'new', 'record')")
+@pytest.mark.upgraded
+def test_the_way_back_is_refused_until_sync_has_caught_up(lab: Lab) -> None:
+    lab.sql("UPDATE documents SET body = 'new' WHERE id = 1")
+    lab.sql("INSERT INTO documents VALUES (21, 'new', 'record')")
     with pytest.raises(GateRefused) as refused:
-        switched.downgrade()
+        lab.downgrade()
     error = refused.value
     assert error.message == (
         f"The gate refuses the rollback: {SMALL} lacks 2 of 21 records, and the freshness_budget 0.005 of revision "
@@ -165,21 +159,22 @@ def test_the_way_back_is_refused_until_sync_has_caught_up(switched: Lab) -> None
         "their old text."
     )
     assert error.hint.startswith("Run: vecmig sync, which takes about ")
-    assert (error.exit_code, switched.live) == (3, LARGE)
-    way = switched.status().way_back
+    assert (error.exit_code, lab.live) == (3, LARGE)
+    way = lab.status().way_back
     assert way is not None
     assert (way.tag, way.lacking, way.ready) == (SMALL, 2, False)
-    switched.sync()
-    assert switched.downgrade() == ["r2"]
-    assert switched.live == SMALL
+    lab.sync()
+    assert lab.downgrade() == ["r2"]
+    assert lab.live == SMALL
 
 
-def test_at_three_in_the_morning_the_budget_is_raised_in_the_revision(switched: Lab) -> None:
+@pytest.mark.upgraded
+def test_at_three_in_the_morning_the_budget_is_raised_in_the_revision(lab: Lab) -> None:
     """There is no flag; what was decided stands in the script."""
-    switched.sql("UPDATE documents SET body = 'new' WHERE id < 5")
+    lab.sql("UPDATE documents SET body = 'new' WHERE id < 5")
     with pytest.raises(GateRefused):
-        switched.downgrade()
-    lab = switched.write(budget=0.5)
+        lab.downgrade()
+    lab = lab.write(budget=0.5)
     assert lab.downgrade(listener=lab.listen) == ["r2"]
     warnings = [event.message for event in lab.events if isinstance(event, Warned)]
     assert warnings == [
@@ -188,9 +183,8 @@ def test_at_three_in_the_morning_the_budget_is_raised_in_the_revision(switched: 
     ]
 
 
+@pytest.mark.upgraded(budget=0.1)
 def test_within_the_budget_it_flips_and_says_what_is_lacking(lab: Lab) -> None:
-    lab = lab.write(budget=0.1)
-    lab.upgrade()
     lab.sql("UPDATE documents SET body = 'new' WHERE id = 1")
     assert lab.downgrade(listener=lab.listen) == ["r2"]
     (warning,) = [event.message for event in lab.events if isinstance(event, Warned)]
@@ -205,17 +199,16 @@ def test_what_the_old_tag_rejected_is_not_lost_by_going_back(lab: Lab, model: Mo
     assert lab.downgrade() == ["r2"]
 
 
+@pytest.mark.upgraded("r1")
 def test_the_first_revision_goes_back_to_nothing_without_a_check(lab: Lab) -> None:
-    lab.upgrade("r1")
     lab.sql("UPDATE documents SET body = 'new'")
     assert lab.status().way_back is None
     assert lab.downgrade("base") == ["r1"]
 
 
+@pytest.mark.upgraded(chain=(SMALL, LARGE, TINY))
 def test_two_steps_back_stop_where_the_second_tag_lacks_records(lab: Lab) -> None:
     """A tag before the standby is not kept complete; once it is the standby itself, sync completes it."""
-    lab = lab.write(chain=(SMALL, LARGE, TINY))
-    lab.upgrade()
     lab.sql("INSERT INTO documents VALUES (21, 'new', 'record')")
     lab.sync()
     with pytest.raises(GateRefused, match=f"{SMALL} lacks 1 of 21"):
@@ -225,9 +218,8 @@ def test_two_steps_back_stop_where_the_second_tag_lacks_records(lab: Lab) -> Non
     assert lab.downgrade("base") == ["r2", "r1"]
 
 
+@pytest.mark.upgraded(chain=(SMALL, LARGE, TINY))
 def test_a_step_back_that_fails_tells_of_the_steps_before_it(lab: Lab) -> None:
-    lab = lab.write(chain=(SMALL, LARGE, TINY))
-    lab.upgrade()
     lab.sql("INSERT INTO documents VALUES (21, 'new', 'record')")
     lab.sync()
     with pytest.raises(GateRefused) as refused:
@@ -243,9 +235,8 @@ def test_a_step_back_that_fails_tells_of_the_steps_before_it(lab: Lab) -> None:
     assert lab.downgrade("r1") == ["r2"]
 
 
-def test_a_candidate_that_was_given_up_is_told_of_too(switched: Lab) -> None:
-    lab = switched.write(chain=(SMALL, LARGE, TINY))
-    lab.upgrade(until="expand")
+@pytest.mark.upgraded("r3", until="expand", chain=(SMALL, LARGE, TINY))
+def test_a_candidate_that_was_given_up_is_told_of_too(lab: Lab) -> None:
     lab.sql("INSERT INTO documents VALUES (21, 'new', 'record')")
     with pytest.raises(GateRefused) as refused:
         lab.downgrade("r1")
@@ -258,11 +249,12 @@ def test_a_candidate_that_was_given_up_is_told_of_too(switched: Lab) -> None:
     assert refused.value.state.startswith(f"Nothing was changed: reads use {LARGE}.")
 
 
-def test_status_names_the_way_back_while_a_candidate_is_in_progress(switched: Lab) -> None:
-    way = switched.status().way_back
+@pytest.mark.upgraded
+def test_status_names_the_way_back_while_a_candidate_is_in_progress(lab: Lab) -> None:
+    way = lab.status().way_back
     assert way is not None
     assert (way.command, way.besides) == ("vecmig downgrade -1", ())
-    lab = switched.write(chain=(SMALL, LARGE, TINY))
+    lab = lab.write(chain=(SMALL, LARGE, TINY))
     lab.upgrade(until="expand")
     way = lab.status().way_back
     assert way is not None
@@ -271,8 +263,9 @@ def test_status_names_the_way_back_while_a_candidate_is_in_progress(switched: La
     assert (lab.live, lab.status().route.candidate) == (SMALL, None)
 
 
-def test_what_to_do_about_a_worse_tag_is_the_way_back(switched: Lab) -> None:
-    lab = switched.write(chain=(SMALL, LARGE, TINY))
+@pytest.mark.upgraded
+def test_what_to_do_about_a_worse_tag_is_the_way_back(lab: Lab) -> None:
+    lab = lab.write(chain=(SMALL, LARGE, TINY))
     keep_evals(lab, 3, new=0.5)
     lab.upgrade(until="expand")
     age(lab, 30)
@@ -291,20 +284,21 @@ def _failed(lab: Lab) -> list[str]:
     return [check.name for check in earned.failed]
 
 
-def test_only_time_and_evidence_let_the_old_vectors_go(switched: Lab) -> None:
-    assert _failed(switched) == ["days live", "eval days"]
+@pytest.mark.upgraded
+def test_only_time_and_evidence_let_the_old_vectors_go(lab: Lab) -> None:
+    assert _failed(lab) == ["days live", "eval days"]
     with pytest.raises(GateRefused, match="has not earned the trust yet") as refused:
-        retire(switched)
+        retire(lab)
     assert [check.name for check in refused.value.failed] == ["days live", "eval days"]
-    age(switched, 20.9)
-    keep_evals(switched, 2)
-    assert _failed(switched) == ["days live", "eval days"]
-    age(switched, 0.2)
-    assert _failed(switched) == ["eval days"]
-    keep_eval(switched, SMALL, 5)
-    keep_eval(switched, LARGE, 5)
-    assert _failed(switched) == []
-    assert vectors(switched) == {SMALL: 20, LARGE: 20}
+    age(lab, 20.9)
+    keep_evals(lab, 2)
+    assert _failed(lab) == ["days live", "eval days"]
+    age(lab, 0.2)
+    assert _failed(lab) == ["eval days"]
+    keep_eval(lab, SMALL, 5)
+    keep_eval(lab, LARGE, 5)
+    assert _failed(lab) == []
+    assert vectors(lab) == {SMALL: 20, LARGE: 20}
 
 
 @pytest.mark.parametrize(
@@ -319,6 +313,7 @@ def test_only_time_and_evidence_let_the_old_vectors_go(switched: Lab) -> None:
     ],
     ids=["worse", "another suite", "less coverage aside", "less coverage", "before the cutover", "one day"],
 )
+@pytest.mark.upgraded
 def test_evals_count_by_day_pair_and_coverage(trusted: Lab, spoil: Callable[[Lab], Any], why: str) -> None:
     spoil(trusted)
     earned = trusted.status().earned
@@ -327,21 +322,23 @@ def test_evals_count_by_day_pair_and_coverage(trusted: Lab, spoil: Callable[[Lab
     assert why in earned.checks[1].detail
 
 
-def test_a_revision_says_what_trust_takes_also_after_it_went_live(switched: Lab) -> None:
+@pytest.mark.upgraded
+def test_a_revision_says_what_trust_takes_also_after_it_went_live(lab: Lab) -> None:
     """It decides only when old vectors may go, so it is no change of what was applied."""
-    script = switched.path / "migrations" / "versions" / "r2.py"
+    script = lab.path / "migrations" / "versions" / "r2.py"
     text = script.read_text().replace("import Gate, Migration", "import Gate, Migration, Trust")
     script.write_text(text.replace("\n\ndef upgrade", "trust = Trust(days=2, eval_days=0)\n\n\ndef upgrade", 1))
-    runner.verify(switched.config)
-    age(switched, 1)
-    assert _failed(switched) == ["days live"]
-    age(switched, 1)
-    assert _failed(switched) == []
+    runner.verify(lab.config)
+    age(lab, 1)
+    assert _failed(lab) == ["days live"]
+    age(lab, 1)
+    assert _failed(lab) == []
     script.write_text(text.replace("\n\ndef upgrade", "trust = 5\n\n\ndef upgrade", 1))
     with pytest.raises(UsageError, match=r"trust must be a Trust\(…\), not 5"):
-        switched.status()
+        lab.status()
 
 
+@pytest.mark.upgraded
 def test_the_gate_says_which_evals_count(trusted: Lab) -> None:
     script = trusted.path / "migrations" / "versions" / "r2.py"
     text = script.read_text().replace("import Gate,", "import Gate, NoWorse,")
@@ -355,6 +352,7 @@ def test_the_gate_says_which_evals_count(trusted: Lab) -> None:
     assert ask('NoWorse("faq", "MAP@10")') == ["eval days"]
 
 
+@pytest.mark.upgraded
 def test_going_back_and_forward_again_starts_the_clock_anew(trusted: Lab) -> None:
     trusted.downgrade()
     with pytest.raises(GateRefused, match="days live"):
@@ -416,6 +414,7 @@ def test_shadow_reads_long_before_the_cutover_do_not_count(lab: Lab, model: Mode
     assert ("shadow" in _failed(lab)) is fails
 
 
+@pytest.mark.upgraded
 def test_shadow_reads_of_a_standby_count_once_reads_are_back_on_it(trusted: Lab, model: Model) -> None:
     lab = trusted.write(chain=(SMALL, LARGE, TINY))
     lab.upgrade()
@@ -438,6 +437,7 @@ def test_shadow_reads_of_vectors_that_were_retired_count_for_nothing(lab: Lab) -
     assert lab.checks()["shadow"] is True
 
 
+@pytest.mark.upgraded
 def test_days_count_while_the_tag_serves_every_search(trusted: Lab) -> None:
     lab = trusted.write(chain=(SMALL, LARGE, TINY))
     lab.upgrade(until="gate")
@@ -469,6 +469,7 @@ def test_the_cutover_ends_a_ramp(lab: Lab) -> None:
     assert _failed(lab) == []
 
 
+@pytest.mark.upgraded
 def test_the_trust_in_a_tag_whose_old_one_is_gone_asks_for_no_comparison(trusted: Lab) -> None:
     """Reads are back on a tag whose old one was retired, and what failed may go once the days are over."""
     retire(trusted)
@@ -489,6 +490,7 @@ def test_the_trust_in_a_tag_whose_old_one_is_gone_asks_for_no_comparison(trusted
 # What goes, and what never does ------------------------------------------------------------------------------------
 
 
+@pytest.mark.upgraded
 def test_retire_removes_one_tag_and_says_what_it_was(trusted: Lab, connection: Connection) -> None:
     planned = runner.retirement(trusted.config, "documents", SMALL)
     assert (planned.vectors, planned.records, planned.begun) == (20, 20, False)
@@ -514,12 +516,14 @@ def test_retire_removes_one_tag_and_says_what_it_was(trusted: Lab, connection: C
 
 
 @pytest.mark.parametrize("tag", [LARGE, "toy@9/dim-4/chunk-none/norm-l2", "toy@1/dim-4"])
+@pytest.mark.upgraded
 def test_the_live_tag_and_unknown_ones_are_never_retired(trusted: Lab, tag: str) -> None:
     with pytest.raises(VecmigError, match=r"is the live tag|has no tag|does not say"):
         retire(trusted, tag)
     assert vectors(trusted) == {SMALL: 20, LARGE: 20}
 
 
+@pytest.mark.upgraded
 def test_a_candidate_is_never_retired(trusted: Lab) -> None:
     lab = trusted.write(chain=(SMALL, LARGE, TINY))
     lab.upgrade(until="backfill")
@@ -528,9 +532,8 @@ def test_a_candidate_is_never_retired(trusted: Lab) -> None:
     assert vectors(lab)[TINY] == 20
 
 
-def test_a_tag_that_never_was_live_waits_for_the_same_trust(switched: Lab) -> None:
-    lab = switched.write(chain=(SMALL, LARGE, TINY))
-    lab.upgrade(until="backfill")
+@pytest.mark.upgraded("r3", until="backfill", chain=(SMALL, LARGE, TINY))
+def test_a_tag_that_never_was_live_waits_for_the_same_trust(lab: Lab) -> None:
     lab.downgrade()
     with pytest.raises(GateRefused) as refused:
         retire(lab, TINY)
@@ -543,6 +546,7 @@ def test_a_tag_that_never_was_live_waits_for_the_same_trust(switched: Lab) -> No
     assert lab.downgrade() == ["r2"]
 
 
+@pytest.mark.upgraded
 def test_nothing_is_retired_where_nothing_is_live(trusted: Lab) -> None:
     trusted.downgrade("base")
     with pytest.raises(UsageError, match="No tag of documents is live"):
@@ -550,6 +554,7 @@ def test_nothing_is_retired_where_nothing_is_live(trusted: Lab) -> None:
     assert vectors(trusted) == {SMALL: 20, LARGE: 20}
 
 
+@pytest.mark.upgraded
 def test_a_revision_whose_old_vectors_are_gone_is_not_taken_back(trusted: Lab) -> None:
     retire(trusted)
     with pytest.raises(DatabaseError) as refused:
@@ -566,6 +571,7 @@ def test_a_revision_whose_old_vectors_are_gone_is_not_taken_back(trusted: Lab) -
     assert lab.live == LARGE
 
 
+@pytest.mark.upgraded
 def test_no_step_is_taken_where_a_later_one_meets_a_retired_tag(trusted: Lab) -> None:
     """What is known beforehand is said beforehand: reads do not move."""
     retire(trusted)
@@ -588,6 +594,7 @@ def test_no_step_is_taken_where_a_later_one_meets_a_retired_tag(trusted: Lab) ->
     assert lab.live == LARGE
 
 
+@pytest.mark.upgraded
 def test_stamping_does_not_bring_the_way_back(trusted: Lab) -> None:
     retire(trusted)
     script = trusted.path / "migrations" / "versions" / "r2.py"
@@ -652,6 +659,7 @@ def reading(connect: Connect, statement: str) -> Iterator[list[str]]:
         "SELECT count(*) FROM documents_vectors",
     ],
 )
+@pytest.mark.upgraded
 def test_no_read_fails_while_a_tag_is_retired(trusted: Lab, connect: Connect, statement: str) -> None:
     with reading(connect, statement) as failed:
         retire(trusted)
@@ -659,6 +667,7 @@ def test_no_read_fails_while_a_tag_is_retired(trusted: Lab, connect: Connect, st
     assert vectors(trusted) == {LARGE: 20}
 
 
+@pytest.mark.upgraded
 def test_who_is_in_the_way_is_named_and_the_next_run_finishes_it(trusted: Lab, connect: Connect) -> None:
     lab = trusted.write(lock_wait=0.5)
     old = connect()
@@ -700,6 +709,7 @@ def _kill(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
 
 
 @pytest.mark.parametrize("before", ["begin", "detach", "drop"])
+@pytest.mark.upgraded
 def test_killed_between_any_two_steps_the_next_run_finishes(
     trusted: Lab, before: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -715,6 +725,7 @@ def test_killed_between_any_two_steps_the_next_run_finishes(
     assert reasons == [("second",)] if before == "begin" else [("first",)]
 
 
+@pytest.mark.upgraded
 def test_killed_in_the_middle_of_a_detach_the_next_run_finishes(trusted: Lab, connect: Connect) -> None:
     """What a killed DETACH CONCURRENTLY leaves is pending, and its next step is FINALIZE."""
     _leave_pending(trusted, connect)
@@ -733,6 +744,7 @@ def _leave_pending(lab: Lab, connect: Connect) -> None:
     lab.write()
 
 
+@pytest.mark.upgraded
 def test_a_tag_whose_retirement_was_cut_short_can_be_taken_up_again(trusted: Lab, connect: Connect) -> None:
     """Its vectors are as good as they were, so they are not paid for twice."""
     _leave_pending(trusted, connect)
@@ -742,6 +754,7 @@ def test_a_tag_whose_retirement_was_cut_short_can_be_taken_up_again(trusted: Lab
 
 
 @pytest.mark.parametrize("at", ["detach", "drop"])
+@pytest.mark.upgraded
 def test_taken_up_again_from_every_step(trusted: Lab, at: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         _kill(patch, at)
@@ -754,6 +767,7 @@ def test_taken_up_again_from_every_step(trusted: Lab, at: str, monkeypatch: pyte
     assert (vectors(lab), written(lab)) == ({SMALL: 20, LARGE: 20}, 40)
 
 
+@pytest.mark.upgraded
 def test_one_runner_and_beside_a_sync(trusted: Lab) -> None:
     with runner_locks(trusted.database, ["documents"], what="upgrade"), pytest.raises(LockHeld):
         retire(trusted)
@@ -762,12 +776,14 @@ def test_one_runner_and_beside_a_sync(trusted: Lab) -> None:
     assert vectors(trusted) == {LARGE: 20}
 
 
+@pytest.mark.upgraded
 def test_it_depends_on_nothing_that_was_edited_since(trusted: Lab) -> None:
     (trusted.path / "migrations" / "collections.yaml").write_text("collections: [")
     retire(trusted)
     assert vectors(trusted.write()) == {LARGE: 20}
 
 
+@pytest.mark.upgraded
 def test_looking_writes_nothing(trusted: Lab) -> None:
     before = trusted.sql("SELECT count(*), max(id) FROM vecmig.event")
     runner.retirement(trusted.config, "documents", SMALL)

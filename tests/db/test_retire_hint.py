@@ -9,8 +9,8 @@ from vecmig import runner
 from vecmig.errors import GateRefused
 
 
+@pytest.mark.upgraded
 def test_the_hint_names_everything_that_is_lacking(lab: Lab) -> None:
-    lab.upgrade()
     with pytest.raises(GateRefused) as refused:
         runner.retire(lab.config, lab.name, SMALL)
     waiting, evaluating = refused.value.hint.splitlines()

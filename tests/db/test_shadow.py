@@ -66,28 +66,21 @@ def hanging(model: embedding.Model, dims: int) -> Iterator[threading.Event]:
         model.after = lambda texts, vectors: vectors
 
 
-@pytest.fixture
-def ready(lab: Lab) -> Lab:
-    """A project on SMALL whose next tag, LARGE, waits for its cutover."""
-    lab.upgrade("r1")
-    lab.upgrade(until="index")
-    return lab
-
-
 # Shadow reads -------------------------------------------------------------------------------------------------------
 
 
-def test_the_other_tag_is_asked_too_and_what_differs_is_kept(ready: Lab) -> None:
-    runner.route(ready.config, "documents", Reads(shadow=LARGE, share=1.0))
-    with ready.reader() as reader:
+@pytest.mark.upgraded("r2", until="index")
+def test_the_other_tag_is_asked_too_and_what_differs_is_kept(lab: Lab) -> None:
+    runner.route(lab.config, "documents", Reads(shadow=LARGE, share=1.0))
+    with lab.reader() as reader:
         for number in range(1, 11):
             assert reader.search("documents", question(number), 5)[0].tag == SMALL
         # who names a tag or brings a vector is not asked again
         reader.search("documents", question(1), 5, tag=SMALL)
         reader.search_vector("documents", embedding.vector("x", 64), tag=SMALL)
-        eventually(lambda: kept(ready) == 10)
+        eventually(lambda: kept(lab) == 10)
         assert reader.shadow_lost == 0
-    rows = ready.sql(
+    rows = lab.sql(
         "SELECT live_tag, other_tag, k, overlap, rbo, top_changed, live_ms > 0, other_ms > 0, error, query "
         "FROM vecmig.shadow"
     )
@@ -101,36 +94,40 @@ def test_the_other_tag_is_asked_too_and_what_differs_is_kept(ready: Lab) -> None
         assert 0 < rbo <= 1
 
 
-def test_a_share_is_asked(ready: Lab) -> None:
-    runner.route(ready.config, "documents", Reads(shadow=LARGE, share=0.2))
-    with ready.reader() as reader:
+@pytest.mark.upgraded("r2", until="index")
+def test_a_share_is_asked(lab: Lab) -> None:
+    runner.route(lab.config, "documents", Reads(shadow=LARGE, share=0.2))
+    with lab.reader() as reader:
         for _ in range(300):
             reader.search("documents", question(1), 1)
     # drawn 300 times with a share of 0.2: beyond these once in a hundred million
-    assert 25 <= kept(ready) + reader.shadow_lost <= 105
+    assert 25 <= kept(lab) + reader.shadow_lost <= 105
 
 
-def test_questions_are_kept_in_words_only_when_asked(ready: Lab) -> None:
+@pytest.mark.upgraded("r2", until="index")
+def test_questions_are_kept_in_words_only_when_asked(lab: Lab) -> None:
     for wanted, expected in ((None, None), (True, question(3)), (False, None)):
-        runner.route(ready.config, "documents", Reads(shadow=LARGE, share=1.0, keep_queries=wanted))
-        ready.sql("TRUNCATE vecmig.shadow")
-        with ready.reader() as reader:
+        runner.route(lab.config, "documents", Reads(shadow=LARGE, share=1.0, keep_queries=wanted))
+        lab.sql("TRUNCATE vecmig.shadow")
+        with lab.reader() as reader:
             reader.search("documents", question(3), 3)
-            eventually(lambda: kept(ready))
-        assert ready.sql("SELECT query, length(query_hash) FROM vecmig.shadow") == [(expected, 32)]
+            eventually(lambda: kept(lab))
+        assert lab.sql("SELECT query, length(query_hash) FROM vecmig.shadow") == [(expected, 32)]
 
 
-def test_filters_hold_for_the_other_tag(ready: Lab) -> None:
-    runner.route(ready.config, "documents", Reads(shadow=LARGE, share=1.0))
-    with ready.reader() as reader:
+@pytest.mark.upgraded("r2", until="index")
+def test_filters_hold_for_the_other_tag(lab: Lab) -> None:
+    runner.route(lab.config, "documents", Reads(shadow=LARGE, share=1.0))
+    with lab.reader() as reader:
         reader.search("documents", question(1), 10, where="id IN (%s, %s)", params=[4, 9])
-        eventually(lambda: kept(ready))
-    assert ready.sql("SELECT overlap FROM vecmig.shadow") == [(1.0,)]
+        eventually(lambda: kept(lab))
+    assert lab.sql("SELECT overlap FROM vecmig.shadow") == [(1.0,)]
 
 
-def test_a_provider_that_hangs_is_felt_by_nobody(ready: Lab, model: embedding.Model) -> None:
-    runner.route(ready.config, "documents", Reads(shadow=LARGE, share=1.0))
-    with ready.reader() as reader:
+@pytest.mark.upgraded("r2", until="index")
+def test_a_provider_that_hangs_is_felt_by_nobody(lab: Lab, model: embedding.Model) -> None:
+    runner.route(lab.config, "documents", Reads(shadow=LARGE, share=1.0))
+    with lab.reader() as reader:
         reader.search("documents", question(1), 1, tag=LARGE)
         with hanging(model, 256) as hangs:
             answered = 0
@@ -148,42 +145,45 @@ def test_a_provider_that_hangs_is_felt_by_nobody(ready: Lab, model: embedding.Mo
         eventually(lambda: "vecmig-shadow" not in [thread.name for thread in threading.enumerate()])
 
 
-def test_a_provider_that_takes_long_to_open_holds_up_no_answer(ready: Lab, model: embedding.Model) -> None:
-    runner.route(ready.config, "documents", Reads(shadow=LARGE, share=1.0))
-    with ready.reader() as reader:
+@pytest.mark.upgraded("r2", until="index")
+def test_a_provider_that_takes_long_to_open_holds_up_no_answer(lab: Lab, model: embedding.Model) -> None:
+    runner.route(lab.config, "documents", Reads(shadow=LARGE, share=1.0))
+    with lab.reader() as reader:
         with hanging(model, 256) as hangs:
             reader.search("documents", question(1), 1)
             assert hangs.wait(PATIENCE)
             # a question that was never asked, by the live tag's own embedder
             assert reader.search("documents", question(2), 1)[0].key == (2,)
-        eventually(lambda: kept(ready) == 2)
+        eventually(lambda: kept(lab) == 2)
 
 
-def test_a_provider_that_fails_is_counted_and_named(ready: Lab, model: embedding.Model) -> None:
-    runner.route(ready.config, "documents", Reads(shadow=LARGE, share=1.0, keep_queries=True))
+@pytest.mark.upgraded("r2", until="index")
+def test_a_provider_that_fails_is_counted_and_named(lab: Lab, model: embedding.Model) -> None:
+    runner.route(lab.config, "documents", Reads(shadow=LARGE, share=1.0, keep_queries=True))
 
     def fail(texts: list[str], vectors: Any) -> Any:
         return vectors if vectors.shape[1] == 64 else np.full_like(vectors, np.nan)
 
     model.after = fail
-    with ready.reader() as reader:
+    with lab.reader() as reader:
         assert reader.search("documents", question(1), 1)[0].key == (1,)
-        eventually(lambda: kept(ready))
-    rows = ready.sql("SELECT overlap, rbo, top_changed, other_ms, error FROM vecmig.shadow")
+        eventually(lambda: kept(lab))
+    rows = lab.sql("SELECT overlap, rbo, top_changed, other_ms, error FROM vecmig.shadow")
     assert [row[:4] for row in rows] == [(None, None, None, None)]
     assert rows[0][4].endswith("Error")
-    (found,) = runner.compare(ready.config, "documents")
+    (found,) = runner.compare(lab.config, "documents")
     assert (found.questions, found.overlap, sum(found.pair.errors.values())) == (0, None, 1)
 
 
-def test_a_role_that_may_not_keep_them_stops_asking(ready: Lab, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.upgraded("r2", until="index")
+def test_a_role_that_may_not_keep_them_stops_asking(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
     role = f"shadowless_{os.getpid()}"
-    ready.sql(f"CREATE ROLE {role} LOGIN")
+    lab.sql(f"CREATE ROLE {role} LOGIN")
     try:
-        ready.sql(f"GRANT SELECT ON documents, documents_vectors TO {role}; GRANT USAGE ON SCHEMA vecmig TO {role}")
-        ready.sql(f"GRANT SELECT ON vecmig.schema_version, vecmig.collection, vecmig.tag, vecmig.route TO {role}")
-        runner.route(ready.config, "documents", Reads(shadow=LARGE, share=1.0))
-        with caplog.at_level(logging.WARNING, "vecmig.reader"), _as(ready, role) as reader:
+        lab.sql(f"GRANT SELECT ON documents, documents_vectors TO {role}; GRANT USAGE ON SCHEMA vecmig TO {role}")
+        lab.sql(f"GRANT SELECT ON vecmig.schema_version, vecmig.collection, vecmig.tag, vecmig.route TO {role}")
+        runner.route(lab.config, "documents", Reads(shadow=LARGE, share=1.0))
+        with caplog.at_level(logging.WARNING, "vecmig.reader"), _as(lab, role) as reader:
             assert reader.search("documents", question(1), 1)[0].key == (1,)
             eventually(lambda: reader.shadow_lost == 1)
             for number in range(2, 6):
@@ -193,18 +193,19 @@ def test_a_role_that_may_not_keep_them_stops_asking(ready: Lab, caplog: pytest.L
             assert len(messages) == 1
             assert "permission denied for table shadow" in messages[0]
             # granted, it goes on as soon as the route is set anew
-            ready.sql(f"GRANT INSERT ON vecmig.shadow TO {role}")
-            runner.route(ready.config, "documents", Reads(share=0.99999))
-            eventually(lambda: reader.search("documents", question(7), 1) and kept(ready))
+            lab.sql(f"GRANT INSERT ON vecmig.shadow TO {role}")
+            runner.route(lab.config, "documents", Reads(share=0.99999))
+            eventually(lambda: reader.search("documents", question(7), 1) and kept(lab))
     finally:
-        ready.sql(f"DROP OWNED BY {role}; DROP ROLE {role}")
+        lab.sql(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 
 def _as(lab: Lab, role: str) -> Reader:
     return lab.reader(lab.url.replace("postgres@", f"{role}@"))
 
 
-def test_both_searches_are_prepared(ready: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.upgraded("r2", until="index")
+def test_both_searches_are_prepared(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     prepared: list[str] = []
 
     def look(connection: Any, schema: str, found: Any) -> None:
@@ -212,10 +213,10 @@ def test_both_searches_are_prepared(ready: Lab, monkeypatch: pytest.MonkeyPatch)
         record(connection, schema, found)
 
     monkeypatch.setattr(shadow, "record", look)
-    runner.route(ready.config, "documents", Reads(shadow=LARGE, share=1.0))
-    with ready.reader() as reader:
+    runner.route(lab.config, "documents", Reads(shadow=LARGE, share=1.0))
+    with lab.reader() as reader:
         reader.search("documents", question(1), 3)
-        eventually(lambda: kept(ready))
+        eventually(lambda: kept(lab))
         with reader._own.pool._pool.connection() as connection:
             live = [row[0] for row in connection.execute("SELECT statement FROM pg_prepared_statements")]
     assert {statement.replace(LARGE, SMALL).replace("256", "64") for statement in prepared} == set(live)
@@ -229,9 +230,10 @@ class _Clock:
         monkeypatch.setattr(time, "perf_counter", lambda: self.now)
 
 
-def test_waiting_for_a_connection_does_not_count(ready: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    runner.route(ready.config, "documents", Reads(shadow=LARGE, share=1.0))
-    with Reader(ready.url, recipes=Project(ready.config).collections.recipes, connections=1) as reader:
+@pytest.mark.upgraded("r2", until="index")
+def test_waiting_for_a_connection_does_not_count(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner.route(lab.config, "documents", Reads(shadow=LARGE, share=1.0))
+    with Reader(lab.url, recipes=Project(lab.config).collections.recipes, connections=1) as reader:
         reader.search("documents", question(1), 3, tag=SMALL)
         pool = reader._own.pool._pool
         clock = _Clock(monkeypatch)
@@ -241,18 +243,17 @@ def test_waiting_for_a_connection_does_not_count(ready: Lab, monkeypatch: pytest
             eventually(lambda: pool.get_stats()["requests_waiting"])
             clock.now += 1_000
         thread.join()
-        eventually(lambda: kept(ready))
-    assert ready.sql("SELECT live_ms, other_ms FROM vecmig.shadow") == [(0, 0)]
+        eventually(lambda: kept(lab))
+    assert lab.sql("SELECT live_ms, other_ms FROM vecmig.shadow") == [(0, 0)]
 
 
-def test_waiting_for_a_connection_does_not_count_where_it_is_awaited(
-    ready: Lab, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    runner.route(ready.config, "documents", Reads(shadow=LARGE, share=1.0))
+@pytest.mark.upgraded("r2", until="index")
+def test_waiting_for_a_connection_does_not_count_where_it_is_awaited(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner.route(lab.config, "documents", Reads(shadow=LARGE, share=1.0))
 
     async def ask() -> None:
-        recipes = Project(ready.config).collections.recipes
-        async with AsyncReader(ready.url, recipes=recipes, connections=1) as reader:
+        recipes = Project(lab.config).collections.recipes
+        async with AsyncReader(lab.url, recipes=recipes, connections=1) as reader:
             await reader.search("documents", question(1), 3, tag=SMALL)
             pool = reader._own.pool._pool
             clock = _Clock(monkeypatch)
@@ -261,43 +262,46 @@ def test_waiting_for_a_connection_does_not_count_where_it_is_awaited(
                 await asyncio.to_thread(eventually, lambda: pool.get_stats()["requests_waiting"])
                 clock.now += 1_000
             await asked
-            await asyncio.to_thread(eventually, lambda: kept(ready))
+            await asyncio.to_thread(eventually, lambda: kept(lab))
 
     asyncio.run(ask())
-    assert ready.sql("SELECT live_ms, other_ms FROM vecmig.shadow") == [(0, 0)]
+    assert lab.sql("SELECT live_ms, other_ms FROM vecmig.shadow") == [(0, 0)]
 
 
-def test_the_comparison_goes_on_after_the_cutover_with_the_parts_exchanged(ready: Lab) -> None:
-    runner.route(ready.config, "documents", Reads(shadow=LARGE, share=0.5, ramp=10, keep_queries=True))
-    ready.upgrade()
-    now = runner.route(ready.config, "documents")
+@pytest.mark.upgraded("r2", until="index")
+def test_the_comparison_goes_on_after_the_cutover_with_the_parts_exchanged(lab: Lab) -> None:
+    runner.route(lab.config, "documents", Reads(shadow=LARGE, share=0.5, ramp=10, keep_queries=True))
+    lab.upgrade()
+    now = runner.route(lab.config, "documents")
     assert (now.live, now.shadow, now.shadow_share, now.keep_queries, now.ramp_share) == (LARGE, SMALL, 0.5, True, 0)
-    ready.downgrade()
-    back = runner.route(ready.config, "documents")
+    lab.downgrade()
+    back = runner.route(lab.config, "documents")
     assert (back.live, back.shadow, back.ramp_share) == (SMALL, None, 0)
 
 
-def test_a_revision_that_is_taken_back_takes_shadow_and_ramp_along(ready: Lab) -> None:
-    with ready.reader() as reader:
+@pytest.mark.upgraded("r2", until="index")
+def test_a_revision_that_is_taken_back_takes_shadow_and_ramp_along(lab: Lab) -> None:
+    with lab.reader() as reader:
         reader.search("documents", question(1), 1)
-        runner.route(ready.config, "documents", Reads(shadow=LARGE, ramp=100))
+        runner.route(lab.config, "documents", Reads(shadow=LARGE, ramp=100))
         eventually(lambda: reader.search("documents", question(1), 1)[0].tag == LARGE)
-        ready.downgrade(discard=True)
+        lab.downgrade(discard=True)
         # never an empty answer, though the candidate's vectors are gone
         assert reader.search("documents", question(1), 1)[0].tag == SMALL
-        now = runner.route(ready.config, "documents")
+        now = runner.route(lab.config, "documents")
         assert (now.candidate, now.shadow, now.ramp_share) == (None, None, 0)
-        ready.upgrade(until="index")
-        assert runner.route(ready.config, "documents").ramp_share == 0
+        lab.upgrade(until="index")
+        assert runner.route(lab.config, "documents").ramp_share == 0
 
 
 # The ramp -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_share_of_the_callers_is_served_by_the_candidate_and_keeps_it(ready: Lab) -> None:
-    runner.route(ready.config, "documents", Reads(ramp=30))
+@pytest.mark.upgraded("r2", until="index")
+def test_a_share_of_the_callers_is_served_by_the_candidate_and_keeps_it(lab: Lab) -> None:
+    runner.route(lab.config, "documents", Reads(ramp=30))
     callers = [f"user {number}" for number in range(120)]
-    with ready.reader() as reader, ready.reader() as another:
+    with lab.reader() as reader, lab.reader() as another:
 
         def served(by: Reader) -> dict[str, str]:
             return {caller: by.search("documents", question(1), 1, caller=caller)[0].tag for caller in callers}
@@ -307,33 +311,35 @@ def test_a_share_of_the_callers_is_served_by_the_candidate_and_keeps_it(ready: L
         # drawn 120 times with a share of 0.3
         assert 15 <= Counter(first.values())[LARGE] <= 60
         assert reader.live_tag("documents") == SMALL
-        runner.route(ready.config, "documents", Reads(ramp=60))
+        runner.route(lab.config, "documents", Reads(ramp=60))
         eventually(lambda: Counter(served(reader).values())[LARGE] > Counter(first.values())[LARGE])
         # who had the candidate keeps it while the ramp goes up
         assert {caller for caller, tag in first.items() if tag == LARGE} <= {
             caller for caller, tag in served(reader).items() if tag == LARGE
         }
-        runner.route(ready.config, "documents", Reads(ramp=0))
+        runner.route(lab.config, "documents", Reads(ramp=0))
         eventually(lambda: set(served(reader).values()) == {SMALL})
 
 
-def test_without_a_caller_each_search_is_drawn(ready: Lab) -> None:
-    runner.route(ready.config, "documents", Reads(ramp=50))
-    with ready.reader() as reader:
+@pytest.mark.upgraded("r2", until="index")
+def test_without_a_caller_each_search_is_drawn(lab: Lab) -> None:
+    runner.route(lab.config, "documents", Reads(ramp=50))
+    with lab.reader() as reader:
         tags = Counter(reader.search("documents", question(1), 1)[0].tag for _ in range(100))
     assert 20 <= tags[LARGE] <= 80
 
 
-def test_a_question_that_is_embedded_alone_is_not_ramped(ready: Lab) -> None:
-    runner.route(ready.config, "documents", Reads(ramp=100))
-    with ready.reader() as reader:
+@pytest.mark.upgraded("r2", until="index")
+def test_a_question_that_is_embedded_alone_is_not_ramped(lab: Lab) -> None:
+    runner.route(lab.config, "documents", Reads(ramp=100))
+    with lab.reader() as reader:
         assert reader.search("documents", question(1), 1)[0].tag == LARGE
         tag, vector = reader.embed("documents", question(1))
         assert (tag, vector.shape) == (SMALL, (64,))
         # what it is for: the search function and the live view stay with the live tag
         asked = "SELECT id FROM documents_search(%s::vector, 1, %s)"
-        assert ready.sql(asked, str(vector.tolist()), tag) == [(1,)]
-        assert ready.sql("SELECT count(*) FROM documents_live WHERE tag = %s", tag) == [(20,)]
+        assert lab.sql(asked, str(vector.tolist()), tag) == [(1,)]
+        assert lab.sql("SELECT count(*) FROM documents_live WHERE tag = %s", tag) == [(20,)]
         assert reader.embed("documents", question(1), tag=LARGE).tag == LARGE
 
 
@@ -355,13 +361,14 @@ def test_a_question_that_is_embedded_alone_is_not_ramped(ready: Lab) -> None:
         (Reads(ramp=float("nan")), "--ramp nan is not a percentage"),
     ],
 )
-def test_what_does_not_fit_is_refused_and_changes_nothing(ready: Lab, reads: Reads, problem: str) -> None:
-    before = runner.route(ready.config, "documents")
-    events = ready.sql("SELECT count(*) FROM vecmig.event")
+@pytest.mark.upgraded("r2", until="index")
+def test_what_does_not_fit_is_refused_and_changes_nothing(lab: Lab, reads: Reads, problem: str) -> None:
+    before = runner.route(lab.config, "documents")
+    events = lab.sql("SELECT count(*) FROM vecmig.event")
     with pytest.raises(UsageError, match=problem):
-        runner.route(ready.config, "documents", reads)
-    assert runner.route(ready.config, "documents") == before
-    assert ready.sql("SELECT count(*) FROM vecmig.event") == events
+        runner.route(lab.config, "documents", reads)
+    assert runner.route(lab.config, "documents") == before
+    assert lab.sql("SELECT count(*) FROM vecmig.event") == events
 
 
 def test_a_candidate_that_is_not_ready_serves_nobody(lab: Lab) -> None:
@@ -383,25 +390,27 @@ def test_a_candidate_that_is_not_ready_serves_nobody(lab: Lab) -> None:
     assert runner.route(lab.config, "documents", Reads(ramp=10)).ramp_share == pytest.approx(0.1)
 
 
-def test_each_change_bumps_the_version_and_leaves_an_event(ready: Lab) -> None:
-    before = runner.route(ready.config, "documents")
-    after = runner.route(ready.config, "documents", Reads(shadow=LARGE, ramp=5))
+@pytest.mark.upgraded("r2", until="index")
+def test_each_change_bumps_the_version_and_leaves_an_event(lab: Lab) -> None:
+    before = runner.route(lab.config, "documents")
+    after = runner.route(lab.config, "documents", Reads(shadow=LARGE, ramp=5))
     assert after.version == before.version + 1
     assert after.shadow_share == pytest.approx(0.05)
-    ((kind, tag, data),) = ready.sql("SELECT kind, tag, data FROM vecmig.event ORDER BY id DESC LIMIT 1")
+    ((kind, tag, data),) = lab.sql("SELECT kind, tag, data FROM vecmig.event ORDER BY id DESC LIMIT 1")
     assert (kind, tag) == ("route", LARGE)
     assert data == {"shadow_tag": LARGE, "shadow_share": 0.05, "keep_queries": False, "ramp_share": 0.05}
-    off = runner.route(ready.config, "documents", Reads(no_shadow=True, ramp=0))
+    off = runner.route(lab.config, "documents", Reads(no_shadow=True, ramp=0))
     assert (off.shadow, off.shadow_share, off.ramp_share) == (None, 0, 0)
 
 
-def test_the_comparison_tells_averages_intervals_and_the_worst_questions(ready: Lab) -> None:
-    runner.route(ready.config, "documents", Reads(shadow=LARGE, share=1.0, keep_queries=True))
-    with ready.reader() as reader:
+@pytest.mark.upgraded("r2", until="index")
+def test_the_comparison_tells_averages_intervals_and_the_worst_questions(lab: Lab) -> None:
+    runner.route(lab.config, "documents", Reads(shadow=LARGE, share=1.0, keep_queries=True))
+    with lab.reader() as reader:
         for number in [*range(1, 11), 1, 1, 1]:
             reader.search("documents", question(number), 5)
-        eventually(lambda: kept(ready) == 13)
-    (found,) = runner.compare(ready.config, "documents", worst=3)
+        eventually(lambda: kept(lab) == 13)
+    (found,) = runner.compare(lab.config, "documents", worst=3)
     assert (found.pair.live_tag, found.pair.other_tag, found.pair.samples, found.questions, found.k) == (
         SMALL, LARGE, 13, 10, 5,
     )  # fmt: skip

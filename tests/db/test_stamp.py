@@ -21,8 +21,8 @@ def _row(connection: Connection, revision: str) -> tuple[Any, ...] | None:
 
 
 @pytest.mark.parametrize("was_live", [True, False])
+@pytest.mark.upgraded("r1")
 def test_a_withdrawn_revision_may_be_edited(lab: Lab, connection: Connection, was_live: bool) -> None:
-    lab.upgrade("r1")
     lab.upgrade() if was_live else lab.upgrade(until="expand")
     lab.downgrade()
     lab = lab.write(chain=(SMALL, TINY), recipes={TINY: recipe(TINY)})
@@ -34,8 +34,8 @@ def test_a_withdrawn_revision_may_be_edited(lab: Lab, connection: Connection, wa
     assert lab.live == SMALL
 
 
+@pytest.mark.upgraded
 def test_a_stamp_says_what_the_script_says(lab: Lab, connection: Connection) -> None:
-    lab.upgrade()
     connection.execute("UPDATE vecmig.revision SET new_tag = 'other', live_at = NULL WHERE id = 'r2'")
     connection.execute("UPDATE vecmig.revision SET checksum = 'other' WHERE id = 'r2'")
     assert runner.stamp(lab.config, "r2") == ("r2",)
@@ -64,7 +64,7 @@ def test_the_statements_of_a_revision_that_is_stamped_away_run_again(lab: Lab, c
     assert connection.execute("SELECT count(*) FROM ran").fetchone() == (2,)
 
 
+@pytest.mark.upgraded
 def test_a_stamp_locks_the_collections_whose_revisions_it_removes(lab: Lab) -> None:
-    lab.upgrade()
     with runner_locks(lab.database, ["documents"], what="sync"), pytest.raises(LockHeld):
         runner.stamp(lab.config, "base")

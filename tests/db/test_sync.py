@@ -32,9 +32,8 @@ def _noted(events: list[Event]) -> list[str]:
 # Once ----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.upgraded("r2", until="backfill")
 def test_beside_a_runner_the_candidate_is_left_to_it(lab: Lab, model: Model) -> None:
-    lab.upgrade("r1")
-    lab.upgrade(until="backfill")
     lab.sql("UPDATE documents SET body = 'new' WHERE id = 3")
     model.embedded.clear()
     with runner_locks(lab.database, ["documents"], what="upgrade"):
@@ -89,9 +88,8 @@ def _slow_recipe() -> dict[str, Any]:
     }
 
 
+@pytest.mark.upgraded("r2", until="backfill")
 def test_a_tag_that_is_discarded_meanwhile_is_passed_over(lab: Lab, model: Model) -> None:
-    lab.upgrade("r1")
-    lab.upgrade(until="backfill")
     lab.sql("UPDATE documents SET body = 'new' WHERE id = 3")
 
     def discard(texts: list[str]) -> None:
@@ -108,16 +106,16 @@ def test_a_tag_that_is_discarded_meanwhile_is_passed_over(lab: Lab, model: Model
     assert lab.cover(SMALL).share == 1
 
 
+@pytest.mark.upgraded
 def test_a_partition_that_somebody_dropped_is_an_error(lab: Lab) -> None:
-    lab.upgrade()
     lab.sql(f"DROP TABLE {lab.space(SMALL).relation.as_string(None)}")
     with pytest.raises(DatabaseError, match=f"The partition of {SMALL} is not there"):
         lab.sync()
 
 
+@pytest.mark.upgraded
 def test_the_live_view_never_goes_back_to_a_tag_that_was_live_a_moment_ago(lab: Lab, connection: Connection) -> None:
     """A sync that found the view gone makes it anew beside a cutover: it takes the route as the cutover left it."""
-    lab.upgrade()
     connection.execute("DROP VIEW documents_live")
     with psycopg.connect(lab.url) as moving:
         moving.execute("UPDATE vecmig.route SET live = standby, standby = live")
@@ -148,9 +146,9 @@ def _until(holds: Callable[[], bool]) -> None:
 # The outbox ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.upgraded("r1")
 def test_no_change_is_forgotten_that_one_tag_lacks(lab: Lab, connection: Connection, model: Model) -> None:
     """A sync that knew only the live tag when it began must not forget for a candidate that came meanwhile."""
-    lab.upgrade("r1")
     connection.execute("UPDATE documents SET body = 'new' WHERE id < 4")
     began, go_on = threading.Event(), threading.Event()
 
@@ -175,10 +173,9 @@ def test_no_change_is_forgotten_that_one_tag_lacks(lab: Lab, connection: Connect
     assert lab.cover(SMALL).share == lab.cover(LARGE).share == 1
 
 
+@pytest.mark.upgraded("r2", until="backfill")
 def test_the_tags_are_read_once_the_rows_are_held(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """A candidate that comes between is counted in."""
-    lab.upgrade("r1")
-    lab.upgrade(until="backfill")
     lab.sql("UPDATE vecmig.route SET candidate = NULL")
     lab.sql("UPDATE documents SET body = 'new' WHERE id = 3")
     with lab.opened(SMALL) as (session, space):
@@ -202,8 +199,8 @@ def test_the_tags_are_read_once_the_rows_are_held(lab: Lab, monkeypatch: pytest.
     assert lab.waiting == ["3"]
 
 
+@pytest.mark.upgraded
 def test_an_emptied_record_is_not_found_once_its_change_is_forgotten(lab: Lab, connection: Connection) -> None:
-    lab.upgrade()
     connection.execute("UPDATE documents SET title = NULL WHERE id = 7")
     with lab.opened(LARGE) as (session, space):
         assert changes.lag(session, [space]).records == 1
@@ -213,9 +210,9 @@ def test_an_emptied_record_is_not_found_once_its_change_is_forgotten(lab: Lab, c
     assert lab.waiting == []
 
 
+@pytest.mark.upgraded
 def test_clearing_the_outbox_never_deadlocks_with_a_truncate(lab: Lab, connection: Connection) -> None:
     """Both lock the tables before the outbox's rows; whoever comes second waits, or leaves it for later."""
-    lab.upgrade()
     connection.execute("UPDATE documents SET body = 'new'")
     with lab.opened(LARGE) as (session, space), psycopg.connect(lab.url) as truncating:
         truncating.execute("TRUNCATE documents")
@@ -223,9 +220,8 @@ def test_clearing_the_outbox_never_deadlocks_with_a_truncate(lab: Lab, connectio
     assert lab.waiting == []
 
 
+@pytest.mark.upgraded("r2", until="backfill")
 def test_lag_counts_what_a_tag_lacks_and_not_what_only_waits_to_be_forgotten(lab: Lab, connection: Connection) -> None:
-    lab.upgrade("r1")
-    lab.upgrade(until="backfill")
     connection.execute("UPDATE documents SET body = 'new' WHERE id < 4")
     connection.execute("UPDATE vecmig.change SET changed_at = now() - interval '90 s' WHERE key = '[2]'")
     with runner_locks(lab.database, ["documents"], what="upgrade"):
@@ -242,11 +238,10 @@ def test_lag_counts_what_a_tag_lacks_and_not_what_only_waits_to_be_forgotten(lab
     assert freshness.detail.startswith("3 records are stale and 0 missing; the oldest change that is not embedded is 9")
 
 
-def test_the_backfill_of_a_candidate_is_within_its_budget_whoever_does_it(bare_lab: Lab, make_source: Any) -> None:
-    make_source()
-    lab = bare_lab.write(recipes={LARGE: _slow_recipe() | {"price_per_million_tokens": 1.0, "budget_usd": 0.000_1}})
-    lab.upgrade("r1")
-    lab.upgrade(until="expand")
+@pytest.mark.upgraded(
+    "r2", until="expand", recipes={LARGE: _slow_recipe() | {"price_per_million_tokens": 1.0, "budget_usd": 0.0001}}
+)
+def test_the_backfill_of_a_candidate_is_within_its_budget_whoever_does_it(lab: Lab) -> None:
     with pytest.raises(Exception, match="of the budget of"):
         lab.sync()
     assert 0 < lab.cover(LARGE).fresh < 20
@@ -327,8 +322,8 @@ def _settled(lab: Lab) -> bool:
     )
 
 
+@pytest.mark.upgraded
 def test_edits_reach_all_tags_each_once(lab: Lab, model: Model) -> None:
-    lab.upgrade()
     model.embedded.clear()
 
     def story() -> Iterator[Callable[[], bool]]:
@@ -348,8 +343,8 @@ def test_edits_reach_all_tags_each_once(lab: Lab, model: Model) -> None:
     assert lab.sql("SELECT count(*) FROM vecmig.run") == [(0,)]
 
 
+@pytest.mark.upgraded
 def test_a_full_pass_that_is_noted_as_needed_is_done_at_once(lab: Lab, model: Model) -> None:
-    lab.upgrade()
     model.embedded.clear()
 
     def story() -> Iterator[Callable[[], bool]]:
@@ -364,8 +359,8 @@ def test_a_full_pass_that_is_noted_as_needed_is_done_at_once(lab: Lab, model: Mo
     assert (model.total(64), model.total(256)) == (1, 1)
 
 
+@pytest.mark.upgraded("r1")
 def test_a_cutover_and_a_rollback_are_followed_without_a_restart(lab: Lab, model: Model) -> None:
-    lab.upgrade("r1")
 
     def story() -> Iterator[Callable[[], bool]]:
         yield lambda: lab.sql("SELECT tag FROM vecmig.run") == [(SMALL,)]
@@ -382,10 +377,9 @@ def test_a_cutover_and_a_rollback_are_followed_without_a_restart(lab: Lab, model
     assert model.total(64) == 20 + 2
 
 
+@pytest.mark.upgraded("r2", until="expand")
 def test_a_candidate_is_kept_complete_once_its_backfill_is_done(lab: Lab, model: Model) -> None:
     """Nobody asked the service to embed everything: a backfill that stopped, at its budget maybe, is not its own."""
-    lab.upgrade("r1")
-    lab.upgrade(until="expand")
 
     def story() -> Iterator[Callable[[], bool]]:
         yield lambda: lab.sql("SELECT tag FROM vecmig.run") == [(SMALL,)]
@@ -426,8 +420,8 @@ def test_a_poison_record_is_rejected_once_and_does_not_make_it_spin(lab: Lab, mo
     assert lab.cover(SMALL).rejected == 1
 
 
+@pytest.mark.upgraded("r1")
 def test_a_record_that_an_application_holds_is_not_paid_for_until_it_is_free(lab: Lab, model: Model) -> None:
-    lab.upgrade("r1")
     model.embedded.clear()
 
     def story() -> Iterator[Callable[[], bool]]:
@@ -447,8 +441,8 @@ def test_a_record_that_an_application_holds_is_not_paid_for_until_it_is_free(lab
     assert lab.cover(SMALL).share == 1
 
 
+@pytest.mark.upgraded("r1")
 def test_a_lost_database_is_waited_for(lab: Lab, model: Model) -> None:
-    lab.upgrade("r1")
 
     def story() -> Iterator[Callable[[], bool]]:
         yield lambda: bool(lab.sql("SELECT 1 FROM vecmig.run"))
@@ -498,8 +492,8 @@ def test_a_cluster_that_was_restored_in_its_place_is_followed(tmp_path: Path, pg
     assert model.embedded[64, "title 3\n\nwaits"] == 2
 
 
+@pytest.mark.upgraded("r1")
 def test_a_provider_that_refuses_for_good_ends_the_service(lab: Lab, model: Model) -> None:
-    lab.upgrade("r1")
 
     def refuse(texts: list[str]) -> None:
         raise TerminalEmbedderError("wrong key")
@@ -513,8 +507,8 @@ def test_a_provider_that_refuses_for_good_ends_the_service(lab: Lab, model: Mode
         _watch(lab, story())
 
 
+@pytest.mark.upgraded("r1")
 def test_a_service_does_not_take_back_what_a_newer_collections_yaml_said(lab: Lab) -> None:
-    lab.upgrade("r1")
 
     def story() -> Iterator[Callable[[], bool]]:
         yield lambda: bool(lab.sql("SELECT 1 FROM vecmig.run"))

@@ -23,13 +23,13 @@ INSERT = "INSERT INTO documents_vectors (tag, id, embedding, source_hash) VALUES
 @pytest.fixture
 def partition(lab: Lab, connection: psycopg.Connection[Any]) -> str:
     """The partition of SMALL, which is live."""
-    lab.upgrade("r1")
     return lab.space(SMALL).relation.as_string(connection)
 
 
 REFUSED = (pg.NotNullViolation, pg.CheckViolation)
 
 
+@pytest.mark.upgraded("r1")
 def test_a_writer_with_a_wrong_tag(partition: str, connection: psycopg.Connection[Any]) -> None:
     for tag in ("NULL", "''", "'unknown@1/dim-64/chunk-none/norm-l2'", f"'{SMALL} '", f"'{LARGE}'"):
         with pytest.raises(REFUSED):
@@ -41,6 +41,7 @@ def test_a_writer_with_a_wrong_tag(partition: str, connection: psycopg.Connectio
             connection.execute(f"UPDATE documents_vectors SET {change} WHERE id = 1")
 
 
+@pytest.mark.upgraded("r1")
 def test_the_back_door_of_the_partition(partition: str, connection: psycopg.Connection[Any]) -> None:
     for tag in ("NULL", "''", "'other'", f"'{LARGE}'"):
         with pytest.raises(REFUSED):
@@ -50,6 +51,7 @@ def test_the_back_door_of_the_partition(partition: str, connection: psycopg.Conn
         connection.execute(INSERT.format(tag=f"'{SMALL}'", vector=other).replace("documents_vectors", partition))
 
 
+@pytest.mark.upgraded("r1")
 def test_a_vector_that_the_tag_cannot_have(partition: str, connection: psycopg.Connection[Any]) -> None:
     impossible = {
         "dims": ([1] + [0] * 62, pg.CheckViolation),
@@ -95,9 +97,8 @@ def test_odd_tags_keep_their_vectors_apart(
     assert model.total() == 9
 
 
+@pytest.mark.upgraded("r2", until="index")
 def test_a_constraint_that_only_has_the_name_guarantees_nothing(lab: Lab, connection: psycopg.Connection[Any]) -> None:
-    lab.upgrade("r1")
-    lab.upgrade(until="index")
     relation = lab.space(LARGE).relation.as_string(connection)
     assert lab.checks()["vectors"]
     connection.execute(f"ALTER TABLE {relation} DROP CONSTRAINT vecmig_vector")
@@ -129,10 +130,9 @@ def test_the_constraint_is_known_by_its_definition(
     assert lab.checks()["vectors"]
 
 
+@pytest.mark.upgraded("r2", until="index")
 def test_the_constraint_is_known_wherever_the_extension_is(lab: Lab, connection: psycopg.Connection[Any]) -> None:
     """The wording of a definition depends on the path and on the extension's schema."""
-    lab.upgrade("r1")
-    lab.upgrade(until="index")
     connection.execute('CREATE SCHEMA "the extensions"; ALTER EXTENSION vector SET SCHEMA "the extensions"')
     assert lab.checks()["vectors"]
     connection.execute(f"ALTER DATABASE {connection.info.dbname} SET search_path = 'the extensions', public")
@@ -150,9 +150,9 @@ ORDER BY 1
 COMMENT = "SELECT obj_description('documents_vectors'::regclass)"
 
 
+@pytest.mark.upgraded("r1", until="expand")
 def test_a_table_of_another_ledger_is_refused(lab: Lab, connection: psycopg.Connection[Any]) -> None:
     """Two ledgers over one table would each retire and sweep what the other one knows nothing of."""
-    lab.upgrade("r1", until="expand")
     comment = 'vecmig (ledger in schema "vecmig"): the vectors of documents, one partition per tag'
     assert connection.execute(COMMENT).fetchall() == [(comment,)]
     ensure(replace(lab.database, schema='odd "schema'))
@@ -185,10 +185,10 @@ def test_triggers_and_live_view_of_another_ledger_are_left_to_it(lab: Lab, optio
     assert lab.sql(_TRIGGERS_AND_VIEW) == made
 
 
+@pytest.mark.upgraded("r1", until="expand")
 def test_a_comment_of_an_earlier_version_is_rewritten_and_a_teams_own_is_kept(
     lab: Lab, connection: psycopg.Connection[Any]
 ) -> None:
-    lab.upgrade("r1", until="expand")
     new = connection.execute(COMMENT).fetchall()
     old = "vecmig: the vectors of documents, one partition per tag"
     for before, after in ((old, new), ("our vectors", [("our vectors",)])):

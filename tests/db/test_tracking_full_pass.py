@@ -30,8 +30,8 @@ def _change_unseen(lab: Lab, *statements: str) -> None:
             connection.execute(statement)
 
 
+@pytest.mark.upgraded
 def test_status_tells_why_and_the_next_sync_does_it(lab: Lab) -> None:
-    lab.upgrade()
     _change_unseen(lab, "UPDATE documents SET body = 'new' WHERE id = 3", "DELETE FROM documents WHERE id = 4")
     _note(lab)
     _note(lab)
@@ -46,9 +46,8 @@ def test_status_tells_why_and_the_next_sync_does_it(lab: Lab) -> None:
     assert lab.status().complete
 
 
+@pytest.mark.upgraded("r2", until="backfill")
 def test_it_stands_until_every_tag_in_use_was_compared(lab: Lab) -> None:
-    lab.upgrade("r1")
-    lab.upgrade(until="backfill")
     _note(lab)
     with runner_locks(lab.database, ["documents"], what="upgrade"):
         lab.sync()
@@ -57,9 +56,9 @@ def test_it_stands_until_every_tag_in_use_was_compared(lab: Lab) -> None:
     assert lab.noted == []
 
 
+@pytest.mark.upgraded("r1")
 def test_what_is_noted_while_a_pass_goes_on_stands(lab: Lab, model: Model) -> None:
     """Its change may have come behind the place that the pass had reached."""
-    lab.upgrade("r1")
     _change_unseen(lab, "UPDATE documents SET body = 'new' WHERE id = 20")
     _note(lab)
     began, go_on = threading.Event(), threading.Event()
@@ -96,8 +95,8 @@ def test_it_stands_while_a_record_lacks_its_vector_and_nothing_says_so(
     assert lab.noted == []
 
 
+@pytest.mark.upgraded("r1", until="index")
 def test_a_cutover_catches_up_with_it(lab: Lab) -> None:
-    lab.upgrade("r1", until="index")
     _change_unseen(lab, "UPDATE documents SET body = 'new' WHERE id = 3")
     _note(lab)
     lab.upgrade("r1")

@@ -25,8 +25,8 @@ def _complete(lab: Lab, *tags: str) -> None:
 # Names ---------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.upgraded("r1")
 def test_a_renamed_key_column_is_found_by_its_number(lab: Lab, connection: Connection) -> None:
-    lab.upgrade("r1")
     connection.execute("ALTER TABLE documents RENAME COLUMN id TO doc_id")
     connection.execute("INSERT INTO documents VALUES (21, 'new', 'new')")
     connection.execute("UPDATE documents SET body = 'new' WHERE doc_id = 3")
@@ -37,8 +37,8 @@ def test_a_renamed_key_column_is_found_by_its_number(lab: Lab, connection: Conne
     assert lab.noted == []
 
 
+@pytest.mark.upgraded("r1")
 def test_another_column_of_the_old_name_is_not_taken_for_the_key(lab: Lab, connection: Connection) -> None:
-    lab.upgrade("r1")
     connection.execute("ALTER TABLE documents RENAME COLUMN id TO doc_id")
     connection.execute("ALTER TABLE documents ADD COLUMN id bigint GENERATED ALWAYS AS (-doc_id) STORED")
     connection.execute("UPDATE documents SET body = 'new' WHERE doc_id = 3")
@@ -47,9 +47,9 @@ def test_another_column_of_the_old_name_is_not_taken_for_the_key(lab: Lab, conne
     assert lab.sql("SELECT id FROM documents_vectors WHERE id = 4") == []
 
 
+@pytest.mark.upgraded("r1")
 def test_tables_that_change_names_empty_no_tag(lab: Lab, connection: Connection) -> None:
     """A nightly reload: the triggers stay on the table of yesterday, which is emptied for tomorrow."""
-    lab.upgrade("r1")
     connection.execute("CREATE TABLE documents_new (LIKE documents INCLUDING ALL)")
     connection.execute("INSERT INTO documents_new SELECT * FROM documents")
     for old, new in (
@@ -64,8 +64,8 @@ def test_tables_that_change_names_empty_no_tag(lab: Lab, connection: Connection)
     assert set(lab.noted) == {"triggers made for public.documents are on public.documents_new"}
 
 
+@pytest.mark.upgraded("r1")
 def test_a_key_column_that_is_gone_fails_nobody(lab: Lab, connection: Connection) -> None:
-    lab.upgrade("r1")
     connection.execute("ALTER TABLE documents DROP COLUMN id CASCADE")
     connection.execute("INSERT INTO documents VALUES ('new', 'new')")
     connection.execute("DELETE FROM documents WHERE title = 'title 3'")
@@ -107,8 +107,8 @@ _HARM = {
 
 
 @pytest.mark.parametrize("harm", _HARM.values(), ids=list(_HARM))
+@pytest.mark.upgraded("r1")
 def test_writes_go_on_whatever_became_of_vecmigs_tables(lab: Lab, connection: Connection, harm: str) -> None:
-    lab.upgrade("r1")
     connection.execute(harm)
     connection.execute("INSERT INTO documents VALUES (21, 'new', 'new')")
     connection.execute("UPDATE documents SET body = 'new' WHERE id = 3")
@@ -121,8 +121,8 @@ def test_writes_go_on_whatever_became_of_vecmigs_tables(lab: Lab, connection: Co
         assert all(reason.startswith("a change could not be noted, SQLSTATE 42") for reason in reasons)
 
 
+@pytest.mark.upgraded("r1")
 def test_one_transaction_notes_a_full_pass_once(lab: Lab, connection: Connection) -> None:
-    lab.upgrade("r1")
     connection.execute("ALTER TABLE vecmig.change RENAME key TO k")
     with connection.transaction():
         connection.execute("UPDATE documents SET body = 'new'")
@@ -132,8 +132,8 @@ def test_one_transaction_notes_a_full_pass_once(lab: Lab, connection: Connection
     assert len(lab.noted) == 2
 
 
+@pytest.mark.upgraded("r1")
 def test_a_note_that_was_rolled_back_to_a_savepoint_is_made_again(lab: Lab, connection: Connection) -> None:
-    lab.upgrade("r1")
     connection.execute("ALTER TABLE vecmig.change RENAME key TO k")
     with connection.transaction():
         with connection.transaction(force_rollback=True):
@@ -142,8 +142,8 @@ def test_a_note_that_was_rolled_back_to_a_savepoint_is_made_again(lab: Lab, conn
     assert len(lab.noted) == 1
 
 
+@pytest.mark.upgraded("r1")
 def test_writers_that_note_a_full_pass_do_not_wait_for_each_other(lab: Lab) -> None:
-    lab.upgrade("r1")
     lab.sql("ALTER TABLE vecmig.change RENAME key TO k")
     with psycopg.connect(lab.url) as one, psycopg.connect(lab.url) as other:
         one.execute("UPDATE documents SET body = 'new' WHERE id = 1")
@@ -152,8 +152,8 @@ def test_writers_that_note_a_full_pass_do_not_wait_for_each_other(lab: Lab) -> N
     assert len(lab.noted) == 2
 
 
+@pytest.mark.upgraded("r1")
 def test_a_lock_that_the_application_does_not_wait_for_fails_nothing(lab: Lab) -> None:
-    lab.upgrade("r1")
     with psycopg.connect(lab.url) as holding, psycopg.connect(lab.url) as writing:
         holding.execute("LOCK TABLE vecmig.change IN ACCESS EXCLUSIVE MODE")
         writing.execute("SET lock_timeout = '50ms'")
@@ -162,8 +162,8 @@ def test_a_lock_that_the_application_does_not_wait_for_fails_nothing(lab: Lab) -
     _complete(lab, SMALL)
 
 
+@pytest.mark.upgraded("r1")
 def test_a_statement_that_is_cancelled_is_cancelled(lab: Lab) -> None:
-    lab.upgrade("r1")
     with psycopg.connect(lab.url) as holding, psycopg.connect(lab.url) as writing:
         holding.execute("LOCK TABLE vecmig.change IN ACCESS EXCLUSIVE MODE")
         writing.execute("SET statement_timeout = '200ms'")
@@ -172,9 +172,9 @@ def test_a_statement_that_is_cancelled_is_cancelled(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
+@pytest.mark.upgraded("r1")
 def test_vectors_that_were_replaced_behind_a_snapshot(lab: Lab, level: str) -> None:
     """A sync embeds a record anew after an application took its snapshot, and then the application deletes it."""
-    lab.upgrade("r1")
     lab.sql("UPDATE documents SET body = 'new' WHERE id = 3")
     with psycopg.connect(lab.url) as writing:
         writing.execute(f"SET TRANSACTION ISOLATION LEVEL {level}")
@@ -243,9 +243,9 @@ def test_the_outbox_loses_its_limit_once_no_old_trigger_rests_on_it(lab: Lab, co
     assert lab.waiting == ["3"]
 
 
+@pytest.mark.upgraded("r1")
 def test_a_publication_of_all_tables_takes_the_outbox(lab: Lab, connection: Connection) -> None:
     """Where a table has no primary key and says nothing else, a publication refuses every UPDATE and DELETE of it."""
-    lab.upgrade("r1")
     connection.execute("SET client_min_messages = error")
     connection.execute("CREATE PUBLICATION everything FOR ALL TABLES")
     connection.execute("UPDATE documents SET body = 'new' WHERE id = 3")
@@ -287,9 +287,9 @@ def test_keys_that_change_hands_lose_no_record(lab: Lab, connection: Connection,
     assert lab.sql("SELECT id FROM documents_vectors EXCEPT SELECT id FROM documents") == []
 
 
+@pytest.mark.upgraded("r1")
 def test_a_trigger_of_the_team_that_puts_a_deleted_record_back_is_seen(lab: Lab, connection: Connection) -> None:
     """It fires before vecmig's, by its name."""
-    lab.upgrade("r1")
     connection.execute("""
         CREATE FUNCTION put_back() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN INSERT INTO documents VALUES (OLD.id, OLD.title, 'put back'); RETURN NULL; END $$;
@@ -302,9 +302,9 @@ def test_a_trigger_of_the_team_that_puts_a_deleted_record_back_is_seen(lab: Lab,
 # What a DBA said -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.upgraded("r1")
 def test_triggers_that_fire_always_go_on_to_do_so(lab: Lab, connection: Connection) -> None:
     """As a subscription needs it; those that would fire for a replica only are to fire for the others as well."""
-    lab.upgrade("r1")
     connection.execute("ALTER TABLE documents ENABLE ALWAYS TRIGGER vecmig_documents_track")
     connection.execute("ALTER TABLE documents ENABLE REPLICA TRIGGER vecmig_documents_track_update")
     lab.write(text="title").sync()

@@ -39,8 +39,8 @@ def _make_old(connection: Connection) -> None:
         EXECUTE FUNCTION vecmig.documents_track()""")
 
 
+@pytest.mark.upgraded("r1")
 def test_a_trigger_of_the_old_form_is_replaced(lab: Lab, connection: Connection) -> None:
-    lab.upgrade("r1")
     wanted = connection.execute(_AS_PRINTED).fetchall()
     _make_old(connection)
     assert connection.execute(_AS_PRINTED).fetchall() != wanted
@@ -52,8 +52,8 @@ def test_a_trigger_of_the_old_form_is_replaced(lab: Lab, connection: Connection)
     assert lab.status().problem is None
 
 
+@pytest.mark.upgraded("r1")
 def test_a_trigger_function_that_everybody_may_run_is_closed(lab: Lab, connection: Connection) -> None:
-    lab.upgrade("r1")
     connection.execute("GRANT EXECUTE ON FUNCTION vecmig.documents_track() TO PUBLIC")
     problem = lab.status().problem
     assert problem is not None
@@ -62,9 +62,9 @@ def test_a_trigger_function_that_everybody_may_run_is_closed(lab: Lab, connectio
     assert lab.status().problem is None
 
 
+@pytest.mark.upgraded("r1")
 def test_a_role_that_may_not_replace_a_trigger_leaves_it(lab: Lab, connection: Connection) -> None:
     """A service that did its work so far must not end because of it."""
-    lab.upgrade("r1")
     _make_old(connection)
     with lab.opened(SMALL) as (session, space):
         assert tracking_is_old(session, space.source, "vecmig")

@@ -38,13 +38,6 @@ ORDER BY 1, 2"""
 _BARE = [("relation", "documents"), ("schema", "public")]
 
 
-@pytest.fixture
-def live(lab: Lab) -> Lab:
-    """Both tags have vectors, the second is live."""
-    lab.upgrade()
-    return lab
-
-
 def _objects(lab: Lab) -> list[tuple[Any, ...]]:
     return lab.sql(_OBJECTS)
 
@@ -84,13 +77,14 @@ def _uninstall(lab: Lab, collection: str | None = None) -> runner.Uninstallation
          "triggers gone", "schema renamed", "route lost", "collection lost", "ledger lost", "comment lost",
          "extension gone"],
 )  # fmt: skip
-def test_all_goes_whatever_became_of_it(live: Lab, became: str, left: list[tuple[str, str]]) -> None:
-    live.sql(became)
-    (live.path / "migrations" / "collections.yaml").write_text("neither: [YAML\n")
-    _uninstall(live)
-    assert _objects(live) == left
-    assert runner.uninstallation(live.config).empty
-    assert _uninstall(live).empty
+@pytest.mark.upgraded
+def test_all_goes_whatever_became_of_it(lab: Lab, became: str, left: list[tuple[str, str]]) -> None:
+    lab.sql(became)
+    (lab.path / "migrations" / "collections.yaml").write_text("neither: [YAML\n")
+    _uninstall(lab)
+    assert _objects(lab) == left
+    assert runner.uninstallation(lab.config).empty
+    assert _uninstall(lab).empty
 
 
 def test_a_name_that_sql_has_to_quote(lab: Lab) -> None:
@@ -109,43 +103,46 @@ def test_a_name_that_sql_has_to_quote(lab: Lab) -> None:
     assert _objects(lab) == [("relation", '"My 100% Texts"'), ("schema", "public")]
 
 
-def test_what_a_retire_left_halfway_goes_too(live: Lab) -> None:
+@pytest.mark.upgraded
+def test_what_a_retire_left_halfway_goes_too(lab: Lab) -> None:
     """One partition is detached, of another the detaching was cut short."""
-    small = live.space(SMALL).relation.as_string(None)
-    live.sql(f"ALTER TABLE vecmig.documents_vectors DETACH PARTITION {small}")
-    found = runner.uninstallation(live.config)
+    small = lab.space(SMALL).relation.as_string(None)
+    lab.sql(f"ALTER TABLE vecmig.documents_vectors DETACH PARTITION {small}")
+    found = runner.uninstallation(lab.config)
     assert {(tag.tag, tag.vectors) for tag in found.collections[0].tags} == {(SMALL, 20), (LARGE, 20)}
-    _uninstall(live)
-    assert _objects(live) == _BARE
+    _uninstall(lab)
+    assert _objects(lab) == _BARE
 
 
-def test_a_detaching_that_was_cut_short(live: Lab, connect: Connect) -> None:
-    small = live.space(SMALL).relation.as_string(None)
+@pytest.mark.upgraded
+def test_a_detaching_that_was_cut_short(lab: Lab, connect: Connect) -> None:
+    small = lab.space(SMALL).relation.as_string(None)
     reading = connect(autocommit=False)
     reading.execute("SELECT count(*) FROM vecmig.documents_vectors")
     cut = connect(options="-c statement_timeout=300ms")
     with pytest.raises(psycopg.errors.QueryCanceled):
         cut.execute(f"ALTER TABLE vecmig.documents_vectors DETACH PARTITION {small} CONCURRENTLY")
     reading.rollback()
-    assert live.sql("SELECT count(*) FROM pg_inherits WHERE inhdetachpending") == [(1,)]
-    _uninstall(live)
-    assert _objects(live) == _BARE
+    assert lab.sql("SELECT count(*) FROM pg_inherits WHERE inhdetachpending") == [(1,)]
+    _uninstall(lab)
+    assert _objects(lab) == _BARE
 
 
 # What is others' -----------------------------------------------------------------------------------------------------
 
 
-def test_a_name_alone_makes_nothing_vecmigs(live: Lab) -> None:
-    live.sql("DROP VIEW documents_live")
-    live.sql("DROP FUNCTION documents_search")
-    live.sql("CREATE TABLE documents_live (id int)")
-    live.sql("CREATE TABLE documents_vectors (tag text, id int) PARTITION BY LIST (tag)")
-    live.sql("CREATE TABLE documents_vectors_0123abcd PARTITION OF documents_vectors DEFAULT")
-    live.sql("CREATE FUNCTION documents_search(text) RETURNS text LANGUAGE sql AS 'SELECT $1'")
-    live.sql("CREATE FUNCTION documents_track() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'")
-    live.sql("CREATE TRIGGER vecmig_documents_mine BEFORE INSERT ON documents EXECUTE FUNCTION documents_track()")
-    _uninstall(live)
-    assert _objects(live) == [
+@pytest.mark.upgraded
+def test_a_name_alone_makes_nothing_vecmigs(lab: Lab) -> None:
+    lab.sql("DROP VIEW documents_live")
+    lab.sql("DROP FUNCTION documents_search")
+    lab.sql("CREATE TABLE documents_live (id int)")
+    lab.sql("CREATE TABLE documents_vectors (tag text, id int) PARTITION BY LIST (tag)")
+    lab.sql("CREATE TABLE documents_vectors_0123abcd PARTITION OF documents_vectors DEFAULT")
+    lab.sql("CREATE FUNCTION documents_search(text) RETURNS text LANGUAGE sql AS 'SELECT $1'")
+    lab.sql("CREATE FUNCTION documents_track() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'")
+    lab.sql("CREATE TRIGGER vecmig_documents_mine BEFORE INSERT ON documents EXECUTE FUNCTION documents_track()")
+    _uninstall(lab)
+    assert _objects(lab) == [
         ("function", "documents_search(text)"),
         ("function", "documents_track()"),
         ("relation", "documents"),
@@ -193,67 +190,73 @@ def test_a_name_alone_makes_nothing_vecmigs(live: Lab) -> None:
     ids=["view", "matview", "function", "result", "column", "foreign key", "policy", "trigger", "partition", "history",
          "borrowed"],
 )  # fmt: skip
-def test_what_others_rest_on_it_is_named_and_nothing_is_changed(live: Lab, made: str, named: str) -> None:
-    live.sql(made)
-    before = _objects(live)
+@pytest.mark.upgraded
+def test_what_others_rest_on_it_is_named_and_nothing_is_changed(lab: Lab, made: str, named: str) -> None:
+    lab.sql(made)
+    before = _objects(lab)
     with pytest.raises(DatabaseError) as refused:
-        _uninstall(live)
+        _uninstall(lab)
     assert refused.value.exit_code == 1
     assert refused.value.message == f"Others depend on what would go: {named}."
     assert refused.value.state == "Nothing was changed."
-    assert _objects(live) == before
-    assert live.sql("SELECT count(*) FROM vecmig.event WHERE kind = 'uninstall'") == [(0,)]
+    assert _objects(lab) == before
+    assert lab.sql("SELECT count(*) FROM vecmig.event WHERE kind = 'uninstall'") == [(0,)]
 
 
-def test_what_ends_with_it_is_said(live: Lab) -> None:
-    live.sql("CREATE POLICY mine ON vecmig.documents_vectors USING (true)")
-    live.sql("CREATE PUBLICATION all_of_it FOR TABLE documents, vecmig.documents_vectors")
-    found = _uninstall(live)
+@pytest.mark.upgraded
+def test_what_ends_with_it_is_said(lab: Lab) -> None:
+    lab.sql("CREATE POLICY mine ON vecmig.documents_vectors USING (true)")
+    lab.sql("CREATE PUBLICATION all_of_it FOR TABLE documents, vecmig.documents_vectors")
+    found = _uninstall(lab)
     assert found.along == (
         "policy mine on vecmig.documents_vectors",
         "vecmig.documents_vectors in publication all_of_it",
     )
-    assert live.sql("SELECT prrelid::regclass::text FROM pg_publication_rel") == [("documents",)]
+    assert lab.sql("SELECT prrelid::regclass::text FROM pg_publication_rel") == [("documents",)]
 
 
-def test_functions_are_listed_whose_text_has_a_name_that_goes(live: Lab) -> None:
-    live.sql("CREATE FUNCTION mine() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM documents_live'")
-    live.sql("CREATE FUNCTION other() RETURNS text LANGUAGE sql AS $$SELECT 'my_documents_live2'$$")
-    assert _uninstall(live).mentions == ("public.mine()",)
-    assert _objects(live) == [("function", "mine()"), ("function", "other()"), *_BARE]
+@pytest.mark.upgraded
+def test_functions_are_listed_whose_text_has_a_name_that_goes(lab: Lab) -> None:
+    lab.sql("CREATE FUNCTION mine() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM documents_live'")
+    lab.sql("CREATE FUNCTION other() RETURNS text LANGUAGE sql AS $$SELECT 'my_documents_live2'$$")
+    assert _uninstall(lab).mentions == ("public.mine()",)
+    assert _objects(lab) == [("function", "mine()"), ("function", "other()"), *_BARE]
 
 
-def test_a_schema_in_which_others_have_something_stays(live: Lab) -> None:
-    live.sql("CREATE TABLE vecmig.notes (body text); CREATE TYPE vecmig.mood AS ENUM ('good')")
-    found = _uninstall(live)
+@pytest.mark.upgraded
+def test_a_schema_in_which_others_have_something_stays(lab: Lab) -> None:
+    lab.sql("CREATE TABLE vecmig.notes (body text); CREATE TYPE vecmig.mood AS ENUM ('good')")
+    found = _uninstall(lab)
     assert [(one.name, one.why) for one in found.schemas] == [
         ("vecmig", "something else is in it: table vecmig.notes, type vecmig.mood")
     ]
     left = [("relation", "documents"), ("relation", "notes"), ("schema", "public"), ("schema", "vecmig")]
-    assert _objects(live) == left
-    assert _uninstall(live).empty
+    assert _objects(lab) == left
+    assert _uninstall(lab).empty
 
 
-def test_the_extension_stays_where_it_is(live: Lab) -> None:
-    live.sql("ALTER EXTENSION vector SET SCHEMA vecmig")
-    (left,) = _uninstall(live).schemas
+@pytest.mark.upgraded
+def test_the_extension_stays_where_it_is(lab: Lab) -> None:
+    lab.sql("ALTER EXTENSION vector SET SCHEMA vecmig")
+    (left,) = _uninstall(lab).schemas
     assert left.why == "something else is in it: extension vector"
-    assert live.sql("SELECT '[1,2]'::vecmig.vector::text") == [("[1,2]",)]
-    assert _objects(live) == [("relation", "documents"), ("schema", "public"), ("schema", "vecmig")]
+    assert lab.sql("SELECT '[1,2]'::vecmig.vector::text") == [("[1,2]",)]
+    assert _objects(lab) == [("relation", "documents"), ("schema", "public"), ("schema", "vecmig")]
 
 
-def test_a_schema_of_vectors_goes_only_if_vecmig_made_it(live: Lab) -> None:
-    live.sql("CREATE SCHEMA theirs")
+@pytest.mark.upgraded
+def test_a_schema_of_vectors_goes_only_if_vecmig_made_it(lab: Lab) -> None:
+    lab.sql("CREATE SCHEMA theirs")
     for place in ("theirs", "own"):
-        with (live.path / "vecmig.ini").open("r+") as file:
+        with (lab.path / "vecmig.ini").open("r+") as file:
             text = file.read().split("\nvectors_schema")[0]
             file.seek(0)
             file.write(f"{text}\nvectors_schema = {place}\n\n\n")
-        runner.ensure_version(live.config)
+        runner.ensure_version(lab.config)
     # a move leaves the schema before behind
-    found = _uninstall(live)
+    found = _uninstall(lab)
     assert [(one.name, one.why) for one in found.schemas] == [("own", ""), ("vecmig", "")]
-    assert _objects(live) == [("relation", "documents"), ("schema", "public"), ("schema", "theirs")]
+    assert _objects(lab) == [("relation", "documents"), ("schema", "public"), ("schema", "theirs")]
 
 
 def test_the_schema_that_vecmig_made_goes_with_the_last_collection_in_it(lab: Lab) -> None:
@@ -267,15 +270,16 @@ def test_the_schema_that_vecmig_made_goes_with_the_last_collection_in_it(lab: La
     assert ("schema", "own") not in _objects(lab)
 
 
-def test_an_event_trigger_of_the_teams_sees_it_go(live: Lab) -> None:
-    live.sql("CREATE TABLE dropped (what text)")
-    live.sql(
+@pytest.mark.upgraded
+def test_an_event_trigger_of_the_teams_sees_it_go(lab: Lab) -> None:
+    lab.sql("CREATE TABLE dropped (what text)")
+    lab.sql(
         "CREATE FUNCTION noted() RETURNS event_trigger LANGUAGE plpgsql AS $$BEGIN INSERT INTO public.dropped"
         " SELECT object_type FROM pg_event_trigger_dropped_objects() WHERE original; END$$"
     )
-    live.sql("CREATE EVENT TRIGGER noted ON sql_drop EXECUTE FUNCTION noted()")
-    _uninstall(live)
-    seen = {row[0] for row in live.sql("SELECT what FROM dropped")}
+    lab.sql("CREATE EVENT TRIGGER noted ON sql_drop EXECUTE FUNCTION noted()")
+    _uninstall(lab)
+    seen = {row[0] for row in lab.sql("SELECT what FROM dropped")}
     assert {"trigger", "view", "function", "table", "schema"} <= seen
 
 
@@ -300,20 +304,21 @@ def test_the_ledger_of_an_earlier_vecmig(lab: Lab, monkeypatch: pytest.MonkeyPat
     assert _objects(lab) == _BARE
 
 
-def test_of_two_ledgers_each_removes_its_own(live: Lab, tmp_path_factory: pytest.TempPathFactory) -> None:
-    live.sql("CREATE TABLE articles (id bigint PRIMARY KEY, title text, body text)")
-    live.sql("INSERT INTO articles VALUES (1, 'one', 'only')")
-    other = Lab(tmp_path_factory.mktemp("other"), live.url, name="articles", source="public.articles").write()
+@pytest.mark.upgraded
+def test_of_two_ledgers_each_removes_its_own(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> None:
+    lab.sql("CREATE TABLE articles (id bigint PRIMARY KEY, title text, body text)")
+    lab.sql("INSERT INTO articles VALUES (1, 'one', 'only')")
+    other = Lab(tmp_path_factory.mktemp("other"), lab.url, name="articles", source="public.articles").write()
     with (other.path / "vecmig.ini").open("a") as file:
         file.write("\nschema = second\n")
     other.upgrade()
-    both = _objects(live)
+    both = _objects(lab)
     _uninstall(other)
-    assert _objects(live) == [one for one in both if "second" not in one[1] and "articles_" not in one[1]]
-    assert live.sql("SELECT count(*) FROM documents_live") == [(20,)]
+    assert _objects(lab) == [one for one in both if "second" not in one[1] and "articles_" not in one[1]]
+    assert lab.sql("SELECT count(*) FROM documents_live") == [(20,)]
     other.upgrade()
-    _uninstall(live)
-    assert live.sql("SELECT count(*) FROM articles_live") == [(1,)]
+    _uninstall(lab)
+    assert lab.sql("SELECT count(*) FROM articles_live") == [(1,)]
     assert not runner.uninstallation(other.config).empty
 
 
@@ -321,33 +326,35 @@ def test_of_two_ledgers_each_removes_its_own(live: Lab, tmp_path_factory: pytest
 
 
 @pytest.mark.parametrize("kind", ["runner", "sync"])
-def test_a_run_at_work_is_named(live: Lab, kind: Any) -> None:
-    before = _objects(live)
+@pytest.mark.upgraded
+def test_a_run_at_work_is_named(lab: Lab, kind: Any) -> None:
+    before = _objects(lab)
     with (
-        runner_locks(live.database, ["documents"], what="upgrade", kind=kind),
+        runner_locks(lab.database, ["documents"], what="upgrade", kind=kind),
         pytest.raises(LockHeld, match=r"collection documents: vecmig upgrade \S+ \d+ \(pid"),
     ):
-        _uninstall(live)
-    assert _objects(live) == before
+        _uninstall(lab)
+    assert _objects(lab) == before
 
 
-def test_a_transaction_in_the_way_is_named_and_waited_for(live: Lab, connect: Connect) -> None:
-    before = _objects(live)
+@pytest.mark.upgraded
+def test_a_transaction_in_the_way_is_named_and_waited_for(lab: Lab, connect: Connect) -> None:
+    before = _objects(lab)
     writing = connect(autocommit=False, application_name="the application")
     writing.execute("UPDATE documents SET body = 'new' WHERE id = 1")
-    short = live.write(lock_wait=0.5)
+    short = lab.write(lock_wait=0.5)
     with pytest.raises(DatabaseError, match=r"In the way: pid \d+ \(postgres, the application") as refused:
         _uninstall(short)
     assert refused.value.state == "Nothing was changed."
-    assert _objects(live) == before
+    assert _objects(lab) == before
 
     def let_go(event: Event) -> None:
         if isinstance(event, Waiting):
             writing.commit()
 
-    runner.uninstall(live.write(lock_wait=60.0).config, listener=let_go)
-    assert _objects(live) == _BARE
-    assert live.sql("SELECT body FROM documents WHERE id = 1") == [("new",)]
+    runner.uninstall(lab.write(lock_wait=60.0).config, listener=let_go)
+    assert _objects(lab) == _BARE
+    assert lab.sql("SELECT body FROM documents WHERE id = 1") == [("new",)]
 
 
 @pytest.fixture
@@ -448,9 +455,9 @@ def test_one_collection_goes_and_begins_anew(lab: Lab) -> None:
     assert lab.downgrade("base") == ["r3", "r2", "r1"]
 
 
+@pytest.mark.upgraded
 def test_a_tag_of_a_new_start_was_never_live(lab: Lab) -> None:
     """Its history was, which is kept: the new vectors may be given up like any others."""
-    lab.upgrade()
     _uninstall(lab, "documents")
     lab.upgrade("r1", until="backfill")
     assert lab.downgrade("base", discard=True) == ["r1"]

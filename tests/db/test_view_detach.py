@@ -49,9 +49,9 @@ def _condition(lab: Lab) -> str | None:
     return rows[0][0] if rows else None
 
 
+@pytest.mark.upgraded("r1")
 def test_a_column_of_the_text_is_altered_between_them(lab: Lab, web: str) -> None:
     """It is bound twice, by the view and by the condition of a trigger; what changes meanwhile is embedded."""
-    lab.upgrade("r1")
     lab.sql(f"GRANT SELECT ON documents_live TO {web}")
     before = _condition(lab)
     with pytest.raises(pg.FeatureNotSupported):
@@ -72,9 +72,9 @@ def test_a_column_of_the_text_is_altered_between_them(lab: Lab, web: str) -> Non
 
 
 @pytest.mark.parametrize("attach", ["vecmig", "SQL"])
+@pytest.mark.upgraded("r1")
 def test_texts_that_the_migration_changed_are_embedded_by_the_next_sync(lab: Lab, attach: str) -> None:
     """A column's type is altered without a trigger."""
-    lab.upgrade("r1")
     _detach(lab)
     lab.sql("ALTER TABLE documents ALTER COLUMN body TYPE varchar(400) USING upper(body)")
     assert _attach(lab) if attach == "vecmig" else lab.sql("SELECT vecmig.view_attach('documents')")
@@ -85,8 +85,8 @@ def test_texts_that_the_migration_changed_are_embedded_by_the_next_sync(lab: Lab
     assert runner.status(lab.config).next_command != "vecmig sync"
 
 
+@pytest.mark.upgraded("r1")
 def test_the_search_goes_on_meanwhile(lab: Lab) -> None:
-    lab.upgrade("r1")
     _detach(lab)
     assert not _is_there(lab)
     vector = lab.sql("SELECT embedding::text FROM documents_vectors WHERE id = 7")[0][0]
@@ -95,9 +95,9 @@ def test_the_search_goes_on_meanwhile(lab: Lab) -> None:
         assert reader.search("documents", "title 7", 1)
 
 
+@pytest.mark.upgraded("r1")
 def test_nothing_that_runs_meanwhile_puts_it_back(lab: Lab) -> None:
     """Not a sync, not an upgrade through a cutover, not a rollback; attach then reads the tag that is live."""
-    lab.upgrade("r1")
     _detach(lab)
     lab.sync()
     assert any(isinstance(event, Warned) and "vecmig view attach documents" in event.message for event in lab.events)
@@ -114,8 +114,8 @@ def test_nothing_that_runs_meanwhile_puts_it_back(lab: Lab) -> None:
     assert _condition(lab) is not None
 
 
+@pytest.mark.upgraded
 def test_status_and_audit_say_so_first(lab: Lab) -> None:
-    lab.upgrade()
     _detach(lab)
     found = runner.status(lab.config)
     assert found.next_command == "vecmig view attach documents"
@@ -131,8 +131,8 @@ def test_status_and_audit_say_so_first(lab: Lab) -> None:
     assert runner.status(lab.config).settled
 
 
+@pytest.mark.upgraded("r1")
 def test_both_may_be_repeated(lab: Lab) -> None:
-    lab.upgrade("r1")
     assert not _attach(lab)
     assert _detach(lab)
     assert not _detach(lab)
@@ -142,8 +142,8 @@ def test_both_may_be_repeated(lab: Lab) -> None:
     assert kinds == [("view_detach",), ("view_attach",)]
 
 
+@pytest.mark.upgraded("r1")
 def test_a_renamed_column_is_followed_by_collections_yaml(lab: Lab, web: str) -> None:
-    lab.upgrade("r1")
     lab.sql(f"GRANT SELECT (title) ON documents_live TO {web}")
     _detach(lab)
     lab.sql("ALTER TABLE documents RENAME COLUMN body TO content")
@@ -157,8 +157,8 @@ def test_a_renamed_column_is_followed_by_collections_yaml(lab: Lab, web: str) ->
     assert changed.cover(SMALL).share == 1.0
 
 
+@pytest.mark.upgraded("r1")
 def test_what_hangs_on_the_view_is_named(lab: Lab) -> None:
-    lab.upgrade("r1")
     lab.sql("CREATE VIEW report AS SELECT id FROM documents_live")
     with pytest.raises(DatabaseError, match=r"view public\.report depends on view public\.documents_live") as refused:
         _detach(lab)
@@ -168,8 +168,8 @@ def test_what_hangs_on_the_view_is_named(lab: Lab) -> None:
     assert lab.status().detached is None
 
 
+@pytest.mark.upgraded("r1")
 def test_an_always_enabled_trigger_stays_so(lab: Lab) -> None:
-    lab.upgrade("r1")
     lab.sql("ALTER TABLE documents ENABLE ALWAYS TRIGGER vecmig_documents_track_update")
     query = "SELECT tgenabled FROM pg_trigger WHERE tgname = 'vecmig_documents_track_update'"
     _detach(lab)
@@ -186,9 +186,9 @@ def test_a_collection_without_a_tag_has_no_view(lab: Lab) -> None:
 # In a migration's own transaction ------------------------------------------------------------------------------------
 
 
+@pytest.mark.upgraded("r1")
 def test_sql_alone_does_both_in_one_transaction(lab: Lab, web: str, connect: Connect) -> None:
     """For tools that run files of SQL; another session sees the view at every moment."""
-    lab.upgrade("r1")
     lab.sql(f"GRANT SELECT ON documents_live TO {web}; COMMENT ON VIEW documents_live IS 'for the web'")
     before = _condition(lab)
     with connect(autocommit=False) as migration:
@@ -202,8 +202,8 @@ def test_sql_alone_does_both_in_one_transaction(lab: Lab, web: str, connect: Con
     assert runner.status(lab.config).collections[0].detached is None
 
 
+@pytest.mark.upgraded("r1")
 def test_a_migration_that_is_rolled_back_leaves_all_as_it_was(lab: Lab, connect: Connect) -> None:
-    lab.upgrade("r1")
     migration = connect(autocommit=False)
     migration.execute("SELECT vecmig.view_detach('documents')")
     migration.rollback()
@@ -211,9 +211,9 @@ def test_a_migration_that_is_rolled_back_leaves_all_as_it_was(lab: Lab, connect:
     assert lab.status().detached is None
 
 
+@pytest.mark.upgraded("r1")
 def test_sql_that_cannot_put_it_back_leaves_that_to_vecmig(lab: Lab, connect: Connect) -> None:
     """The migration goes through; only who knows collections.yaml can make the view of the new columns."""
-    lab.upgrade("r1")
     notices: list[str] = []
     migration = connect(autocommit=False)
     migration.add_notice_handler(lambda notice: notices.append(f"{notice.message_primary} {notice.message_hint}"))

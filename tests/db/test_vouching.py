@@ -63,10 +63,10 @@ def _sync(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("command", [_ask_standby, _sync], ids=["eval", "sync"])
+@pytest.mark.upgraded
 def test_a_command_runs_no_function_that_the_database_alone_names(
     lab: Lab, trap: str, command: Callable[[Lab], None]
 ) -> None:
-    lab.upgrade()
     _forget(lab, SMALL)
     _plant(lab, SMALL, {"callable": trap})
     with pytest.raises(RecipeError) as refused:
@@ -77,9 +77,8 @@ def test_a_command_runs_no_function_that_the_database_alone_names(
     assert "collections.yaml" in refused.value.hint
 
 
+@pytest.mark.upgraded("r2", until="index")
 def test_the_gate_runs_none(lab: Lab, trap: str) -> None:
-    lab.upgrade("r1")
-    lab.upgrade(until="index")
     _forget(lab, LARGE)
     _plant(lab, LARGE, {"callable": trap})
     with pytest.raises(RecipeError, match="as the database alone has it, runs the function"):
@@ -114,9 +113,8 @@ def test_the_audit_says_so_and_looks_on(
     assert unchecked.fix.endswith("Then: vecmig audit")
 
 
+@pytest.mark.upgraded(chain=(WORDS, LARGE), recipes={WORDS: {"provider": "wordllama", "dims": 64}})
 def test_a_harmless_recipe_that_was_taken_out_by_mistake_is_used_as_recorded(lab: Lab) -> None:
-    lab = lab.write(chain=(WORDS, LARGE), recipes={WORDS: {"provider": "wordllama", "dims": 64}})
-    lab.upgrade()
     _forget(lab, WORDS)
     lab.sql("UPDATE documents SET body = 'new' WHERE id = 1")
     assert lab.sync()["documents", WORDS].fresh == 20
@@ -125,8 +123,8 @@ def test_a_harmless_recipe_that_was_taken_out_by_mistake_is_used_as_recorded(lab
     assert missing.fix.startswith("Add under tags: ")
 
 
+@pytest.mark.upgraded("r1")
 def test_a_service_uses_a_recipe_that_was_written_since_it_has_read_the_file(lab: Lab) -> None:
-    lab.upgrade("r1")
     whole = (lab.path / "migrations" / "collections.yaml").read_text()
     _forget(lab, LARGE)
     service = Project(lab.config)

@@ -29,20 +29,13 @@ def embedded(pending: Sequence[PendingRecord], chunks: int | None = None, name: 
     return made
 
 
-@pytest.fixture
-def expanded(lab: Lab) -> Lab:
-    """A tag with a partition and no vectors."""
-    lab = lab.write(chain=(SMALL,))
-    lab.upgrade(until="expand")
-    return lab
-
-
 def _stored(connection: Own) -> list[tuple[Any, ...]]:
     return connection.execute("SELECT id, chunk, ctid, xmin FROM documents_vectors ORDER BY 1, 2").fetchall()
 
 
-def test_writing_what_is_there_changes_nothing(expanded: Lab, connection: Own) -> None:
-    with expanded.opened(SMALL) as (session, space):
+@pytest.mark.upgraded("r1", until="expand", chain=(SMALL,))
+def test_writing_what_is_there_changes_nothing(lab: Lab, connection: Own) -> None:
+    with lab.opened(SMALL) as (session, space):
         records = embedded(read_page(session, space, None, 100).pending)
         assert all(record.new for record in records)
         assert write_records(session, space, records[:15]) == 15
@@ -55,8 +48,9 @@ def test_writing_what_is_there_changes_nothing(expanded: Lab, connection: Own) -
         reject_records(session, space, [])
 
 
-def test_records_that_changed_or_went_are_left_out(expanded: Lab, connection: Own) -> None:
-    with expanded.opened(SMALL) as (session, space):
+@pytest.mark.upgraded("r1", until="expand", chain=(SMALL,))
+def test_records_that_changed_or_went_are_left_out(lab: Lab, connection: Own) -> None:
+    with lab.opened(SMALL) as (session, space):
         records = embedded(read_page(session, space, None, 100).pending)
         connection.execute("UPDATE documents SET body = 'new' WHERE id <= 3")
         connection.execute("DELETE FROM documents WHERE id = 20")
@@ -65,9 +59,8 @@ def test_records_that_changed_or_went_are_left_out(expanded: Lab, connection: Ow
         assert write_records(session, space, records[:3]) == 0
 
 
+@pytest.mark.upgraded("r1", until="expand", chain=(CHUNKED,))
 def test_fewer_chunks_replace_more_and_more_replace_fewer(lab: Lab, connection: Own) -> None:
-    lab = lab.write(chain=(CHUNKED,))
-    lab.upgrade(until="expand")
     with lab.opened(CHUNKED) as (session, space):
         for body, chunks in (("one", 5), ("two", 2), ("three", 1), ("four", 4)):
             connection.execute("UPDATE documents SET body = %s", [body])
@@ -113,8 +106,9 @@ def test_two_writers_of_the_same_records_leave_each_once_and_whole(lab: Lab, con
     assert connection.execute(whole.replace("min(n)", "bool_and(n)")).fetchone() == (20, True)
 
 
-def test_a_writer_that_hangs_lets_go_of_the_rows(expanded: Lab, connect: Connect) -> None:
+@pytest.mark.upgraded("r1", until="expand", chain=(SMALL,))
+def test_a_writer_that_hangs_lets_go_of_the_rows(lab: Lab, connect: Connect) -> None:
     """A process stopped in the middle of a write would keep the application from deleting its rows for ever."""
-    with expanded.opened(SMALL) as (session, _):
+    with lab.opened(SMALL) as (session, _):
         prepare_to_write(session)
         assert session.execute("SHOW idle_in_transaction_session_timeout").fetchone() == ("1min",)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -39,6 +40,18 @@ class Model:
 
 
 model = Model()
+
+
+@contextmanager
+def fresh_model() -> Iterator[Model]:
+    """Put a model as new in place of the one that embeds, for as long as the block runs."""
+    global model  # noqa: PLW0603  # recipes name functions of this module, which have nothing else to go by
+    before = model
+    model = Model()
+    try:
+        yield model
+    finally:
+        model = before
 
 
 def vector(text: str, dims: int) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import psycopg
@@ -20,6 +20,7 @@ import pytest
 from psycopg import sql
 
 Connect = Callable[..., psycopg.Connection[Any]]
+_Left = TypeVar("_Left")
 
 #: Speed instead of durability: the data is thrown away. Autovacuum and timed checkpoints would run at odd moments.
 _SETTINGS = {
@@ -43,7 +44,7 @@ class Postgres:
     template: str = "vecmig_template"
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     _retired: list[str] = field(default_factory=list)
-    _prepared: dict[str, str] = field(default_factory=dict)
+    _prepared: dict[str, tuple[str, Any]] = field(default_factory=dict)
 
     @property
     def data_directory(self) -> Path:
@@ -91,12 +92,11 @@ class Postgres:
                 connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(earlier)))
         self._retired = [name]
 
-    def prepared(self, what: str, prepare: Callable[[str], None]) -> str:
-        """Name a database to copy; the first time, ``prepare`` is called with the URL of a new one."""
+    def prepared(self, what: str, prepare: Callable[[str], _Left]) -> tuple[str, _Left]:
+        """Name a database to copy, and give what ``prepare`` left; it is called once, with the URL of a new one."""
         if what not in self._prepared:
             name = self.create_database()
-            prepare(self.url(name))
-            self._prepared[what] = name
+            self._prepared[what] = name, prepare(self.url(name))
         return self._prepared[what]
 
     def stop(self) -> None:
