@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +15,7 @@ from psycopg import errors as pg
 from support.embedding import vector
 from support.lab import LARGE, SMALL, Lab
 from support.postgres import Connect
+from support.waiting import wait_for
 from vecmig.errors import DatabaseError, GateRefused
 from vecmig.events import Event, StepStarted, Waiting
 
@@ -63,18 +63,15 @@ def test_four_readers_through_twenty_switches(lab: Lab, connect: Connect, postgr
     setup = connect()
     setup.execute("DROP ROLE IF EXISTS app_reader; CREATE ROLE app_reader LOGIN")
     setup.execute("GRANT SELECT ON documents, documents_live, documents_vectors TO app_reader")
-    answers: list[tuple[str, float]] = []
-    longest: list[float] = []
+    answers: set[str] = set()
 
     def prepared(reader: Connection) -> None:
-        began = time.monotonic()
         rows = reader.execute("SELECT tag, id, embedding::text FROM documents_live", prepare=True).fetchall()
-        longest.append(time.monotonic() - began)
         assert len(rows) == 20
         assert len({tag for tag, _, _ in rows}) == 1
         for tag, key, embedding in rows[::7]:
             _check(tag, key, embedding)
-        answers.append((rows[0][0], began))
+        answers.add(rows[0][0])
 
     def stale(reader: Connection) -> None:
         """An application that goes on believing in SMALL: it gets right rows or none, never wrong ones."""
@@ -113,9 +110,7 @@ def test_four_readers_through_twenty_switches(lab: Lab, connect: Connect, postgr
                 lab.downgrade()
                 lab.upgrade()
     assert errors == []
-    assert {tag for tag, _ in answers} == {SMALL, LARGE}
-    # a read waits for a flip no longer than lock_timeout, half a second; the rest is what else the machine does
-    assert max(longest) < 10
+    assert answers == {SMALL, LARGE}
     setup.execute("DROP OWNED BY app_reader; DROP ROLE app_reader")
 
 
@@ -158,31 +153,31 @@ def test_a_reader_that_stays_open_makes_it_give_up_with_nothing_changed(lab: Lab
 
 
 @pytest.mark.parametrize("way", ["forward", "back"])
-def test_it_succeeds_once_the_reader_lets_go_and_others_hardly_wait(lab: Lab, connect: Connect, way: str) -> None:
+def test_it_lets_others_pass_and_succeeds_once_the_reader_lets_go(lab: Lab, connect: Connect, way: str) -> None:
+    """Between two tries it waits in no queue: who reads meanwhile need not wait until the first reader ends."""
     lab.upgrade("r1" if way == "forward" else "head")
     holder = connect(autocommit=False)
     holder.execute("SELECT count(*) FROM documents_live")
     other = connect()
-    longest: list[float] = []
+    reads: list[object] = []
+    waits: list[str] = []
 
     def read() -> None:
-        began = time.monotonic()
-        other.execute("SELECT count(*) FROM documents_live").fetchone()
-        longest.append(time.monotonic() - began)
-        time.sleep(0.01)
+        reads.append(other.execute("SELECT count(*) FROM documents_live").fetchone())
 
     def listen(event: Event) -> None:
         if isinstance(event, Waiting):
             waits.append(event.reason)
+            # the first of these two may have begun before
+            wanted = len(reads) + 2
+            wait_for(lambda: len(reads) >= wanted)
             if len(waits) == 2:
                 holder.rollback()
 
-    waits: list[str] = []
     with _loops(read) as errors:
         lab.upgrade(listener=listen) if way == "forward" else lab.downgrade(listener=listen)
     assert errors == []
     assert len(waits) == 2
-    assert max(longest) < lab.lock_wait, "half a second for each try, and what else the machine does"
     assert lab.live == (LARGE if way == "forward" else SMALL)
 
 
