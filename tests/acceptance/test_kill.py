@@ -33,14 +33,13 @@ def slow() -> Iterator[Provider]:
 
 
 @pytest.fixture
-def paid_for(project: Project, slow: Provider) -> Project:
+def paid_for(project: Project, slow: Provider, vecmig: Vecmig) -> Project:
     """A project with room for the first tag, whose backfill takes 150 requests."""
     make_documents(project, COUNT)
     recipe = {"provider": "openai", "dims": 8, "base_url": slow.url, "max_batch": BATCH, "concurrency": FLYING}
-    recipes = {name: recipe | {"price_per_million_tokens": PRICE} for name in (TAG, NEXT)}
-    describe(project, {"documents": documents_collection(TAG)}, recipes)
+    describe(project, {"documents": documents_collection(TAG)}, {TAG: recipe | {"price_per_million_tokens": PRICE}})
     script(project, "aaaa", TAG)
-    project.vecmig("upgrade", "--until", "expand").expect()
+    vecmig("upgrade", "--until", "expand")
     return project
 
 
@@ -122,48 +121,60 @@ def live_tag(project: Project) -> object:
     return live
 
 
-@contextmanager
-def asleep_at(project: Project, kind: str) -> Iterator[None]:
-    """Have whoever records an event of this kind sleep in its transaction, when it has done all else."""
-    project.sql(
-        "CREATE FUNCTION public.sleep() RETURNS trigger LANGUAGE plpgsql AS"
-        " $$ BEGIN PERFORM pg_catalog.pg_sleep(3600); RETURN NULL; END $$"
-    )
-    project.sql(
-        "CREATE TRIGGER sleep AFTER INSERT ON vecmig.event"
-        f" FOR EACH ROW WHEN (NEW.kind = '{kind}') EXECUTE FUNCTION public.sleep()"
-    )
-    yield
-    project.sql("DROP FUNCTION public.sleep() CASCADE")
+#: Where a switch of reads can be killed, as a trigger that waits there; and whether what was begun comes to its end.
+_INSTANTS = {
+    "TRIGGER held AFTER UPDATE ON vecmig.route FOR EACH ROW WHEN (OLD.live <> NEW.live)": False,
+    "TRIGGER held AFTER INSERT ON vecmig.event FOR EACH ROW WHEN (NEW.kind IN ('cutover', 'rollback'))": False,
+    "CONSTRAINT TRIGGER held AFTER INSERT ON vecmig.event DEFERRABLE INITIALLY DEFERRED FOR EACH ROW "
+    "WHEN (NEW.kind IN ('cutover', 'rollback'))": True,
+}
+#: Locks have a timeout, sleep has none.
+_HOLD = """
+CREATE FUNCTION public.hold() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    WHILE NOT pg_try_advisory_xact_lock(7) LOOP PERFORM pg_sleep(0.01); END LOOP;
+    RETURN NULL;
+END $$"""
 
 
-def kill_at(project: Project, kind: str, *command: str) -> None:
-    """Kill a command in the transaction in which it records an event of this kind."""
-    sleeping = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
-    with asleep_at(project, kind), project.start(*command) as process:
-        wait_for(lambda: bool(project.sql(sleeping)), process)
-        ((pid,),) = project.sql(sleeping)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait(60) == -signal.SIGKILL
-        # the server notices only when it has something to say
-        project.sql("SELECT pg_terminate_backend(%s, 60000)", pid)
-        wait_until_gone(project)
-
-
-def test_killed_inside_the_cutover(paid_for: Project, slow: Provider, vecmig: Vecmig) -> None:
-    """The cutover and the rollback are one transaction: whoever ends in it leaves everything as it was."""
-    project = paid_for
-    vecmig("upgrade")
+@pytest.fixture
+def candidate(project: Project, provider: Provider, vecmig: Vecmig) -> Project:
+    """A project in which TAG is live, and everything is done for NEXT but the cutover."""
+    make_documents(project)
+    recipe = {"provider": "openai", "dims": 8, "base_url": provider.url}
+    describe(project, {"documents": documents_collection(TAG)}, {TAG: recipe, NEXT: recipe})
+    script(project, "aaaa", TAG)
     script(project, "bbbb", NEXT, old=TAG, down="aaaa")
+    vecmig("upgrade", "aaaa")
     vecmig("upgrade", "--until", "index")
-    kill_at(project, "cutover", "upgrade", "head")
-    assert live_tag(project) == TAG
-    vecmig("upgrade")
-    assert live_tag(project) == NEXT
-    kill_at(project, "rollback", "downgrade", "-1")
-    assert live_tag(project) == NEXT
-    vecmig("downgrade", "-1")
-    assert live_tag(project) == TAG
+    return project
+
+
+def test_killed_inside_the_cutover_and_inside_the_rollback(candidate: Project, vecmig: Vecmig) -> None:
+    """The flip is one transaction: whenever the process ends, reads use one tag or the other."""
+    project = candidate
+    for command, before, after in ((("upgrade", "head"), TAG, NEXT), (("downgrade", "-1"), NEXT, TAG)):
+        assert live_tag(project) == before
+        for instant, comes_to_its_end in _INSTANTS.items():
+            project.sql(_HOLD)
+            project.sql(f"CREATE {instant} EXECUTE FUNCTION public.hold()")
+            kill_where_it_is_held(project, *command)
+            project.sql("DROP FUNCTION public.hold CASCADE")
+            assert live_tag(project) == (after if comes_to_its_end else before)
+        vecmig(*command)
+        assert live_tag(project) == after
+
+
+def kill_where_it_is_held(project: Project, *command: str) -> None:
+    """Run vecmig until the trigger holds it, kill it there, and let the server find out."""
+    held = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+    with psycopg.connect(project.database_url) as connection:
+        connection.execute("SELECT pg_advisory_xact_lock(7)")
+        with project.start(*command) as process:
+            wait_for(lambda: project.sql(held) == [(1,)], process)
+            process.send_signal(signal.SIGKILL)
+            assert process.wait(60) == -signal.SIGKILL
+    wait_until_gone(project)
 
 
 @contextmanager
@@ -174,11 +185,8 @@ def locked(project: Project) -> Iterator[None]:
         yield
 
 
-def test_killed_while_the_cutover_waits_for_a_lock(paid_for: Project, slow: Provider, vecmig: Vecmig) -> None:
-    project = paid_for
-    vecmig("upgrade")
-    script(project, "bbbb", NEXT, old=TAG, down="aaaa")
-    vecmig("upgrade", "--until", "index")
+def test_killed_while_the_cutover_waits_for_a_lock(candidate: Project, vecmig: Vecmig) -> None:
+    project = candidate
     with project.start("upgrade") as process, locked(project):
         assert process.stderr is not None
         assert any(line.startswith("  waiting: a lock is taken by ") for line in process.stderr)
