@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,9 +90,7 @@ def _section(output: str, number: int) -> str:
 
 
 def test_the_whole_story(place: Place) -> None:
-    began = time.monotonic()
     done = place.demo().expect(0)
-    assert time.monotonic() - began < 60
     assert done.stderr == ""
     assert place.leavings() == []
     lines = done.stdout.splitlines()

@@ -137,10 +137,9 @@ def test_a_provider_that_hangs_is_felt_by_nobody(lab: Lab, model: embedding.Mode
                 assert hangs.wait(PATIENCE)
             assert answered == MOST_WAITING + 30
             assert reader.shadow_lost == 29
-            began = time.monotonic()
             reader.close()
             # close() gives what waits a moment, not as long as the provider hangs
-            assert time.monotonic() - began < PATIENCE / 2
+            assert "vecmig-shadow" in [thread.name for thread in threading.enumerate()]
             assert reader.shadow_lost == 29 + MOST_WAITING
         eventually(lambda: "vecmig-shadow" not in [thread.name for thread in threading.enumerate()])
 
