@@ -19,6 +19,8 @@ from support.project import NEW_TAG, OLD_TAG, Project, Result, _environment
 from vecmig.demo import home
 from vecmig.postgres.sessions import Database
 
+pytestmark = pytest.mark.long
+
 #: Lines that the whole story takes; a page that nobody reads to its end shows nothing.
 LONGEST = 120
 #: Runs vecmig with the beginning of the demo's corpus, where the size proves nothing: the whole takes a quarter minute.

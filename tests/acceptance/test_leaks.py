@@ -15,6 +15,8 @@ from support.project import Project, Result
 from support.provider import vector
 from support.wire import Wire, answer
 
+pytestmark = pytest.mark.long
+
 A, B = tag("fake", 8), tag("fake", 8, norm="none")
 #: All secrets in one sentence, whole and cut.
 SAID = " and ".join((*SECRETS.values(), *(secret[3:-3] for secret in SECRETS.values())))

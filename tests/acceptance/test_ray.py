@@ -20,6 +20,8 @@ from support.project import Project, Result
 from support.provider import Provider
 from support.waiting import wait_for
 
+pytestmark = pytest.mark.long
+
 TAG = tag("fake", 8)
 COUNT, BATCH, WORKERS = 1_000, 5, 2
 KEY, PASSWORD = "sk-not-for-any-log", "not-for-any-log-either"

@@ -11,6 +11,8 @@ import pytest
 from support.project import _environment
 from support.source import ROOT
 
+pytestmark = pytest.mark.long
+
 HOME = ROOT / "benchmarks"
 #: Each benchmark with options that make it small; whatever it measures then means nothing.
 TINY = {

@@ -12,6 +12,8 @@ import pytest
 
 from support.source import ROOT
 
+pytestmark = pytest.mark.long
+
 INI = """\
 [pytest]
 addopts = --import-mode=importlib --strict-markers -ra {workers}
