@@ -2,22 +2,50 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from support.cli import Vecmig, new_project
+from support.cli import Prepare, Vecmig, copied, in_project, new_project, prepared
+from support.postgres import Postgres
 from support.project import Project, Result
 from support.provider import Provider
 from vecmig.cli.app import main
 
 
 @pytest.fixture
-def project(tmp_path: Path, database_url: str) -> Project:
+def beginning() -> Prepare | None:
+    """What brings ``project`` to where the test begins, once for all tests that begin there. A module may say."""
+    return None
+
+
+@pytest.fixture
+def copied_project(
+    beginning: Prepare | None, postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, Project] | None:
+    """The project that is copied, with the name of its database."""
+    if beginning is None:
+        return None
+    directory = tmp_path_factory.mktemp("beginning") / "project"
+    return postgres.prepared(beginning.__module__, lambda url: prepared(directory, url, beginning))
+
+
+@pytest.fixture
+def template(copied_project: tuple[str, Project] | None) -> str | None:
+    """The database of the project that is copied."""
+    return None if copied_project is None else copied_project[0]
+
+
+@pytest.fixture
+def project(tmp_path: Path, database_url: str, copied_project: tuple[str, Project] | None) -> Project:
     """A project on a fresh, empty database, with no revisions yet; collections.yaml asks for ``OLD_TAG``."""
-    return new_project(tmp_path / "project", database_url)
+    directory = tmp_path / "project"
+    return (
+        new_project(directory, database_url)
+        if copied_project is None
+        else copied(copied_project[1], directory, database_url)
+    )
 
 
 @pytest.fixture
@@ -34,13 +62,11 @@ def provider() -> Iterator[Provider]:
 
 
 @pytest.fixture
-def vecmig(project: Project, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Vecmig]:
+def vecmig(project: Project, capfd: pytest.CaptureFixture[str]) -> Iterator[Vecmig]:
     """``vecmig("upgrade", code=0)``: the program inside this process, in the project's directory.
 
     It is the same program from its error boundary on, without the half second that a process takes to start.
     """
-    known_modules, known_path = set(sys.modules), list(sys.path)
-    monkeypatch.chdir(project.path)
 
     def run(*args: str, code: int | None = 0) -> Result:
         capfd.readouterr()
@@ -49,8 +75,5 @@ def vecmig(project: Project, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capt
         result = Result(args, exit_code, out, err)
         return result if code is None else result.expect(code)
 
-    yield run
-    sys.path[:] = known_path
-    for name in set(sys.modules) - known_modules:
-        if name.startswith(("hashing", "noise")):
-            del sys.modules[name]
+    with in_project(project):
+        yield run

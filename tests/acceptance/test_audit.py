@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import pytest
 
-from support.cli import Vecmig, describe, documents_collection, local, tag, write_hashing
+from support.cli import Prepare, Vecmig, describe, documents_collection, local, tag, write_hashing
 from support.project import Project
 from support.terminal import in_terminal, plain
 
 TAG = tag("hashing", 8)
 
 
-@pytest.fixture
-def migrated(project: Project, vecmig: Vecmig) -> Project:
-    """A collection of 30 documents under one tag, live."""
+def _prepare(project: Project, vecmig: Vecmig) -> None:
     project.load_documents(30)
     write_hashing(project, 8)
     describe(project, {"documents": documents_collection(TAG)}, {TAG: local(8)})
     vecmig("revision", "-m", "first")
     vecmig("upgrade", "head")
+
+
+@pytest.fixture
+def beginning(request: pytest.FixtureRequest) -> Prepare | None:
+    """What ``migrated`` stands on."""
+    return _prepare if "migrated" in request.fixturenames else None
+
+
+@pytest.fixture
+def migrated(project: Project) -> Project:
+    """A collection of 30 documents under one tag, live."""
     return project
 
 

@@ -12,7 +12,17 @@ from uuid import uuid4
 
 import pytest
 
-from support.cli import Vecmig, describe, documents_collection, local, make_documents, script, tag, write_hashing
+from support.cli import (
+    Prepare,
+    Vecmig,
+    describe,
+    documents_collection,
+    local,
+    make_documents,
+    script,
+    tag,
+    write_hashing,
+)
 from support.project import Project
 from support.provider import Provider
 from support.terminal import in_terminal, plain
@@ -25,15 +35,24 @@ COUNT, BATCH, FLYING = 600, 2, 4
 ACTS_WITHIN, SLACK = 2.0, 4.0
 
 
-@pytest.fixture
-def begun(project: Project, vecmig: Vecmig) -> Project:
-    """A project on 40 documents whose revision has begun and embedded nothing yet."""
+def _prepare(project: Project, vecmig: Vecmig) -> None:
     make_documents(project, 40)
     write_hashing(project, 16)
     wanted = {"documents": documents_collection(A), "papers": documents_collection(A)}
     describe(project, wanted, {A: local(16)})
     script(project, "aaaa", A)
     vecmig("upgrade", "--until", "expand")
+
+
+@pytest.fixture
+def beginning(request: pytest.FixtureRequest) -> Prepare | None:
+    """What ``begun`` stands on."""
+    return _prepare if "begun" in request.fixturenames else None
+
+
+@pytest.fixture
+def begun(project: Project) -> Project:
+    """A project on 40 documents whose revision has begun and embedded nothing yet."""
     return project
 
 

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from support.cli import Vecmig, describe, documents_collection, local, script, tag, write_hashing
+from support.cli import Prepare, Vecmig, describe, documents_collection, local, script, tag, write_hashing
 from support.project import Project
 from support.terminal import in_terminal
 
@@ -20,9 +20,7 @@ OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 OWN = re.compile(r"\x1b\[(?:[0-9;]*m|\?25[lh]|[0-9]*[A-K])|\r")
 
 
-@pytest.fixture
-def evil(project: Project, vecmig: Vecmig) -> Project:
-    """A live collection whose keys, texts, reasons and errors hold what terminals obey."""
+def _prepare(project: Project, vecmig: Vecmig) -> None:
     project.sql("CREATE TABLE public.documents (id text PRIMARY KEY, title text, body text)")
     project.sql("INSERT INTO public.documents VALUES (%s, %s, 'words of a record')", EVIL, EVIL)
     project.sql("INSERT INTO public.documents SELECT i, 'title ' || i, 'body ' || i FROM generate_series(1, 9) i")
@@ -36,6 +34,17 @@ def evil(project: Project, vecmig: Vecmig) -> Project:
         A, EVIL, EVIL,
     )  # fmt: skip
     vecmig("pause", "documents", "--reason", EVIL)
+
+
+@pytest.fixture
+def beginning(request: pytest.FixtureRequest) -> Prepare | None:
+    """What ``evil`` stands on."""
+    return _prepare if "evil" in request.fixturenames else None
+
+
+@pytest.fixture
+def evil(project: Project) -> Project:
+    """A live collection whose keys, texts, reasons and errors hold what terminals obey."""
     return project
 
 

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from support.cli import Vecmig, describe, documents_collection, local, make_documents, script, tag, write_hashing
+from support.cli import (
+    Prepare,
+    Vecmig,
+    describe,
+    documents_collection,
+    local,
+    make_documents,
+    script,
+    tag,
+    write_hashing,
+)
 from support.project import Project
 
 A = tag("a", 16)
@@ -12,14 +22,23 @@ COUNT = 40
 SEARCH = ("search", "documents", "title 7 body of record 7 about subject0", "-k", "1")
 
 
-@pytest.fixture
-def live(project: Project, vecmig: Vecmig) -> Project:
-    """A project on 40 documents whose tag is live."""
+def _prepare(project: Project, vecmig: Vecmig) -> None:
     make_documents(project, COUNT)
     write_hashing(project, 16)
     describe(project, {"documents": documents_collection(A)}, {A: local(16)})
     script(project, "aaaa", A)
     vecmig("upgrade")
+
+
+@pytest.fixture
+def beginning(request: pytest.FixtureRequest) -> Prepare | None:
+    """What ``live`` stands on."""
+    return _prepare if "live" in request.fixturenames else None
+
+
+@pytest.fixture
+def live(project: Project) -> Project:
+    """A project on 40 documents whose tag is live."""
     return project
 
 

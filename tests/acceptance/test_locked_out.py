@@ -7,7 +7,17 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from support.cli import Vecmig, describe, documents_collection, local, make_documents, script, tag, write_hashing
+from support.cli import (
+    Prepare,
+    Vecmig,
+    describe,
+    documents_collection,
+    local,
+    make_documents,
+    script,
+    tag,
+    write_hashing,
+)
 from support.postgres import Connect
 from support.project import Project
 
@@ -27,9 +37,7 @@ COMMANDS = (
 )
 
 
-@pytest.fixture
-def halfway(project: Project, vecmig: Vecmig) -> Project:
-    """A project with one live tag and one on its way, an edit that waits, and a suite of questions."""
+def _prepare(project: Project, vecmig: Vecmig) -> None:
     make_documents(project, 20)
     write_hashing(project, 16, 32)
     describe(project, {"documents": documents_collection(B)}, {A: local(16), B: local(32)})
@@ -41,6 +49,17 @@ def halfway(project: Project, vecmig: Vecmig) -> Project:
     evals.mkdir()
     (evals / "known.yaml").write_text("collection: documents\nqueries:\n  - {query: title 7, relevant: [7]}\n")
     project.sql("UPDATE documents SET title = 'title seven' WHERE id = 7")
+
+
+@pytest.fixture
+def beginning(request: pytest.FixtureRequest) -> Prepare | None:
+    """What ``halfway`` stands on."""
+    return _prepare if "halfway" in request.fixturenames else None
+
+
+@pytest.fixture
+def halfway(project: Project) -> Project:
+    """A project with one live tag and one on its way, an edit that waits, and a suite of questions."""
     return project
 
 

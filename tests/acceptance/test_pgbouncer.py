@@ -10,7 +10,17 @@ from typing import Any
 import psycopg
 import pytest
 
-from support.cli import Vecmig, describe, documents_collection, local, make_documents, script, tag, write_hashing
+from support.cli import (
+    Prepare,
+    Vecmig,
+    describe,
+    documents_collection,
+    local,
+    make_documents,
+    script,
+    tag,
+    write_hashing,
+)
 from support.pgbouncer import PGBOUNCER, balanced, running_pgbouncer
 from support.postgres import Connect, Postgres
 from support.project import INI, Project
@@ -62,15 +72,24 @@ def pool(postgres: Postgres, database_url: str) -> Iterator[Pool]:
         yield start
 
 
-@pytest.fixture
-def moved(project: Project, vecmig: Vecmig) -> Project:
-    """A project that has gone from OLD to NEW, over a connection of its own; a next revision is there."""
+def _prepare(project: Project, vecmig: Vecmig) -> None:
     make_documents(project)
     write_hashing(project, 16, 32)
     describe(project, {"documents": documents_collection(NEW)}, {OLD: local(16), NEW: local(32)})
     script(project, "aaaa", OLD)
     script(project, "bbbb", NEW, old=OLD, down="aaaa")
     vecmig("upgrade")
+
+
+@pytest.fixture
+def beginning(request: pytest.FixtureRequest) -> Prepare | None:
+    """What ``moved`` stands on."""
+    return _prepare if "moved" in request.fixturenames else None
+
+
+@pytest.fixture
+def moved(project: Project) -> Project:
+    """A project that has gone from OLD to NEW, over a connection of its own; a next revision is there."""
     return project
 
 

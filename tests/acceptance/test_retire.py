@@ -7,7 +7,7 @@ import signal
 import psycopg
 import pytest
 
-from support.cli import Vecmig, describe, documents_collection, local, make_documents, partition, script, tag
+from support.cli import Prepare, Vecmig, describe, documents_collection, local, make_documents, partition, script, tag
 from support.cli import write_hashing as write_models
 from support.project import Project
 from support.terminal import in_terminal, plain
@@ -17,9 +17,7 @@ A, B = tag("old", 16), tag("new", 32)
 PRICED = {"price_per_million_tokens": 1000.0}
 
 
-@pytest.fixture
-def switched(project: Project, vecmig: Vecmig) -> Project:
-    """From A to B a moment ago; three days are asked for, and no evals."""
+def _prepare(project: Project, vecmig: Vecmig) -> None:
     make_documents(project)
     write_models(project, 16, 32)
     describe(project, {"documents": documents_collection(B)}, {A: local(16) | PRICED, B: local(32)})
@@ -28,6 +26,17 @@ def switched(project: Project, vecmig: Vecmig) -> Project:
     text = path.read_text().replace("import Gate,", "import Gate, Trust,")
     path.write_text(text.replace("gate = Gate()", "gate = Gate()\ntrust = Trust(days=3, eval_days=0)"))
     vecmig("upgrade", "head")
+
+
+@pytest.fixture
+def beginning(request: pytest.FixtureRequest) -> Prepare | None:
+    """What ``switched`` stands on."""
+    return _prepare if "switched" in request.fixturenames else None
+
+
+@pytest.fixture
+def switched(project: Project) -> Project:
+    """From A to B a moment ago; three days are asked for, and no evals."""
     return project
 
 

@@ -7,7 +7,17 @@ from collections import Counter
 
 import pytest
 
-from support.cli import Vecmig, describe, documents_collection, local, make_documents, script, tag, write_hashing
+from support.cli import (
+    Prepare,
+    Vecmig,
+    describe,
+    documents_collection,
+    local,
+    make_documents,
+    script,
+    tag,
+    write_hashing,
+)
 from support.project import Project
 from support.terminal import in_terminal, plain
 from vecmig.reader import Reader
@@ -15,9 +25,7 @@ from vecmig.reader import Reader
 OLD, NEW = tag("hashing", 16), tag("hashing", 64)
 
 
-@pytest.fixture
-def ready(project: Project, vecmig: Vecmig) -> Project:
-    """A project on OLD whose candidate, NEW, waits for its cutover."""
+def _prepare(project: Project, vecmig: Vecmig) -> None:
     make_documents(project)
     write_hashing(project, 16, 64)
     describe(project, {"documents": documents_collection(NEW)}, {OLD: local(16), NEW: local(64)})
@@ -25,6 +33,17 @@ def ready(project: Project, vecmig: Vecmig) -> Project:
     script(project, "bbbb", NEW, old=OLD, down="aaaa")
     vecmig("upgrade", "aaaa")
     vecmig("upgrade", "--until", "index")
+
+
+@pytest.fixture
+def beginning(request: pytest.FixtureRequest) -> Prepare | None:
+    """What ``ready`` stands on."""
+    return _prepare if "ready" in request.fixturenames else None
+
+
+@pytest.fixture
+def ready(project: Project) -> Project:
+    """A project on OLD whose candidate, NEW, waits for its cutover."""
     return project
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from support.cli import (
+    Prepare,
     Vecmig,
     describe,
     documents_collection,
@@ -26,20 +27,29 @@ A = tag("hashing", 8)
 COUNT = 30
 IDLE = "SELECT count(*) FROM vecmig.run WHERE what = 'sync' AND reason LIKE 'no change %; last full pass %'"
 SEARCH = "SELECT count(*) FROM documents_search((SELECT embedding FROM documents_vectors WHERE id = 7), 1)"
-GRANTED = "SELECT has_table_privilege('reporting', to_regclass('documents_live')::oid, 'SELECT')"
+GRANTED = "SELECT has_table_privilege('standing_reports', to_regclass('documents_live')::oid, 'SELECT')"
 
 
-@pytest.fixture
-def live(project: Project, vecmig: Vecmig) -> Project:
-    """A project whose tag is live, on a table with a column that vecmig does not need."""
+def _prepare(project: Project, vecmig: Vecmig) -> None:
     make_documents(project, COUNT)
     project.sql("ALTER TABLE documents ADD note text")
-    project.sql("DO $$ BEGIN CREATE ROLE reporting; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
-    project.sql("GRANT SELECT ON documents TO reporting")
+    project.sql("DO $$ BEGIN CREATE ROLE standing_reports; EXCEPTION WHEN duplicate_object THEN NULL; END $$")
+    project.sql("GRANT SELECT ON documents TO standing_reports")
     write_hashing(project, 8)
     describe(project, {"documents": documents_collection(A, live_columns="all")}, {A: local(8)})
     script(project, "aaaa", A)
     vecmig("upgrade")
+
+
+@pytest.fixture
+def beginning(request: pytest.FixtureRequest) -> Prepare | None:
+    """What ``live`` stands on."""
+    return _prepare if "live" in request.fixturenames else None
+
+
+@pytest.fixture
+def live(project: Project) -> Project:
+    """A project whose tag is live, on a table with a column that vecmig does not need."""
     return project
 
 
@@ -115,7 +125,7 @@ SELECT count(*) FROM pg_class c
 WHERE c.relrowsecurity AND (c.oid = 'documents_vectors'::regclass
       OR c.oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = 'documents_vectors'::regclass))
 """
-READS = "SELECT has_table_privilege('reporting', 'documents_vectors', 'SELECT')"
+READS = "SELECT has_table_privilege('standing_reports', 'documents_vectors', 'SELECT')"
 
 
 def test_check_status_and_upgrade_say_where_vectors_show_more_than_their_source(live: Project, vecmig: Vecmig) -> None:
@@ -142,12 +152,12 @@ def test_the_watch_follows_what_becomes_of_the_rights_to_the_source(live: Projec
         live.sql("DROP POLICY vecmig_as_source ON documents_vectors")
         policy = "SELECT count(*) FROM pg_policy WHERE polname = 'vecmig_as_source'"
         wait_for(lambda: live.sql(policy) == [(1,)], service)
-        live.sql("REVOKE SELECT ON documents FROM reporting")
+        live.sql("REVOKE SELECT ON documents FROM standing_reports")
         wait_for(lambda: live.sql(READS) == [(False,)], service)
-        live.sql("GRANT SELECT ON documents TO reporting")
+        live.sql("GRANT SELECT ON documents TO standing_reports")
         wait_for(lambda: live.sql(READS) == [(True,)], service)
-        live.sql(f"GRANT SELECT ON {partition('documents', A)} TO reporting")
-        granted = f"SELECT has_table_privilege('reporting', '{partition('documents', A)}', 'SELECT')"
+        live.sql(f"GRANT SELECT ON {partition('documents', A)} TO standing_reports")
+        granted = f"SELECT has_table_privilege('standing_reports', '{partition('documents', A)}', 'SELECT')"
         wait_for(lambda: live.sql(granted) == [(False,)], service)
         live.sql("ALTER TABLE documents DISABLE ROW LEVEL SECURITY")
         wait_for(lambda: live.sql(SECURED) == [(0,)], service)

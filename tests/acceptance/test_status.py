@@ -9,7 +9,17 @@ import sys
 
 import pytest
 
-from support.cli import Vecmig, describe, documents_collection, local, make_documents, script, tag, write_hashing
+from support.cli import (
+    Prepare,
+    Vecmig,
+    describe,
+    documents_collection,
+    local,
+    make_documents,
+    script,
+    tag,
+    write_hashing,
+)
 from support.project import Project
 from support.terminal import in_terminal, plain
 from vecmig.cli import progress
@@ -20,9 +30,7 @@ CHUNKS = {"chunk": {"size": 512, "unit": "characters", "overlap": 64}}
 RECIPES = {A: local(16) | CHUNKS, B: local(32) | CHUNKS}
 
 
-@pytest.fixture
-def halfway(project: Project, vecmig: Vecmig) -> Project:
-    """A project on its way from A to B: 100 of 400 records are embedded, and two were edited since."""
+def _prepare(project: Project, vecmig: Vecmig) -> None:
     make_documents(project, 400)
     write_hashing(project, 16, 32)
     describe(project, {"documents": documents_collection(B)}, RECIPES)
@@ -32,6 +40,17 @@ def halfway(project: Project, vecmig: Vecmig) -> Project:
     vecmig("upgrade", "--until", "expand")
     vecmig("backfill", "--limit", "100")
     project.sql("UPDATE documents SET body = 'edited' WHERE id < 3")
+
+
+@pytest.fixture
+def beginning(request: pytest.FixtureRequest) -> Prepare | None:
+    """What ``halfway`` stands on."""
+    return _prepare if "halfway" in request.fixturenames else None
+
+
+@pytest.fixture
+def halfway(project: Project) -> Project:
+    """A project on its way from A to B: 100 of 400 records are embedded, and two were edited since."""
     return project
 
 

@@ -17,6 +17,8 @@ from support.postgres import Postgres
 from support.project import INI, Project
 from support.terminal import in_terminal, plain
 
+pytestmark = pytest.mark.long
+
 A, B = tag("first", 16), tag("second", 32, chunk="60")
 PRICED = {"price_per_million_tokens": 1000.0}
 READER = "uninstall_reader"

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from support.cli import Vecmig, describe, documents_collection, local, make_documents, script, tag, write_hashing
+from support.cli import (
+    Prepare,
+    Vecmig,
+    describe,
+    documents_collection,
+    local,
+    make_documents,
+    script,
+    tag,
+    write_hashing,
+)
 from support.project import Project
 
 A, OTHER = tag("hashing", 16), tag("hashing", 32)
@@ -42,15 +52,24 @@ COMMANDS = [
 ]
 
 
-@pytest.fixture
-def ready(project: Project, vecmig: Vecmig) -> Project:
-    """A project whose one tag is live, with a suite."""
+def _prepare(project: Project, vecmig: Vecmig) -> None:
     make_documents(project, 30)
     write_hashing(project, 16)
     describe(project, {"documents": documents_collection(A)}, {A: local(16)})
     script(project, "aaaa", A)
     vecmig("upgrade")
     vecmig("eval", "--make", "known-item", "--collection", "documents")
+
+
+@pytest.fixture
+def beginning(request: pytest.FixtureRequest) -> Prepare | None:
+    """What ``ready`` stands on."""
+    return _prepare if "ready" in request.fixturenames else None
+
+
+@pytest.fixture
+def ready(project: Project) -> Project:
+    """A project whose one tag is live, with a suite."""
     return project
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support.cli import Vecmig, describe, documents_collection, local, make_documents, script, tag
+from support.cli import Prepare, Vecmig, describe, documents_collection, local, make_documents, script, tag
 from support.cli import write_hashing as write_models
 from support.project import Project
 
@@ -21,14 +21,23 @@ _BECAME = {
 }
 
 
-@pytest.fixture
-def live(project: Project, vecmig: Vecmig) -> Project:
-    """One tag, live."""
+def _prepare(project: Project, vecmig: Vecmig) -> None:
     make_documents(project)
     write_models(project, 16)
     describe(project, {"documents": documents_collection(A)}, {A: local(16)})
     script(project, "aaaa", A)
     vecmig("upgrade", "head")
+
+
+@pytest.fixture
+def beginning(request: pytest.FixtureRequest) -> Prepare | None:
+    """What ``live`` stands on."""
+    return _prepare if "live" in request.fixturenames else None
+
+
+@pytest.fixture
+def live(project: Project) -> Project:
+    """One tag, live."""
     return project
 
 

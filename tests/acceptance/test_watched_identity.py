@@ -10,7 +10,17 @@ from contextlib import contextmanager
 
 import pytest
 
-from support.cli import Vecmig, describe, documents_collection, local, make_documents, script, tag, write_hashing
+from support.cli import (
+    Prepare,
+    Vecmig,
+    describe,
+    documents_collection,
+    local,
+    make_documents,
+    script,
+    tag,
+    write_hashing,
+)
 from support.project import Project
 from support.waiting import wait_for
 
@@ -25,9 +35,7 @@ RELOAD = (
 )
 
 
-@pytest.fixture
-def live(project: Project, vecmig: Vecmig) -> Project:
-    """A project of two collections whose tags are live."""
+def _prepare(project: Project, vecmig: Vecmig) -> None:
     make_documents(project, 20)
     project.sql("CREATE TABLE notes AS SELECT id, body FROM documents")
     project.sql("ALTER TABLE notes ADD PRIMARY KEY (id)")
@@ -37,6 +45,17 @@ def live(project: Project, vecmig: Vecmig) -> Project:
     script(project, "aaaa", A)
     script(project, "bbbb", B, down="aaaa", collection="notes")
     vecmig("upgrade")
+
+
+@pytest.fixture
+def beginning(request: pytest.FixtureRequest) -> Prepare | None:
+    """What ``live`` stands on."""
+    return _prepare if "live" in request.fixturenames else None
+
+
+@pytest.fixture
+def live(project: Project) -> Project:
+    """A project of two collections whose tags are live."""
     return project
 
 

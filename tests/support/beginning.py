@@ -16,7 +16,7 @@ from support.postgres import Postgres
 from vecmig.events import Event
 
 #: The ledger knows a source by its oid in the database where this was written down, and a copy has all of them.
-_OWN = r"""
+OWN = r"""
 UPDATE vecmig.collection SET identity_of = regexp_replace(identity_of, '/\d+/', '/' || d.oid || '/')
 FROM pg_database d WHERE d.datname = current_database()"""
 
@@ -33,7 +33,7 @@ class Beginning:
 
     def take(self, lab: Lab, model: Model) -> Lab:
         """Bring a lab on a copy of the database, and its model, to where the upgrade has left them."""
-        lab.sql(_OWN)
+        lab.sql(OWN)
         model.embedded.update(self.embedded)
         lab.events.extend(self.events)
         return lab.write(**self.changes)

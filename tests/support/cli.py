@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
+import sys
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from support.beginning import OWN
 from support.project import INI, OLD_TAG, Project, Result
+from vecmig.cli.app import main
 
 #: ``vecmig("upgrade", "head", code=0)``: run the program inside this process, in the project's directory.
 Vecmig = Callable[..., Result]
+#: What brings a project, which has no revisions yet, to where tests begin.
+Prepare = Callable[[Project, Vecmig], None]
 
 SCRIPT = '''\
 """{message}
@@ -79,6 +86,41 @@ def new_project(path: Path, database_url: str) -> Project:
     made.ini.write_text(INI.format(database_url=database_url))
     made.want_tag(OLD_TAG)
     return made
+
+
+@contextmanager
+def in_project(project: Project) -> Iterator[None]:
+    """Work in the project's directory, and forget in the end the modules that its recipes have named."""
+    known_modules, known_path = set(sys.modules), list(sys.path)
+    try:
+        with chdir(project.path):
+            yield
+    finally:
+        sys.path[:] = known_path
+        for name in set(sys.modules) - known_modules:
+            if name.startswith(("hashing", "noise")):
+                del sys.modules[name]
+
+
+def prepared(directory: Path, database_url: str, prepare: Prepare) -> Project:
+    """Make a project and bring it to where tests begin."""
+    project = new_project(directory, database_url)
+
+    def run(*args: str) -> Result:
+        return Result(args, main(list(args)), "", "").expect()
+
+    with in_project(project):
+        prepare(project, run)
+    return project
+
+
+def copied(project: Project, directory: Path, database_url: str) -> Project:
+    """Copy a project's files; the new one is on a copy of its database."""
+    shutil.copytree(project.path, directory, ignore=shutil.ignore_patterns("__pycache__"))
+    copy = Project(directory, database_url)
+    copy.ini.write_text(copy.ini.read_text().replace(project.database_url, database_url))
+    copy.sql(OWN)
+    return copy
 
 
 def describe(project: Project, collections: Mapping[str, Mapping[str, Any]], tags: Mapping[str, Any]) -> None:
