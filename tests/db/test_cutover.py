@@ -35,7 +35,7 @@ def _loops(*works: Callable[[], None]) -> Iterator[list[BaseException]]:
 
     def loop(work: Callable[[], None]) -> None:
         try:
-            while not stop.wait(0.005):  # or they take all the processors, and every switch is slow
+            while not stop.wait(0.02):  # or they take all the processors, and every switch is slow
                 work()
         except BaseException as error:  # noqa: BLE001  # shown by the test
             errors.append(error)
@@ -57,6 +57,7 @@ def _check(tag: str, key: int, embedding: str) -> None:
     assert made == pytest.approx(vector(_text(key), DIMS[tag]).tolist(), abs=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.upgraded
 def test_four_readers_through_twenty_switches(lab: Lab, connect: Connect, postgres: Any) -> None:
     """Reads never mix tags: no read fails, and each answer is of the tag that it names."""

@@ -369,6 +369,7 @@ _CHANGES = st.one_of(
 )
 
 
+@pytest.mark.long
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.lists(_CHANGES, min_size=1, max_size=14))
 def test_no_change_is_lost_in_any_order(ordered: Lab, changes: list[str]) -> None:

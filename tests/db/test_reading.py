@@ -37,7 +37,7 @@ Connection = psycopg.Connection[Any]
 #: Seconds after which a test that waits for a thread or process gives up.
 PATIENCE = 60
 #: Seconds between two searches: without, those who ask take all the processors, and every switch is slow.
-BETWEEN = 0.005
+BETWEEN = 0.02
 
 #: An application: asks for record after record, and tells of each answer what a mixed one would get wrong.
 APPLICATION = """
@@ -65,7 +65,7 @@ print(json.dumps({"served": served, "wrong": wrong, "last": last}))
 _SELECT = """
 import select
 def select_stdin():
-    return select.select([sys.stdin], [], [], 0.005)[0]
+    return select.select([sys.stdin], [], [], 0.02)[0]
 """
 
 
@@ -180,6 +180,7 @@ class Asking:
             await asyncio.sleep(BETWEEN)
 
 
+@pytest.mark.long
 @pytest.mark.upgraded
 def test_twenty_switches_under_processes_threads_and_coroutines_fail_and_mix_nothing(lab: Lab) -> None:
     asking = Asking(lab)
