@@ -84,7 +84,7 @@ def keep_eval(lab: Lab, tag: str, days_ago: float, *, score: float = 0.8, **chan
 def keep_evals(lab: Lab, days: int, *, new: float = 0.8) -> None:
     """Enter a run against both tags on so many days."""
     for day in range(days):
-        keep_eval(lab, SMALL, day + 0.01)
+        keep_eval(lab, SMALL, day)
         keep_eval(lab, LARGE, day, score=new)
 
 
