@@ -158,12 +158,11 @@ def test_texts_with_breaks_are_cut_as_in_one_go(
 
 
 @settings(max_examples=15, deadline=None)
-@given(block=st.lists(parts, min_size=5, max_size=60), seed=st.integers(0, 2**32), between=st.sampled_from([" ", ""]))
+@given(block=st.lists(parts, min_size=5, max_size=60), seed=st.integers(0, 2**32))
 @pytest.mark.parametrize("recipe", ["openai with overlap", "wordllama with overlap"])
-def test_texts_with_breaks_are_cut_as_in_one_go_by_tokens(
-    recipe: str, block: list[str], seed: int, between: str
-) -> None:
-    text = between.join(random.Random(seed).choices(block, k=1_000))[:19_999]
+def test_texts_with_breaks_are_cut_as_in_one_go_by_tokens(recipe: str, block: list[str], seed: int) -> None:
+    # without white space, 3.143.143.14 is one word that fills a chunk: there the cuts are those of a window
+    text = " ".join(random.Random(seed).choices(block, k=1_000))[:19_999]
     assert _cut(text, _splitter(recipe)) == _in_one_go(text, _splitter(recipe))
 
 
