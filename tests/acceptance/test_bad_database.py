@@ -187,7 +187,7 @@ def test_a_lock_that_somebody_holds(ready: Project, vecmig: Vecmig, connect: Con
     said = rf"pid {pid} \(postgres, report, idle in transaction, transaction open for 00:00:\d\d\)"
     waiting, first, *rest = result.stderr.splitlines()[-4:]
     assert re.fullmatch(rf"  waiting: a lock is taken by {said}", waiting)
-    assert re.fullmatch(rf"A lock could not be had within 0.6 s. In the way: {said}\.", first)
+    assert re.fullmatch(rf"Could not acquire the lock within 0.6 s. Blocked by {said}\.", first)
     assert rest == [
         "Nothing was changed.",
         "Let that transaction end, or end it with: SELECT pg_terminate_backend(pid); then run this again.",

@@ -230,7 +230,7 @@ def test_a_plan_reckons_with_limits_and_budget(begun: Project, vecmig: Vecmig) -
     assert "  requests  about 4\n" in shown.stdout
     assert "  budget    $0.50, of which $0.40 is spent\n" in shown.stdout
     assert " because of tokens_per_minute; the provider alone about 40 ms at 1,000 records/s" in shown.stdout
-    assert "  rollback  flip: < 1 s\n" in shown.stdout
+    assert "  rollback  < 1 s\n" in shown.stdout
     assert shown.stderr == (
         "warning: aaaa may cost more than its budget; it would stop there, and go on once that is raised.\n"
     )

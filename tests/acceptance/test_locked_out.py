@@ -112,7 +112,7 @@ def test_a_quiet_command_says_it_at_its_end(
     monkeypatch.setenv("VECMIG_LOCK_WAIT", "0.6")
     said = vecmig("-q", "status", code=1).stderr
     assert said.startswith(
-        f"A lock could not be had in time: a lock on public.documents is held by pid {holder.info.backend_pid}"
+        f"Could not acquire a lock in time: a lock on public.documents is held by pid {holder.info.backend_pid}"
     )
     assert "waiting" not in said
     assert "aaaa" in vecmig("current").stdout, "what asks only the ledger does not wait"
@@ -150,7 +150,7 @@ def test_an_index_build_gives_up_and_the_next_upgrade_builds_it(
     who = f"pid {session.info.backend_pid} (postgres, forgotten, idle in transaction, transaction open for "
     message, state, hint = vecmig("upgrade", code=1).stderr.splitlines()[-3:]
     assert message.startswith(
-        f"The index of {B} is not built: it waited 0.6 s for writers before build. In the way: {who}"
+        f"The index of {B} is not built: it waited 0.6 s for writers before build. Blocked by {who}"
     )
     assert state == "The vectors are all there; the index is invalid, and the next build replaces it."
     assert "pg_terminate_backend(pid); then run this again." in hint

@@ -214,7 +214,7 @@ def test_status_in_a_terminal(halfway: Project, columns: int) -> None:
     at = next(number for number, line in enumerate(lines) if line.split()[:1] == ["state"])
     if columns == 200:
         assert lines[at].split() == [*heads, "tag"]
-        assert lines[at + 2].split() == ["+", "building", "24.50", "%", "98", "2", "300", "0", "100", "none", B]
+        assert lines[at + 2].split() == ["+", "building", "24.5", "%", "98", "2", "300", "0", "100", "none", B]
     else:
         assert lines[at].split() == heads
         assert lines[at + 1].startswith("→  live")

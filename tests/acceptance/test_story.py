@@ -129,9 +129,9 @@ def test_backfill_by_halves_and_the_gate_refuses(project: Project, vecmig: Vecmi
         ["NO", "index"],
         ["NO", "index"],
         ["ok", "canary"],
-        ["ok", "spot check"],
-        ["ok", "whole"],
-        ["ok", "query space"],
+        ["ok", "spot"],
+        ["ok", "truncation"],
+        ["ok", "query"],
     ]
     assert "50 of 100 records have no fresh vector" in refused.stdout
     assert refused.stderr == (

@@ -315,7 +315,7 @@ def test_it_gives_up_and_says_who_was_in_the_way(
     said = blocked.value
     who = f"pid {holder.info.backend_pid} (postgres, forgotten, idle in transaction, transaction open for 00:00:0"
     assert said.message.startswith(
-        f"The index of {SMALL} is not built: it waited 0.3 s for {waited}. In the way: {who}"
+        f"The index of {SMALL} is not built: it waited 0.3 s for {waited}. Blocked by {who}"
     )
     assert said.hint.endswith("pg_terminate_backend(pid); then run this again.")
     assert said.state == "The vectors are all there; the index is not." if left == "none" else "invalid" in said.state
@@ -333,7 +333,7 @@ def test_an_index_that_cannot_be_dropped_keeps_it_waiting_no_longer(lab: Lab, co
     lab.sql("UPDATE pg_index SET indisvalid = false WHERE indexrelid::regclass::text LIKE '%%_hnsw'")
     holder = connect(autocommit=False)
     holder.execute(begin)
-    with pytest.raises(Blocked, match=f"In the way: pid {holder.info.backend_pid} "):
+    with pytest.raises(Blocked, match=f"Blocked by pid {holder.info.backend_pid} "):
         build(lab, lock_wait=0.3)
     assert state(lab) == "invalid"
     holder.rollback()
@@ -349,7 +349,7 @@ def test_another_runs_build_that_waits_is_left_alone(lab: Lab, connect: Connect)
     other.start()
     try:
         wait_for(lambda: lab.sql(BUILDING) != [])
-        with pytest.raises(Blocked, match=f"In the way: pid {holder.info.backend_pid} "):
+        with pytest.raises(Blocked, match=f"Blocked by pid {holder.info.backend_pid} "):
             build(lab, lock_wait=0.3)
         assert len(lab.sql(BUILDING)) == 1
     finally:

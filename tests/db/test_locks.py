@@ -22,7 +22,7 @@ def _wait(lab: Lab, statement: str) -> str:
     def change(connection: Connection) -> None:
         connection.execute(statement)
 
-    with pytest.raises(DatabaseError, match="A lock could not be had"):
+    with pytest.raises(DatabaseError, match="Could not acquire the lock"):
         with_lock_retries(lab.database, change, wait=0.1, on_wait=waits.append)
     return waits[-1]
 

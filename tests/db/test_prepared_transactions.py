@@ -53,7 +53,7 @@ def test_a_change_of_the_source_names_what_was_prepared(preparing: Lab) -> None:
         preparing.upgrade("r1")
 
     error = blocked.value
-    assert "In the way: the prepared transaction 'order 7''s end'." in error.message
+    assert "Blocked by the prepared transaction 'order 7''s end'." in error.message
     assert "ROLLBACK PREPARED 'order 7''s end';" in error.hint
     assert "COMMIT PREPARED" in error.hint
     assert "pg_terminate_backend" not in error.hint

@@ -343,7 +343,7 @@ def test_a_transaction_in_the_way_is_named_and_waited_for(lab: Lab, connect: Con
     writing = connect(autocommit=False, application_name="the application")
     writing.execute("UPDATE documents SET body = 'new' WHERE id = 1")
     short = lab.write(lock_wait=0.5)
-    with pytest.raises(DatabaseError, match=r"In the way: pid \d+ \(postgres, the application") as refused:
+    with pytest.raises(DatabaseError, match=r"Blocked by pid \d+ \(postgres, the application") as refused:
         _uninstall(short)
     assert refused.value.state == "Nothing was changed."
     assert _objects(lab) == before

@@ -44,7 +44,7 @@ class Patience:
         longest = max(self.lock_wait, worked)
         if now - self._since > longest:
             raise Blocked(
-                f"The index of {self.tag} is not built: it waited {longest:.3g} s for {what}. In the way: {who.words}.",
+                f"The index of {self.tag} is not built: it waited {longest:.3g} s for {what}. Blocked by {who.words}.",
                 state=NO_INDEX,
                 hint=who.hint,
             )

@@ -54,7 +54,7 @@ def begin(connection: Connection, ledger: Ledger, space: Space, figures: Mapping
         raise DatabaseError(
             f"Reads of {collection} have moved meanwhile, and {space.tag} is needed.",
             state="Nothing was changed.",
-            hint="Look at: vecmig status",
+            hint="Run: vecmig status",
         )
     connection.execute(_of(space, "retire_revisions"), space.values)
     ledger.set_tag_state(collection, space.tag, "retired")

@@ -236,7 +236,7 @@ def require_partition(connection: Connection, space: Space) -> None:
     if not is_attached(connection, space):
         raise DatabaseError(
             f"The partition of {space.tag} is not there.",
-            hint="Somebody dropped or detached it. Look at: vecmig status",
+            hint="Somebody dropped or detached it. Run: vecmig status",
         )
 
 

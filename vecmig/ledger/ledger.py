@@ -450,7 +450,7 @@ class Ledger:
             raise DatabaseError(
                 f"The live tag of {collection} is no longer {before}: somebody moved it meanwhile.",
                 state="Nothing was changed.",
-                hint="Look at: vecmig status",
+                hint="Run: vecmig status",
             )
         self._write("set_tag_states", collection=collection, live=live, standby=standby)
         self._write("announce_route", channel=self.channel, collection=collection)
@@ -498,7 +498,7 @@ class Ledger:
             raise DatabaseError(
                 f"The ledger is not as expected: {name} matched {count} rows instead of one.",
                 state="The transaction was rolled back.",
-                hint="Somebody else may have changed it just now. Look at: vecmig status",
+                hint="Somebody else may have changed it just now. Run: vecmig status",
             )
 
 
@@ -536,6 +536,6 @@ def _changed(recorded: TagRow, recipe: Recipe) -> RecipeError:
     return RecipeError(
         f"The recipe of {recorded.tag} changed since its vectors were made: {differences}.",
         state="Nothing was changed.",
-        hint="A tag has one recipe for ever. Take the change back in collections.yaml, or make a new tag "
+        hint="A tag never changes its recipe. Undo the change in collections.yaml, or make a new tag "
         "(for example with a new version after the @) and: vecmig revision",
     )

@@ -193,7 +193,7 @@ def with_lock_retries(
         on_wait(who)
         if time.monotonic() + pause > deadline:
             raise Blocked(
-                f"A lock could not be had within {wait:g} s. In the way: {who}.",
+                f"Could not acquire the lock within {wait:g} s. Blocked by {who}.",
                 state="Nothing was changed.",
                 hint=seen.blockers.hint,
             )

@@ -348,7 +348,7 @@ def _blocked(error: psycopg.Error) -> Blocked:
         "Let that transaction end, or end it with: SELECT pg_terminate_backend(pid); then run this again.",
     )[:2]
     return Blocked(
-        f"A lock could not be had in time: {seen}.",
+        f"Could not acquire a lock in time: {seen}.",
         state="What was committed stays.",
         hint=f"{hint} lock_wait in vecmig.ini says how long to wait.",
     )
