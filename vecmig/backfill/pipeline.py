@@ -127,16 +127,13 @@ class Pipeline:
             self.slow.look()
             for future in done:
                 self.futures.discard(future)
-                self._settle(future)
-
-    def _settle(self, future: Future[BatchResult]) -> None:
-        try:
-            result = future.result()
-            self.landed(result)
-            if result.failure is not None:
-                raise result.failure
-        except Abandoned:
-            raise (self.failures or [Abandoned()])[0] from None
+                try:
+                    result = future.result()
+                    self.landed(result)
+                    if result.failure is not None:
+                        raise result.failure
+                except Abandoned:
+                    raise (self.failures or [Abandoned()])[0] from None
 
     def rescue(self) -> None:
         """Let what is in flight come to its end, whatever that is: it is paid for. What only waits is left.

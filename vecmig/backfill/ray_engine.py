@@ -131,7 +131,14 @@ class RayEngine:
     def _started(self) -> Cluster:
         """Connect to the cluster and start the workers, once."""
         if self._cluster is None:
-            self._supervise_preparing()
+            # prepare where a pause holds and the run shows; the workers do that for themselves
+            supervisor = self._backfill.supervisor(self.counters)
+            try:
+                with supervisor or nullcontext():
+                    self._backfill.prepare()
+            except Abandoned:
+                failure = supervisor.failure if supervisor is not None else None
+                raise failure or Interrupted("The run is being ended.") from None
             ray = self._ray
             self._listener(Waiting("the workers are being started on Ray"))
             cluster = self._open.enter_context(Cluster(ray.address, ray.needs, ray.workers))
@@ -141,16 +148,6 @@ class RayEngine:
             self._workers = [_WorkerHandle(cluster.start_worker()) for _ in range(workers)]
             self._cluster = cluster
         return self._cluster
-
-    def _supervise_preparing(self) -> None:
-        """Prepare where a pause holds and the run shows; the workers do that for themselves."""
-        supervisor = self._backfill.supervisor(self.counters)
-        try:
-            with supervisor or nullcontext():
-                self._backfill.prepare()
-        except Abandoned:
-            failure = supervisor.failure if supervisor is not None else None
-            raise failure or Interrupted("The run is being ended.") from None
 
     def _new_task(self, workers: int) -> WorkerTask:
         options = replace(self._backfill.options, workers=workers, still_alone=no_other_runner)
@@ -184,8 +181,18 @@ class RayEngine:
             if not self._busy and (not self._key_ranges or self._left(until) == 0):
                 return
             self._look(cluster)
-            self._still_alone()
-            self._report_silence()
+            now = time.monotonic()
+            if now - self._checked_at >= _ALONE_EVERY:
+                self._checked_at = now
+                # whoever reads and writes finds out that the database is away, and decides how long to wait
+                with suppress(DatabaseUnreachable):
+                    self._backfill.options.still_alone()
+            long_ago = time.monotonic() - _PATIENCE
+            silent = [worker.where for worker in self._busy if worker.heard_at < long_ago]
+            if silent:
+                self._listener(Waiting(f"no word from the worker on {', '.join(silent)}"))
+            elif all(worker.id is None and worker.heard_at < long_ago for worker in self._workers):
+                self._listener(Waiting(f"Ray has started no worker yet; one needs {self._ray.needs}"))
 
     @property
     def _busy(self) -> list[_WorkerHandle]:
@@ -270,22 +277,6 @@ class RayEngine:
         if done.is_progress:
             worker.figures = report.figures
             self.counters.count(done)
-
-    def _report_silence(self) -> None:
-        long_ago = time.monotonic() - _PATIENCE
-        silent = [worker.where for worker in self._busy if worker.heard_at < long_ago]
-        if silent:
-            self._listener(Waiting(f"no word from the worker on {', '.join(silent)}"))
-        elif all(worker.id is None and worker.heard_at < long_ago for worker in self._workers):
-            self._listener(Waiting(f"Ray has started no worker yet; one needs {self._ray.needs}"))
-
-    def _still_alone(self) -> None:
-        now = time.monotonic()
-        if now - self._checked_at >= _ALONE_EVERY:
-            self._checked_at = now
-            # whoever reads and writes finds out that the database is away, and decides how long to wait
-            with suppress(DatabaseUnreachable):
-                self._backfill.options.still_alone()
 
     # The end -----------------------------------------------------------------------------------------------------
 

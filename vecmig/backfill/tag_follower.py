@@ -125,7 +125,10 @@ class TagFollower:
         failure: BaseException | None = None
         try:
             with self._open_engine(self._limited_by) as engine:
-                self._expect(engine)
+                with engine.session() as session:
+                    engine.counters.expect(
+                        session.run(lambda connection: measure_coverage(connection, self.space)), None
+                    )
                 try:
                     while (whole := self._next()) is not None:
                         self._pass(engine, whole=whole)
@@ -143,10 +146,6 @@ class TagFollower:
         self._limiter = limiter
         if self._stopping:
             limiter.close()
-
-    def _expect(self, engine: LocalEngine) -> None:
-        with engine.session() as session:
-            engine.counters.expect(session.run(lambda connection: measure_coverage(connection, self.space)), None)
 
     def _next(self) -> bool | None:
         """Wait for something to do, and take it; None at the end. A limiter that was closed is the end too."""

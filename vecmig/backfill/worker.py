@@ -141,7 +141,12 @@ class Worker:
         if self._stopped:
             raise Abandoned
         if self._engine is None:
-            _require_same_version(task)
+            if task.version != version():
+                raise VecmigError(
+                    f"{platform.node()} has vecmig {version()}, and this run is of vecmig {task.version}.",
+                    state="Nothing was embedded there.",
+                    hint="Install the same version on every host of the Ray cluster.",
+                )
             sys.path.extend(place for place in task.path if place not in sys.path)
             with ExitStack() as opening:
                 self._engine = self._new_engine(task, opening)
@@ -181,12 +186,3 @@ class Worker:
                 self._warned.append(event)
             elif isinstance(event, Waiting):
                 self._waiting = event
-
-
-def _require_same_version(task: WorkerTask) -> None:
-    if task.version != version():
-        raise VecmigError(
-            f"{platform.node()} has vecmig {version()}, and this run is of vecmig {task.version}.",
-            state="Nothing was embedded there.",
-            hint="Install the same version on every host of the Ray cluster.",
-        )

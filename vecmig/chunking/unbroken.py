@@ -152,7 +152,11 @@ class Filling:
             aim = _border(text, start, min(start + self._guess, end))
             found = self._splitter.cut(text[start:aim])
             if len(found) == 1:
-                self._grow()
+                if self._fitted is None:
+                    self._guess = self._likely(self._guess * _FIRST_GROWTH + 1)
+                else:
+                    self._fitted = (self._fitted + 1) % _BETWEEN
+                    self._guess = self._likely(self._guess * _GROWTH + 1) if self._fitted == 0 else self._guess
                 return aim
             at, chunk = found[0]
             stop = start + at + len(chunk)
@@ -161,13 +165,6 @@ class Filling:
             if stop - start >= (aim - start) / len(found):
                 break
         return stop
-
-    def _grow(self) -> None:
-        if self._fitted is None:
-            self._guess = self._likely(self._guess * _FIRST_GROWTH + 1)
-        else:
-            self._fitted = (self._fitted + 1) % _BETWEEN
-            self._guess = self._likely(self._guess * _GROWTH + 1) if self._fitted == 0 else self._guess
 
     def _likely(self, length: float) -> int:
         """Keep a guess within what text may have; one token takes many spaces, and a tokenizer long for them."""

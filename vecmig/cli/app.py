@@ -132,22 +132,18 @@ def _report(problem: BaseException, options: Options) -> int:
         case SystemExit():
             return problem.code if isinstance(problem.code, int) else int(problem.code is not None)
         case typer.TyperException():
-            return _report_usage(problem)
+            context = getattr(problem, "ctx", None)
+            if type(problem).__name__ == "NoArgsIsHelpError":
+                render.note(problem.format_message())
+                return 2
+            if context is not None:
+                render.note(context.get_usage())
+            render.note(problem.format_message())
+            if context is not None:
+                render.note(f"For help: {context.command_path} --help")
+            return 2
         case _:
             return _report_unexpected(problem, options)
-
-
-def _report_usage(problem: typer.TyperException) -> int:
-    context = getattr(problem, "ctx", None)
-    if type(problem).__name__ == "NoArgsIsHelpError":
-        render.note(problem.format_message())
-        return 2
-    if context is not None:
-        render.note(context.get_usage())
-    render.note(problem.format_message())
-    if context is not None:
-        render.note(f"For help: {context.command_path} --help")
-    return 2
 
 
 def _report_unexpected(problem: BaseException, options: Options) -> int:

@@ -120,7 +120,20 @@ def show_evaluated(found: Evaluated) -> None:
     _warn_unknown(found)
     render.line()
     _show_scores(found.runs, names)
-    _show_differences(found, names)
+    for old, new, all_of_them in found.differences():
+        own = [one for one in all_of_them if one.slice is None]
+        render.line()
+        pair = f"{names[old.id]} → {names[new.id]}"
+        render.line(f"  {pair}, at {percent(old.coverage)} and {percent(new.coverage)}", style="bold")
+        rows = [
+            (f"  {one.metric}", f"{one.mean:+.3f}", f"[{one.low:+.3f}, {one.high:+.3f}]", _p(one), _words(one))
+            for one in own
+        ]
+        render.columns(rows)
+        _show_worst(found, old, new)
+    if found.pairs:
+        render.line("  mean difference as production searches [95 % paired bootstrap interval], p of")
+        render.line("  a paired randomisation test, not corrected for looking at several metrics")
     _show_slices(found, names)
     _show_distances(found.runs, names)
 
@@ -168,23 +181,6 @@ def _index_recall(run: EvalRun) -> str:
     if run.index_recall is None:
         return "no answers"
     return _score(run.index_recall) if run.index_used else "no index used"
-
-
-def _show_differences(found: Evaluated, names: dict[Any, str]) -> None:
-    for old, new, all_of_them in found.differences():
-        own = [one for one in all_of_them if one.slice is None]
-        render.line()
-        pair = f"{names[old.id]} → {names[new.id]}"
-        render.line(f"  {pair}, at {percent(old.coverage)} and {percent(new.coverage)}", style="bold")
-        rows = [
-            (f"  {one.metric}", f"{one.mean:+.3f}", f"[{one.low:+.3f}, {one.high:+.3f}]", _p(one), _words(one))
-            for one in own
-        ]
-        render.columns(rows)
-        _show_worst(found, old, new)
-    if found.pairs:
-        render.line("  mean difference as production searches [95 % paired bootstrap interval], p of")
-        render.line("  a paired randomisation test, not corrected for looking at several metrics")
 
 
 def _show_worst(found: Evaluated, old: EvalRun, new: EvalRun) -> None:

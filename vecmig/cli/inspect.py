@@ -171,7 +171,15 @@ def show_status(found: Status) -> None:
     for collection in found.collections:
         render.line()
         _show_collection(collection)
-        _show_work(collection, found.measured_at)
+        # print who is at work on a collection, and what operators want of them, also while no run is
+        control = collection.control
+        rows = []
+        if control is not None and control.paused:
+            rows.append(("  paused", f"{paused_text(control)}; to go on: vecmig resume {collection.name}"))
+        if control is not None and (tuned := tuned_words(control, only_set=True)):
+            rows.append(("  tuned", ", ".join(tuned)))
+        rows += [("  at work", f"{run_text(run)}, seen {_ago(run, found.measured_at)}") for run in collection.runs]
+        render.columns(rows)
     render.line()
     render.line(f"next      {found.next_step}")
 
@@ -218,18 +226,6 @@ def _wrong(collection: CollectionStatus) -> list[str]:
     aside = [collection.detached.text] if collection.detached else []
     lines = f"{problem.message}\n{problem.hint}".strip().split("\n") if problem else []
     return [*aside, *collection.notes, *lines]
-
-
-def _show_work(collection: CollectionStatus, now: datetime) -> None:
-    """Print who is at work on a collection, and what operators want of them, also while no run is."""
-    control = collection.control
-    rows = []
-    if control is not None and control.paused:
-        rows.append(("  paused", f"{paused_text(control)}; to go on: vecmig resume {collection.name}"))
-    if control is not None and (tuned := tuned_words(control, only_set=True)):
-        rows.append(("  tuned", ", ".join(tuned)))
-    rows += [("  at work", f"{run_text(run)}, seen {_ago(run, now)}") for run in collection.runs]
-    render.columns(rows)
 
 
 def _ago(run: Run, now: datetime) -> str:

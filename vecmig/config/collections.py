@@ -202,7 +202,10 @@ class _CollectionReader:
 
     def read(self) -> Collection | None:
         before = len(self._problems.found)
-        self._check_name()
+        if _NAME.fullmatch(self._name) is None:
+            self._add("", "a name begins with a letter or _ and goes on with letters, digits, _, - and spaces")
+        if len(self._name.encode()) > MAX_NAME:
+            self._add("", f"the name has {len(self._name.encode())} bytes; at most {MAX_NAME} are allowed")
         data = self._fields()
         values = {name: check(self, data[name].plain()) for name, check in _CHECKS.items() if name in data}
         for name in ("source", "key", "text"):
@@ -211,7 +214,12 @@ class _CollectionReader:
         if len(self._problems.found) > before:
             return None
         collection = Collection(self._name, **values)
-        self._check_together(collection)
+        if collection.source[-1] in (f"{self._name}_vectors", f"{self._name}_live"):
+            self._add(
+                "source", f"{collection.source[-1]!r} is the name of an object that vecmig makes for this collection"
+            )
+        if collection.tag is not None and (what := index_problem(collection.storage, Tag.parse(collection.tag).dims)):
+            self._add("tag", what)
         return collection
 
     def _fields(self) -> dict[str, Value]:
@@ -225,20 +233,6 @@ class _CollectionReader:
         value = self._value.data.get(field_name) if isinstance(self._value.data, dict) else None
         subject = f"collection {self._name}: {field_name}: " if field_name else f"collection {self._name}: "
         self._problems.add(value.line if value is not None else self._value.line, subject + what)
-
-    def _check_name(self) -> None:
-        if _NAME.fullmatch(self._name) is None:
-            self._add("", "a name begins with a letter or _ and goes on with letters, digits, _, - and spaces")
-        if len(self._name.encode()) > MAX_NAME:
-            self._add("", f"the name has {len(self._name.encode())} bytes; at most {MAX_NAME} are allowed")
-
-    def _check_together(self, collection: Collection) -> None:
-        if collection.source[-1] in (f"{self._name}_vectors", f"{self._name}_live"):
-            self._add(
-                "source", f"{collection.source[-1]!r} is the name of an object that vecmig makes for this collection"
-            )
-        if collection.tag is not None and (what := index_problem(collection.storage, Tag.parse(collection.tag).dims)):
-            self._add("tag", what)
 
     def source(self, value: object) -> tuple[str, ...]:
         relation = parse_relation(value) if isinstance(value, str) else None

@@ -310,19 +310,6 @@ class _Values:
             if needed:
                 raise
             return ""
-        return self._checked_url(setting)
-
-    def _expanded_url(self, setting: _Setting) -> _Setting:
-        """Expand a URL; what stands for a user or password may hold any character, and is encoded as a URL wants it."""
-        if not setting.in_file or not isinstance(setting.value, str) or "://" not in setting.value:
-            return self._expanded(setting)
-        scheme, _, rest = setting.value.partition("://")
-        user, at, host = rest.rpartition("@")
-        user = _VARIABLE.sub(lambda match: quote(self._variable(setting, match), safe=""), user)
-        host = _VARIABLE.sub(lambda match: self._variable(setting, match), host)
-        return replace(setting, value=f"{scheme}://{user}{at}{host}")
-
-    def _checked_url(self, setting: _Setting) -> str:
         url = _text(setting)
         if url.startswith(_SCHEMES):
             return url
@@ -333,6 +320,16 @@ class _Values:
             f"{redact(url)!r} is not a database that vecmig knows",
             hint="Write postgresql://user@host/database, or embedded:.vecmig/pgdata",
         )
+
+    def _expanded_url(self, setting: _Setting) -> _Setting:
+        """Expand a URL; what stands for a user or password may hold any character, and is encoded as a URL wants it."""
+        if not setting.in_file or not isinstance(setting.value, str) or "://" not in setting.value:
+            return self._expanded(setting)
+        scheme, _, rest = setting.value.partition("://")
+        user, at, host = rest.rpartition("@")
+        user = _VARIABLE.sub(lambda match: quote(self._variable(setting, match), safe=""), user)
+        host = _VARIABLE.sub(lambda match: self._variable(setting, match), host)
+        return replace(setting, value=f"{scheme}://{user}{at}{host}")
 
 
 def _text(setting: _Setting) -> str:

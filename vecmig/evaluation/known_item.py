@@ -38,7 +38,7 @@ def known_item_text(collection: str, k: int, items: Sequence[tuple[str, Key]], s
         CAN_SHOW,
         CANNOT_SHOW,
     ]
-    lines = [f"# {line}" for text in comments for line in _wrapped(text)]
+    lines = [f"# {line}" for text in comments for line in textwrap.wrap(text, _WIDTH)]
     lines += [_line({"collection": collection}), _line({"k": k}), "queries:"]
     lines += [f"  - {_entry(title, key)}" for title, key in items]
     return "\n".join(lines) + "\n"
@@ -69,7 +69,3 @@ def _texts(value: object) -> Iterator[object]:
             yield from _texts(item)
     else:
         yield value
-
-
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH)

@@ -162,26 +162,26 @@ class Snapshots:
     def _hear(self, bell: Wakeup) -> None:
         while not self._closed:
             with suppress(VecmigError), self._database.session() as connection:
-                self._hear_on(connection, bell)
+                # look at the routes whenever one was announced, and every now and then
+                hears = listen(connection, Ledger(connection, self._database.schema).channel)
+                pause = HEARTBEAT_SECONDS if hears else POLL_SECONDS
+                while not self._closed:
+                    # also the first time: what was announced before this one listened was not heard
+                    with self._turn:
+                        names = {*self._snapshots, *self._loading}
+                    for collection in names:
+                        self._refresh(connection, collection)
+                    self._current_until, self.kept_by = (
+                        time.monotonic() + 2 * pause,
+                        "listening" if hears else "polling",
+                    )
+                    self._rest(bell, pause, connection if hears else None)
             self._current_until, self.kept_by = 0.0, ""
             if not self._closed:
                 bell.wait(POLL_SECONDS)
         with self._turn:
             bell.close()
             self._bell = None
-
-    def _hear_on(self, connection: Connection, bell: Wakeup) -> None:
-        """Look at the routes whenever one was announced, and every now and then."""
-        hears = listen(connection, Ledger(connection, self._database.schema).channel)
-        pause = HEARTBEAT_SECONDS if hears else POLL_SECONDS
-        while not self._closed:
-            # also the first time: what was announced before this one listened was not heard
-            with self._turn:
-                names = {*self._snapshots, *self._loading}
-            for collection in names:
-                self._refresh(connection, collection)
-            self._current_until, self.kept_by = time.monotonic() + 2 * pause, "listening" if hears else "polling"
-            self._rest(bell, pause, connection if hears else None)
 
     def _rest(self, bell: Wakeup, pause: float, connection: Connection | None) -> None:
         """Wait for an announcement, at most that many seconds."""

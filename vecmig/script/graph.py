@@ -42,7 +42,10 @@ class Graph:
         #: Every id, then every label, to the id it stands for.
         self.names = _names(self.revisions)
         self.down: _Edges = {id_: _known(r, r.down_revisions, self.revisions) for id_, r in self.revisions.items()}
-        self._dependencies: _Edges = {id_: self._resolved(r) for id_, r in self.revisions.items()}
+        self._dependencies: _Edges = {
+            id_: _unique(self.names[name] for name in _known(r, r.depends_on, self.names, "depends_on"))
+            for id_, r in self.revisions.items()
+        }
         everything = {id_: _unique(self.down[id_] + self._dependencies[id_]) for id_ in self.revisions}
         _refuse_circle(self.down, dependencies=False)
         _refuse_circle(everything, dependencies=True)
@@ -108,9 +111,6 @@ class Graph:
             else:
                 del tips[at], below[at]
                 at = max(at - 1, 0)
-
-    def _resolved(self, revision: Revision) -> tuple[str, ...]:
-        return _unique(self.names[name] for name in _known(revision, revision.depends_on, self.names, "depends_on"))
 
     def _own_dependencies(self, id_: str) -> tuple[str, ...]:
         if not self._dependencies[id_]:

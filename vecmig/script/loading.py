@@ -81,12 +81,23 @@ class _Attributes:
 
     def script(self, digest: str) -> Script:
         collection = self._text("collection")
-        gate = self._gate(collection)
+        gate = self._names.get("gate")
+        if gate is None and collection is not None:
+            raise self._error("gate is missing: add gate = Gate(coverage=0.995, freshness_budget=0.005)")
+        if gate is not None and not isinstance(gate, Gate):
+            raise self._error(f"gate must be a Gate(…), not {gate!r}")
+        if gate is not None and (gate.evals or gate.shadow) and self._names.get("old_tag") is None:
+            raise self._error("gate: evals and shadow compare with the old tag, and this revision has none")
         old_tag, new_tag = self._tag("old_tag"), self._tag("new_tag")
         if collection is None and (old_tag or new_tag):
             raise self._error("it names tags but no collection: add collection = …")
         if collection is not None:
-            self._check_tags(old_tag, new_tag)
+            if "old_tag" not in self._names:
+                raise self._error("old_tag is missing; the first revision of a collection has old_tag = None")
+            if new_tag is None:
+                raise self._error("new_tag is missing")
+            if old_tag == new_tag:
+                raise self._error(f"old_tag and new_tag are the same, {new_tag}")
         return Script(
             revision=self._revision(),
             path=self._path,
@@ -135,24 +146,6 @@ class _Attributes:
         except TagError as error:
             raise self._error(f"{name}: {error.message.rstrip('.')}", hint=error.hint) from error
 
-    def _check_tags(self, old_tag: str | None, new_tag: str | None) -> None:
-        if "old_tag" not in self._names:
-            raise self._error("old_tag is missing; the first revision of a collection has old_tag = None")
-        if new_tag is None:
-            raise self._error("new_tag is missing")
-        if old_tag == new_tag:
-            raise self._error(f"old_tag and new_tag are the same, {new_tag}")
-
-    def _gate(self, collection: str | None) -> Gate | None:
-        gate = self._names.get("gate")
-        if gate is None and collection is not None:
-            raise self._error("gate is missing: add gate = Gate(coverage=0.995, freshness_budget=0.005)")
-        if gate is not None and not isinstance(gate, Gate):
-            raise self._error(f"gate must be a Gate(…), not {gate!r}")
-        if gate is not None and (gate.evals or gate.shadow) and self._names.get("old_tag") is None:
-            raise self._error("gate: evals and shadow compare with the old tag, and this revision has none")
-        return gate
-
     def _trust(self) -> Trust:
         trust = self._names.get("trust", Trust())
         if not isinstance(trust, Trust):
@@ -166,19 +159,16 @@ class _Attributes:
             if function is None and required:
                 raise self._error(f"the function {step}(m) is missing")
             if function is not None:
-                self._check_function(step, function)
+                if not inspect.isfunction(function):
+                    raise self._error(f"{step} must be a function, not {function!r}")
+                try:
+                    inspect.signature(function).bind(None)
+                except TypeError:
+                    line = function.__code__.co_firstlineno
+                    message = f"{self._place}:{line}: {step} must take one argument: def {step}(m: Migration) -> None."
+                    raise ScriptError(message) from None
                 found[step] = function
         return MappingProxyType(found)
-
-    def _check_function(self, step: str, function: object) -> None:
-        if not inspect.isfunction(function):
-            raise self._error(f"{step} must be a function, not {function!r}")
-        try:
-            inspect.signature(function).bind(None)
-        except TypeError:
-            line = function.__code__.co_firstlineno
-            message = f"{self._place}:{line}: {step} must take one argument: def {step}(m: Migration) -> None."
-            raise ScriptError(message) from None
 
     def _error(self, what: str, *, hint: str = _HEADER_HINT) -> ScriptError:
         return ScriptError(f"{self._place}: {what}.", hint=hint)

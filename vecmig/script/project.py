@@ -25,7 +25,13 @@ def init_project(
         ScriptError: the directory is in use, the template is unknown, or a file cannot be written.
     """
     folder = template_folder(template)
-    _refuse_in_use(directory)
+    if directory.exists() and not directory.is_dir():
+        raise ScriptError(f"{shown(directory)} is a file.", hint="Name another directory: vecmig init DIRECTORY")
+    if directory.is_dir() and any(directory.iterdir()):
+        raise ScriptError(
+            f"The directory {shown(directory)} is not empty; nothing was written.",
+            hint="Name another directory: vecmig init DIRECTORY",
+        )
     versions = directory / "versions"
     place = Path(os.path.relpath(directory.absolute(), ini.absolute().parent)).as_posix()
     values = {"script_location": place, "collections": f"{place}/collections.yaml"}
@@ -36,16 +42,6 @@ def init_project(
     write_all_new(files)
     versions.mkdir(exist_ok=True)
     return tuple(path for path, _ in files)
-
-
-def _refuse_in_use(directory: Path) -> None:
-    if directory.exists() and not directory.is_dir():
-        raise ScriptError(f"{shown(directory)} is a file.", hint="Name another directory: vecmig init DIRECTORY")
-    if directory.is_dir() and any(directory.iterdir()):
-        raise ScriptError(
-            f"The directory {shown(directory)} is not empty; nothing was written.",
-            hint="Name another directory: vecmig init DIRECTORY",
-        )
 
 
 def _text(folder: Path, name: str, values: dict[str, str]) -> str:
