@@ -314,9 +314,7 @@ def test_it_gives_up_and_says_who_was_in_the_way(
         build(lab, lock_wait=0.3)
     said = blocked.value
     who = f"pid {holder.info.backend_pid} (postgres, forgotten, idle in transaction, transaction open for 00:00:0"
-    assert said.message.startswith(
-        f"The index of {SMALL} is not built: it waited 0.3 s for {waited}. Blocked by {who}"
-    )
+    assert said.message.startswith(f"The index of {SMALL} is not built: it waited 0.3 s for {waited}. Blocked by {who}")
     assert said.hint.endswith("pg_terminate_backend(pid); then run this again.")
     assert said.state == "The vectors are all there; the index is not." if left == "none" else "invalid" in said.state
     assert lab.sql(BUILDING) == []
