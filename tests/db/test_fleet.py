@@ -217,7 +217,7 @@ def test_one_budget_stops_all_workers(make: MakeFleet) -> None:
     ((spent,),) = fleet.lab.sql("SELECT sum(usd) FROM vecmig.spend")
     assert 0.9 < spent <= 1.0
     written = fleet.lab.cover(TINY).fresh
-    assert stopped.value.state == f"{written} records were embedded by this run, and stay."
+    assert stopped.value.state == f"{written:,} records were embedded by this run, and stay."
     assert 0 < written < COUNT
     assert sum(fleet.sent().values()) == written, "what was paid for is written"
     fleet.upgrade(max_cost=1_000.0)
@@ -231,7 +231,7 @@ def test_what_ends_one_worker_ends_the_run_as_what_it_is(make: MakeFleet) -> Non
         fleet.upgrade()
     written = fleet.lab.cover(TINY).fresh
     assert stopped.value.exit_code == 7
-    assert stopped.value.state == f"{written} records were embedded by this run, and stay."
+    assert stopped.value.state == f"{written:,} records were embedded by this run, and stay."
 
 
 def test_a_worker_with_another_model_embeds_nothing(make: MakeFleet) -> None:
