@@ -144,7 +144,7 @@ def test_a_word_on_the_command_line_counts_in_place_of_the_recipe_s(paying: Lab,
 def test_a_budget_below_the_first_request_is_not_called_spent(paying: Lab, provider: Provider) -> None:
     error = until_spent(priced(paying, provider, price_per_million_tokens=0.1, budget_usd=0.000_000_05))
     assert re.fullmatch(
-        r"\$0\.0000 of the budget of \$0\.000000050 for revision r1 is spent, "
+        r"\$0\.00 of the budget of \$0\.000000050 for revision r1 is spent, "
         r"and the next request may cost \$0\.0+[1-9]\d?\.",
         error.message,
     ), error.message
