@@ -423,7 +423,7 @@ def test_a_gate_that_is_too_strict_is_changed_in_the_revision(ready: Project, ve
     )
     result = vecmig("upgrade", code=3)
     assert result.stderr.splitlines()[-3:] == [
-        f"The gate of documents refuses the cutover to {A}: coverage, freshness, accounted.",
+        f"The gate of documents refuses the cutover to {A}: coverage, freshness, unexplained.",
         "Nothing was changed: reads go on as before.",
         "Run: vecmig backfill",
     ]

@@ -120,7 +120,7 @@ def _move(project: Project, vecmig: Vecmig) -> None:
     assert vecmig("backfill", "--limit", "100").stdout == "articles: 100 of 300 records fresh, 33.33 %\n"
     refused = vecmig("gate", code=3)
     assert refused.stderr == (
-        "The gate of articles refuses: coverage, freshness, accounted, index, index used.\n"
+        "The gate of articles refuses: coverage, freshness, unexplained, index, index used.\n"
         "Run: vecmig backfill\nRun: vecmig upgrade head --until index\n"
     )
     assert _live(vecmig) == SMALL

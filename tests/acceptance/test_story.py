@@ -135,7 +135,7 @@ def test_backfill_by_halves_and_the_gate_refuses(project: Project, vecmig: Vecmi
     ]
     assert "50 of 100 records have no fresh vector" in refused.stdout
     assert refused.stderr == (
-        "The gate of documents refuses: coverage, freshness, accounted, index, index used.\n"
+        "The gate of documents refuses: coverage, freshness, unexplained, index, index used.\n"
         "Run: vecmig backfill\nRun: vecmig upgrade head --until index\n"
     )
     report = vecmig("gate", "--json", code=3)
@@ -152,7 +152,7 @@ def test_backfill_by_halves_and_the_gate_refuses(project: Project, vecmig: Vecmi
         "  ok  coverage     100 %       ≥ 99.5 %   0 of 100 records have no fresh vector",
         "  ok  freshness    0 %      ≤ 0.5 %    0 records are stale and 0 missing",
         (
-            "  ok  accounted    0           0           "
+            "  ok  unexplained  0           0           "
             "each record without a fresh vector changed lately or was rejected with a reason"
         ),
         (
