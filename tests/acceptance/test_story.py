@@ -149,8 +149,8 @@ def test_backfill_by_halves_and_the_gate_refuses(project: Project, vecmig: Vecmi
     # all records, but no index: cutover() of this script forgot m.build_index()
     stopped = vecmig("upgrade", code=3)
     assert stopped.stdout.splitlines()[1:5] == [
-        "  ok  coverage     100 %       ≥ 99.5 %   0 of 100 records have no fresh vector",
-        "  ok  freshness    0 %      ≤ 0.5 %    0 records are stale and 0 missing",
+        "  ok  coverage     100 %       ≥ 99.5 %    0 of 100 records have no fresh vector",
+        "  ok  freshness    0 %         ≤ 0.5 %     0 records are stale and 0 missing",
         (
             "  ok  unexplained  0           0           "
             "each record without a fresh vector changed lately or was rejected with a reason"
