@@ -89,7 +89,7 @@ def _node_bytes(space: Space) -> int:
 
 
 def estimated_bytes(space: Space, rows: int) -> int:
-    """Estimate the index of ``rows`` vectors: whole elements and their neighbour lists on pages of 8 kB."""
+    """Estimate the index of ``rows`` vectors: complete elements and their neighbour lists on pages of 8 kB."""
     element = _vector_bytes(space) + _ELEMENT_OVERHEAD
     neighbours = _NEIGHBOUR_BYTES * 2 * space.source.collection.hnsw.m
     pages = rows * (element + neighbours) / _PAGE_BYTES

@@ -97,7 +97,7 @@ def build_index(
         listener: told of progress, of who is waited for, and of a lack of memory, in this thread.
 
     Raises:
-        DatabaseUnreachable: the connection was lost; the next run begins the build anew.
+        DatabaseUnreachable: the connection was lost; the next run begins the build again.
         Blocked: somebody was in the way for too long; what the build left is removed, or replaced by the next one.
         DatabaseError: the server refused.
     """

@@ -66,7 +66,7 @@ def begin(connection: Connection, ledger: Ledger, space: Space, figures: Mapping
 def detach(database: Database, space: Space, *, wait: float, on_wait: Callable[[str], None]) -> None:
     """Take a tag's partition out of the vectors table while reads and writes go on; finish what was cut short.
 
-    PostgreSQL waits for the transactions that have touched the vectors table. Nobody waits for that in turn.
+    PostgreSQL waits for the transactions that have touched the vectors table. No session waits for that in turn.
 
     Args:
         database: where; it cannot be done in a transaction.

@@ -28,7 +28,7 @@ class Sampled(NamedTuple):
 
 
 def sample_vectors(connection: Connection, space: Space, size: int) -> list[Sampled]:
-    """Give up to ``size`` vectors whose text is still the one that they were made from, drawn anew each time.
+    """Give up to ``size`` vectors whose text is still the one that they were made from, drawn again each time.
 
     By the time of embedding the tag falls into ``size`` equal parts, and one vector of each part is drawn; they come in
     random order.

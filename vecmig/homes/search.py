@@ -51,7 +51,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """One search as it is sent, but for the question."""
+    """One search as it is sent, but for the query."""
 
     space: Space
     k: int
@@ -304,7 +304,7 @@ def nearest(
 ) -> sql.Composed:
     """The search itself: the k chunks nearest to a query vector, as (key…, chunk, distance).
 
-    One statement serves the search function, the reader, and the question to the planner whether it uses the index.
+    One statement serves the search function, the reader, and what the planner is asked: whether it uses the index.
 
     Args:
         space: the tag to search.

@@ -165,7 +165,7 @@ def _norm_function(storage: str) -> str:
 def constraint_holds(connection: Connection, space: Space) -> bool:
     """Whether a validated constraint of the partition says what ``vector_condition`` does, so that no vector breaks it.
 
-    It goes by what PostgreSQL prints for it, which is alike from 15 to 18: a name vouches for nothing, and a comment is
+    It goes by what PostgreSQL prints for it, which is alike from 15 to 18: a name guarantees nothing, and a comment is
     lost in a dump without comments.
     """
     values = {

@@ -43,7 +43,7 @@ class EmbeddedRecord(NamedTuple):
 def write_records(
     connection: Connection, space: Space, records: Sequence[EmbeddedRecord], *, patience: float = LOCK_PATIENCE
 ) -> int:
-    """Write whole records in one transaction; return how many of them have their vectors now.
+    """Write complete records in one transaction; return how many of them have their vectors now.
 
     A record whose text changed since it was read, or that is gone, is left out by the database itself: it stays
     pending. What is there already is not written again; where all records are ``new``, it is looked for only once the
@@ -203,7 +203,7 @@ def reject_records(connection: Connection, space: Space, rejected: Sequence[tupl
 def prepare_to_write(connection: Connection) -> None:
     """Make a connection ready for ``write_records``.
 
-    A process that is stopped between two statements of a write must not keep the application from its rows for ever.
+    A process that is stopped between two statements of a write must not keep the application from its rows for good.
     """
     connection.execute("SET idle_in_transaction_session_timeout = '60s'")
 

@@ -116,7 +116,7 @@ class Grant:
     #: Quoted where that is needed; None for PUBLIC.
     role: str | None
     privileges: tuple[str, ...]
-    #: Whether the role may read the whole source.
+    #: Whether the role may read all of the source.
     reads_source: bool
 
 
@@ -273,7 +273,7 @@ def grants(connection: Connection, source: Source, relations: Iterable[str], rol
 
 
 def shut_out(connection: Connection, source: Source, relation: sql.Identifier) -> list[str | None]:
-    """Name the roles that may read the whole source, but not a relation of its collection.
+    """Name the roles that may read all of the source, but not a relation of its collection.
 
     They are quoted where that is needed; None is PUBLIC.
     """

@@ -10,7 +10,7 @@ from vecmig.source.source import Source
 
 
 def cannot_search(connection: Connection, source: Source) -> list[str | None]:
-    """Name the roles that may read the whole source, and may not call the search function; None is PUBLIC."""
+    """Name the roles that may read all of the source, and may not call the search function; None is PUBLIC."""
     values = {
         "search": source.search.as_string(None),
         "source": source.relation.as_string(None),

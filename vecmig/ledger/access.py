@@ -47,7 +47,7 @@ def ledger_comment(schema: str) -> str:
 
 
 def close_function(connection: Connection, function: sql.Identifier) -> None:
-    """Let nobody but its owner call a function."""
+    """Let none but its owner call a function."""
     _run(connection, "close_function", function=_name(function))
 
 
@@ -80,7 +80,7 @@ def close_own(connection: Connection, schema: str, known: Sequence[str], *, crea
 def close_restored(connection: Connection, schema: str) -> None:
     """Take from what is in vecmig's own schema what default privileges gave it when a dump was restored.
 
-    A dump does not say that nobody else has rights on a table, so its new place decides. What a role was granted that
+    A dump does not say that no other role has rights on a table, so its new place decides. What a role was granted that
     default privileges do not give stays.
     """
     _close(connection, _own_tables(connection, schema), born=False)
@@ -97,7 +97,7 @@ def _own_tables(connection: Connection, schema: str) -> list[sql.Identifier]:
 
 
 def mirror_access(connection: Connection, source: Source, ledger: str) -> None:
-    """Protect the vectors as their source is protected now: its row-level security, and who may read it whole.
+    """Protect the vectors as their source is protected now: its row-level security, and who may read all of it.
 
     Safe to repeat. It takes away what default privileges give to every new table, all grants on partitions (who names
     one goes round the policies of the vectors table), and what was granted because the source was: a right to read the
@@ -117,7 +117,7 @@ def mirror_access(connection: Connection, source: Source, ledger: str) -> None:
 def mirror_grants(
     connection: Connection, source: Source, target: sql.Identifier, ledger: str, *, made: bool = False
 ) -> None:
-    """Grant SELECT to the roles that may read the whole source table, and revoke what others have for that reason.
+    """Grant SELECT to the roles that may read all of the source table, and revoke what others have for that reason.
 
     A source that is a view may hide rows by who asks; there, grants are left to its owner. A relation that is ``made``
     just now may get back later what belonged to the one before: what that had for this reason stays known.
@@ -150,7 +150,7 @@ class Readers:
 
 
 def readers(connection: Connection, source: Source, target: sql.Identifier, ledger: str) -> Readers:
-    """Compare who may read a relation of a collection with who may read the whole source."""
+    """Compare who may read a relation of a collection with who may read all of the source."""
     wanted, had = _readers(connection, source.relation), _readers(connection, target)
     values = {"collection": source.collection.name, "target": _target(source, target)}
     row = connection.execute(statement("ledger/access", "mirrored", schema=sql.Identifier(ledger)), values).fetchone()

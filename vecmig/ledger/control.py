@@ -41,7 +41,7 @@ class Control:
 
     @property
     def paused_because(self) -> str | None:
-        """Who keeps the runs back, why, and how they go on; None where nobody does."""
+        """Who keeps the runs back, why, and how they go on; None where none does."""
         if not self.paused:
             return None
         why = f": {self.reason}" if self.reason else ""
@@ -49,7 +49,7 @@ class Control:
 
     @property
     def says_nothing(self) -> bool:
-        """Whether nobody has set anything."""
+        """Whether nothing is set."""
         return not self.paused and self.concurrency is None and self.max_rate is None
 
 
@@ -85,7 +85,7 @@ class Run:
 
 
 def read_control(connection: Connection, schema: str, collection: str) -> Control:
-    """Give what operators want of a collection's runs; the defaults where nobody said anything."""
+    """Give what operators want of a collection's runs; the defaults where nothing was said."""
     if installed_version(connection, schema) < _SINCE:
         return Control(collection)
     row = _execute(connection, schema, "control", collection=collection).fetchone()
@@ -93,7 +93,7 @@ def read_control(connection: Connection, schema: str, collection: str) -> Contro
 
 
 def pause(connection: Connection, schema: str, collection: str, reason: str | None) -> None:
-    """Let the runs of a collection stand still, those that begin later too."""
+    """Let the runs of a collection wait, those that begin later too."""
     _execute(connection, schema, "pause", collection=collection, reason=reason, host=platform.node())
 
 

@@ -40,12 +40,12 @@ class RevisionRow:
 
     @property
     def applied(self) -> bool:
-        """Whether its cutover happened and was not taken back."""
+        """Whether its cutover happened and was not rolled back."""
         return self.phase in _APPLIED
 
     @property
     def in_progress(self) -> bool:
-        """Whether it was started, is not live yet, and was not taken back."""
+        """Whether it was started, is not live yet, and was not rolled back."""
         return not self.applied and self.withdrawn_at is None
 
 
@@ -176,7 +176,7 @@ class Ledger:
         return self.routes().get(collection) or Route(collection)
 
     def held_route(self, collection: str) -> Route:
-        """The route of one collection, which nobody moves until the transaction ends."""
+        """The route of one collection, which no session moves until the transaction ends."""
         rows = self._read("held_route", collection=collection)
         return Route(*rows[0]) if rows else Route(collection)
 
@@ -367,7 +367,7 @@ class Ledger:
         return recorded
 
     def record_tag(self, source: Source, tag: str, recipe: Recipe) -> None:
-        """Write down a tag with its recipe, for ever.
+        """Write down a tag with its recipe, which never changes.
 
         Raises:
             RecipeError: the tag is recorded with another recipe, in this collection or another.

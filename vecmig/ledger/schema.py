@@ -98,7 +98,7 @@ def is_installed(connection: Connection, schema: str) -> bool:
 
 
 def lock_schema(connection: Connection, schema: str) -> None:
-    """Let nobody else install or update vecmig's schema until the transaction ends."""
+    """Let no other session install or update vecmig's schema until the transaction ends."""
     connection.execute(statement("ledger/schema", "lock"), {"schema": schema})
 
 

@@ -55,7 +55,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One question as both tags answered it last."""
+    """One query as both tags answered it last."""
 
     hash: str
     text: str | None
@@ -104,7 +104,7 @@ def pairs(connection: Connection, schema: str, collection: str) -> list[Pair]:
 
 
 def questions(connection: Connection, schema: str, collection: str, pair: Pair) -> list[Question]:
-    """Give the questions that both tags of a pair have answered."""
+    """Return the queries that both tags of a pair have answered."""
     values = {"collection": collection, "live_tag": pair.live_tag, "other_tag": pair.other_tag}
     rows = connection.execute(statement("ledger/shadows", "questions", schema=sql.Identifier(schema)), values)
     return [Question(*row) for row in rows]

@@ -70,7 +70,7 @@ def shadow_errors(
 def eval_pairs(
     connection: Connection, schema: str, collection: str, tags: tuple[str, str], *, since: datetime, coverage: float
 ) -> dict[date, dict[str, tuple[UUID, UUID]]]:
-    """Give, by day (UTC, oldest first) and suite, the last runs of the old and the new tag on the same questions.
+    """Give, by day (UTC, oldest first) and suite, the last runs of the old and the new tag on the same queries.
 
     Args:
         connection: a connection of vecmig's.

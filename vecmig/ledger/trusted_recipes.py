@@ -1,4 +1,4 @@
-"""Which recipes are believed when the database alone has them: whoever may write to it may have made them."""
+"""Which recipes are trusted when only the database has them: whoever may write to it may have made them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ def unvouched(recipe: Recipe, environ: Mapping[str, str], *, records: bool) -> s
     Args:
         recipe: as the database alone has it.
         environ: where the keys of providers are looked up.
-        records: whether it is to embed records, and not the questions of one application alone.
+        records: whether it is to embed records, and not the queries of one application alone.
 
     Returns:
-        What it does, as a predicate; empty where it may be believed.
+        What it does, as a predicate; empty where it may be trusted.
     """
     service = recipe.service
     url = service.base_url or ""

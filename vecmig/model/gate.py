@@ -39,7 +39,7 @@ class NoWorse:
 
 @dataclass(frozen=True, slots=True)
 class MinSamples:
-    """So many searches of the application must have been answered by both tags: ``vecmig route --shadow``."""
+    """How many searches of the application both tags must have answered: ``vecmig route --shadow``."""
 
     count: int
 

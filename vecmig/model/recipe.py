@@ -90,13 +90,13 @@ def is_openai(url: str) -> bool:
 
 
 def cost_usd(price_per_million_tokens: float, tokens: float) -> float:
-    """Give what so many tokens cost, in US dollars."""
+    """Return what a number of tokens costs, in US dollars."""
     return price_per_million_tokens * tokens / 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything that makes a tag's vectors. A tag has one recipe for ever; ``fingerprint`` tells when it changed."""
+    """Everything that makes a tag's vectors. A tag's recipe never changes; ``fingerprint`` tells when it did."""
 
     provider: str
     model: str

@@ -42,7 +42,7 @@ class Watched(psycopg.Connection[tuple[Any, ...]]):
         try:
             return super().wait(gen, *args, **options)
         except pg.LockNotAvailable as error:
-            # afterwards nobody can tell
+            # afterwards it cannot be told
             for note in self.waits_for or ():
                 error.add_note(note)
             raise

@@ -29,7 +29,7 @@ T = TypeVar("T")
 Kind = Literal["runner", "sync"]
 #: Longest that vecmig waits for a lock in one go; an application queued behind it waits no longer.
 LOCK_TIMEOUT_MS: Final = 500
-#: The same where nobody queues behind; autovacuum steps aside after deadlock_timeout, by default 1 s.
+#: The same where no session queues behind; autovacuum steps aside after deadlock_timeout, by default 1 s.
 _OUTSIDE_TIMEOUT_MS: Final = 2_000
 _LONGEST_PAUSE: Final = 5.0
 #: The name of a session that holds the lock of a service.
@@ -152,7 +152,7 @@ def runner_locks(
 
 
 def runner_at_work(connection: Connection, schema: str, collection: str, kind: Kind = "runner") -> str | None:
-    """Say who holds the lock of a collection now; None if nobody does. One round trip; takes no lock."""
+    """Say who holds the lock of a collection now; None if none does. One round trip; takes no lock."""
     return _holder(connection, _lock_key(schema, collection, kind))
 
 
@@ -175,7 +175,7 @@ def with_lock_retries(
         wait: seconds after which to give up.
         on_wait: told who is in the way, each time.
         in_transaction: False for a statement that PostgreSQL takes outside only. It works in steps of its own and makes
-            nobody queue, so each try waits longer: long enough for autovacuum to step aside.
+            no session queue, so each try waits longer: long enough for autovacuum to step aside.
         fresh: True for what may leave settings behind in its session.
     """
     deadline = time.monotonic() + wait
@@ -286,7 +286,7 @@ class _Seen:
 
 @contextmanager
 def _watched(database: Database, pid: int, seen: _Seen) -> Iterator[None]:
-    """Find out from a second session who keeps a process waiting: afterwards nobody can tell."""
+    """Find out from a second session who keeps a process waiting: afterwards it cannot be told."""
     done = threading.Event()
     arguments = (database, pid, seen, done)
     thread = threading.Thread(target=_watch, args=arguments, name="vecmig locks", daemon=True)

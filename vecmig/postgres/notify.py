@@ -22,7 +22,7 @@ class Wakeup:
         self._rope.send(b"!")
 
     def wait(self, seconds: float, connection: Connection | None = None) -> None:
-        """Wait until it rings, or the server says something on the connection, or so many seconds have passed."""
+        """Wait until it rings, or the server says something on the connection, or that many seconds have passed."""
         with selectors.DefaultSelector() as selector:
             selector.register(self._bell, selectors.EVENT_READ)
             if connection is not None:

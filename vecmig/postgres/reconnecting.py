@@ -54,7 +54,7 @@ class ReconnectingSession:
     """A context that runs work on one connection, and again on a new one when that breaks.
 
     A server that restarts, a backend that is ended, a failover: the work is tried again for as long as ``wait`` says.
-    Only work that may be repeated belongs here; nobody knows whether a statement took effect when its connection broke.
+    Only work that may be repeated belongs here: once its connection broke, whether a statement took effect is unknown.
     One thread at a time may use it.
     """
 

@@ -213,7 +213,7 @@ class Database:
         """Yield an autocommit connection; inside, errors of the driver leave as errors of vecmig.
 
         Args:
-            fresh: whether it is a new one that nobody uses after this: to read back what was claimed, or to leave
+            fresh: whether it is a new one that is not used after this: to read back what was claimed, or to leave
                 settings behind.
         """
         connection = self.connect() if fresh else self.take()

@@ -1,4 +1,4 @@
-"""Why a backfill should stand still for the database's sake: replicas that are behind, or what a user's query says."""
+"""Why a backfill should wait for the database's sake: replicas that are behind, or what a user's query says."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Replica:
 class History:
     """When the primary's log was how long.
 
-    The server itself only says how long the log took that was replayed last. That figure stands still where the replay
+    The server itself only says how long the log took that was replayed last. That figure stays where the replay
     does, so a replica that has stopped would look as if it kept up.
     """
 
@@ -76,7 +76,7 @@ class History:
 
 
 def judge(lags: Sequence[tuple[Replica, float]], most: float | None, answer: float | str | None) -> str | None:
-    """Say why to stand still, or None to go on.
+    """Say why to wait, or None to go on.
 
     Args:
         lags: the replicas, and the seconds that each is behind.
@@ -106,7 +106,7 @@ def read_answer(columns: int, rows: list[tuple[Any, ...]]) -> float | str:
 
 
 class Throttle:
-    """Asks the database, about once a second, whether a backfill should stand still."""
+    """Asks the database, about once a second, whether a backfill should wait."""
 
     def __init__(
         self,
@@ -118,7 +118,7 @@ class Throttle:
         """Ask nothing yet.
 
         Args:
-            query: a SELECT of one number; above 0 means to stand still. So does a query that gives no answer.
+            query: a SELECT of one number; above 0 means to wait. So does a query that gives no answer.
             max_replica_lag: seconds that a replica may be behind.
             clock: the time, in seconds.
         """
@@ -127,7 +127,7 @@ class Throttle:
         self._history = History(clock)
 
     def reason(self, connection: Connection) -> str | None:
-        """Say why to stand still, or None to go on; on a connection in autocommit mode.
+        """Say why to wait, or None to go on; on a connection in autocommit mode.
 
         Raises:
             DatabaseError: this role may not see how far the replicas are.

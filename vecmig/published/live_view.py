@@ -1,4 +1,4 @@
-"""What applications read: ``<collection>_live`` and ``<collection>_search``, both replaced in place at a flip."""
+"""What applications read: ``<collection>_live`` and ``<collection>_search``, both replaced in place by a cutover."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _NO_TAG: Final = ""
 def columns_to_show(connection: Connection, source: Source, ledger: str) -> tuple[str, ...] | None:
     """Return the columns that a live view which is not there yet is to show, for ``publish``; None where one is.
 
-    To find out what text and where read takes up to 150 ms in a new session, and is not for the transaction of a flip.
+    To find out what text and where read takes up to 150 ms in a new session: too long for the transaction of a cutover.
     """
     return None if exists(connection, source.live) else wanted_columns(connection, source, ledger)
 

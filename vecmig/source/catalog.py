@@ -149,10 +149,10 @@ def _refuse_nested_keys(collection: Collection, key: Iterable[KeyColumn], *, nes
 
 
 def text_columns(connection: Connection, source: Source) -> tuple[str, ...]:
-    """Name the columns that text and where read, as PostgreSQL itself sees it; empty when they read the whole row.
+    """Name the columns that text and where read, as PostgreSQL itself sees it; empty when they read the full row.
 
     A temporary view over the expressions is created, its dependencies are read, and it is rolled back. A session that
-    may only read, which is enough for ``--sql``, cannot do that: there the whole row is taken.
+    may only read, which is enough for ``--sql``, cannot do that: there the full row is taken.
     """
     try:
         names = _probed_columns(connection, source)

@@ -1,6 +1,6 @@
 """What a collection's expressions depend on beside the record itself: chance, the time, other tables.
 
-They are judged by the plan of a query that nobody runs. PostgreSQL writes it without merging what is volatile, and with
+They are judged by the plan of a query that is not run. PostgreSQL writes it without merging what is volatile, and with
 everything that a view or a simple function of SQL stands for in its place; and a reading command may ask for it too.
 """
 
