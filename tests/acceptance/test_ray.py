@@ -101,7 +101,7 @@ def test_a_run_prints_what_it_prints_without_ray_and_no_secret_lies_about(
     assert done.stdout == "aaaa  backfilled  revision aaaa\n"
     first, *lines, last = done.stderr.splitlines()
     assert first == "aaaa  documents"
-    assert last.startswith(f"  backfill  {COUNT} records embedded")
+    assert last.startswith(f"  backfill  {COUNT:,} records embedded")
     assert all(
         line.startswith(("  expand ", "  waiting: the workers are being started", "  backfill ")) for line in lines
     )
