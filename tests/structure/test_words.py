@@ -33,14 +33,23 @@ NAMES = re.compile(r"`[^`\n]+`|``[^`]+``")
 
 
 def texts() -> Iterator[tuple[Path, int, str]]:
-    """Yield what a person may read: every string of the package but names, docstrings included, and the pages."""
+    """Yield what a person may read: the strings of the package but names, docstrings of commands too, and the pages."""
     for module in modules().values():
+        docstrings = set() if module.layer == "cli" else _docstrings(module.tree)
         for node in ast.walk(module.tree):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and not node.value.isidentifier():
+            if not isinstance(node, ast.Constant) or not isinstance(node.value, str) or id(node) in docstrings:
+                continue
+            if not node.value.isidentifier():
                 yield module.path.relative_to(ROOT), node.lineno, NAMES.sub("", node.value)
     for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
         for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
             yield page.relative_to(ROOT), number, NAMES.sub("", line)
+
+
+def _docstrings(tree: ast.Module) -> set[int]:
+    owners = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    firsts = (node.body[0] for node in ast.walk(tree) if isinstance(node, owners) and node.body)
+    return {id(first.value) for first in firsts if isinstance(first, ast.Expr)}
 
 
 def test_words_that_are_out_stay_out() -> None:
