@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from support.source import ROOT
-from vecmig import errors
+from vecmig import errors, runner
 from vecmig.cli.app import app
 from vecmig.config import Config
 
@@ -87,3 +87,9 @@ def test_links_between_pages_lead_somewhere() -> None:
 
 def test_changelog_has_a_section_for_what_comes_next() -> None:
     assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", runner.__all__)
+def test_the_page_for_python_names_every_function_and_record(name: str) -> None:
+    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    assert re.search(rf"`[^`]*\b{name}\b[^`]*`", page), f"docs/python.md does not name {name}"

@@ -43,7 +43,7 @@ class Home(Protocol):
         """Drop it with its vectors and index; in the caller's transaction. No row of the source goes with it."""
 
     def write(self, records: Sequence[EmbeddedRecord]) -> int:
-        """Write whole records, guarded by the hash of their texts; return how many have their vectors now."""
+        """Write complete records, guarded by the hash of their texts; return how many have their vectors now."""
 
     def search(self, vector: NDArray[np.float32], k: int, *, exact: bool = False) -> list[Hit]:
         """Return the k chunks nearest to a query vector of shape (dims,), nearest first."""
