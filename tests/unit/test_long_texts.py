@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from semantic_text_splitter import TextSplitter
 
@@ -149,6 +149,8 @@ parts = st.sampled_from(
     size=st.integers(4, 30),
     overlap=st.integers(0, 29),
 )
+# U+001C is white space to Python and not to Unicode
+@example(block=["é", "👨‍👩‍👧", "e.g.", "one", "👨‍👩‍👧", "one", "\x1c"], seed=0, between=" ", size=4, overlap=1)
 def test_texts_with_breaks_are_cut_as_in_one_go(
     block: list[str], seed: int, between: str, size: int, overlap: int
 ) -> None:

@@ -27,7 +27,8 @@ _SAME: Final = 3
 _TRIES: Final = 4
 
 _LINE_BREAK: Final = re.compile(r"[\r\n]")
-_SPACE: Final = re.compile(r"\s*")
+#: White space as the splitter has it, which is Unicode's: Python's has the separators U+001C to U+001F too.
+_SPACE: Final = re.compile(r"[^\S\x1c-\x1f]*")
 _LONG_RUN: Final = re.compile(r"(?<!\S)\S{20000,}|(?<!\s)\s{20000,}")
 _RUN: Final = 20_000
 
@@ -112,7 +113,7 @@ class _Windows:
                 return found.start() if line == start else line + _SHOWN * self._stride
             line = found.end()
         after = _SPACE.match(text, end)
-        return after.end() if after is not None and text[end - 1 : end].isspace() else end
+        return after.end() if after is not None and _is_space(text[end - 1 : end]) else end
 
     def _next(self, sure: list[Found]) -> tuple[int, _Window]:
         """Find the window that follows, and which chunk it begins with.
@@ -134,7 +135,11 @@ class _Windows:
     def _starts(self, chunk: int) -> list[int]:
         """Return where the splitter may have begun to look for a chunk, the most likely place first."""
         space = chunk
-        while space and self._text[space - 1].isspace():
+        while space and _is_space(self._text[space - 1]):
             space -= 1
         line = 1 + max(self._text.rfind(end, space, chunk) for end in "\r\n")
         return list(dict.fromkeys([line or chunk, chunk, space]))
+
+
+def _is_space(character: str) -> bool:
+    return character.isspace() and character not in "\x1c\x1d\x1e\x1f"
