@@ -41,7 +41,8 @@ def installed_version(connection: Connection, schema: str) -> int:
     Raises:
         DatabaseError: the schema is newer than this program, or is somebody else's.
     """
-    if isinstance(connection, Session) and schema in connection.current_schemas:
+    seen = connection.current_schemas if isinstance(connection, Session) else None
+    if seen is not None and schema in seen:
         return VERSION
     found = connection.execute(statement("ledger/schema", "find"), {"schema": schema}).fetchone()
     if found is None or not any(found):
@@ -60,9 +61,9 @@ def installed_version(connection: Connection, schema: str) -> int:
             state="Nothing was changed.",
             hint="Somebody works here with a newer vecmig. Run: pip install --upgrade vecmig",
         )
-    if version == VERSION and isinstance(connection, Session):
-        # no other one comes after it, and each question for it is a round trip
-        connection.current_schemas |= {schema}
+    if version == VERSION and seen is not None and isinstance(connection, Session):
+        # within a run no other one comes after it, and each question for it is a round trip
+        connection.current_schemas = seen | {schema}
     return version
 
 

@@ -29,6 +29,11 @@ class KeptSessions:
         """Travel without sessions: another process opens its own."""
         return KeptSessions, ()
 
+    @property
+    def kept(self) -> bool:
+        """Return whether sessions that are given back are kept now."""
+        return self._keepers > 0
+
     @contextmanager
     def keeping(self) -> Iterator[None]:
         """Keep inside the sessions that are given back; close them at the end."""

@@ -52,8 +52,8 @@ class Outdated(DatabaseError):
 class Session(Watched):
     """Says to its end what it broke of: the driver says so once, and from then on that the connection is closed."""
 
-    #: The schemas in which it has seen vecmig's own tables as this program makes them.
-    current_schemas: frozenset[str] = frozenset()
+    #: The schemas in which it has seen vecmig's own tables as this program makes them; None where it may outlive them.
+    current_schemas: frozenset[str] | None = None
     _end: psycopg.OperationalError | None = None
 
     def wait(self, gen: PQGen[_T], *args: Any, **options: Any) -> _T:
@@ -202,7 +202,11 @@ class Database:
 
     def take(self) -> Connection:
         """Return a session that was given back, or a new one."""
-        return self._kept.take() or self.connect()
+        session = self._kept.take() or self.connect()
+        if self._kept.kept and isinstance(session, Session) and session.current_schemas is None:
+            # it ends with the run
+            session.current_schemas = frozenset()
+        return session
 
     def give_back(self, connection: Connection) -> None:
         """Keep a session as it was made by ``connect`` for whoever takes one next, where sessions are kept."""
