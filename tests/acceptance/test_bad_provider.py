@@ -176,8 +176,8 @@ def test_what_no_waiting_cures_ends_the_run(
             hint,
         )
     tries = {"html": 6, "short": 3, "misnumbered": 3}.get(mode, 1)
-    # a few may be on their way by the time that another text is refused, too
-    assert 2 + tries <= len(keyed.requests()) <= 8 + 2 * tries, "no record was tried one by one"
+    # some are on their way by the time that another text is refused, too; one by one, the ten that failed would be tens
+    assert 2 + tries <= len(keyed.requests()) <= 8 + 4 * tries, "no record was tried one by one"
     assert ready.sql("SELECT count(*) FROM documents_vectors") == [(20,)]
     keyed.forget()
     vecmig("upgrade", "--until", "index")

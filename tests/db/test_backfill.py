@@ -573,7 +573,7 @@ def test_a_row_that_stays_locked_is_not_paid_for_in_every_pass(
     lab: Lab, model: Model, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # a row that is held is tried for a second, not for ten
-    monkeypatch.setattr("vecmig.backfill.group_commit.write_records", partial(write_records, patience=1.0))
+    monkeypatch.setattr("vecmig.homes.partition.write_records", partial(write_records, patience=1.0))
     application = connect(autocommit=False)
     model.before = _once(lambda: application.execute("SELECT FROM documents WHERE id = 20 FOR UPDATE"))
     lab.upgrade("r1", until="backfill")

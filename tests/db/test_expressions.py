@@ -200,7 +200,7 @@ def test_a_text_of_other_tables_is_scanned(big: Lab, connection: Connection) -> 
     text, why = next(iter(UNSEEN.items()))
     lab = big.write(text=text)
     lab.upgrade()
-    assert told(lab).endswith(f"changes are found by scanning: {why}")
+    assert told(lab).endswith(f"change tracking: scan ({why})")
     assert lab.status().scanned == why
     assert connection.execute("SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'vecmig%'").fetchone() == (0,)
 
@@ -245,7 +245,7 @@ def test_children_that_inherit_are_scanned(big: Lab, model: Model, connection: C
     connection.execute("CREATE TABLE documents_2024 (PRIMARY KEY (id)) INHERITS (documents)")
     connection.execute("INSERT INTO documents_2024 VALUES (1001, 'title', 'of a child')")
     big.upgrade()
-    assert told(big).endswith("changes are found by scanning: public.documents_2024 inherits from public.documents")
+    assert told(big).endswith("change tracking: scan (public.documents_2024 inherits from public.documents)")
     assert model.total() == COUNT + 1
     connection.execute("INSERT INTO documents_2024 VALUES (1002, 'title', 'came later')")
     connection.execute("DELETE FROM documents_2024 WHERE id = 1001")
@@ -289,7 +289,7 @@ def test_a_partitioned_source_stays_tracked(bare_lab: Lab, connection: Connectio
     )
     lab = bare_lab.write(chain=(SMALL,))
     lab.upgrade()
-    assert told(lab).endswith("triggers tell of changes")
+    assert told(lab).endswith("change tracking: triggers")
     assert lab.status().scanned == ""
 
 

@@ -133,7 +133,7 @@ def test_an_existing_project_keeps_what_it_has_until_it_says_otherwise(
     connection.execute("DROP PROCEDURE vecmig.give_back, vecmig.drop_view")
     connection.execute("DROP TABLE vecmig.detached")
     connection.execute("ALTER TABLE vecmig.collection DROP COLUMN live_columns, DROP COLUMN kept_columns")
-    connection.execute(script("008_views", schema=sql.Identifier("vecmig")))
+    connection.execute(script("ledger/008_views", schema=sql.Identifier("vecmig")))
     wide.write(options={})
     everything = ["id", "title", "body", "author", "pages", "shelf"]
     wide.upgrade()

@@ -83,7 +83,7 @@ def _update_ledger(lab: Lab) -> None:
     """Do to the ledger what its next update does."""
     assert "007_text_hash" in FILES
     with lab.database.session() as connection:
-        connection.execute(script("007_text_hash", schema=sql.Identifier("vecmig")))
+        connection.execute(script("ledger/007_text_hash", schema=sql.Identifier("vecmig")))
 
 
 def test_looking_counts_the_vectors_of_an_earlier_vecmig_as_they_are(older: Lab) -> None:
