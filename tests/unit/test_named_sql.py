@@ -37,8 +37,9 @@ def test_a_statement_refuses_to_destroy_the_source(file: str, name: str, destroy
     with pytest.raises(TypeError, match="may only destroy what is vecmig's own"):
         statement(file, name, **{destroyed: SOURCE})
     listed = sql.SQL(", ").join([Own("public", "documents_vectors"), SOURCE])
-    with pytest.raises(TypeError, match="may only destroy what is vecmig's own"):
-        statement(file, name, **{destroyed: listed})
+    for disguised in (listed, sql.SQL("public.documents"), sql.Composed([sql.SQL("public.documents")])):
+        with pytest.raises(TypeError, match="may only destroy what is vecmig's own"):
+            statement(file, name, **{destroyed: disguised})
 
 
 def test_it_takes_what_is_its_own() -> None:

@@ -15,6 +15,7 @@ _NAME: Final = re.compile(r"^-- (\w+) --$", re.MULTILINE)
 _DESTROYED: Final = re.compile(
     r"\b(?:DELETE\s+FROM|TRUNCATE|DROP\s+TABLE|DROP\s+VIEW|DETACH\s+PARTITION)\s+(?:IF\s+EXISTS\s+|ONLY\s+)?\{(\w+)\}(?!\.)"
 )
+_COMMA: Final = sql.SQL(", ")
 #: Lines that say why a statement is as it is; for readers of the file, so a statement begins with its first word.
 _LEADING_COMMENTS: Final = re.compile(r"\A(?:\s*--.*\n)*")
 
@@ -74,7 +75,7 @@ def _destroyed(text: str) -> tuple[str, ...]:
 
 def _is_own(part: sql.Composable) -> bool:
     if isinstance(part, sql.Composed):
-        return all(_is_own(piece) for piece in part if not isinstance(piece, sql.SQL))
+        return all(_is_own(piece) for piece in part if piece != _COMMA)
     return isinstance(part, Own)
 
 
