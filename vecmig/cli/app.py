@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 from pathlib import Path
@@ -108,6 +109,8 @@ def main(argv: list[str] | None = None) -> int:
 def run() -> None:
     """Run the command line of this process; the console script."""
     render.prepare_streams()
+    # the driver logs that a rollback was cut short by an interrupt, which without a handler goes to stderr
+    logging.getLogger("psycopg").addHandler(logging.NullHandler())
     # containers and service managers stop a program by SIGTERM: it is taken as Ctrl-C, so that a run ends in order
     signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(main())
