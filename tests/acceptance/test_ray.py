@@ -149,8 +149,8 @@ def test_killing_vecmig_takes_the_workers_along(distributed: Project, slow: Prov
     distributed.vecmig("upgrade", "--until", "index", env=ENVIRON).expect()
     assert written(distributed) == COUNT
     twice = sum(times - 1 for times in sent(slow).values())
-    # one request was in flight in each worker, but on a quiet machine up to 150 texts were seen to be sent again: what
-    # the first answers wait for before they are written is not known yet
+    # One request was in flight in each worker, and all others were written. On a quiet machine the second run was seen
+    # to send up to 150 texts again all the same; why is not known yet.
     assert twice < COUNT / 4, "most of what was embedded before was kept"
 
 
