@@ -80,11 +80,14 @@ def sent(provider: Provider) -> Counter[str]:
 
 
 def alive(ray_files: Path) -> list[int]:
-    """Find the processes that still work with Ray's files."""
+    """Find the processes that still work with Ray's files. A worker has a title in place of its command line."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if str(ray_files).encode() in (entry / "cmdline").read_bytes():
+            said = (entry / "cmdline").read_bytes()
+            if said.startswith(b"ray::Worker"):
+                said = (entry / "environ").read_bytes()
+            if str(ray_files).encode() in said:
                 found.append(int(entry.name))
     return found
 
@@ -149,9 +152,7 @@ def test_killing_vecmig_takes_the_workers_along(distributed: Project, slow: Prov
     distributed.vecmig("upgrade", "--until", "index", env=ENVIRON).expect()
     assert written(distributed) == COUNT
     twice = sum(times - 1 for times in sent(slow).values())
-    # One request was in flight in each worker, and all others were written. On a quiet machine the second run was seen
-    # to send up to 150 texts again all the same; why is not known yet.
-    assert twice < COUNT / 4, "most of what was embedded before was kept"
+    assert twice <= WORKERS * BATCH, "one request was in flight in each worker"
 
 
 def test_without_ray_the_extra_is_named(distributed: Project, vecmig: Vecmig, monkeypatch: pytest.MonkeyPatch) -> None:
