@@ -15,9 +15,13 @@ from vecmig.cli.app import main
 
 
 @pytest.fixture
-def beginning() -> Prepare | None:
-    """What brings ``project`` to where the test begins, once for all tests that begin there. A module may say."""
-    return None
+def beginning(request: pytest.FixtureRequest) -> Prepare | None:
+    """What brings ``project`` to where the test begins, once for all tests that begin there.
+
+    A module says it in ``BEGINNINGS``, by the fixture that stands on it.
+    """
+    beginnings: dict[str, Prepare] = getattr(request.module, "BEGINNINGS", {})
+    return next((prepare for fixture, prepare in beginnings.items() if fixture in request.fixturenames), None)
 
 
 @pytest.fixture

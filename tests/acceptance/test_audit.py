@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support.cli import Prepare, Vecmig, describe, documents_collection, local, tag, write_hashing
+from support.cli import Vecmig, describe, documents_collection, local, tag, write_hashing
 from support.project import Project
 from support.terminal import in_terminal, plain
 
@@ -19,10 +19,8 @@ def _prepare(project: Project, vecmig: Vecmig) -> None:
     vecmig("upgrade", "head")
 
 
-@pytest.fixture
-def beginning(request: pytest.FixtureRequest) -> Prepare | None:
-    """What ``migrated`` stands on."""
-    return _prepare if "migrated" in request.fixturenames else None
+#: What ``migrated`` stands on.
+BEGINNINGS = {"migrated": _prepare}
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from uuid import uuid4
 import pytest
 
 from support.cli import (
-    Prepare,
     Vecmig,
     describe,
     documents_collection,
@@ -44,10 +43,8 @@ def _prepare(project: Project, vecmig: Vecmig) -> None:
     vecmig("upgrade", "--until", "expand")
 
 
-@pytest.fixture
-def beginning(request: pytest.FixtureRequest) -> Prepare | None:
-    """What ``begun`` stands on."""
-    return _prepare if "begun" in request.fixturenames else None
+#: What ``begun`` stands on.
+BEGINNINGS = {"begun": _prepare}
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from support.cli import Prepare, Vecmig, describe, documents_collection, local, script, tag, write_hashing
+from support.cli import Vecmig, describe, documents_collection, local, script, tag, write_hashing
 from support.project import Project
 from support.terminal import in_terminal
 
@@ -36,10 +36,8 @@ def _prepare(project: Project, vecmig: Vecmig) -> None:
     vecmig("pause", "documents", "--reason", EVIL)
 
 
-@pytest.fixture
-def beginning(request: pytest.FixtureRequest) -> Prepare | None:
-    """What ``evil`` stands on."""
-    return _prepare if "evil" in request.fixturenames else None
+#: What ``evil`` stands on.
+BEGINNINGS = {"evil": _prepare}
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from support.cli import (
-    Prepare,
     Vecmig,
     describe,
     documents_collection,
@@ -30,10 +29,8 @@ def _prepare(project: Project, vecmig: Vecmig) -> None:
     vecmig("upgrade")
 
 
-@pytest.fixture
-def beginning(request: pytest.FixtureRequest) -> Prepare | None:
-    """What ``live`` stands on."""
-    return _prepare if "live" in request.fixturenames else None
+#: What ``live`` stands on.
+BEGINNINGS = {"live": _prepare}
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import psycopg
 import pytest
 
 from support.cli import (
-    Prepare,
     Vecmig,
     describe,
     documents_collection,
@@ -51,10 +50,8 @@ def _prepare(project: Project, vecmig: Vecmig) -> None:
     project.sql("UPDATE documents SET title = 'title seven' WHERE id = 7")
 
 
-@pytest.fixture
-def beginning(request: pytest.FixtureRequest) -> Prepare | None:
-    """What ``halfway`` stands on."""
-    return _prepare if "halfway" in request.fixturenames else None
+#: What ``halfway`` stands on.
+BEGINNINGS = {"halfway": _prepare}
 
 
 @pytest.fixture

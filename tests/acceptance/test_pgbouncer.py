@@ -11,7 +11,6 @@ import psycopg
 import pytest
 
 from support.cli import (
-    Prepare,
     Vecmig,
     describe,
     documents_collection,
@@ -81,10 +80,8 @@ def _prepare(project: Project, vecmig: Vecmig) -> None:
     vecmig("upgrade")
 
 
-@pytest.fixture
-def beginning(request: pytest.FixtureRequest) -> Prepare | None:
-    """What ``moved`` stands on."""
-    return _prepare if "moved" in request.fixturenames else None
+#: What ``moved`` stands on.
+BEGINNINGS = {"moved": _prepare}
 
 
 @pytest.fixture

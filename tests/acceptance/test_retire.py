@@ -7,7 +7,7 @@ import signal
 import psycopg
 import pytest
 
-from support.cli import Prepare, Vecmig, describe, documents_collection, local, make_documents, partition, script, tag
+from support.cli import Vecmig, describe, documents_collection, local, make_documents, partition, script, tag
 from support.cli import write_hashing as write_models
 from support.project import Project
 from support.terminal import in_terminal, plain
@@ -28,10 +28,8 @@ def _prepare(project: Project, vecmig: Vecmig) -> None:
     vecmig("upgrade", "head")
 
 
-@pytest.fixture
-def beginning(request: pytest.FixtureRequest) -> Prepare | None:
-    """What ``switched`` stands on."""
-    return _prepare if "switched" in request.fixturenames else None
+#: What ``switched`` stands on.
+BEGINNINGS = {"switched": _prepare}
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from collections import Counter
 import pytest
 
 from support.cli import (
-    Prepare,
     Vecmig,
     describe,
     documents_collection,
@@ -35,10 +34,8 @@ def _prepare(project: Project, vecmig: Vecmig) -> None:
     vecmig("upgrade", "--until", "index")
 
 
-@pytest.fixture
-def beginning(request: pytest.FixtureRequest) -> Prepare | None:
-    """What ``ready`` stands on."""
-    return _prepare if "ready" in request.fixturenames else None
+#: What ``ready`` stands on.
+BEGINNINGS = {"ready": _prepare}
 
 
 @pytest.fixture

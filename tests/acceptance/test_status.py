@@ -10,7 +10,6 @@ import sys
 import pytest
 
 from support.cli import (
-    Prepare,
     Vecmig,
     describe,
     documents_collection,
@@ -42,10 +41,8 @@ def _prepare(project: Project, vecmig: Vecmig) -> None:
     project.sql("UPDATE documents SET body = 'edited' WHERE id < 3")
 
 
-@pytest.fixture
-def beginning(request: pytest.FixtureRequest) -> Prepare | None:
-    """What ``halfway`` stands on."""
-    return _prepare if "halfway" in request.fixturenames else None
+#: What ``halfway`` stands on.
+BEGINNINGS = {"halfway": _prepare}
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from support.cli import (
-    Prepare,
     Vecmig,
     describe,
     documents_collection,
@@ -61,10 +60,8 @@ def _prepare(project: Project, vecmig: Vecmig) -> None:
     vecmig("eval", "--make", "known-item", "--collection", "documents")
 
 
-@pytest.fixture
-def beginning(request: pytest.FixtureRequest) -> Prepare | None:
-    """What ``ready`` stands on."""
-    return _prepare if "ready" in request.fixturenames else None
+#: What ``ready`` stands on.
+BEGINNINGS = {"ready": _prepare}
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support.cli import Prepare, Vecmig, describe, documents_collection, local, make_documents, script, tag
+from support.cli import Vecmig, describe, documents_collection, local, make_documents, script, tag
 from support.cli import write_hashing as write_models
 from support.project import Project
 
@@ -29,10 +29,8 @@ def _prepare(project: Project, vecmig: Vecmig) -> None:
     vecmig("upgrade", "head")
 
 
-@pytest.fixture
-def beginning(request: pytest.FixtureRequest) -> Prepare | None:
-    """What ``live`` stands on."""
-    return _prepare if "live" in request.fixturenames else None
+#: What ``live`` stands on.
+BEGINNINGS = {"live": _prepare}
 
 
 @pytest.fixture

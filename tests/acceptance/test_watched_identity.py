@@ -11,7 +11,6 @@ from contextlib import contextmanager
 import pytest
 
 from support.cli import (
-    Prepare,
     Vecmig,
     describe,
     documents_collection,
@@ -47,10 +46,8 @@ def _prepare(project: Project, vecmig: Vecmig) -> None:
     vecmig("upgrade")
 
 
-@pytest.fixture
-def beginning(request: pytest.FixtureRequest) -> Prepare | None:
-    """What ``live`` stands on."""
-    return _prepare if "live" in request.fixturenames else None
+#: What ``live`` stands on.
+BEGINNINGS = {"live": _prepare}
 
 
 @pytest.fixture
