@@ -61,9 +61,9 @@ def installed_version(connection: Connection, schema: str) -> int:
             state="Nothing was changed.",
             hint="Somebody works here with a newer vecmig. Run: pip install --upgrade vecmig",
         )
-    if version == VERSION and seen is not None and isinstance(connection, Session):
+    if version == VERSION and seen is not None:
         # within a run no other one comes after it, and each question for it is a round trip
-        connection.current_schemas = seen | {schema}
+        seen.add(schema)
     return version
 
 

@@ -53,7 +53,7 @@ class Session(Watched):
     """Says to its end what it broke of: the driver says so once, and from then on that the connection is closed."""
 
     #: The schemas in which it has seen vecmig's own tables as this program makes them; None where it may outlive them.
-    current_schemas: frozenset[str] | None = None
+    current_schemas: set[str] | None = None
     _end: psycopg.OperationalError | None = None
 
     def wait(self, gen: PQGen[_T], *args: Any, **options: Any) -> _T:
@@ -205,7 +205,7 @@ class Database:
         session = self._kept.take() or self.connect()
         if self._kept.kept and isinstance(session, Session) and session.current_schemas is None:
             # it ends with the run
-            session.current_schemas = frozenset()
+            session.current_schemas = set()
         return session
 
     def give_back(self, connection: Connection) -> None:
