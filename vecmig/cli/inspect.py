@@ -16,7 +16,7 @@ from vecmig.cli.evals import eval_json, eval_text
 from vecmig.cli.retire import show_way_back, trust_json, way_back_json
 from vecmig.cli.routes import route_lines
 from vecmig.errors import GateRefused, Pending
-from vecmig.text import counted, duration, money, noun, percent
+from vecmig.text import counted, duration, money, noun, percent_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -274,7 +274,7 @@ def _tag_row(collection: CollectionStatus, tag: TagStatus) -> tuple[str, ...]:
     return (
         _mark(collection, tag) or " ",
         tag.state,
-        percent(c.share),
+        percent_of(c.fresh, c.eligible),
         *(f"{count:,}" for count in counts),
         tag.index.word,
         tag.tag,

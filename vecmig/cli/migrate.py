@@ -12,7 +12,7 @@ from vecmig.cli import render
 from vecmig.cli.context import options, revision_argument
 from vecmig.cli.progress import Narrator
 from vecmig.errors import Pending
-from vecmig.text import counted, noun, percent
+from vecmig.text import counted, noun, percent_of
 
 if TYPE_CHECKING:
     from vecmig.freshness.coverage import Coverage
@@ -296,7 +296,7 @@ def show_coverage(covered: Mapping[str, Coverage]) -> None:
     """Print how much of each collection, or tag, is fresh."""
     for name, coverage in covered.items():
         records = counted(coverage.eligible, "record")
-        render.line(f"{name}: {coverage.fresh:,} of {records} fresh, {percent(coverage.share)}")
+        render.line(f"{name}: {coverage.fresh:,} of {records} fresh, {percent_of(coverage.fresh, coverage.eligible)}")
 
 
 def standing_heads(standing: Any) -> list[str]:
