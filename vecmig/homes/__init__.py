@@ -18,13 +18,15 @@ __all__ = ["Home", "PartitionHome", "home_over", "open_home"]
 _KINDS: Final[Mapping[str, Callable[[Connection, Space], Home]]] = {PartitionHome.kind: PartitionHome}
 
 
-def open_home(ledger: Ledger, source: Source, tag: str) -> Home:
+def open_home(ledger: Ledger, source: Source, tag: str, *, kind: str | None = None) -> Home:
     """Open the home of a tag, of the kind that ``vecmig.tag.home`` says, over the ledger's session.
+
+    It is read unless ``kind`` is what was read there.
 
     Raises:
         DatabaseError: this version of vecmig knows no such home.
     """
-    kind = ledger.home_of(source.collection.name, tag)
+    kind = ledger.home_of(source.collection.name, tag) if kind is None else kind
     return home_over(ledger.connection, Space(source, ledger.schema, tag, kind))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from vecmig.errors import DatabaseError
-from vecmig.homes import home_over, open_home
+from vecmig.homes import open_home
 from vecmig.homes.index import create_statement
 from vecmig.homes.index_build import Build
 from vecmig.operations.indexing import build_index
@@ -29,7 +29,7 @@ class BuildIndex(Operation):
         with self.reported("index", self.new_tag) as summarise:
             built = build_index(self.context, space)
             with self.context.transaction() as ledger:
-                state = home_over(ledger.connection, space).index()
+                state = open_home(ledger, space.source, space.tag).index()
                 if not state.usable:
                     raise DatabaseError(
                         f"The index of {self.new_tag} is {state.word} after it was built.",

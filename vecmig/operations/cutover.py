@@ -14,7 +14,7 @@ from vecmig.freshness.coverage import measure_coverage
 from vecmig.freshness.full_pass import needed_full_pass
 from vecmig.freshness.stamps import Space
 from vecmig.gate import Report, judge_again
-from vecmig.homes import open_home
+from vecmig.homes import home_over, open_home
 from vecmig.ledger.ledger import Ledger
 from vecmig.model.gate import Gate
 from vecmig.operations.backfill import fill_tag, summary
@@ -52,11 +52,15 @@ class Cutover(Operation):
         source, report = self.judge()
         with self.reported("cutover", f"{self.revision.old_tag or 'nothing'} → {self.new_tag}") as summarise:
             shown = self._columns_to_show(source)
+            with self.context.database.session() as connection:
+                ledger, old_tag = self.context.ledger(connection), self.revision.old_tag
+                new = open_home(ledger, source, self.new_tag).stamps
+                old = open_home(ledger, source, old_tag).stamps if old_tag else None
 
             def change(connection: Connection) -> float:
-                ledger, old = self.context.ledger(connection), self.revision.old_tag
-                home = open_home(ledger, source, self.new_tag)
-                again = judge_again(self.gate, report, home, open_home(ledger, source, old) if old else None)
+                again = judge_again(
+                    self.gate, report, home_over(connection, new), home_over(connection, old) if old else None
+                )
                 self._require(again)
                 began = time.monotonic()
                 self._switch(connection, source, {check.name: check.value for check in again.checks}, shown)

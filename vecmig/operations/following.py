@@ -178,4 +178,5 @@ def _about_to_widen(context: Context, connection: Connection, recorded: Recorded
     what = f"The key of {source.collection.name} is {types} now: {size} of vectors are rewritten, and "
     context.tell([f"{what}meanwhile neither read nor written; then their indexes are built again"])
     ledger = context.ledger(connection)
-    return [tag for tag in ledger.tags(source.collection.name) if open_home(ledger, source, tag).index().usable]
+    rows = ledger.tags(source.collection.name)
+    return [tag for tag, row in rows.items() if open_home(ledger, source, tag, kind=row.home).index().usable]

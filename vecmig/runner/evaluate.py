@@ -202,7 +202,7 @@ def _tags(ledger: Ledger, source: Source, wanted: Sequence[str]) -> tuple[str, .
             raise UsageError(f"{tag} of {name} is retired: its vectors are gone.", hint="Run: vecmig status")
     found = []
     for tag in asked:
-        home = open_home(ledger, source, tag)
+        home = open_home(ledger, source, tag, kind=known[tag].home)
         if home.exists() and has_vectors(home.session, home.stamps):
             found.append(tag)
         elif wanted:

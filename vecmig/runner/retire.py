@@ -13,7 +13,7 @@ from vecmig.errors import DatabaseError, GateRefused, UsageError
 from vecmig.events import Listener, StepDone, StepStarted, ignore
 from vecmig.freshness.coverage import count_vectors
 from vecmig.freshness.stamps import Space
-from vecmig.homes import home_over, retiring
+from vecmig.homes import open_home, retiring
 from vecmig.homes.retiring import Partition
 from vecmig.ledger.identity import find_source
 from vecmig.ledger.ledger import Ledger
@@ -176,7 +176,7 @@ def _measured(
         vectors=vectors,
         records=records,
         bytes=there.bytes,
-        index_bytes=home_over(connection, space).index().bytes,
+        index_bytes=open_home(ledger, space.source, space.tag).index().bytes,
         redone=redone(connection, ledger, space),
         earned=trusted,
     )

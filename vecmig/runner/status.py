@@ -15,9 +15,8 @@ from vecmig.freshness.change_tracking import trigger_names
 from vecmig.freshness.changes import Lag, Outbox, lag, outbox
 from vecmig.freshness.coverage import Coverage, count_records, count_vectors, measure_coverage
 from vecmig.freshness.full_pass import FullPass, needed_full_pass
-from vecmig.freshness.stamps import Space
 from vecmig.gate import Report
-from vecmig.homes import home_over, open_home
+from vecmig.homes import open_home
 from vecmig.homes.index import IndexState
 from vecmig.homes.table import coverage_of
 from vecmig.inventory.auditing import silent_writers
@@ -291,7 +290,7 @@ def _collection(project: Project, connection: Connection, ledger: Ledger, name: 
         return CollectionStatus(name, ledger.route(name), collection.tag, 0, 0, (), Outbox(0, None), Lag(), None, error)
     evals = latest_of_each(connection, project.database.schema, name)
     tags = tuple(
-        replace(_tag(project, connection, source, row), evals=tuple(evals.get(row.tag, ())))
+        replace(_tag(ledger, source, row), evals=tuple(evals.get(row.tag, ())))
         for row in ledger.tags(name).values()
         if row.state != "retired"
     )
@@ -372,9 +371,9 @@ def _disagreement(
     return None
 
 
-def _tag(project: Project, connection: Connection, source: Source, row: TagRow) -> TagStatus:
-    space = Space(source, project.database.schema, row.tag, row.home)
-    home = home_over(connection, space)
+def _tag(ledger: Ledger, source: Source, row: TagRow) -> TagStatus:
+    home = open_home(ledger, source, row.tag, kind=row.home)
+    connection, space = home.session, home.stamps
     if not home.exists():
         return TagStatus(row.tag, "gone", row.dims, 0, 0, coverage_of(connection, space), IndexState(), Lag())
     vectors, with_vectors = count_vectors(connection, space)

@@ -102,20 +102,20 @@ def _sync_tag(context: Context, source: Source, tag: str) -> Result:
     context.listener(StepStarted("sync", "", name, tag))
     with context.database.session() as connection:
         ledger = context.ledger(connection)
-        open_home(ledger, source, tag).require()
+        home = open_home(ledger, source, tag)
+        home.require()
         revision, what = account(ledger, name, tag)
         candidate = tag == ledger.route(name).candidate
     with (
         embedder_to_fill(context, name, tag, what=what, revision=revision) as embedder,
         _alone(context, name, tag) if candidate else nullcontext(context.locks.ensure) as still_alone,
     ):
-        space = context.space(source, tag)
         result = run_backfill(
             context.database,
-            space,
+            home.stamps,
             embedder,
             options=replace(run_options(context, "sync"), still_alone=still_alone),
-            prepare=prepare_tag(context, embedder, space),
+            prepare=prepare_tag(context, embedder, home.stamps),
             listener=context.listener,
         )
     record(context, name, tag, result.written, result.rejected, coverage=result.coverage.share)

@@ -9,6 +9,7 @@ from vecmig.ledger.ledger import RevisionRow
 from vecmig.ledger.schema import ensure
 from vecmig.operations.script import UNTIL
 from vecmig.postgres.locks import runner_locks
+from vecmig.postgres.pgvector import require_pgvector
 from vecmig.runner.mend import mend
 from vecmig.runner.plan import check_applied, check_priced, check_upgrade, collections_of
 from vecmig.runner.project import Project, with_options
@@ -69,8 +70,6 @@ def _steps_up(project: Project, target: str) -> tuple[Script, ...]:
 
 def ensure_supported(project: Project) -> None:
     """Refuse a database without a usable pgvector before anything is created in it."""
-    from vecmig.postgres.pgvector import require_pgvector
-
     with project.database.session() as connection:
         require_pgvector(connection)
 

@@ -335,13 +335,14 @@ class Service:
         name = space.source.collection.name
         with context.database.session() as connection:
             ledger = context.ledger(connection)
-            open_home(ledger, space.source, space.tag).require()
+            home = open_home(ledger, space.source, space.tag)
+            home.require()
             revision, what = account(ledger, name, space.tag)
         options = replace(run_options(context, "sync"), reconnect_wait=math.inf)
         with embedder_to_fill(context, name, space.tag, what=what, revision=revision) as embedder:
             limited_by(embedder.limiter)
             prepare = prepare_tag(context, embedder, space)
-            backfill = TagBackfill(context.database, space, embedder, options, self._inbox.put, prepare)
+            backfill = TagBackfill(context.database, home.stamps, embedder, options, self._inbox.put, prepare)
             with LocalEngine(backfill) as engine:
                 yield engine
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from vecmig.homes import home_over
+from vecmig.homes import open_home
 from vecmig.inventory.auditing import VectorIndex
 from vecmig.ledger.trust_clock import clock
 from vecmig.runner.audit.finding import Finding, Severity, Subject
@@ -98,7 +98,7 @@ def _is_idle(subject: Subject, tag: str, index: VectorIndex, counted_since: date
     times = clock(subject.connection, subject.ledger.schema, subject.name, row.id)
     if times.now - max(times.since, counted_since or times.since) < IDLE:
         return False
-    return home_over(subject.connection, subject.space(tag)).plan()[0]
+    return open_home(subject.ledger, subject.source, tag).plan()[0]
 
 
 def _extra(subject: Subject, tag: str, indexes: Sequence[VectorIndex]) -> Iterator[Finding]:
