@@ -24,8 +24,8 @@ from vecmig.errors import DatabaseError, GateRefused, LockHeld, UsageError, Vecm
 from vecmig.events import Waiting, Warned
 from vecmig.homes import retiring
 from vecmig.postgres.locks import runner_locks
-from vecmig.runner.retire import Retired
-from vecmig.runner.route import Reads
+from vecmig.runner.verbs.retire import Retired
+from vecmig.runner.verbs.route import Reads
 
 Connection = psycopg.Connection[Any]
 

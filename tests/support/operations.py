@@ -29,7 +29,8 @@ from vecmig.operations.execute import Execute
 from vecmig.operations.expand import Expand
 from vecmig.operations.operation import Operation
 from vecmig.operations.rollback import Rollback
-from vecmig.runner.project import Project, declaration
+from vecmig.runner.project import Project
+from vecmig.runner.steps import declaration
 
 #: In the order in which a revision has them; ``execute`` adds 1 to ``side.n``.
 OPERATIONS: Final[Mapping[str, Callable[[Context, Declaration], Operation]]] = {

@@ -12,8 +12,8 @@ from vecmig.cli.control import control_json, paused_text, run_text, settings_of,
 from vecmig.config import load_config
 from vecmig.errors import UsageError
 from vecmig.ledger.control import Control, Run
-from vecmig.runner.estimate import minutes, slowest
 from vecmig.runner.project import Project
+from vecmig.runner.verbs.estimate import minutes, slowest
 
 SINCE = datetime(2026, 11, 22, 15, 40, 12, tzinfo=UTC)
 

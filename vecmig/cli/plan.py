@@ -58,7 +58,7 @@ def plan(
 
 
 def _as_json(found: Estimate) -> dict[str, Any]:
-    from vecmig.runner.estimate import ROLLBACK
+    from vecmig.runner.verbs.estimate import ROLLBACK
 
     return asdict(found) | {"seconds": found.seconds, "over_budget": found.over_budget, "rollback": ROLLBACK}
 
@@ -104,7 +104,7 @@ def _time(found: Estimate) -> str:
 
 
 def _rollback(found: Estimate) -> str:
-    from vecmig.runner.estimate import ROLLBACK
+    from vecmig.runner.verbs.estimate import ROLLBACK
 
     if not found.way_back_cost_usd:
         return ROLLBACK

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vecmig.ledger.ledger import Route
     from vecmig.ledger.shadows import Question
     from vecmig.runner import Comparison
-    from vecmig.runner.compare import Interval
+    from vecmig.runner.verbs.compare import Interval
 
 _JSON = typer.Option("--json", help="Print one JSON document.")
 #: Below this many queries an interval is too narrow to rely on.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from vecmig.backfill import RunBudget
 from vecmig.config import Collections, Config
@@ -14,6 +14,7 @@ from vecmig.events import Listener, Waiting, Warned, ignore
 from vecmig.freshness.stamps import Space
 from vecmig.ledger.ledger import Actor, Ledger
 from vecmig.model.gate import Gate
+from vecmig.operations.run_locks import NO_LOCKS, Locks
 from vecmig.postgres.locks import with_lock_retries
 from vecmig.postgres.reconnecting import reconnecting
 from vecmig.postgres.recorder import Recorder
@@ -21,27 +22,6 @@ from vecmig.postgres.sessions import Connection, Database
 from vecmig.source.source import Source
 
 T = TypeVar("T")
-
-
-class Locks(Protocol):
-    """The locks of a run: one runner per collection."""
-
-    def ensure(self) -> None:
-        """Make sure that they are still held.
-
-        Raises:
-            LockHeld: another runner took over.
-        """
-
-
-class NoLocks:
-    """What a command holds that needs no lock of its own."""
-
-    def ensure(self) -> None:
-        """Take it that no other runner can be at work."""
-
-
-NO_LOCKS: Final = NoLocks()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,32 +1,98 @@
 """The verbs of vecmig as functions; the command line is a thin layer over them."""
 
-from vecmig.inventory.uninstalling import TagSize
-from vecmig.runner.adopt_source import Adopted, adopt_source
-from vecmig.runner.audit import Audit, Finding, audit
-from vecmig.runner.backfill import backfill
-from vecmig.runner.compare import Comparison, compare
-from vecmig.runner.control import Controlled, controlled, pause, resume, tune
-from vecmig.runner.current import Standing, current
-from vecmig.runner.downgrade import downgrade
-from vecmig.runner.ensure_version import ensure_version
-from vecmig.runner.estimate import Estimate, estimate
-from vecmig.runner.evaluate import Evaluated, Made, evaluate, make_suite
-from vecmig.runner.gate import gate_reports
-from vecmig.runner.rejected import rejected, retry_rejected
-from vecmig.runner.retire import Retired, Retirement, retire, retirement
-from vecmig.runner.route import Reads, route
-from vecmig.runner.sql import downgrade_sql, upgrade_sql
-from vecmig.runner.stamp import stamp
-from vecmig.runner.status import CollectionStatus, Status, TagStatus, WayBack, status
-from vecmig.runner.steps import Walked
-from vecmig.runner.sync import sync
-from vecmig.runner.trust import Earned
-from vecmig.runner.uninstall import CollectionLeaving, Uninstallation, uninstall, uninstallation
-from vecmig.runner.untrack import Untracked, untrack
-from vecmig.runner.upgrade import upgrade
-from vecmig.runner.verify import verify
-from vecmig.runner.view import attach_view, detach_view
-from vecmig.runner.watch import watch_sync
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vecmig.inventory.uninstalling import TagSize
+    from vecmig.runner.steps import Walked
+    from vecmig.runner.trust import Earned
+    from vecmig.runner.verbs.adopt_source import Adopted, adopt_source
+    from vecmig.runner.verbs.audit import Audit, Finding, audit
+    from vecmig.runner.verbs.backfill import backfill
+    from vecmig.runner.verbs.compare import Comparison, compare
+    from vecmig.runner.verbs.control import Controlled, controlled, pause, resume, tune
+    from vecmig.runner.verbs.current import Standing, current
+    from vecmig.runner.verbs.downgrade import downgrade
+    from vecmig.runner.verbs.ensure_version import ensure_version
+    from vecmig.runner.verbs.estimate import Estimate, estimate
+    from vecmig.runner.verbs.evaluate import Evaluated, Made, evaluate, make_suite
+    from vecmig.runner.verbs.gate import gate_reports
+    from vecmig.runner.verbs.rejected import rejected, retry_rejected
+    from vecmig.runner.verbs.retire import Retired, Retirement, retire, retirement
+    from vecmig.runner.verbs.route import Reads, route
+    from vecmig.runner.verbs.sql import downgrade_sql, upgrade_sql
+    from vecmig.runner.verbs.stamp import stamp
+    from vecmig.runner.verbs.status import CollectionStatus, Status, TagStatus, WayBack, status
+    from vecmig.runner.verbs.sync import sync
+    from vecmig.runner.verbs.uninstall import CollectionLeaving, Uninstallation, uninstall, uninstallation
+    from vecmig.runner.verbs.untrack import Untracked, untrack
+    from vecmig.runner.verbs.upgrade import upgrade
+    from vecmig.runner.verbs.verify import verify
+    from vecmig.runner.verbs.view import attach_view, detach_view
+    from vecmig.runner.verbs.watch import watch_sync
+
+#: Where each name is defined. It is imported when first used, so that a command loads what its own verb needs. No name
+#: may be a module of this package, which would take its place once that module is imported.
+_HOMES = {
+    "Adopted": "vecmig.runner.verbs.adopt_source",
+    "Audit": "vecmig.runner.verbs.audit",
+    "CollectionLeaving": "vecmig.runner.verbs.uninstall",
+    "CollectionStatus": "vecmig.runner.verbs.status",
+    "Comparison": "vecmig.runner.verbs.compare",
+    "Controlled": "vecmig.runner.verbs.control",
+    "Earned": "vecmig.runner.trust",
+    "Estimate": "vecmig.runner.verbs.estimate",
+    "Evaluated": "vecmig.runner.verbs.evaluate",
+    "Finding": "vecmig.runner.verbs.audit",
+    "Made": "vecmig.runner.verbs.evaluate",
+    "Reads": "vecmig.runner.verbs.route",
+    "Retired": "vecmig.runner.verbs.retire",
+    "Retirement": "vecmig.runner.verbs.retire",
+    "Standing": "vecmig.runner.verbs.current",
+    "Status": "vecmig.runner.verbs.status",
+    "TagSize": "vecmig.inventory.uninstalling",
+    "TagStatus": "vecmig.runner.verbs.status",
+    "Uninstallation": "vecmig.runner.verbs.uninstall",
+    "Untracked": "vecmig.runner.verbs.untrack",
+    "Walked": "vecmig.runner.steps",
+    "WayBack": "vecmig.runner.verbs.status",
+    "adopt_source": "vecmig.runner.verbs.adopt_source",
+    "attach_view": "vecmig.runner.verbs.view",
+    "audit": "vecmig.runner.verbs.audit",
+    "backfill": "vecmig.runner.verbs.backfill",
+    "compare": "vecmig.runner.verbs.compare",
+    "controlled": "vecmig.runner.verbs.control",
+    "current": "vecmig.runner.verbs.current",
+    "detach_view": "vecmig.runner.verbs.view",
+    "downgrade": "vecmig.runner.verbs.downgrade",
+    "downgrade_sql": "vecmig.runner.verbs.sql",
+    "ensure_version": "vecmig.runner.verbs.ensure_version",
+    "estimate": "vecmig.runner.verbs.estimate",
+    "evaluate": "vecmig.runner.verbs.evaluate",
+    "gate_reports": "vecmig.runner.verbs.gate",
+    "make_suite": "vecmig.runner.verbs.evaluate",
+    "pause": "vecmig.runner.verbs.control",
+    "rejected": "vecmig.runner.verbs.rejected",
+    "resume": "vecmig.runner.verbs.control",
+    "retire": "vecmig.runner.verbs.retire",
+    "retirement": "vecmig.runner.verbs.retire",
+    "retry_rejected": "vecmig.runner.verbs.rejected",
+    "route": "vecmig.runner.verbs.route",
+    "stamp": "vecmig.runner.verbs.stamp",
+    "status": "vecmig.runner.verbs.status",
+    "sync": "vecmig.runner.verbs.sync",
+    "tune": "vecmig.runner.verbs.control",
+    "uninstall": "vecmig.runner.verbs.uninstall",
+    "uninstallation": "vecmig.runner.verbs.uninstall",
+    "untrack": "vecmig.runner.verbs.untrack",
+    "upgrade": "vecmig.runner.verbs.upgrade",
+    "upgrade_sql": "vecmig.runner.verbs.sql",
+    "verify": "vecmig.runner.verbs.verify",
+    "watch_sync": "vecmig.runner.verbs.watch",
+}
 
 __all__ = [
     "Adopted",
@@ -85,3 +151,13 @@ __all__ = [
     "verify",
     "watch_sync",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

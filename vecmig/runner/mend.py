@@ -9,7 +9,7 @@ from vecmig.ledger.schema import ensure
 from vecmig.operations.following import inspect
 from vecmig.operations.missing import disagreements
 from vecmig.runner.project import Project
-from vecmig.runner.sync import prepare
+from vecmig.runner.verbs.sync import prepare
 
 
 def mend(project: Project, *, but: AnyOf[str] = ()) -> None:

@@ -9,19 +9,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from vecmig.about import version
-from vecmig.backfill import RunBudget
 from vecmig.config import ENGINES, Collections, Config, load_collections
 from vecmig.errors import ScriptError, UsageError
 from vecmig.events import Listener, Waiting, ignore
 from vecmig.ledger.ledger import Actor, Ledger, RevisionRow
-from vecmig.model.gate import Gate
-from vecmig.operations.context import NO_LOCKS, Context, Declaration, Locks
+from vecmig.operations.run_locks import NO_LOCKS, Locks
 from vecmig.postgres.locks import RunnerLocks, watched
 from vecmig.postgres.sessions import Database
 from vecmig.script import Script, ScriptDirectory
+
+if TYPE_CHECKING:
+    from vecmig.backfill import RunBudget
+    from vecmig.operations.context import Context
 
 _GIT_SECONDS: Final = 5
 
@@ -74,7 +76,9 @@ class Project:
 
     @cached_property
     def context(self) -> Context:
-        """What operations work with."""
+        """What operations work with. Only with them is it loaded: what merely reads the ledger starts without."""
+        from vecmig.operations.context import Context
+
         return Context(
             config=self.config,
             database=self.database,
@@ -146,12 +150,6 @@ def with_options(config: Config, *, engine: str | None, workers: int | None, max
     if workers is not None and (workers < 1 or chosen == "local"):
         raise UsageError(f"--workers {workers} asks for a fleet.", hint="Write --engine ray, and --workers from 1")
     return replace(config, engine=chosen, workers=workers or config.workers, max_cost=max_cost)
-
-
-def declaration(script: Script) -> Declaration:
-    """Return what a script declares, apart from its functions."""
-    gate = script.gate or Gate()
-    return Declaration(script.id, script.collection, script.old_tag, script.new_tag, script.checksum, gate)
 
 
 def _git_commit(directory: Path) -> str | None:

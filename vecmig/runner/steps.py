@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from vecmig.config import without_passwords
 from vecmig.errors import DatabaseError, VecmigError
 from vecmig.ledger.ledger import RevisionRow, check_recipes
+from vecmig.model.gate import Gate
+from vecmig.operations.context import Declaration
 from vecmig.operations.script import ScriptMigration, Stopped
 from vecmig.runner.plan import collections_of
-from vecmig.runner.project import Project, declaration
+from vecmig.runner.project import Project
 from vecmig.script import Script, Step
 
 
@@ -24,6 +26,12 @@ class Walked:
     phase: str
     #: What reads of its collection use after a step back; empty where the revision has no collection.
     reads: str = ""
+
+
+def declaration(script: Script) -> Declaration:
+    """Return what a script declares, apart from its functions."""
+    gate = script.gate or Gate()
+    return Declaration(script.id, script.collection, script.old_tag, script.new_tag, script.checksum, gate)
 
 
 def call(project: Project, script: Script, step: Step, until: str | None, *, discard: bool = False) -> bool:

@@ -17,8 +17,8 @@ from vecmig.ledger.ledger import Ledger, RevisionRow
 from vecmig.ledger.trust_clock import clock, eval_pairs, shadow_errors
 from vecmig.model.gate import Gate, NoWorse, Trust
 from vecmig.postgres.sessions import Connection
-from vecmig.runner.downgrade import DowngradeCommand, downgrade_of
 from vecmig.runner.project import Project
+from vecmig.runner.verbs.downgrade import DowngradeCommand, downgrade_of
 from vecmig.source.source import Source
 from vecmig.text import counted, percent
 

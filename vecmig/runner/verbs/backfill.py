@@ -12,8 +12,8 @@ from vecmig.freshness.coverage import Coverage, measure_coverage
 from vecmig.ledger.identity import find_source
 from vecmig.operations.script import ScriptMigration, Stopped
 from vecmig.postgres.locks import runner_locks
-from vecmig.runner.project import Project, declaration, with_options
-from vecmig.runner.steps import revisions_in_progress
+from vecmig.runner.project import Project, with_options
+from vecmig.runner.steps import declaration, revisions_in_progress
 
 
 def backfill(

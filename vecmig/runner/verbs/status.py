@@ -32,10 +32,10 @@ from vecmig.operations.missing import disagreements
 from vecmig.operations.rollback_gate import lacking
 from vecmig.postgres.sessions import Connection
 from vecmig.published.detaching import Detached, all_detached
-from vecmig.runner.downgrade import DowngradeCommand, downgrade_of
 from vecmig.runner.project import Project
 from vecmig.runner.steps import by_collection
 from vecmig.runner.trust import Earned, earned, live_revision, old_retired
+from vecmig.runner.verbs.downgrade import DowngradeCommand, downgrade_of
 from vecmig.source.checks import without_key
 from vecmig.source.relations import exists
 from vecmig.source.source import Source

@@ -8,7 +8,7 @@ from typing import Final
 
 from vecmig.inventory.auditing import Grant, grants, policies, shut_out, with_owners_rights
 from vecmig.ledger.access import is_protected
-from vecmig.runner.audit.finding import Finding, Severity, Subject
+from vecmig.runner.verbs.audit.finding import Finding, Severity, Subject
 
 _WRITES: Final = frozenset(("INSERT", "UPDATE", "DELETE", "TRUNCATE"))
 

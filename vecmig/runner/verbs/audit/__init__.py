@@ -16,9 +16,9 @@ from vecmig.ledger.ledger import Ledger, TagRow
 from vecmig.model.collection import Collection
 from vecmig.postgres.pgvector import find_pgvector
 from vecmig.postgres.sessions import Connection
-from vecmig.runner.audit import access, columns, indexes, layout, models, protection, records, writers
-from vecmig.runner.audit.finding import SEVERITIES, Finding, Severity, Subject
 from vecmig.runner.project import Project
+from vecmig.runner.verbs.audit import access, columns, indexes, layout, models, protection, records, writers
+from vecmig.runner.verbs.audit.finding import SEVERITIES, Finding, Severity, Subject
 from vecmig.source.relations import exists
 from vecmig.source.source import Source
 

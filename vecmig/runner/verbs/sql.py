@@ -12,8 +12,9 @@ from vecmig.postgres.recorder import Recorder
 from vecmig.postgres.sessions import Connection
 from vecmig.postgres.settings import SEARCH_PATH
 from vecmig.runner.plan import check_applied, check_upgrade
-from vecmig.runner.project import Project, declaration
-from vecmig.runner.upgrade import ensure_supported
+from vecmig.runner.project import Project
+from vecmig.runner.steps import declaration
+from vecmig.runner.verbs.upgrade import ensure_supported
 from vecmig.script import STEPS, Script, Step
 
 _PATH = f"SET search_path TO {SEARCH_PATH};"

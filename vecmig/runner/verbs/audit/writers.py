@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from vecmig.homes.table import notes_writers
 from vecmig.inventory.auditing import Writer, WritingSession, functions, sessions, statements, writers
-from vecmig.runner.audit.finding import Finding, Subject
+from vecmig.runner.verbs.audit.finding import Finding, Subject
 from vecmig.text import counted
 
 

@@ -30,7 +30,7 @@ from vecmig.postgres.locks import runner_at_work, runner_locks
 from vecmig.postgres.reconnecting import ReconnectingSession
 from vecmig.postgres.sessions import Connection
 from vecmig.runner.project import Project
-from vecmig.runner.sync import account, build_indexes, gone, left_to_runner, prepare, project_for, record
+from vecmig.runner.verbs.sync import account, build_indexes, gone, left_to_runner, prepare, project_for, record
 from vecmig.runner.watched import SCAN_EVERY, Watched, bypassed, is_otherwise, require_same, waits
 from vecmig.source.source import Source
 

@@ -21,9 +21,9 @@ from vecmig.ledger.schema import ensure
 from vecmig.model.tag import Tag
 from vecmig.postgres.locks import runner_locks
 from vecmig.postgres.sessions import Connection
-from vecmig.runner.estimate import Redone, redone
 from vecmig.runner.project import Project
 from vecmig.runner.trust import Earned, earned
+from vecmig.runner.verbs.estimate import Redone, redone
 from vecmig.source.source import Source
 from vecmig.text import counted, data_size
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from vecmig.inventory.auditing import ColumnCount, VectorColumn, count_column
 from vecmig.postgres.sessions import Connection
-from vecmig.runner.audit.finding import Finding
+from vecmig.runner.verbs.audit.finding import Finding
 from vecmig.text import counted
 
 

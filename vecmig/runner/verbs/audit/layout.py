@@ -11,7 +11,7 @@ from vecmig.homes.table import constraint_holds, constraint_sql
 from vecmig.inventory.auditing import Part, silent_writers, tags_in, trigger_faults
 from vecmig.published.detaching import all_detached
 from vecmig.published.live_view import has_search, reads_tag
-from vecmig.runner.audit.finding import Finding, Severity, Subject
+from vecmig.runner.verbs.audit.finding import Finding, Severity, Subject
 from vecmig.text import counted, data_size
 
 

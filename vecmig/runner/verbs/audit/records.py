@@ -10,7 +10,7 @@ from typing import Final
 from vecmig.errors import DatabaseError
 from vecmig.inventory.auditing import Fault, faults
 from vecmig.ledger.control import runs
-from vecmig.runner.audit.finding import Finding, Severity, Subject
+from vecmig.runner.verbs.audit.finding import Finding, Severity, Subject
 from vecmig.text import counted, noun
 
 #: A sync that is at work has embedded a change within seconds; one that waits longer than this is worth a word.

@@ -9,8 +9,8 @@ from typing import Final
 from vecmig.homes import open_home
 from vecmig.inventory.auditing import VectorIndex
 from vecmig.ledger.trust_clock import clock
-from vecmig.runner.audit.finding import Finding, Severity, Subject
 from vecmig.runner.trust import live_revision
+from vecmig.runner.verbs.audit.finding import Finding, Severity, Subject
 
 #: An index that no search used for so long is not used.
 IDLE: Final = timedelta(days=7)

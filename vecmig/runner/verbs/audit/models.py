@@ -16,8 +16,8 @@ from vecmig.ledger.ledger import RevisionRow, TagRow
 from vecmig.ledger.trusted_recipes import unvouched
 from vecmig.model.recipe import Recipe
 from vecmig.operations.recipes import trusted_recipe
-from vecmig.runner.audit.finding import Finding, Subject
 from vecmig.runner.project import Project
+from vecmig.runner.verbs.audit.finding import Finding, Subject
 
 #: Somebody waits for the audit: a provider that is away is not tried for long.
 _RETRY: Final = Retry(attempts=2, most=2.0, longest_retry_after=5.0)

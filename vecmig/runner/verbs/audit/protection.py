@@ -8,7 +8,7 @@ from vecmig.inventory.auditing import shut_out
 from vecmig.inventory.protection import cannot_search, foreign_operators, own_grants
 from vecmig.ledger.access import row_security
 from vecmig.postgres.sessions import Connection
-from vecmig.runner.audit.finding import Finding, Subject
+from vecmig.runner.verbs.audit.finding import Finding, Subject
 
 
 def findings(subject: Subject) -> Iterator[Finding]:
