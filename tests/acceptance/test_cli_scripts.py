@@ -288,6 +288,17 @@ def test_colour_is_for_terminals(forked: Run, variables: dict[str, str], *, colo
     assert "a-long-name-that-no-revision-has-in-this-project" in shown.replace("\r\n", "")
 
 
+@pytest.mark.parametrize("args", [("heads",), ("heads", "--json"), ("--help",)], ids=" ".join)
+def test_whoever_reads_may_have_read_enough(forked: Run, args: tuple[str, ...]) -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(_root())}
+    command = [sys.executable, "-m", "vecmig", *args]
+    done = subprocess.run(command, env=environment, stdout=theirs, stderr=subprocess.PIPE, check=False)
+    os.close(theirs)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
 def _root() -> Path:
     import vecmig
 

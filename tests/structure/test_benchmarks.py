@@ -24,6 +24,7 @@ TINY = {
     "memory": ["--records", "50", "100", "--dims=8", "--latency=0"],
     "move": ["--records", "200", "400"],
     "reading": ["--records=100", "--dims", "8", "--searches=5", "--switches=2"],
+    "startup": ["--rounds=1", "--revisions=2"],
     "tracking": ["--rows=200", "--dims=8", "--rounds=1"],
     "peers": ["--records=100", "--slow=50", "--dims=8", "--rounds=1", "--latency=0", "--peers=naive"],
 }

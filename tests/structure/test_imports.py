@@ -26,8 +26,8 @@ runpy.run_module("vecmig", run_name="__main__")
 
 #: Of all packages that pyproject.toml names, those that each command loads; it must load no other.
 COMMAND = {"typer"}
-SCRIPTS = COMMAND | {"pyyaml", "rich"}
-LEDGER = COMMAND | {"psycopg", "pyyaml", "sqlalchemy"}
+SCRIPTS = COMMAND
+LEDGER = COMMAND | {"psycopg", "sqlalchemy"}
 
 
 @pytest.fixture

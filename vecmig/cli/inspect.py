@@ -235,7 +235,7 @@ def _ago(run: Run, now: datetime) -> str:
 def _show_tags(rows: Sequence[Sequence[str]], heads: Sequence[str]) -> None:
     """Print one row for each tag; where that is too wide, the tag below its figures."""
     whole = render.column_lines(rows, heads=heads, right=_FIGURES, width=_ANY)
-    if max(map(len, whole)) <= render.stdout().width:
+    if max(map(len, whole)) <= render.width():
         below = [""] * len(rows)
     else:
         whole = render.column_lines([row[:-1] for row in rows], heads=heads[:-1], right=_FIGURES, width=_ANY)

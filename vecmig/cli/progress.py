@@ -36,7 +36,7 @@ class Narrator(AbstractContextManager["Narrator"]):
 
     def __enter__(self) -> Self:
         if sys.stderr.isatty() and not self._quiet:
-            self._moving = render.stderr().status("")
+            self._moving = render.moving("")
         return self
 
     def __exit__(

@@ -21,6 +21,7 @@ from vecmig.errors import VecmigError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.status import Status
 
 #: Width where there is no terminal to ask: lines are then left as long as they are.
 _UNLIMITED = 10_000
@@ -56,40 +57,46 @@ def _nowhere() -> IO[str]:
     return Path(os.devnull).open("w", encoding="utf-8")
 
 
-def stdout() -> Console:
-    """Return a console for results."""
-    return _console(sys.stdout)
+def moving(text: str) -> Status:
+    """Return a line on stderr that moves at a terminal, once it is started."""
+    return _console(_notes()).status(text)
 
 
-def stderr() -> Console:
-    """Return a console for progress, warnings and errors."""
-    return _console(sys.stdout if _page_width.get() else sys.stderr)
+def width() -> int:
+    """Return the width that results are laid out for."""
+    return _width(sys.stdout)
+
+
+def _notes() -> IO[str]:
+    """Return the stream for progress, warnings and errors."""
+    return sys.stdout if _page_width.get() else sys.stderr
+
+
+def _width(stream: IO[str]) -> int:
+    room = shutil.get_terminal_size().columns if stream.isatty() else _UNLIMITED
+    return min(_page_width.get() or room, room)
+
+
+def _is_plain(stream: IO[str]) -> bool:
+    return not stream.isatty() or bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
 
 
 def _console(stream: IO[str]) -> Console:
+    # only what is coloured or moves needs it, and it takes as long to load as all the rest of a short command
     from rich.console import Console
 
-    terminal = stream.isatty()
-    plain = not terminal or bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    plain = _is_plain(stream)
     return Console(
         file=stream,
-        force_terminal=terminal and not plain,
+        force_terminal=not plain,
         no_color=plain,
         color_system=None if plain else "auto",
-        width=_width(terminal=terminal),
+        width=_width(stream),
         highlight=False,
         markup=False,
         emoji=False,
         soft_wrap=True,
     )
-
-
-def _width(*, terminal: bool) -> int | None:
-    """Return the width to lay out for; None for whatever the terminal has."""
-    page_width = _page_width.get()
-    if not page_width:
-        return None if terminal else _UNLIMITED
-    return min(page_width, shutil.get_terminal_size().columns) if terminal else page_width
 
 
 def visible(text: str) -> str:
@@ -104,18 +111,34 @@ def _escape(found: re.Match[str]) -> str:
 
 def line(text: str = "", *, style: str | None = None) -> None:
     """Print one line of a result; a long one is wrapped by the terminal, never cut."""
-    _print(stdout(), text, style)
+    _print(sys.stdout, text, style)
 
 
 def note(text: str, *, style: str | None = None) -> None:
     """Print one line to stderr."""
-    _print(stderr(), text, style)
+    _print(_notes(), text, style)
 
 
-def _print(console: Console, text: str, style: str | None = None) -> None:
+def _print(stream: IO[str], text: str, style: str | None = None) -> None:
     text = visible(text)
-    for piece in broken(text, console.width) if _page_width.get() else [text]:
+    pieces = broken(text, _width(stream)) if _page_width.get() else [text]
+    if style is None or _is_plain(stream):
+        _write(stream, "".join(f"{piece.expandtabs()}\n" for piece in pieces))
+        return
+    console = _console(stream)
+    for piece in pieces:
         console.print(piece, style=style, markup=False, soft_wrap=True)
+
+
+def _write(stream: IO[str], text: str) -> None:
+    try:
+        stream.write(text)
+        stream.flush()
+    except BrokenPipeError:
+        # whoever read it has read enough, as head does; what Python writes at its end goes nowhere
+        with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+            os.dup2(nowhere.fileno(), stream.fileno())
+        raise SystemExit(1) from None
 
 
 def broken(text: str, width: int) -> list[str]:
@@ -130,15 +153,14 @@ def as_json(value: Any) -> None:
     """Print a value as one JSON document to stdout."""
     text = json.dumps(_finite(value), indent=2, ensure_ascii=False, default=_plain)
     # of what terminals obey, JSON itself writes out the first 32
-    sys.stdout.write(_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
+    _write(sys.stdout, _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
 
 
 def error(problem: VecmigError) -> None:
     """Print an error: what happened, how things stand now, what to run next."""
-    console = stderr()
-    _print(console, problem.message, "bold red")
+    note(problem.message, style="bold red")
     for text in filter(None, (problem.state, problem.hint)):
-        _print(console, text)
+        note(text)
 
 
 def traceback_of(problem: BaseException) -> None:
@@ -152,7 +174,7 @@ def columns(rows: Sequence[Sequence[str]], *, heads: Sequence[str] = (), right: 
     The last column is wrapped under itself where the terminal is too narrow; where even that leaves it less than
     20 characters, each row is printed as a block of ``head: value`` lines. Nothing is cut.
     """
-    for text in column_lines(rows, heads=heads, right=frozenset(right), width=stdout().width):
+    for text in column_lines(rows, heads=heads, right=frozenset(right), width=width()):
         line(text)
 
 

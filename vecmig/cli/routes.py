@@ -192,7 +192,7 @@ def _name(question: Question) -> str:
     if question.text is None:
         return question.hash
     text = " ".join(question.text.split())
-    room = max(render.stdout().width - _BEFORE_QUESTION, _FEWEST_LETTERS)
+    room = max(render.width() - _BEFORE_QUESTION, _FEWEST_LETTERS)
     return text if len(text) <= room else f"{text[: room - 1]}…"
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from vecmig.config.redaction import is_keyless, is_keyless_header
 from vecmig.config.sql_text import fragment_problem, parse_relation
-from vecmig.config.yaml_nodes import Problems, Value, read_yaml
+from vecmig.config.values import Problems, Value
 from vecmig.errors import ConfigError, RecipeError, TagError
 from vecmig.model.collection import (
     INDEX_DIMS,
@@ -81,6 +81,8 @@ def load_collections(path: Path) -> Collections:
     Raises:
         ConfigError: everything that is wrong with it, each with file and line.
     """
+    from vecmig.config.yaml_nodes import read_yaml
+
     problems = Problems(path)
     root = read_yaml(problems)
     top = _mapping(problems, root, "the file") if root is not None else {}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from vecmig.config.ini import Config
-from vecmig.config.yaml_nodes import Problems, Value, read_yaml
+from vecmig.config.values import Problems, Value
 from vecmig.errors import ConfigError, UsageError
 from vecmig.text import nearest, shown, unknown
 
@@ -112,6 +112,8 @@ def load_suite(path: Path) -> Suite:
     Raises:
         ConfigError: everything that is wrong with it, each with file and line.
     """
+    from vecmig.config.yaml_nodes import read_yaml
+
     problems = Problems(path)
     root = read_yaml(problems)
     top = root.data if root is not None and isinstance(root.data, dict) else None

@@ -1,0 +1,50 @@
+"""What a YAML file holds, each value with its line, and what is wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vecmig.errors import ConfigError
+from vecmig.text import shown
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A value of the file: plain data for a scalar, a list of values, or a dict of values by key."""
+
+    data: Any
+    #: The line on which its key stands, or itself where it has none; from 1.
+    line: int
+    #: A scalar as it is written, without quotes; empty for a list or a mapping.
+    written: str = ""
+
+    def plain(self) -> Any:
+        """Return the value without its lines."""
+        if isinstance(self.data, dict):
+            return {key: value.plain() for key, value in self.data.items()}
+        if isinstance(self.data, list):
+            return [value.plain() for value in self.data]
+        return self.data
+
+
+@dataclass(slots=True)
+class Problems:
+    """Collects everything that is wrong with one file, to say it at once."""
+
+    path: Path
+    found: list[tuple[int, str]] = field(default_factory=list)
+
+    def add(self, line: int, what: str) -> None:
+        """Note a problem; ``what`` is a sentence without its full stop."""
+        self.found.append((line, what))
+
+    def raise_if_any(self) -> None:
+        """Raise one ConfigError with all problems, in the order of the file."""
+        found = sorted(set(self.found))
+        lines = [f"{shown(self.path)}:{line}: {what}{'' if what.endswith('?') else '.'}" for line, what in found]
+        if len(lines) == 1:
+            raise ConfigError(lines[0])
+        if lines:
+            raise ConfigError("\n  ".join([f"{shown(self.path)} has {len(lines)} problems:", *lines]))
