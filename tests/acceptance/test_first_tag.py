@@ -1,4 +1,4 @@
-"""A newcomer's way: vecmig init, eight lines of docs/providers.md pasted, and the two commands of the README."""
+"""A newcomer's way: vecmig init, eight lines of docs/providers.md pasted, and two commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A role that owns its table and is no superuser, which is what README asks for: back, forward, and after a restore."""
+"""A role that owns its table and is no superuser, as the pages ask for: back, forward, and after a restore."""
 
 from __future__ import annotations
 

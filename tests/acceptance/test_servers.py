@@ -1,4 +1,4 @@
-"""README's story, steps 1 to 5 and 8, on every PostgreSQL and pgvector that the tests have."""
+"""A migration from the first tag to the uninstall, on every PostgreSQL and pgvector that the tests have."""
 
 from __future__ import annotations
 
@@ -74,13 +74,13 @@ def project(tmp_path: Path, database_url: str) -> Project:
     return made
 
 
-def test_the_readme_says_on_what_it_was_run(older_postgres: Postgres) -> None:
+def test_the_page_of_limits_says_on_what_it_was_run(older_postgres: Postgres) -> None:
     with psycopg.connect(older_postgres.url(older_postgres.template)) as connection:
         found = connection.execute(
             "SELECT current_setting('server_version'), extversion FROM pg_extension WHERE extname = 'vector'"
         ).fetchall()
     assert found == [VERSIONS]
-    assert "{} with pgvector {}".format(*VERSIONS) in " ".join((ROOT / "README.md").read_text().split())
+    assert "{} with pgvector {}".format(*VERSIONS) in " ".join((ROOT / "docs" / "limits.md").read_text().split())
 
 
 def _live(vecmig: Vecmig) -> str | None:
@@ -89,7 +89,7 @@ def _live(vecmig: Vecmig) -> str | None:
     return tag
 
 
-def test_the_story_of_the_readme(project: Project, vecmig: Vecmig) -> None:
+def test_the_full_story(project: Project, vecmig: Vecmig) -> None:
     _begin(project, vecmig)
     _move(project, vecmig)
     _read(project)
@@ -99,7 +99,7 @@ def test_the_story_of_the_readme(project: Project, vecmig: Vecmig) -> None:
 
 
 def _begin(project: Project, vecmig: Vecmig) -> None:
-    """Steps 1 and 2: a project and its first tag."""
+    """A project and its first tag."""
     assert vecmig("init").stderr.startswith("Next: edit database_url in vecmig.ini")
     project.ini.write_text(INI.format(database_url=project.database_url))
     project.collections.write_text(COLLECTIONS.format(tag=SMALL))
@@ -113,7 +113,7 @@ def _begin(project: Project, vecmig: Vecmig) -> None:
 
 
 def _move(project: Project, vecmig: Vecmig) -> None:
-    """Step 3: half a backfill, a gate that refuses, there, back, and there again."""
+    """Half a backfill, a gate that refuses, there, back, and there again."""
     project.collections.write_text(COLLECTIONS.format(tag=LARGE))
     vecmig("revision", "-m", "64 to 256 dimensions")
     vecmig("upgrade", "head", "--until", "expand")
@@ -133,7 +133,7 @@ def _move(project: Project, vecmig: Vecmig) -> None:
 
 
 def _read(project: Project) -> None:
-    """Step 4: the view and the function; with an index scan on the view."""
+    """The view and the function; with an index scan on the view."""
     ((key, vector),) = project.sql("SELECT id, embedding::text FROM articles_live ORDER BY id LIMIT 1")
     assert project.sql("SELECT id FROM articles_search(%s::vector, 1, %s)", vector, LARGE) == [(key,)]
     with pytest.raises(psycopg.Error, match="dim-64"):
@@ -143,7 +143,7 @@ def _read(project: Project) -> None:
 
 
 def _keep_fresh(project: Project, vecmig: Vecmig) -> None:
-    """Step 5: an edited, a new and a deleted row."""
+    """An edited, a new and a deleted row."""
     project.sql("UPDATE articles SET body = 'edited' WHERE id = (SELECT min(id) FROM articles)")
     project.sql("INSERT INTO articles SELECT max(id) + 1, 'new', 'record' FROM articles")
     project.sql("DELETE FROM articles WHERE id = (SELECT min(id) + 1 FROM articles)")
@@ -158,7 +158,7 @@ def _keep_fresh(project: Project, vecmig: Vecmig) -> None:
 
 
 def _retire(project: Project, vecmig: Vecmig) -> None:
-    """Step 8: the old vectors go when trust is earned."""
+    """The old vectors go when trust is earned."""
     refused = vecmig("retire", "articles", SMALL, "--yes", code=3)
     assert f"{LARGE} has not earned the trust yet that lets {SMALL} go" in refused.stderr
     (latest,) = (path for path in project.versions if path.name.endswith("_64_to_256_dimensions.py"))

