@@ -6,7 +6,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from support.forking import Python
 from support.postgres import quick_directory
 from support.project import NEW_TAG, OLD_TAG, Project, Result, _environment
 from vecmig.demo import home
@@ -61,15 +61,13 @@ class Place:
 
     def program(self, code: str, *args: str) -> subprocess.Popen[str]:
         """Start a Python program that runs vecmig."""
-        return subprocess.Popen(
-            [sys.executable, "-c", code, *args],
+        return Python(
+            ["-c", code, *args],
             cwd=self.path,
             env=_environment() | self.env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
         )
 
     def leavings(self) -> list[str]:

@@ -22,6 +22,7 @@ import pytest
 from psycopg import sql
 
 from support import embedding
+from support.forking import Python
 from support.lab import LARGE, SMALL, Lab
 from support.pgbouncer import PGBOUNCER, running_pgbouncer
 from support.postgres import Postgres, running_replica
@@ -116,16 +117,14 @@ def check(number: int, hits: Sequence[Hit]) -> str:
 
 
 @contextmanager
-def applications(lab: Lab, count: int) -> Iterator[list[subprocess.Popen[str]]]:
+def applications(lab: Lab, count: int) -> Iterator[list[Python]]:
     """Run applications in processes of their own."""
     path = os.pathsep.join(str(entry) for entry in sys.path if entry)
     head, _, body = APPLICATION.partition("\n\n")
-    command = [sys.executable, "-c", f"{head}\n{_SELECT}\n{body}", str(lab.path / "vecmig.ini"), "20"]
+    command = ["-c", f"{head}\n{_SELECT}\n{body}", str(lab.path / "vecmig.ini"), "20"]
     pipe = subprocess.PIPE
     env = _environment() | {"PYTHONPATH": path}
-    started = [
-        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=env) for _ in range(count)
-    ]
+    started = [Python(command, stdin=pipe, stdout=pipe, stderr=pipe, env=env) for _ in range(count)]
     try:
         for process in started:
             assert process.stdout is not None

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
 
+from support.forking import run_python
 from support.project import _environment
 from support.source import ROOT
 
@@ -40,8 +39,8 @@ def test_every_benchmark_is_tried_here_and_described() -> None:
 
 @pytest.mark.parametrize("name", TINY)
 def test_a_benchmark_runs(name: str, database_url: str) -> None:
-    command = [sys.executable, str(HOME / f"{name}.py"), "--json", f"--database-url={database_url}", *TINY[name]]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=_environment())
+    command = [str(HOME / f"{name}.py"), "--json", f"--database-url={database_url}", *TINY[name]]
+    result = run_python(command, env=_environment())
 
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from support.forking import run_python
 from support.source import ROOT
 
 pytestmark = pytest.mark.long
 
+#: With the plugins that say which tests run when; to find and import the others takes longer than these tests.
 INI = """\
 [pytest]
-addopts = --import-mode=importlib --strict-markers -ra {workers}
+addopts = --import-mode=importlib --strict-markers -ra -p xdist -p randomly {workers}
 """
 
 #: As .ci/run has it, and in this process, which is faster.
@@ -43,10 +43,8 @@ def _run(folder: Path, *arguments: str, workers: str = ONE_PROCESS, **files: str
     for name, text in files.items():
         (folder / f"test_{name}.py").write_text(text)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    command = [sys.executable, str(ROOT / ".ci" / "tests.py"), *arguments]
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120
-    )
+    environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    done = run_python([ROOT / ".ci" / "tests.py", *arguments], imports=["pytest"], cwd=folder, env=environment)
     return done.returncode, done.stdout + done.stderr
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from hatchling import build
 
+from support.forking import run_python
 from support.source import ROOT
 
+#: What Alembic imports, but for itself: it looks for plugins when it is imported.
+_IMPORTS = ("sqlalchemy.dialects.postgresql.psycopg", "mako.lookup")
 _INI = """\
 [alembic]
 script_location = %(here)s/scripts
@@ -103,7 +105,5 @@ class AlembicProject:
             "PYTHONPATH": os.pathsep.join([str(self.installed), str(ROOT)]),
             "DATABASE": self.url.replace("postgresql://", "postgresql+psycopg://"),
         }
-        command = [sys.executable, "-m", "alembic", "-c", "alembic.ini", *args]
-        return subprocess.run(
-            command, cwd=self.path, env=environment, capture_output=True, text=True, timeout=120, check=False
-        )
+        command = ["-m", "alembic", "-c", "alembic.ini", *args]
+        return run_python(command, imports=_IMPORTS, cwd=self.path, env=environment)

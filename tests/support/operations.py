@@ -20,6 +20,7 @@ from typing import Any, Final
 import psycopg
 from psycopg.pq import TransactionStatus
 
+from support.forking import Python
 from vecmig.config import load_config
 from vecmig.operations.backfill import Backfill
 from vecmig.operations.build_index import BuildIndex
@@ -58,14 +59,8 @@ Kill = Callable[[str, str, int], int]
 def killer(config: Path, revision: str) -> Iterator[Kill]:
     """Yield what runs an operation in a process that is killed right after its commit of a number, if there is one."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(_ROOT), str(_ROOT / "tests")])}
-    with subprocess.Popen(
-        [sys.executable, "-m", "support.operations", str(config), revision],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-        env=environment,
-    ) as process:
+    command = ["-m", "support.operations", str(config), revision]
+    with Python(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         tasks, codes = process.stdin, process.stdout

@@ -6,7 +6,6 @@ import itertools
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from support.forking import Python
 from vecmig.demo import corpus
 
 #: The package under test, wherever this pytest has found it, also for the processes that the tests start.
@@ -106,15 +106,13 @@ class Project:
         self, *args: str, env: Mapping[str, str] | None = None, cwd: Path | None = None, own_group: bool = False
     ) -> subprocess.Popen[str]:
         """Start ``vecmig`` and return the running process, for tests that signal or kill it, or its process group."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "vecmig", *args],
+        return Python(
+            ["-m", "vecmig", *args],
             cwd=cwd or self.path,
             env=_environment() | dict(env or {}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
             start_new_session=own_group,
         )
 

@@ -1,6 +1,6 @@
 """An embedding provider that speaks OpenAI's protocol, keeps a journal, and fails in every way that we have seen.
 
-Run it as ``python -m tests.support.provider --port 0 --dims 64``; it prints its URL. In tests, use ``Provider``.
+Run it as ``python tests/support/provider.py --port 0 --dims 64``; it prints its URL. In tests, use ``Provider``.
 The same text always gets the same vector.
 """
 
@@ -360,7 +360,7 @@ class Provider:
         self, *, dims: int = 64, latency: float = 0.0, key: str | None = None, max_batch: int = 2048, token: int = 4
     ) -> None:
         options = {"--dims": dims, "--latency": latency, "--max-batch": max_batch, "--token": token}
-        self._command = [sys.executable, str(Path(__file__)), "--guard"]
+        self._command = [str(Path(__file__)), "--guard"]
         self._command += [f"{name}={value}" for name, value in options.items()]
         self._command += [] if key is None else [f"--key={key}"]
         self._process: subprocess.Popen[str] | None = None
@@ -374,8 +374,11 @@ class Provider:
 
     def start(self) -> Self:
         """Start it, after ``stop`` where it was before, and wait until it listens."""
+        from support.forking import Python  # the program itself goes without
+
         command = self._command + ([f"--port={urlsplit(self.root).port}"] if self.root else [])
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        pipe = subprocess.PIPE
+        self._process = Python(command, imports=["numpy", "http.server", "argparse"], stdin=pipe, stdout=pipe)
         assert self._process.stdout is not None
         self.root = self._process.stdout.readline().strip().removesuffix("/v1")
         assert self.root, "the provider did not start"

@@ -7,11 +7,10 @@ import os
 import pty
 import re
 import struct
-import subprocess
-import sys
 import termios
 from collections.abc import Mapping
 
+from support.forking import Python
 from support.project import Project, _environment
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -27,9 +26,8 @@ def in_terminal(
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     variables = {name: value for name, value in _environment().items() if name not in ("COLUMNS", "NO_COLOR")}
-    command = [sys.executable, "-m", "vecmig", *args]
-    with subprocess.Popen(
-        command,
+    with Python(
+        ["-m", "vecmig", *args],
         cwd=project.path,
         env=variables | {"TERM": "xterm"} | dict(env or {}),
         stdin=theirs,
