@@ -48,12 +48,12 @@ SHOWN_HOME = "/home/you/shop"
 
 BLOCK = re.compile(r"(?:^<!-- (\w+) (\S+) -->\n)?^```(\w+)\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^\$ ((?:.*\\\n)*.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
-ID = re.compile(r"(?<![0-9a-z])[0-9a-f]{12}(?![0-9a-z])")
+ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{12}(?![0-9a-f])")
 #: What differs from run to run.
 VARYING = {
     ID: "<id>",
     re.compile(r"\d{4}-\d\d-\d\d(?: \d\d:\d\d)?"): "<date>",
-    re.compile(r"\b\d[\d,.]* (?:ms|s|min|h|kB|MB)\b"): "<amount>",
+    re.compile(r"\b\d[\d,.]* (?:ms|s|min|h|kB|MB)\b(?: \d+ (?:s|min)\b)?"): "<amount>",
     re.compile(r"\b[\d,]+/s\b"): "<rate>",
     # chance has a part in building an index, so what a search finds by it differs a little
     re.compile(r"^(?:overlap@|rank-biased |another first |   0\.\d\d ).*$", re.MULTILINE): "<comparison>",

@@ -50,6 +50,8 @@ def test_a_block_has_what_its_comment_says() -> None:
     ("now", "then"),
     [
         ("0123456789ab  live", "ba9876543210  live"),
+        ("\x1b[1m0123456789ab\x1b[0m  live", "\x1b[1mba9876543210\x1b[0m  live"),
+        ("200 queries (1 min 3 s)", "200 queries (5.2 s)"),
         ("backfill  7 records embedded (1,095/s) (1.1 s)", "backfill  7 records embedded (95/s) (35 ms)"),
         (
             "possible from 2026-12-18, but first: run vecmig\neval",
