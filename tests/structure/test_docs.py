@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import fields
 from functools import cache
+from pathlib import Path
 
 import pytest
 import typer
@@ -74,13 +75,27 @@ def test_readme_has_the_commands_that_are_checked(line: str) -> None:
     assert line in [written.strip() for written in readme.splitlines()]
 
 
+def _headings(page: Path) -> set[str]:
+    """Return what a link to a heading ends with, as GitHub makes it."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
 def test_links_between_pages_lead_somewhere() -> None:
-    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    pages = [ROOT / name for name in ("README.md", "CONTRIBUTING.md")] + sorted((ROOT / "docs").rglob("*.md"))
+    links = [
+        (page, target, page.parent / path if path else page, heading)
+        for page in pages
+        for target in re.findall(r"\]\(([^)\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
+        if not re.match(r"[a-z]+:", target)
+        for path, _, heading in [target.partition("#")]
+    ]
+    assert any(heading for *_, heading in links)
     broken = [
         f"{page.relative_to(ROOT)}: {target}"
-        for page in pages
-        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
-        if not re.match(r"[a-z]+:", target) and not (page.parent / target).exists()
+        for page, target, file, heading in links
+        if not file.exists() or (heading and heading not in _headings(file))
     ]
     assert not broken
 
