@@ -104,7 +104,7 @@ def overhead(report: Report, project: Project, dims: int) -> None:
             "by hand, one round trip, BEGIN and COMMIT": by_hand(pool, search, vectors, begin=True),
             "by hand, statement by statement": by_hand(pool, search, vectors, one_trip=False, begin=True),
             "Reader.search_vector": lambda at: reader.search_vector("documents", vectors[at], tag=tag, k=k),
-            "Reader.search, question known": lambda at: reader.search("documents", _TEXTS[at], k),
+            "Reader.search, query known": lambda at: reader.search("documents", _TEXTS[at], k),
         }
         in_turn(2 * len(_TEXTS), runs)
         taken = in_turn(report.options.searches, runs)

@@ -32,6 +32,12 @@ PATTERN = re.compile(rf"\b({'|'.join(OUT)})\b", re.IGNORECASE)
 NAMES = re.compile(r"`[^`\n]+`|``[^`]+``")
 
 
+def pages() -> list[Path]:
+    """Return what a person reads beside the program, what vecmig init writes included."""
+    written = [*(ROOT / "docs").rglob("*.md"), *(ROOT / "templates").rglob("*"), ROOT / "benchmarks" / "README.md"]
+    return [path for path in sorted([*ROOT.glob("*.md"), *written]) if path.is_file()]
+
+
 def texts() -> Iterator[tuple[Path, int, str]]:
     """Yield what a person may read: the strings of the package but names, docstrings of commands too, and the pages."""
     for module in modules().values():
@@ -41,7 +47,7 @@ def texts() -> Iterator[tuple[Path, int, str]]:
                 continue
             if not node.value.isidentifier():
                 yield module.path.relative_to(ROOT), node.lineno, NAMES.sub("", node.value)
-    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+    for page in pages():
         for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
             yield page.relative_to(ROOT), number, NAMES.sub("", line)
 
