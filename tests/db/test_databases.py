@@ -11,7 +11,8 @@ import pytest
 
 from support.postgres import Connect, Postgres
 from vecmig.errors import DatabaseError
-from vecmig.postgres.sessions import Database, Session
+from vecmig.postgres.session import Session
+from vecmig.postgres.sessions import Database
 from vecmig.postgres.settings import TEXT
 
 

@@ -194,7 +194,7 @@ def test_while_the_server_is_down_there_is_no_lock(own_postgres: Postgres) -> No
                 locks.ensure()
         own_postgres.start()
         locks.ensure()
-        with psycopg.connect(url) as connection:
+        with Database(url).session() as connection:
             assert runner_at_work(connection, "vecmig", "documents") is not None
 
 

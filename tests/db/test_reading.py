@@ -78,7 +78,7 @@ def recipes(lab: Lab) -> Any:
 def move(lab: Lab, before: str, after: str) -> None:
     """Move the route alone, as a cutover does in its transaction."""
     with lab.database.session() as connection, connection.transaction():
-        Ledger(connection, "vecmig").move_route("documents", before=before, live=after, standby=before)
+        Ledger(connection, "vecmig").routes.move("documents", before=before, live=after, standby=before)
 
 
 def routes(reader: Reader | AsyncReader) -> Snapshots:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from vecmig.ledger.ledger import Route
+from vecmig.ledger.rows import Route
 from vecmig.postgres.sessions import Database
 from vecmig.reader.snapshots import CollectionSnapshot, Snapshots
 

@@ -14,7 +14,7 @@ from vecmig.errors import UsageError
 from vecmig.text import duration, percent
 
 if TYPE_CHECKING:
-    from vecmig.ledger.ledger import Route
+    from vecmig.ledger.rows import Route
     from vecmig.ledger.shadows import Question
     from vecmig.runner import Comparison
     from vecmig.runner.verbs.compare import Interval

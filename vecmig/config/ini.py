@@ -50,6 +50,8 @@ class Config:
     script_location: Path
     version_locations: tuple[Path, ...]
     collections_path: Path
+    #: An SQLAlchemy engine that opens the connections, in place of the URL: with a team's events and tokens.
+    database_engine: Any = field(default=None, repr=False, compare=False)
     #: The schema that holds vecmig's own tables.
     schema: str = "vecmig"
     #: The schema that holds the vectors of new collections; None for vecmig's own.

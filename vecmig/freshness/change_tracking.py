@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Sequence
 from typing import Final
 
 import psycopg
@@ -12,17 +10,24 @@ from psycopg import sql
 from vecmig.errors import ConfigError
 from vecmig.freshness.pending import read_changed, read_page
 from vecmig.freshness.stamps import Space
+from vecmig.freshness.tracking_functions import (
+    UNFINISHED,
+    forget,
+    function_body,
+    function_names,
+    note,
+    rest_body,
+    rest_names,
+)
 from vecmig.ledger.access import close_function
 from vecmig.postgres.named_sql import statement
 from vecmig.postgres.sessions import Connection
 from vecmig.postgres.settings import function_settings
 from vecmig.source.catalog import text_columns
-from vecmig.source.keys import KeyColumn, same_key
-from vecmig.source.relations import PARTITIONED, Relation
+from vecmig.source.keys import KeyColumn
+from vecmig.source.relations import Relation
 from vecmig.source.source import Source
 
-#: The note that a transaction's changes are not all noted, until they are.
-_UNFINISHED: Final = "a transaction ended before its changes were noted"
 _TRIGGERS: Final = ("track", "track_update", "track_truncate")
 #: Types whose values are the same text whatever the session's settings are.
 _PLAIN: Final = {f"pg_catalog.{name}" for name in ("int2", "int4", "int8", "text", "varchar", "bpchar", "uuid", "bool")}
@@ -51,45 +56,30 @@ def install_tracking(connection: Connection, source: Source, schema: str) -> Non
 
 def _install_functions(connection: Connection, source: Source, schema: str) -> sql.Identifier:
     """Create the trigger function, and the one for what it gathers, open to none but what calls them."""
-    function, rest = _functions(schema, source.collection.name)
+    function, rest = function_names(schema, source.collection.name)
     # each costs every changed row a microsecond or two, and most keys are the same under all of them
-    plain = set(_types(connection, source)) <= _PLAIN
+    plain = {column.full_type for column in source.key} <= _PLAIN
     settings = sql.SQL("") if plain else function_settings()
-    body = sql.Literal(_rest_body(connection, source, schema))
+    body = sql.Literal(rest_body(source, schema))
     connection.execute(statement("freshness/change_tracking", "create_rest", rest=rest, settings=settings, body=body))
-    body = sql.Literal(function_body(connection, source, schema))
+    body = sql.Literal(function_body(source, schema))
     connection.execute(
         statement("freshness/change_tracking", "create_function", function=function, settings=settings, body=body)
     )
     # what calls it as well, which a dump without privileges leaves open
     for closed in (function, rest, sql.Identifier(schema, "track_rest")):
         close_function(connection, closed)
-    values = _rest_names(schema, source.collection.name)
+    values = rest_names(schema, source.collection.name)
     for (grant,) in connection.execute(statement("freshness/change_tracking", "open_rest"), values).fetchall():
         connection.execute(grant)
     found = connection.execute(statement("freshness/change_tracking", "rest_trigger"), values).fetchone()
     own = {"schema": sql.Identifier(schema)}
     if found is None:
-        unfinished = sql.Literal(_UNFINISHED)
+        unfinished = sql.Literal(UNFINISHED)
         connection.execute(statement("freshness/change_tracking", "create_rest_trigger", unfinished=unfinished, **own))
     if found != ("A",):
         connection.execute(statement("freshness/change_tracking", "enable_rest_trigger", **own))
     return function
-
-
-def _functions(schema: str, collection: str) -> tuple[sql.Identifier, sql.Identifier]:
-    """Name the trigger function of a collection, and the one that works off what the first one gathers."""
-    return sql.Identifier(schema, f"{collection}_track"), sql.Identifier(schema, f"{collection}_track_rest")
-
-
-def _rest_names(schema: str, collection: str) -> dict[str, str]:
-    """Give what is asked for of the second function: it, what calls it, and the table whose notes do."""
-    caller, notes = sql.Identifier(schema, "track_rest"), sql.Identifier(schema, "full_pass")
-    return {
-        "rest": f"{_functions(schema, collection)[1].as_string(None)}(bigint, boolean)",
-        "caller": f"{caller.as_string(None)}()",
-        "notes": notes.as_string(None),
-    }
 
 
 def try_tracking(connection: Connection, space: Space) -> None:
@@ -110,8 +100,8 @@ def try_tracking(connection: Connection, space: Space) -> None:
                 # as the trigger function has it
                 connection.execute("SET LOCAL search_path = pg_catalog, pg_temp")
                 literal = sql.SQL("{}::jsonb").format(sql.Literal(key))
-                connection.execute(_forget(source, _types(connection, source), space.schema, literal))
-            connection.execute(_note(source, space.schema, sql.SQL("{}::jsonb").format(sql.Literal(key))))
+                connection.execute(forget(source, space.schema, literal))
+            connection.execute(note(source, space.schema, sql.SQL("{}::jsonb").format(sql.Literal(key))))
             read_page(connection, space, None, 1)
             read_changed(connection, space, None, 1)
             connection.execute(
@@ -171,7 +161,7 @@ def remove_tracking(connection: Connection, schema: str, collection: str) -> tup
     Returns:
         The triggers, each with its table; and whether there was a function.
     """
-    function, rest = _functions(schema, collection)
+    function, rest = function_names(schema, collection)
     values = {"function": f"{function.as_string(connection)}()"}
     triggers = []
     for name, table_schema, table in connection.execute(
@@ -209,10 +199,10 @@ def tracking_is_old(connection: Connection, source: Source, schema: str) -> bool
     values = {
         "source": source.relation.as_string(connection),
         "names": trigger_names(source),
-        "body": function_body(connection, source, schema),
-        "rest_body": _rest_body(connection, source, schema),
+        "body": function_body(source, schema),
+        "rest_body": rest_body(source, schema),
     }
-    values |= _rest_names(schema, source.collection.name)
+    values |= rest_names(schema, source.collection.name)
     row = connection.execute(statement("freshness/change_tracking", "old_triggers"), values).fetchone()
     return row is not None and bool(row[0])
 
@@ -222,168 +212,6 @@ def tracking_is_open(connection: Connection, source: Source) -> bool:
     values = {"source": source.relation.as_string(connection), "names": trigger_names(source)}
     row = connection.execute(statement("freshness/change_tracking", "open_function"), values).fetchone()
     return row is not None and bool(row[0])
-
-
-def function_body(connection: Connection, source: Source, schema: str) -> str:
-    """Write the body of the trigger function."""
-    types = _types(connection, source)
-    root = "TG_RELID" if source.kind != PARTITIONED else "pg_partition_root(TG_RELID)"
-    common = _common_parts(source, schema)
-    noted = sql.Literal(_setting("noted", source, schema))
-    note_full_pass = statement("freshness/change_tracking", "note_full_pass", noted=noted, **_named(source, schema))
-    body = statement(
-        "freshness/change_tracking",
-        "function_body",
-        relation=sql.SQL(root),
-        in_place=_in_place(source),
-        old_keys=_listed(source, "OLD.{}"),
-        new_keys=_listed(source, "NEW.{}"),
-        find_elsewhere=_find_elsewhere(source),
-        empty=statement(
-            "freshness/change_tracking",
-            "empty",
-            vectors=source.vectors,
-            source=source.relation,
-            **_named(source, schema),
-        ),
-        gather=statement(
-            "freshness/change_tracking", "gather", rest=_functions(schema, source.collection.name)[1], **common
-        ),
-        work=statement(
-            "freshness/change_tracking",
-            "work",
-            look_behind=_look_behind(source, types),
-            forget=_forget(source, types, schema, sql.SQL("old_key")),
-            note=_note(source, schema, sql.SQL("new_key")),
-            notes=sql.Literal(_rest_names(schema, source.collection.name)["notes"]),
-            unfinished=sql.Literal(_UNFINISHED),
-            **common,
-            **_named(source, schema),
-        ),
-        note_full_pass=note_full_pass,
-        **common,
-    )
-    return body.as_string(connection)
-
-
-def _rest_body(connection: Connection, source: Source, schema: str) -> str:
-    """Write the body of the function that works off what the trigger function gathers."""
-    types = _types(connection, source)
-    typed = (sql.SQL("(c -> 1 ->> {})::{}").format(sql.Literal(n), sql.SQL(t)) for n, t in enumerate(types))
-    note_all = statement(
-        "freshness/change_tracking", "note_all", typed_key=sql.SQL(", ").join(typed), **_named(source, schema)
-    )
-    body = statement(
-        "freshness/change_tracking",
-        "rest_body",
-        source=source.relation,
-        source_name=sql.Literal(source.relation.as_string(None)),
-        function_name=sql.Literal(f"{_functions(schema, source.collection.name)[0].as_string(None)}()"),
-        in_place=_in_place(source),
-        match_source=_match(source, types, source.columns_of("s"), sql.SQL("old_key")),
-        schema=sql.Identifier(schema),
-        forget=_forget(source, types, schema, sql.SQL("old_key")),
-        note_all=note_all,
-        **_common_parts(source, schema),
-    )
-    return body.as_string(connection)
-
-
-def _named(source: Source, schema: str) -> dict[str, sql.Composable]:
-    return {"schema": sql.Identifier(schema), "collection": sql.Literal(source.collection.name)}
-
-
-def _common_parts(source: Source, schema: str) -> dict[str, sql.Composable]:
-    """Give what both functions have: the setting that gathers, and what becomes of what goes wrong."""
-    return {
-        "gathered": sql.Literal(_setting("gathered", source, schema)),
-        "exceptions": statement("freshness/change_tracking", "exceptions"),
-    }
-
-
-def _types(connection: Connection, source: Source) -> list[str]:
-    """Name the types of the key columns so that the trigger function finds them, which has no search path."""
-    values = {"oid": source.oid, "numbers": [column.number for column in source.key]}
-    return [name for (name,) in connection.execute(statement("freshness/change_tracking", "types"), values)]
-
-
-def _setting(what: str, source: Source, schema: str) -> str:
-    """Name a setting that remembers something of a collection to the end of a transaction."""
-    digest = hashlib.sha256(f"{schema}\0{source.collection.name}".encode()).hexdigest()
-    return f"vecmig.{what}_{digest[:12]}"
-
-
-def _in_place(source: Source) -> sql.Composed:
-    return sql.SQL(" AND ").join(
-        statement(
-            "freshness/change_tracking",
-            "in_place",
-            number=sql.Literal(column.number),
-            names=_array([source.schema, source.table, column.name]),
-        )
-        for column in source.key
-    )
-
-
-def _find_elsewhere(source: Source) -> sql.Composed:
-    numbers = sql.SQL("ARRAY[{}]").format(sql.SQL(", ").join(sql.Literal(column.number) for column in source.key))
-    return statement(
-        "freshness/change_tracking",
-        "find_elsewhere",
-        source_schema=sql.Literal(source.schema),
-        source_table=sql.Literal(source.table),
-        key_names=_array([column.name for column in source.key]),
-        key_numbers=numbers,
-        source=sql.Literal(source.relation.as_string(None)),
-        oid=sql.Literal(source.oid),
-        taken=sql.Literal("($1).%I"),
-    )
-
-
-def _look_behind(source: Source, types: Sequence[str]) -> sql.Composable:
-    if source.kind != PARTITIONED:
-        return sql.SQL("")
-    match_source = _match(source, types, source.columns_of("s"), sql.SQL("old_key"))
-    return statement("freshness/change_tracking", "look_behind", source=source.relation, match_source=match_source)
-
-
-def _forget(source: Source, types: Sequence[str], schema: str, key: sql.Composable) -> sql.Composed:
-    """Delete what there is of a record that is gone: all its vectors, and its rejections."""
-    return statement(
-        "freshness/change_tracking",
-        "forget",
-        vectors=source.vectors,
-        schema=sql.Identifier(schema),
-        collection=sql.Literal(source.collection.name),
-        old_key=key,
-        match_old=_match(source, types, source.stored_of("v"), key),
-    )
-
-
-def _note(source: Source, schema: str, key: sql.Composable) -> sql.Composed:
-    collection = sql.Literal(source.collection.name)
-    return statement(
-        "freshness/change_tracking", "note", schema=sql.Identifier(schema), collection=collection, new_key=key
-    )
-
-
-def _match(
-    source: Source, types: Sequence[str], columns: Iterable[sql.Composable], key: sql.Composable
-) -> sql.Composed:
-    """Match the columns of a relation with a key in the form that the outbox has."""
-    values = (
-        sql.SQL("({} ->> {})::{}").format(key, sql.Literal(number), sql.SQL(type_))
-        for number, type_ in enumerate(types)
-    )
-    return same_key(source.key, columns, values)
-
-
-def _listed(source: Source, form: str) -> sql.Composed:
-    return sql.SQL(", ").join(sql.SQL(form).format(sql.Identifier(column.name)) for column in source.key)
-
-
-def _array(texts: Iterable[str]) -> sql.Composed:
-    return sql.SQL("ARRAY[{}]::text[]").format(sql.SQL(", ").join(map(sql.Literal, texts)))
 
 
 def _changed(connection: Connection, source: Source) -> sql.Composed:

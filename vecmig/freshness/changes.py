@@ -14,8 +14,8 @@ from psycopg import sql
 
 from vecmig.freshness.pending import FIRST_DIGEST, PendingRecord
 from vecmig.freshness.stamps import Space
-from vecmig.ledger.ledger import Route
 from vecmig.ledger.recorded import columns_said
+from vecmig.ledger.rows import Route
 from vecmig.ledger.schema import installed_version
 from vecmig.model.collection import LiveColumns
 from vecmig.postgres.locks import LOCK_TIMEOUT_MS

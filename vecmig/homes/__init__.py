@@ -26,7 +26,7 @@ def open_home(ledger: Ledger, source: Source, tag: str, *, kind: str | None = No
     Raises:
         DatabaseError: this version of vecmig knows no such home.
     """
-    kind = ledger.home_of(source.collection.name, tag) if kind is None else kind
+    kind = ledger.tags.home_of(source.collection.name, tag) if kind is None else kind
     return home_over(ledger.connection, Space(source, ledger.schema, tag, kind))
 
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from vecmig.freshness.stamps import Space
 from vecmig.homes.index import IndexState, index_state, plan_uses_index
 from vecmig.homes.sampling import Sampled, sample_vectors
-from vecmig.homes.search import Hit, fetch, new_search, send_vectors
+from vecmig.homes.search import Hit, fetch, new_search
 from vecmig.homes.table import constraint_holds, create_partition, drop_partition, is_attached, require_partition
+from vecmig.homes.vectors import send_vectors
 from vecmig.homes.writing import EmbeddedRecord, write_records
 from vecmig.postgres.sessions import Connection
 

@@ -23,10 +23,10 @@ def move_vectors(connection: Connection, ledger: Ledger, source: Source, schema:
     moved = replace(source, vectors_schema=schema)
     ensure_schema(connection, ledger.schema, schema)
     target = sql.Identifier(schema)
-    for tag in ledger.tags(source.collection.name):
+    for tag in ledger.tags.of(source.collection.name):
         if exists(connection, source.partition(tag)):
             connection.execute(statement("homes/placement", "move", relation=source.partition(tag), schema=target))
     if exists(connection, source.vectors):
         connection.execute(statement("homes/placement", "move", relation=source.vectors, schema=target))
-    ledger.record_place(moved)
+    ledger.collections.record_place(moved)
     return moved

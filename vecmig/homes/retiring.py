@@ -57,10 +57,10 @@ def begin(connection: Connection, ledger: Ledger, space: Space, figures: Mapping
             hint="Run: vecmig status",
         )
     connection.execute(_of(space, "retire_revisions"), space.values)
-    ledger.set_tag_state(collection, space.tag, "retired")
-    ledger.forget_rejected(collection, space.tag)
+    ledger.tags.set_state(collection, space.tag, "retired")
+    ledger.rejections.forget(collection, space.tag)
     ledger.record_event("retire", collection=collection, tag=space.tag, data=figures)
-    ledger.announce(collection)
+    ledger.routes.announce(collection)
 
 
 def detach(database: Database, space: Space, *, wait: float, on_wait: Callable[[str], None]) -> None:

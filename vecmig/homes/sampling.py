@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from vecmig.freshness.stamps import Space
+from vecmig.homes.vectors import load_vectors, loaded
 from vecmig.postgres.named_sql import statement
 from vecmig.postgres.sessions import Connection
 
@@ -38,11 +39,12 @@ def sample_vectors(connection: Connection, space: Space, size: int) -> list[Samp
         "homes/sampling",
         "sample",
         drawn=_drawn(connection, space),
-        real=sql.SQL("::{}::real[]").format(source.pgvector.type("vector")),
+        vector=source.pgvector.type("vector"),
         keys_text=source.alias_text("s"),
     )
-    found = connection.execute(query, {"size": size})
-    return [Sampled(tuple(row[2:]), row[0], np.array(row[1], dtype=np.float32)) for row in found]
+    load_vectors(connection.adapters, source.pgvector.vector_oid)
+    rows = connection.execute(query, {"size": size}, binary=True)
+    return [Sampled(tuple(row[2:]), row[0], loaded(row[1])) for row in rows]
 
 
 def longest_text(connection: Connection, space: Space, size: int) -> str | None:

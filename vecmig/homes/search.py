@@ -14,11 +14,10 @@ import psycopg
 from numpy.typing import NDArray
 from psycopg import BaseConnection, sql
 from psycopg import errors as pg
-from psycopg.adapt import AdaptersMap, Dumper
-from psycopg.pq import Format
 
 from vecmig.errors import ConditionError, UsageError
 from vecmig.freshness.stamps import Space
+from vecmig.homes.vectors import to_send
 from vecmig.postgres.named_sql import finished, statement
 from vecmig.postgres.settings import lock_timeout, transaction_settings
 from vecmig.source.keys import same_key
@@ -62,8 +61,6 @@ class Search:
     names: tuple[str, ...] = ()
     #: Whether one plan serves every question: what a condition leaves over depends on its values.
     steady: bool = True
-    #: Whether vectors are halfvecs.
-    half: bool = False
     #: The condition as it was asked for.
     where: str | None = None
 
@@ -83,7 +80,7 @@ class Search:
                 placeholders, values = counted(len(self.names), "placeholder"), counted(len(params), "value")
                 raise UsageError(f"where has {placeholders}, and {values} came with it.")
             own = dict(zip(self.names, params, strict=True))
-        return own | {"query": QueryVector(vector, self.half)}
+        return own | {"query": to_send(vector, self.space.source.collection.storage)}
 
     def hits(self, rows: Iterable[tuple[Any, ...]]) -> list[Hit]:
         """Read the rows that ``query`` gives."""
@@ -131,11 +128,10 @@ def new_search(
         tag_literal=sql.Literal(space.tag),
         source=source.relation,
     )
-    half = source.collection.storage == "halfvec"
     limit = {} if lock_wait is None else lock_timeout(lock_wait)
     more = _settings(space, exact=exact, ef_search=ef_search) | limit
     settings = statement("postgres/connect", "settle_transaction", settings=transaction_settings(more))
-    return Search(space, k, settings.as_string(), finished(query), names, where is None, half, where)
+    return Search(space, k, settings.as_string(), finished(query), names, where is None, where)
 
 
 def fetch(connection: psycopg.Connection[Any], search: Search, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
@@ -254,31 +250,6 @@ def _pieces(condition: str) -> list[str]:
 
 
 # Query vectors -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class QueryVector:
-    """A query vector of shape (dims,), sent as pgvector has it in binary: text takes longer to write than the search.
-
-    Its type is left for the statement to say, because each database has a number of its own for it.
-    """
-
-    numbers: NDArray[np.float32]
-    #: Whether it is a halfvec.
-    half: bool = False
-
-
-class _QueryVectorDumper(Dumper):
-    format = Format.BINARY
-
-    def dump(self, obj: QueryVector) -> bytes:
-        # of each number 4 or 2 bytes, after their count and two bytes that mean nothing yet
-        return obj.numbers.size.to_bytes(2) + b"\0\0" + obj.numbers.astype(">f2" if obj.half else ">f4").tobytes()
-
-
-def send_vectors(adapters: AdaptersMap) -> None:
-    """Let a connection send query vectors."""
-    adapters.register_dumper(QueryVector, _QueryVectorDumper)
 
 
 #: Asked of a connection for ``allow_preparing``.

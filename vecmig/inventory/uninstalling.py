@@ -105,7 +105,7 @@ def known_collections(connection: Connection, schema: str) -> list[str]:
 
 def find_pieces(connection: Connection, schema: str, collection: str, *, installed: bool) -> tuple[Piece, ...]:
     """Find all objects of a collection, in the order in which they can be dropped."""
-    recorded = Ledger(connection, schema).recorded(collection) if installed else None
+    recorded = Ledger(connection, schema).collections.recorded(collection) if installed else None
     place = recorded.vectors_schema if recorded else None
     values = {
         "ledger": schema,

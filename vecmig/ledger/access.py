@@ -285,7 +285,7 @@ def _asked(connection: Connection, source: Source, schema: str) -> str | None:
 
 
 def _seen() -> sql.Composed:
-    return statement("ledger/access", "seen", identity=statement("ledger/ledger", "identity"))
+    return statement("ledger/access", "seen", identity=statement("ledger/collections", "identity"))
 
 
 def _view(source: Source) -> dict[str, str]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 from uuid import UUID, uuid4
 
-from psycopg import sql
+from sqlalchemy import Text, case, delete, func, literal_column, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
 
 from vecmig.ledger.schema import installed_version
-from vecmig.postgres.named_sql import statement
+from vecmig.ledger.tables import CONTROL, RUN, execute
 from vecmig.postgres.sessions import Connection
 
 What = Literal["backfill", "sync"]
@@ -84,56 +86,66 @@ class Run:
         return cls(collection, tag, what, *standing, **own)
 
 
+_CONTROL: Final = [CONTROL.c[name] for name in Control.__slots__]
+_NAMED: Final = ("id", "collection", "tag", "what", "host", "pid", "state", "reason")
+_STANDING: Final = ("done", "total", "rejected", "rate", "concurrency")
+_RUN: Final = [RUN.c[name] for name in (*_NAMED, *_STANDING, "started_at", "seen_at")]
+
+
 def read_control(connection: Connection, schema: str, collection: str) -> Control:
-    """Give what operators want of a collection's runs; the defaults where nothing was said."""
+    """Return what operators want of a collection's runs; the defaults where nothing was said."""
     if installed_version(connection, schema) < _SINCE:
         return Control(collection)
-    row = _execute(connection, schema, "control", collection=collection).fetchone()
+    row = execute(connection, schema, select(*_CONTROL).where(CONTROL.c.collection == collection)).first()
     return Control(*row) if row else Control(collection)
 
 
 def pause(connection: Connection, schema: str, collection: str, reason: str | None) -> None:
     """Let the runs of a collection wait, those that begin later too."""
-    _execute(connection, schema, "pause", collection=collection, reason=reason, host=platform.node())
+    who = literal_column("session_user", Text).concat(f" on {platform.node()}")
+    entry = insert(CONTROL).values(
+        collection=collection, paused=True, reason=reason, paused_at=func.now(), paused_by=who
+    )
+    first = {
+        name: case((CONTROL.c.paused, CONTROL.c[name]), else_=entry.excluded[name])
+        for name in ("paused_at", "paused_by")
+    }
+    said = {"paused": True, "reason": func.coalesce(entry.excluded.reason, CONTROL.c.reason)}
+    execute(connection, schema, entry.on_conflict_do_update(index_elements=[CONTROL.c.collection], set_=said | first))
 
 
 def resume(connection: Connection, schema: str, collection: str) -> bool:
-    """Let them go on; give whether they were paused."""
-    return bool(_execute(connection, schema, "resume", collection=collection).rowcount)
+    """Let them go on; return whether they were paused."""
+    paused = update(CONTROL).where(CONTROL.c.collection == collection, CONTROL.c.paused)
+    going_on = paused.values(paused=False, reason=None, paused_at=None, paused_by=None)
+    return bool(execute(connection, schema, going_on).rowcount)
 
 
-def tune(connection: Connection, schema: str, collection: str, settings: dict[str, float | None]) -> None:
+def tune(connection: Connection, schema: str, collection: str, settings: Mapping[str, float | None]) -> None:
     """Set ``concurrency`` or ``max_rate``, whichever is given; None takes a setting back."""
-    _execute(
-        connection,
-        schema,
-        "tune",
-        collection=collection,
-        concurrency=settings.get("concurrency"),
-        max_rate=settings.get("max_rate"),
-        set_concurrency="concurrency" in settings,
-        set_max_rate="max_rate" in settings,
-    )
+    entry = insert(CONTROL).values(collection=collection, **settings)
+    tuned = entry.on_conflict_do_update(index_elements=[CONTROL.c.collection], set_=dict(settings))
+    execute(connection, schema, tuned)
 
 
 def runs(connection: Connection, schema: str) -> list[Run]:
-    """Give the runs that showed a sign of life within LOST_AFTER seconds."""
+    """Return the runs that showed a sign of life within LOST_AFTER seconds."""
     if installed_version(connection, schema) < _SINCE:
         return []
-    return [Run.from_row(row) for row in _execute(connection, schema, "runs", lost_after=LOST_AFTER)]
+    alive = RUN.c.seen_at > func.clock_timestamp() - timedelta(seconds=LOST_AFTER)
+    query = select(*_RUN).where(alive).order_by(RUN.c.collection, RUN.c.tag, RUN.c.started_at)
+    return [Run.from_row(row) for row in execute(connection, schema, query)]
 
 
 def report(connection: Connection, schema: str, run: Run) -> None:
     """Write down how a run stands; this is its sign of life."""
-    names = ("id", "collection", "tag", "what", "host", "pid", "state", "reason", "done", "total", "rejected", "rate")
-    values = {name: getattr(run, name) for name in (*names, "concurrency")}
-    _execute(connection, schema, "report", **values)
+    entry = insert(RUN).values({name: getattr(run, name) for name in (*_NAMED, *_STANDING)})
+    standing = {name: entry.excluded[name] for name in ("state", "reason", *_STANDING)}
+    seen = standing | {"seen_at": func.clock_timestamp()}
+    execute(connection, schema, entry.on_conflict_do_update(index_elements=[RUN.c.id], set_=seen))
 
 
 def end_run(connection: Connection, schema: str, run: UUID) -> None:
-    """Take a run off the list."""
-    _execute(connection, schema, "end_run", id=run)
-
-
-def _execute(connection: Connection, schema: str, name: str, **values: Any) -> Any:
-    return connection.execute(statement("ledger/control", name, schema=sql.Identifier(schema)), values)
+    """Take a run off the list; those of processes that were killed go along, a day after their last sign of life."""
+    lost = RUN.c.seen_at < func.clock_timestamp() - timedelta(days=1)
+    execute(connection, schema, delete(RUN).where(or_(RUN.c.id == run, lost)))

@@ -11,11 +11,13 @@ from uuid import UUID, uuid4
 import psycopg
 from psycopg import errors as pg
 from psycopg import sql
-from psycopg.types.json import Jsonb
+from sqlalchemy import Select, cast, func, insert, select
+from sqlalchemy.dialects.postgresql import JSONB
 
 from vecmig.config import WrittenKey
 from vecmig.errors import ConfigError
 from vecmig.ledger.schema import installed_version
+from vecmig.ledger.tables import EVAL, execute
 from vecmig.postgres.named_sql import raw, statement
 from vecmig.postgres.sessions import Connection
 from vecmig.source.keys import Key, same_key
@@ -35,6 +37,7 @@ _COLUMNS: Final = (
     *("id", "at", "collection", "tag", "suite", "suite_fingerprint", "k", "queries", "coverage", "eligible", "records"),
     *("scores", "per_query", "distances", "role", "host", "version"),
 )
+_EVAL: Final = [EVAL.c[name] for name in _COLUMNS]
 #: Longest title that is taken of a text, in characters.
 _LONGEST_TITLE: Final = 200
 
@@ -159,59 +162,65 @@ def _plain_score(score: Score) -> dict[str, float]:
 
 
 def record(connection: Connection, schema: str, run: EvalRun) -> EvalRun:
-    """Keep a run; give it back with the database's time and role."""
+    """Keep a run; return it with the database's time and role."""
     names = ("id", "collection", "tag", "suite", "suite_fingerprint", "k", "queries", "coverage", "eligible", "records")
     values = {name: getattr(run, name) for name in (*names, "host", "version")}
     per_query = [{name: getattr(one, name) for name in QueryResult.__slots__} for one in run.per_query]
-    kept = {"scores": Jsonb(run.kept_scores), "per_query": Jsonb(per_query), "distances": Jsonb(run.distances)}
-    row = connection.execute(
-        statement("ledger/evals", "record", schema=sql.Identifier(schema)), values | kept
-    ).fetchone()
-    assert row is not None, "it gives one row"
-    return replace(run, at=row[0], role=row[1])
+    kept = {"scores": run.kept_scores, "per_query": per_query, "distances": run.distances}
+    entry = insert(EVAL).values(values | kept).returning(EVAL.c.at, EVAL.c.role)
+    at, role = execute(connection, schema, entry).one()
+    return replace(run, at=at, role=role)
 
 
 def latest(connection: Connection, schema: str, collection: str, tag: str, suite: str) -> EvalRun | None:
-    """Give the last run of a suite against a tag; None where there is none."""
-    found = _runs(connection, schema, "latest", collection=collection, tag=tag, suite=suite)
-    return found[0] if found else None
+    """Return the last run of a suite against a tag; None where there is none."""
+    query = _of(collection).where(EVAL.c.tag == tag, EVAL.c.suite == suite)
+    runs = _runs(connection, schema, query.order_by(EVAL.c.at.desc(), EVAL.c.id.desc()).limit(1))
+    return runs[0] if runs else None
 
 
 def runs(connection: Connection, schema: str, collection: str, tag: str, suite: str | None = None) -> list[EvalRun]:
-    """Give all runs against a tag, of one suite or of all, oldest first."""
-    return _runs(connection, schema, "runs", collection=collection, tag=tag, suite=suite)
+    """Return all runs against a tag, of one suite or of all, oldest first."""
+    query = _of(collection).where(EVAL.c.tag == tag)
+    if suite is not None:
+        query = query.where(EVAL.c.suite == suite)
+    return _runs(connection, schema, query.order_by(EVAL.c.at, EVAL.c.id))
 
 
 def latest_of_each(connection: Connection, schema: str, collection: str) -> dict[str, list[EvalRun]]:
-    """Give, by tag, the last run of each suite, in the order of the suites; without what each query came to."""
+    """Return, by tag, the last run of each suite, in the order of the suites; without what each query came to."""
+    order = EVAL.c.at.desc(), EVAL.c.id.desc()
+    nth = func.row_number().over(partition_by=(EVAL.c.tag, EVAL.c.suite), order_by=order)
+    # the values of each query may be many
+    columns = [cast([], JSONB) if name == "per_query" else EVAL.c[name] for name in _COLUMNS]
+    labelled = [column.label(name) for column, name in zip(columns, _COLUMNS, strict=True)]
+    each = select(*labelled, nth.label("nth")).where(EVAL.c.collection == collection).subquery()
+    last = select(*(each.c[name] for name in _COLUMNS)).where(each.c.nth == 1)
     by_tag: dict[str, list[EvalRun]] = {}
-    for run in _runs(connection, schema, "latest_of_each", whole=False, collection=collection):
+    for run in _runs(connection, schema, last.order_by(each.c.tag, each.c.suite)):
         by_tag.setdefault(run.tag, []).append(run)
     return by_tag
 
 
 def kept(connection: Connection, schema: str, ids: Sequence[UUID]) -> int:
     """Count the runs of these that are kept."""
-    row = connection.execute(
-        statement("ledger/evals", "kept", schema=sql.Identifier(schema)), {"ids": list(ids)}
-    ).fetchone()
-    return int(row[0]) if row else 0
+    query = select(func.count()).select_from(EVAL).where(EVAL.c.id.in_(ids))
+    return int(execute(connection, schema, query).scalar_one())
 
 
 def of_ids(connection: Connection, schema: str, ids: Sequence[UUID]) -> dict[UUID, EvalRun]:
-    """Give some runs by their ids."""
-    return {run.id: run for run in _runs(connection, schema, "of_ids", ids=list(ids))}
+    """Return some runs by their ids."""
+    return {run.id: run for run in _runs(connection, schema, select(*_EVAL).where(EVAL.c.id.in_(ids)))}
 
 
-def _runs(connection: Connection, schema: str, name: str, *, whole: bool = True, **values: Any) -> list[EvalRun]:
+def _of(collection: str) -> Select[Any]:
+    return select(*_EVAL).where(EVAL.c.collection == collection)
+
+
+def _runs(connection: Connection, schema: str, query: Select[Any]) -> list[EvalRun]:
     if installed_version(connection, schema) < _SINCE:
         return []
-    columns = [
-        sql.SQL("'[]'::jsonb") if column == "per_query" and not whole else sql.Identifier("e", column)
-        for column in _COLUMNS
-    ]
-    query = statement("ledger/evals", name, schema=sql.Identifier(schema), columns=sql.SQL(", ").join(columns))
-    return [EvalRun.from_row(row) for row in connection.execute(query, values)]
+    return [EvalRun.from_row(row) for row in execute(connection, schema, query)]
 
 
 # The records -------------------------------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ def find_source(
         SourceReplaced: the name leads to another relation, which only a person can tell to be the same.
     """
     connection = ledger.connection
-    recorded = ledger.recorded(collection.name)
+    recorded = ledger.collections.recorded(collection.name)
     named = find_relation(connection, collection.source)
     if recorded is None:
         if named is None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
-from psycopg import sql
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
 
 from vecmig.ledger.schema import FILES, installed_version
-from vecmig.postgres.named_sql import statement
+from vecmig.ledger.tables import LEARNED_LIMIT, execute
 from vecmig.postgres.sessions import Connection
 
 _SINCE: Final = FILES.index("011_learned_limits") + 1
@@ -20,9 +21,11 @@ def remembered_limits(connection: Connection, schema: str, provider: str, model:
     """Return the most texts, and the most tokens, in one request; None where nothing was learned lately."""
     if installed_version(connection, schema) < _SINCE:
         return None, None
-    values = {"provider": provider, "model": model, "lasts": LASTS}
-    query = statement("ledger/learned_limits", "remembered", schema=sql.Identifier(schema))
-    row = connection.execute(query, values).fetchone()
+    lately = LEARNED_LIMIT.c.learned_at > func.clock_timestamp() - LASTS
+    query = select(LEARNED_LIMIT.c.texts, LEARNED_LIMIT.c.tokens).where(
+        LEARNED_LIMIT.c.provider == provider, LEARNED_LIMIT.c.model == model, lately
+    )
+    row = execute(connection, schema, query).first()
     return (row[0], row[1]) if row else (None, None)
 
 
@@ -30,5 +33,7 @@ def remember_limits(
     connection: Connection, schema: str, provider: str, model: str, *, texts: int | None, tokens: int | None
 ) -> None:
     """Keep what was learned, in place of what was known before."""
-    values = {"provider": provider, "model": model, "texts": texts, "tokens": tokens}
-    connection.execute(statement("ledger/learned_limits", "remember", schema=sql.Identifier(schema)), values)
+    entry = insert(LEARNED_LIMIT).values(provider=provider, model=model, texts=texts, tokens=tokens)
+    learned = {name: entry.excluded[name] for name in ("texts", "tokens", "learned_at")}
+    key = [LEARNED_LIMIT.c.provider, LEARNED_LIMIT.c.model]
+    execute(connection, schema, entry.on_conflict_do_update(index_elements=key, set_=learned))

@@ -13,7 +13,7 @@ from psycopg import sql
 from vecmig.errors import DatabaseError
 from vecmig.ledger.access import close_own, own_relations
 from vecmig.postgres.named_sql import script, statement
-from vecmig.postgres.sessions import Connection, Database, Session
+from vecmig.postgres.sessions import Connection, Database
 
 #: The numbered files under sql/, in order; the position is the schema's version.
 FILES: Final = (
@@ -41,7 +41,7 @@ def installed_version(connection: Connection, schema: str) -> int:
     Raises:
         DatabaseError: the schema is newer than this program, or is somebody else's.
     """
-    seen = connection.current_schemas if isinstance(connection, Session) else None
+    seen = connection.current_schemas
     if seen is not None and schema in seen:
         return VERSION
     found = connection.execute(statement("ledger/schema", "find"), {"schema": schema}).fetchone()

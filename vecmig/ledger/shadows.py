@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Any
 
-from psycopg import sql
+from sqlalchemy import Column, and_, func, insert, select
+from sqlalchemy.dialects.postgresql import array
 
 from vecmig.ledger.schema import installed_version
-from vecmig.postgres.named_sql import statement
+from vecmig.ledger.tables import SHADOW, TAG, execute
 from vecmig.postgres.sessions import Connection
 
 #: The version of vecmig's schema that has the table.
@@ -65,52 +67,81 @@ class Question:
     k: int
 
 
-def record(connection: Connection, schema: str, found: Shadowed) -> None:
+def record(connection: Connection, schema: str, shadowed: Shadowed) -> None:
     """Keep one."""
-    connection.execute(statement("ledger/shadows", "record", schema=sql.Identifier(schema)), asdict(found))
+    execute(connection, schema, insert(SHADOW).inline().values(asdict(shadowed)))
 
 
 def count_pair(connection: Connection, schema: str, collection: str, live: str, other: str) -> tuple[int, int]:
     """Count the searches that two tags were asked, since the other one was recorded: answered by both, and failed."""
     if installed_version(connection, schema) < _SINCE:
         return 0, 0
-    values = {"collection": collection, "live_tag": live, "other_tag": other}
-    row = connection.execute(
-        statement("ledger/shadows", "count_pair", schema=sql.Identifier(schema)), values
-    ).fetchone()
-    return (row[0], row[1]) if row else (0, 0)
+    # a tag that was discarded or retired, and begun anew, starts from nothing
+    same = and_(
+        TAG.c.collection == SHADOW.c.collection, TAG.c.tag == SHADOW.c.other_tag, SHADOW.c.at >= TAG.c.created_at
+    )
+    query = (
+        select(func.count() - func.count(SHADOW.c.error), func.count(SHADOW.c.error))
+        .join_from(SHADOW, TAG, same)
+        .where(SHADOW.c.collection == collection, SHADOW.c.live_tag == live, SHADOW.c.other_tag == other)
+    )
+    answered, failed = execute(connection, schema, query).one()
+    return answered, failed
 
 
 def pairs(connection: Connection, schema: str, collection: str) -> list[Pair]:
-    """Give what is kept of a collection, by the tags that answered; the latest first."""
-    name, values = sql.Identifier(schema), {"collection": collection}
+    """Return what is kept of a collection, by the tags that answered; the latest first."""
+    tags = SHADOW.c.live_tag, SHADOW.c.other_tag
+    count = func.count()
+    kept = SHADOW.c.collection == collection
+    failed = select(*tags, SHADOW.c.error, count).where(kept, SHADOW.c.error.is_not(None))
     errors: dict[tuple[str, str], dict[str, int]] = {}
-    for live, other, error, count in connection.execute(statement("ledger/shadows", "errors", schema=name), values):
-        errors.setdefault((live, other), {})[error] = count
-    rows = connection.execute(statement("ledger/shadows", "pairs", schema=name), values)
+    for live, other, error, times in execute(
+        connection, schema, failed.group_by(*tags, SHADOW.c.error).order_by(count.desc(), SHADOW.c.error)
+    ):
+        errors.setdefault((live, other), {})[error] = times
+    last = func.max(SHADOW.c.at)
+    query = select(
+        *tags, count, func.min(SHADOW.c.at), last, _quantiles(SHADOW.c.live_ms), _quantiles(SHADOW.c.other_ms)
+    )
+    rows = execute(connection, schema, query.where(kept).group_by(*tags).order_by(last.desc()))
     return [
         Pair(
             live,
             other,
             samples,
             first,
-            last,
+            last_at,
             _latency(ours) or (0.0, 0.0),
             _latency(theirs),
             errors.get((live, other), {}),
         )
-        for live, other, samples, first, last, ours, theirs in rows
+        for live, other, samples, first, last_at, ours, theirs in rows
     ]
 
 
+def _quantiles(latency: Column[Any]) -> Any:
+    return func.percentile_cont(array([0.5, 0.95])).within_group(latency)
+
+
 def questions(connection: Connection, schema: str, collection: str, pair: Pair) -> list[Question]:
-    """Return the queries that both tags of a pair have answered."""
-    values = {"collection": collection, "live_tag": pair.live_tag, "other_tag": pair.other_tag}
-    rows = connection.execute(statement("ledger/shadows", "questions", schema=sql.Identifier(schema)), values)
-    return [Question(*row) for row in rows]
+    """Return the queries that both tags of a pair have answered.
+
+    Each stands there once, as it was answered last: one that is asked all day tells no more than once.
+    """
+    nth = func.row_number().over(partition_by=SHADOW.c.query_hash, order_by=SHADOW.c.at.desc())
+    columns = (SHADOW.c[name] for name in ("query_hash", "query", "overlap", "rbo", "top_changed", "k"))
+    answered = (
+        select(*columns, nth.label("nth"))
+        .where(SHADOW.c.collection == collection, SHADOW.c.error.is_(None))
+        .where(SHADOW.c.live_tag == pair.live_tag, SHADOW.c.other_tag == pair.other_tag)
+        .subquery()
+    )
+    query = select(*list(answered.c)[:-1]).where(answered.c.nth == 1).order_by(answered.c.query_hash)
+    return [Question(*row) for row in execute(connection, schema, query)]
 
 
-def _latency(found: Sequence[float | None] | None) -> tuple[float, float] | None:
-    if found is None or found[0] is None or found[1] is None:
+def _latency(quantiles: Sequence[float | None] | None) -> tuple[float, float] | None:
+    if quantiles is None or quantiles[0] is None or quantiles[1] is None:
         return None
-    return found[0], found[1]
+    return quantiles[0], quantiles[1]

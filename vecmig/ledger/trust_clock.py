@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime
-from typing import Final
+from datetime import date, datetime, timedelta
+from typing import Any, Final
 from uuid import UUID
 
-from psycopg import sql
+from sqlalchemy import Date, Double, and_, cast, func, select
 
 from vecmig.ledger.schema import installed_version
-from vecmig.postgres.named_sql import statement
+from vecmig.ledger.tables import EVAL, EVENT, REVISION, ROUTE, SHADOW, TAG, execute
 from vecmig.postgres.sessions import Connection
 
 #: The version of vecmig's schema that keeps what evals and shadow reads have shown.
 _EVIDENCE_SINCE: Final = 3
-_DAY: Final = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +37,25 @@ def clock(connection: Connection, schema: str, collection: str, revision: str) -
         collection: the collection.
         revision: the one that led to the live tag.
     """
-    query = statement("ledger/trust_clock", "clock", schema=sql.Identifier(schema))
-    row = connection.execute(query, {"collection": collection, "revision": revision}).fetchone()
+    # reads moved last at changed_at, forward or back; go_live comes a moment after it
+    moved = func.greatest(REVISION.c.live_at, ROUTE.c.changed_at)
+    events = EVENT.alias()
+    ramp = events.c.data["ramp_share"].astext
+    ramped = select(func.max(events.c.at)).where(
+        events.c.collection == ROUTE.c.collection, events.c.kind == "route", cast(ramp, Double) > 0
+    )
+    # a ramp that is over has ended with the next word on the route, with its candidate, or when reads moved
+    ended = select(func.min(EVENT.c.at)).where(
+        EVENT.c.collection == ROUTE.c.collection,
+        EVENT.c.kind.in_(("route", "abandon", "cutover", "rollback")),
+        EVENT.c.at > ramped.correlate(ROUTE).scalar_subquery(),
+    )
+    query = (
+        select(moved, func.greatest(moved, ended.correlate(ROUTE).scalar_subquery()), func.now())
+        .join_from(ROUTE, REVISION, REVISION.c.id == revision)
+        .where(ROUTE.c.collection == collection)
+    )
+    row = execute(connection, schema, query).first()
     assert row is not None, "the caller has found the revision by the route"
     return Clock(*row)
 
@@ -61,10 +77,18 @@ def shadow_errors(
     """
     if installed_version(connection, schema) < _EVIDENCE_SINCE:
         return 0, 0
-    query = statement("ledger/trust_clock", "shadow_errors", schema=sql.Identifier(schema))
-    values = {"collection": collection, "tag": tag}
-    row = connection.execute(query, values | {"moved": moved, "seconds": days * _DAY}).fetchone()
-    return row or (0, 0)
+    # whichever tag was live; what is told of vectors that were retired tells nothing of those made anew
+    same = and_(
+        TAG.c.collection == SHADOW.c.collection, TAG.c.tag == SHADOW.c.other_tag, SHADOW.c.at >= TAG.c.created_at
+    )
+    query = (
+        select(func.count(SHADOW.c.error), func.count())
+        .join_from(SHADOW, TAG, same)
+        .where(SHADOW.c.collection == collection, SHADOW.c.other_tag == tag)
+        .where(SHADOW.c.at > moved - timedelta(days=days))
+    )
+    failed, shadowed = execute(connection, schema, query).one()
+    return failed, shadowed
 
 
 def eval_pairs(
@@ -82,11 +106,23 @@ def eval_pairs(
     """
     if installed_version(connection, schema) < _EVIDENCE_SINCE:
         return {}
-    old, new = tags
-    values = {"collection": collection, "old": old, "new": new, "since": since, "coverage": coverage}
-    found: dict[date, dict[str, tuple[UUID, UUID]]] = {}
-    for day, suite, *pair in connection.execute(
-        statement("ledger/trust_clock", "eval_pairs", schema=sql.Identifier(schema)), values
-    ):
-        found.setdefault(day, {})[suite] = (pair[0], pair[1])
-    return found
+    old, new = (_last_runs(collection, tag, since, coverage).subquery() for tag in tags)
+    same = and_(*(new.c[name] == old.c[name] for name in ("day", "suite", "suite_fingerprint")))
+    query = select(new.c.day, new.c.suite, old.c.id, new.c.id).join_from(new, old, same)
+    pairs: dict[date, dict[str, tuple[UUID, UUID]]] = {}
+    for day, suite, *pair in execute(connection, schema, query.order_by(new.c.day, new.c.suite)):
+        pairs.setdefault(day, {})[suite] = (pair[0], pair[1])
+    return pairs
+
+
+def _last_runs(collection: str, tag: str, since: datetime, coverage: float) -> Any:
+    """Select the last run of each suite and day against a tag."""
+    day = cast(func.timezone("UTC", EVAL.c.at), Date)
+    order = EVAL.c.at.desc(), EVAL.c.id.desc()
+    nth = func.row_number().over(partition_by=(EVAL.c.suite, day), order_by=order)
+    runs = (
+        select(EVAL.c.id, EVAL.c.suite, EVAL.c.suite_fingerprint, day.label("day"), nth.label("nth"))
+        .where(EVAL.c.collection == collection, EVAL.c.tag == tag, EVAL.c.at >= since, EVAL.c.coverage >= coverage)
+        .subquery()
+    )
+    return select(runs).where(runs.c.nth == 1)

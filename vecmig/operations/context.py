@@ -12,7 +12,8 @@ from vecmig.config import Collections, Config
 from vecmig.errors import ScriptError
 from vecmig.events import Listener, Waiting, Warned, ignore
 from vecmig.freshness.stamps import Space
-from vecmig.ledger.ledger import Actor, Ledger
+from vecmig.ledger.ledger import Ledger
+from vecmig.ledger.rows import Actor
 from vecmig.model.gate import Gate
 from vecmig.operations.run_locks import NO_LOCKS, Locks
 from vecmig.postgres.locks import with_lock_retries

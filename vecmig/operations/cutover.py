@@ -170,7 +170,7 @@ class Cutover(Operation):
         self, connection: Connection, source: Source, checks: Mapping[str, Any], shown: Sequence[str] | None = None
     ) -> None:
         ledger = self.context.ledger(connection)
-        ledger.move_route(
+        ledger.routes.move(
             self.collection, before=self.revision.old_tag, live=self.new_tag, standby=self.revision.old_tag
         )
         publish(connection, source, self.space(source), ledger=ledger.schema, shown=shown)
@@ -187,15 +187,15 @@ class Cutover(Operation):
     ) -> float:
         began = time.monotonic()
         ledger = self.context.ledger(connection)
-        ledger.move_route(self.collection, before=self.new_tag, live=self.revision.old_tag, standby=standby)
+        ledger.routes.move(self.collection, before=self.new_tag, live=self.revision.old_tag, standby=standby)
         publish(connection, source, old, ledger=ledger.schema, shown=shown)
-        ledger.step_back(self.revision.revision)
+        ledger.revisions.step_back(self.revision.revision)
         self.record(ledger, "rollback", {"to": self.revision.old_tag})
         return time.monotonic() - began
 
     def _verify_live(self, source: Source, tag: str | None) -> None:
         with self.context.database.session(fresh=True) as connection:
-            route = self.context.ledger(connection).route(self.collection)
+            route = self.context.ledger(connection).routes.of(self.collection)
             aside = is_detached(connection, self.context.database.schema, self.collection)
             if route.live != tag or not (aside or reads_tag(connection, source, tag)):
                 raise DatabaseError(
@@ -206,7 +206,7 @@ class Cutover(Operation):
 
 def _standby_below(ledger: Ledger, collection: str, tag: str | None) -> str | None:
     """Find the tag to keep for a rollback once ``tag`` is live again: the one that it had replaced."""
-    rows = [r for r in ledger.revisions().values() if r.applied and r.collection == collection and r.new_tag == tag]
+    rows = [r for r in ledger.revisions.all().values() if r.applied and r.collection == collection and r.new_tag == tag]
     below = max(rows, key=lambda row: row.live_at or row.started_at).old_tag if rows else None
-    known = ledger.tags(collection)
+    known = ledger.tags.of(collection)
     return below if below in known and known[below].state != "retired" else None

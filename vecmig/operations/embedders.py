@@ -53,8 +53,8 @@ def embedder_to_ask(context: Context, collection: str, tag: str) -> Iterator[Emb
     with context.database.session() as connection:
         ledger = context.ledger(connection)
         recipe = recipe_of(context, ledger, collection, tag)
-        revision = ledger.revision_of(collection, tag)
-        row = ledger.revisions().get(revision)
+        revision = ledger.revisions.leading_to(collection, tag)
+        row = ledger.revisions.all().get(revision)
     what: What = "backfill" if row is not None and row.in_progress else "sync"
     account, options = _account(context, recipe, what, revision), run_options(context, what)
     with asking(
@@ -108,8 +108,8 @@ def prepare_tag(context: Context, embedder: Embedder, space: Space) -> Callable[
     name = space.source.collection.name
     with context.database.session() as connection:
         ledger = context.ledger(connection)
-        ledger.refresh_recipe(name, space.tag, embedder.recipe)
-        lost = ledger.tag(name, space.tag).canary is None and has_vectors(connection, space)
+        ledger.tags.refresh_recipe(name, space.tag, embedder.recipe)
+        lost = ledger.tags.get(name, space.tag).canary is None and has_vectors(connection, space)
     keep = partial(_keep_canary, context, embedder, name, space.tag)
     if lost:
         keep()
@@ -132,7 +132,7 @@ def _keep_canary(context: Context, embedder: Embedder, collection: str, tag: str
 
     def keep() -> None:
         with context.database.session() as connection:
-            context.ledger(connection).set_canary(collection, tag, made)
+            context.ledger(connection).tags.set_canary(collection, tag, made)
 
     context.reconnecting(keep)
 
@@ -140,7 +140,7 @@ def _keep_canary(context: Context, embedder: Embedder, collection: str, tag: str
 def _canary(context: Context, collection: str, tag: str) -> Mapping[str, Any] | None:
     def read() -> Mapping[str, Any] | None:
         with context.database.session() as connection:
-            return context.ledger(connection).tag(collection, tag).canary
+            return context.ledger(connection).tags.get(collection, tag).canary
 
     return context.reconnecting(read)
 

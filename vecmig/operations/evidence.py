@@ -43,7 +43,7 @@ class Witness:
         name = self.new.source.collection.name
         schema, tag = self.new.schema, self.new.tag
         answered, failed = count_pair(self.connection, schema, name, self.old.tag, tag)
-        route = Ledger(self.connection, schema).route(name)
+        route = Ledger(self.connection, schema).routes.of(name)
         share = route.shadow_share if route.shadow == tag else 0.0
         return Shadowing(answered, failed, collection=name, tag=tag, share=share)
 

@@ -53,7 +53,7 @@ class Execute(Operation):
     def undo(self) -> None:
         """Let it run again. What it did only the team's own ``downgrade()`` can undo."""
         with self.context.transaction() as ledger:
-            ledger.forget_statement(self.revision.revision, self.step, self.ordinal)
+            ledger.statements.forget(self.revision.revision, self.step, self.ordinal)
 
     def sql(self) -> list[str]:
         """Return the statement, unless one ran at its place. It is not sent to the database, whatever it looks like.
@@ -63,7 +63,7 @@ class Execute(Operation):
 
         def change(connection: Connection) -> None:
             ledger = self.context.ledger(connection)
-            if ledger.statement_done(*self._place) is None:
+            if ledger.statements.done(*self._place) is None:
                 self._record(ledger)
 
         record = self.context.recorded(change)
@@ -75,7 +75,7 @@ class Execute(Operation):
         return self.revision.revision, self.step, self.ordinal
 
     def _ran(self, ledger: Ledger) -> bool:
-        sha256 = ledger.statement_done(*self._place)
+        sha256 = ledger.statements.done(*self._place)
         if sha256 not in (None, execute.digest(self.statement)):
             raise ScriptError(
                 f"Statement {self.ordinal} of {self.step}() in revision {self.revision.revision} changed after it ran.",
@@ -86,5 +86,5 @@ class Execute(Operation):
 
     def _record(self, ledger: Ledger) -> None:
         sha256 = execute.digest(self.statement)
-        ledger.record_statement(*self._place, sha256)
+        ledger.statements.record(*self._place, sha256)
         self.record(ledger, "execute", {"step": self.step, "ordinal": self.ordinal, "sha256": sha256})

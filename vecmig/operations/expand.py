@@ -10,7 +10,8 @@ from vecmig.events import Warned
 from vecmig.freshness.change_tracking import install_tracking, tracking_works, try_tracking
 from vecmig.freshness.other_ledgers import refuse_other_ledger
 from vecmig.homes import open_home, table
-from vecmig.ledger.ledger import Ledger, check_recipe
+from vecmig.ledger.ledger import Ledger
+from vecmig.ledger.recipe_check import check_recipes
 from vecmig.model.collection import index_problem
 from vecmig.model.recipe import Recipe
 from vecmig.operations.following import follow
@@ -61,8 +62,8 @@ class Expand(Operation):
 
             def change(connection: Connection) -> None:
                 ledger = self.context.ledger(connection)
-                if ledger.route(self.collection).candidate == self.new_tag:
-                    ledger.set_candidate(self.collection, None)
+                if ledger.routes.of(self.collection).candidate == self.new_tag:
+                    ledger.routes.set_candidate(self.collection, None)
                 if source is not None:
                     self._drop_never_live(ledger, source)
                 self.record(ledger, "abandon", {"discarded": source is not None})
@@ -110,8 +111,8 @@ class Expand(Operation):
     def _check_route(self, recipe: Recipe) -> None:
         with self.context.database.session() as connection:
             ledger = self.context.ledger(connection)
-            route = ledger.route(self.collection)
-            check_recipe(ledger, self.new_tag, recipe)
+            route = ledger.routes.of(self.collection)
+            check_recipes(ledger.tags.all(), {self.new_tag: recipe})
         revision = self.revision.revision
         if route.live != self.revision.old_tag:
             raise ScriptError(
@@ -130,12 +131,12 @@ class Expand(Operation):
     def _is_expanded(self, source: Source) -> bool:
         with self.context.database.session() as connection:
             ledger = self.context.ledger(connection)
-            row = ledger.revisions().get(self.revision.revision)
+            row = ledger.revisions.all().get(self.revision.revision)
             return (
                 row is not None
                 and row.in_progress
                 and row.new_tag == self.new_tag
-                and ledger.route(self.collection).candidate == self.new_tag
+                and ledger.routes.of(self.collection).candidate == self.new_tag
                 and open_home(ledger, source, self.new_tag).exists()
                 and (not source.tracked or tracking_works(connection, source))
             )
@@ -145,15 +146,15 @@ class Expand(Operation):
         ledger, schema = self.context.ledger(connection), self.context.database.schema
         ledger.record_collection(source)
         table.create_vectors_table(connection, source, schema)
-        ledger.record_tag(source, self.new_tag, recipe)
+        ledger.tags.record(self.collection, self.new_tag, recipe)
         open_home(ledger, source, self.new_tag).create()
         if source.tracked and not is_detached(connection, schema, self.collection):
             install_tracking(connection, source, schema)
             if attempt:
                 try_tracking(connection, self.space(source))
-        ledger.set_candidate(self.collection, self.new_tag)
+        ledger.routes.set_candidate(self.collection, self.new_tag)
         declared = self.revision
-        ledger.start_revision(
+        ledger.revisions.start(
             declared.revision, declared.collection, declared.old_tag, declared.new_tag, declared.checksum
         )
         self.record(ledger, "expand", {"dims": recipe.dims, "fingerprint": recipe.fingerprint})
@@ -162,19 +163,19 @@ class Expand(Operation):
         with self.context.database.session(fresh=True) as connection:
             ledger = self.context.ledger(connection)
             open_home(ledger, source, self.new_tag).require()
-            ledger.tag(self.collection, self.new_tag)
+            ledger.tags.get(self.collection, self.new_tag)
             if source.tracked and not tracking_works(connection, source):
                 raise DatabaseError(f"The triggers on {source.schema}.{source.table} are not there after expand.")
 
     def _drop_never_live(self, ledger: Ledger, source: Source) -> None:
-        if self.new_tag not in ledger.tags(self.collection):
+        if self.new_tag not in ledger.tags.of(self.collection):
             return
         # its tag may have been live under another revision
-        if ledger.was_live(self.collection, self.new_tag):
+        if ledger.tags.was_live(self.collection, self.new_tag):
             raise ScriptError(
                 f"--discard is for a revision whose tag was never live; {self.new_tag} was.",
                 state="Nothing was changed.",
                 hint="Run it without --discard: the vectors are kept.",
             )
         open_home(ledger, source, self.new_tag).drop()
-        ledger.forget_tag(self.collection, self.new_tag)
+        ledger.tags.forget(self.collection, self.new_tag)

@@ -59,26 +59,26 @@ def follow(context: Context, source: Source, *, edits: bool = True) -> list[str]
     context.tell(source.notes)
     with context.database.session() as connection:
         ledger = context.ledger(connection)
-        changed = ledger.differs(source)
-        route = ledger.route(source.collection.name)
+        changed = ledger.collections.differs(source)
+        route = ledger.routes.of(source.collection.name)
         known = route.version or route.candidate
         aside = all_detached(connection, context.database.schema).get(source.collection.name)
         if aside is not None:
             context.listener(Warned(f"{source.collection.name}: {aside.text}"))
-        missing = disagreements(connection, ledger, source) if known else []
+        missing = disagreements(connection, ledger, source, route, aside=aside is not None) if known else []
         if not known or aside or not (changed or missing):
             return []
-        recorded = ledger.recorded(source.collection.name)
+        recorded = ledger.collections.recorded(source.collection.name)
         indexed = _about_to_widen(context, connection, recorded, source) if recorded else []
         shown = columns_to_show(connection, source, ledger.schema)
 
     def change(connection: Connection) -> None:
         ledger = context.ledger(connection)
-        recorded = ledger.recorded(source.collection.name)
+        recorded = ledger.collections.recorded(source.collection.name)
         if recorded is not None and recorded.edited(source) and not edits:
             return
         _bring_up_to_date(context, connection, ledger, source, shown)
-        ledger.announce(source.collection.name)
+        ledger.routes.announce(source.collection.name)
         ledger.record_event("follow", collection=source.collection.name)
 
     context.locked(change)
@@ -102,10 +102,10 @@ def install(
             reason = "triggers were gone or disabled for a while"
             note_full_pass(connection, ledger.schema, source.collection.name, reason)
         install_tracking(connection, source, ledger.schema)
-    for home in detached(connection, ledger, source):
+    for home in detached(ledger, source, ledger.routes.of(source.collection.name)):
         home.create()
     # a sync may stand beside a cutover: the view must not go back to the tag that was live a moment ago
-    route = ledger.held_route(source.collection.name)
+    route = ledger.routes.hold(source.collection.name)
     if route.live is not None:
         space = context.space(source, route.live)
         publish(connection, source, space, ledger=ledger.schema, columns=columns, shown=shown)
@@ -117,7 +117,7 @@ def attach(context: Context, source: Source) -> bool:
 
     def change(connection: Connection) -> bool:
         ledger = context.ledger(connection)
-        route = ledger.held_route(name)
+        route = ledger.routes.hold(name)
         aside = forget(connection, schema, name)
         if aside is None:
             return False
@@ -130,7 +130,7 @@ def attach(context: Context, source: Source) -> bool:
             remember_grants(connection, source, schema)
         # no trigger fires where a column's type is altered
         note_full_pass(connection, schema, name, "columns may have been altered while the view was detached")
-        ledger.announce(name)
+        ledger.routes.announce(name)
         ledger.record_event("view_attach", collection=name)
         return True
 
@@ -140,7 +140,7 @@ def attach(context: Context, source: Source) -> bool:
 def _bring_up_to_date(
     context: Context, connection: Connection, ledger: Ledger, source: Source, shown: Sequence[str] | None = None
 ) -> None:
-    recorded = ledger.recorded(source.collection.name)
+    recorded = ledger.collections.recorded(source.collection.name)
     columns = recorded is not None and recorded.edited(source)
     ledger.record_collection(source)
     if recorded is not None and recorded.widened(source):
@@ -154,15 +154,15 @@ def _bring_up_to_date(
 
 def _publish_again(context: Context, ledger: Ledger, collection: Collection) -> None:
     source = find_source(ledger, collection, expressions=False)
-    recorded = ledger.recorded(collection.name)
+    recorded = ledger.collections.recorded(collection.name)
     aside = is_detached(ledger.connection, ledger.schema, collection.name)
     if recorded is None or recorded.edited(source) or aside:
         return
 
     def change(connection: Connection) -> None:
         ledger = context.ledger(connection)
-        live = ledger.held_route(collection.name).live
-        if live is not None and lacks_reads(connection, ledger, source):
+        live = ledger.routes.hold(collection.name).live
+        if live is not None and lacks_reads(connection, ledger, source, live, aside=False):
             publish(connection, source, context.space(source, live), ledger=ledger.schema)
             ledger.record_event("follow", collection=collection.name)
 
@@ -178,5 +178,5 @@ def _about_to_widen(context: Context, connection: Connection, recorded: Recorded
     what = f"The key of {source.collection.name} is {types} now: {size} of vectors are rewritten, and "
     context.tell([f"{what}meanwhile neither read nor written; then their indexes are built again"])
     ledger = context.ledger(connection)
-    rows = ledger.tags(source.collection.name)
+    rows = ledger.tags.of(source.collection.name)
     return [tag for tag, row in rows.items() if open_home(ledger, source, tag, kind=row.home).index().usable]

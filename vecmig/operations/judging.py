@@ -36,7 +36,7 @@ def _judge(context: Context, gate: Gate, source: Source, new: str, old: str | No
     with context.database.session() as connection:
         ledger = context.ledger(connection)
         home = open_home(ledger, source, new)
-        canary = ledger.tag(name, new).canary
+        canary = ledger.tags.get(name, new).canary
         similarity: float | None = None
         spot: Spot | None = None
         empty = home.exists() and not has_vectors(connection, home.stamps)
@@ -55,7 +55,7 @@ def _judge(context: Context, gate: Gate, source: Source, new: str, old: str | No
             canary_error=error,
             spot=spot,
             empty=empty,
-            followed=not ledger.edited(source),
+            followed=not ledger.collections.edited(source),
         )
 
 

@@ -6,17 +6,25 @@ from vecmig.freshness.change_tracking import has_function, tracking_is_old, trac
 from vecmig.freshness.stamps import Space
 from vecmig.homes import Home, open_home
 from vecmig.ledger.ledger import Ledger
+from vecmig.ledger.rows import Route
 from vecmig.postgres.sessions import Connection
-from vecmig.published.detaching import is_detached
 from vecmig.published.live_view import has_search, reads_tag, search_is_current
 from vecmig.source.relations import exists
 from vecmig.source.source import Source
 
 
-def disagreements(connection: Connection, ledger: Ledger, source: Source) -> list[str]:
-    """Name what the database lacks of what the ledger takes to be there, beside vectors and index."""
-    missing = lacks_reads(connection, ledger, source)
-    missing += [f"the partition of {home.stamps.tag} is detached" for home in detached(connection, ledger, source)]
+def disagreements(connection: Connection, ledger: Ledger, source: Source, route: Route, *, aside: bool) -> list[str]:
+    """Name what the database lacks of what the ledger takes to be there, beside vectors and index.
+
+    Args:
+        connection: the session of the ledger.
+        ledger: the ledger.
+        source: the collection.
+        route: its route.
+        aside: whether its live view stepped aside.
+    """
+    missing = lacks_reads(connection, ledger, source, route.live, aside=aside)
+    missing += [f"the partition of {home.stamps.tag} is detached" for home in detached(ledger, source, route)]
     if source.tracked and not tracking_works(connection, source):
         there = has_function(connection, ledger.schema, source.collection.name)
         words = "triggers on the source are gone or disabled"
@@ -28,13 +36,11 @@ def disagreements(connection: Connection, ledger: Ledger, source: Source) -> lis
     return missing
 
 
-def lacks_reads(connection: Connection, ledger: Ledger, source: Source) -> list[str]:
-    """Name what is not there, or not as it should be, for those who read."""
-    live = ledger.route(source.collection.name).live
+def lacks_reads(connection: Connection, ledger: Ledger, source: Source, live: str | None, *, aside: bool) -> list[str]:
+    """Name what is not there, or not as it should be, for those who read the live tag."""
     if live is None:
         return []
     missing = []
-    aside = is_detached(connection, ledger.schema, source.collection.name)
     if not aside and not exists(connection, source.live):
         missing.append("the live view is gone")
     elif not aside and not reads_tag(connection, source, live):
@@ -46,8 +52,8 @@ def lacks_reads(connection: Connection, ledger: Ledger, source: Source) -> list[
     return missing
 
 
-def detached(connection: Connection, ledger: Ledger, source: Source) -> list[Home]:
+def detached(ledger: Ledger, source: Source, route: Route) -> list[Home]:
     """Return the homes of the tags in use whose vectors are there, but not part of the vectors table."""
-    route = ledger.route(source.collection.name)
-    homes = [open_home(ledger, source, tag) for tag in dict.fromkeys(route.maintained)]
-    return [home for home in homes if exists(connection, home.stamps.relation) and not home.exists()]
+    rows = ledger.tags.of(source.collection.name)
+    homes = [open_home(ledger, source, tag, kind=rows[tag].home) for tag in route.maintained]
+    return [home for home in homes if not home.exists() and exists(ledger.connection, home.stamps.relation)]

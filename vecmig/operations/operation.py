@@ -12,7 +12,8 @@ from typing import Any
 from vecmig.events import StepDone, StepStarted
 from vecmig.freshness.stamps import Space
 from vecmig.ledger.identity import find_source
-from vecmig.ledger.ledger import PHASES, Ledger
+from vecmig.ledger.ledger import Ledger
+from vecmig.ledger.rows import PHASES
 from vecmig.operations.context import Context, Declaration
 from vecmig.operations.following import follow
 from vecmig.source.source import Source
@@ -58,7 +59,7 @@ class Operation(ABC):
     def is_live(self) -> bool:
         """Return whether the new tag is live already: a cutover is not repeated when a run is resumed."""
         with self.context.database.session() as connection:
-            return self.context.ledger(connection).route(self.collection).live == self.new_tag
+            return self.context.ledger(connection).routes.of(self.collection).live == self.new_tag
 
     def source(self) -> Source:
         """Return the source as collections.yaml and the catalogue have it."""
@@ -75,7 +76,7 @@ class Operation(ABC):
         """Return the source as it was recorded: a rollback depends on nothing that was edited since."""
         with self.context.database.session() as connection:
             ledger = self.context.ledger(connection)
-            return find_source(ledger, ledger.collection(self.collection), expressions=False, even_replaced=True)
+            return find_source(ledger, ledger.collections.get(self.collection), expressions=False, even_replaced=True)
 
     def space(self, source: Source) -> Space:
         """Return the space of the new tag."""
@@ -94,10 +95,10 @@ class Operation(ABC):
 
     def advance(self, ledger: Ledger, phase: str) -> None:
         """Enter that the revision has reached a phase, unless it is beyond it."""
-        if PHASES.index(ledger.revisions()[self.revision.revision].phase) < PHASES.index(phase):
-            ledger.set_phase(self.revision.revision, phase)
-        if ledger.tag(self.collection, self.new_tag).state == "building":
-            ledger.set_tag_state(self.collection, self.new_tag, "ready")
+        if PHASES.index(ledger.revisions.all()[self.revision.revision].phase) < PHASES.index(phase):
+            ledger.revisions.set_phase(self.revision.revision, phase)
+        if ledger.tags.get(self.collection, self.new_tag).state == "building":
+            ledger.tags.set_state(self.collection, self.new_tag, "ready")
 
     @contextmanager
     def reported(self, step: str, subject: str) -> Iterator[Callable[[str], None]]:

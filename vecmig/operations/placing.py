@@ -41,11 +41,11 @@ def place(context: Context, source: Source) -> None:
             if placed != source:
                 # after what default privileges had opened is closed
                 follow_vectors(connection, placed)
-        live = ledger.held_route(name).live
+        live = ledger.routes.hold(name).live
         if live is not None:
             publish(connection, placed, context.space(placed, live), ledger=schema)
         remember_grants(connection, placed, schema)
-        ledger.announce(name)
+        ledger.routes.announce(name)
         return exposed
 
     mended = context.locked(change)

@@ -20,7 +20,7 @@ class Rollback(Operation):
     def done(self) -> bool:
         """Return whether the new tag is neither live nor the candidate."""
         with self.context.database.session() as connection:
-            route = self.context.ledger(connection).route(self.collection)
+            route = self.context.ledger(connection).routes.of(self.collection)
         return self.new_tag not in (route.live, route.candidate)
 
     def run(self) -> None:

@@ -7,10 +7,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Final
+from typing import Final
 
 import psycopg
 from psycopg.pq import TransactionStatus
+
+from vecmig.postgres.session import Session
 
 #: Seconds after which an idle session is not used again: a firewall may have forgotten it.
 _LONGEST_IDLE: Final = 60.0
@@ -21,7 +23,7 @@ class KeptSessions:
 
     def __init__(self) -> None:
         """Keep none yet."""
-        self._idle: list[tuple[float, psycopg.Connection[Any]]] = []
+        self._idle: list[tuple[float, Session]] = []
         self._keepers = 0
         self._turn = threading.Lock()
 
@@ -48,7 +50,7 @@ class KeptSessions:
             if last:
                 self.close()
 
-    def take(self) -> psycopg.Connection[Any] | None:
+    def take(self) -> Session | None:
         """Return the session that was given back last, if it is as it was then; None where there is none."""
         while True:
             with self._turn:
@@ -59,7 +61,7 @@ class KeptSessions:
                 return session
             _close(session)
 
-    def give_back(self, session: psycopg.Connection[Any]) -> None:
+    def give_back(self, session: Session) -> None:
         """Keep a session for the next one who needs it, or close it where none are kept."""
         with self._turn:
             kept = self._keepers > 0 and not session.closed and _is_idle(session)
@@ -76,11 +78,11 @@ class KeptSessions:
             _close(session)
 
 
-def _is_idle(session: psycopg.Connection[Any]) -> bool:
+def _is_idle(session: Session) -> bool:
     return session.autocommit and session.info.transaction_status is TransactionStatus.IDLE
 
 
-def _is_quiet(session: psycopg.Connection[Any]) -> bool:
+def _is_quiet(session: Session) -> bool:
     """Return whether the server has said nothing since; what it says to an idle session is that this ends."""
     try:
         readable, _, _ = select.select([session.fileno()], [], [], 0)
@@ -89,6 +91,6 @@ def _is_quiet(session: psycopg.Connection[Any]) -> bool:
     return not readable
 
 
-def _close(session: psycopg.Connection[Any]) -> None:
+def _close(session: Session) -> None:
     with suppress(psycopg.Error):
         session.close()

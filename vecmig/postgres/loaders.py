@@ -59,6 +59,12 @@ _LOADERS: Final[dict[str, type[Loader]]] = {
 }
 
 
+def load_alike(adapters: AdaptersMap) -> None:
+    """Let values be loaded by ``adapters`` as in vecmig's own sessions."""
+    for name, loader in _LOADERS.items():
+        adapters.register_loader(name, loader)
+
+
 class _Context:
     """What a new connection takes over."""
 
@@ -66,8 +72,7 @@ class _Context:
 
     def __init__(self) -> None:
         self.adapters = AdaptersMap(psycopg.adapters)
-        for name, loader in _LOADERS.items():
-            self.adapters.register_loader(name, loader)
+        load_alike(self.adapters)
 
 
 #: For ``connect(context=…)``.

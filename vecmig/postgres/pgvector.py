@@ -23,6 +23,8 @@ class Pgvector:
 
     schema: str
     version: tuple[int, ...]
+    #: The number that the type vector has in this database.
+    vector_oid: int = 0
 
     @property
     def iterative_scan(self) -> bool:
@@ -52,7 +54,7 @@ def find_pgvector(connection: Connection) -> Pgvector | None:
     row = connection.execute(statement("postgres/pgvector", "pgvector")).fetchone()
     if row is None:
         return None
-    return Pgvector(row[0], tuple(int(part) for part in row[1].split(".") if part.isdigit()))
+    return Pgvector(row[0], tuple(int(part) for part in row[1].split(".") if part.isdigit()), row[2])
 
 
 def require_pgvector(connection: Connection) -> Pgvector:

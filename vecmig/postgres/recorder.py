@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import psycopg
+import sqlalchemy
 from psycopg import errors as pg
 from psycopg import sql
 
+from vecmig.postgres.core import core_of
 from vecmig.postgres.named_sql import with_plain_percent
 from vecmig.postgres.sessions import Connection
 
 
-@dataclass(frozen=True, slots=True)
-class _Recorded:
+class _Recording:
     """Stands in for the cursor of a statement that did not run: it is as if it had matched its one row."""
 
-    rowcount: int = 1
+    def __init__(self, rowcount: int = 1, *, returning: bool = False) -> None:
+        self.rowcount = rowcount
+        #: As a driver tells of the columns; SQLAlchemy reads rows only where there are some.
+        self.description = [("returned", None, None, None, None, None, None)] if returning else None
 
     def fetchone(self) -> tuple[Any, ...] | None:
         return (0,) if self.rowcount else None
@@ -30,9 +34,26 @@ class _Recorded:
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         return iter(())
 
+    def close(self) -> None:
+        pass
+
+
+class _RecordingCursor:
+    """Is what SQLAlchemy takes for the driver's cursor."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._cursor: Any = _Recording()
+
+    def execute(self, query: Any, params: Any = None) -> None:
+        self._cursor = self._recorder.execute(query, params)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cursor, name)
+
 
 class Recorder:
-    """Wraps a connection; quacks like one as far as vecmig's store needs it."""
+    """Wraps a connection; quacks like one as far as vecmig's own statements need it."""
 
     def __init__(self, connection: Connection, write: Callable[[str], None]) -> None:
         self._connection = connection
@@ -42,18 +63,27 @@ class Recorder:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
 
+    @cached_property
+    def core(self) -> sqlalchemy.Connection:
+        """SQLAlchemy's face of the recorder, as a session has one."""
+        return core_of(self)
+
+    def cursor(self) -> _RecordingCursor:
+        """Return a cursor that records."""
+        return _RecordingCursor(self)
+
     def execute(self, query: Any, params: Any = None) -> Any:
         """Run a statement that only reads; hand the text of any other one to ``write``."""
         text = self._text(query, params)
         if not self._probing and not _reads(text):
             self._write(terminated(text))
-            return _Recorded()
+            return _Recording(returning=" RETURNING " in text)
         try:
             with self._connection.transaction():
                 return self._connection.execute(query, params)
         except pg.UndefinedTable:
             # a table that an earlier statement of this very recording would have made
-            return _Recorded(rowcount=0)
+            return _Recording(rowcount=0, returning=True)
 
     def _text(self, query: Any, params: Any) -> str:
         if params is not None and isinstance(query, sql.Composable):

@@ -7,26 +7,31 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final
 
 import psycopg
+import sqlalchemy
 from psycopg import errors as pg
 from psycopg import sql
-from psycopg.abc import PQGen
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
+from sqlalchemy.exc import ArgumentError
 
 from vecmig.config import redact
 from vecmig.errors import Blocked, ConfigError, DatabaseError, DatabaseUnreachable, UsageError
 from vecmig.postgres.embedded import start_embedded
+from vecmig.postgres.engine import open_by, parameters_of, require_psycopg, taken_over
 from vecmig.postgres.kept import KeptSessions
 from vecmig.postgres.loaders import CONTEXT
-from vecmig.postgres.lock_watch import LockWatch, Watched
-from vecmig.postgres.named_sql import statement, with_plain_percent
+from vecmig.postgres.lock_watch import LockWatch
+from vecmig.postgres.named_sql import statement
 from vecmig.postgres.pooler_check import moved, refusal, sharing
+from vecmig.postgres.session import Session
 from vecmig.postgres.settings import SEARCH_PATH, lock_timeout, session_settings, transaction_settings
 
-Connection = psycopg.Connection[tuple[Any, ...]]
-_T = TypeVar("_T")
+#: What opens connections where a team has its own way to its database.
+Engine = sqlalchemy.Engine
+#: A session, as what works on one calls it.
+Connection = Session
 
 _EMBEDDED: Final = "embedded:"
 _OLDEST_SERVER: Final = 150_000
@@ -49,45 +54,11 @@ class Outdated(DatabaseError):
     """A table or column that a statement was made for has gone since."""
 
 
-class Session(Watched):
-    """Says to its end what it broke of: the driver says so once, and from then on that the connection is closed."""
-
-    #: The schemas in which it has seen vecmig's own tables as this program makes them; None where it may outlive them.
-    current_schemas: set[str] | None = None
-    _end: psycopg.OperationalError | None = None
-
-    def wait(self, gen: PQGen[_T], *args: Any, **options: Any) -> _T:
-        try:
-            return super().wait(gen, *args, **options)
-        except psycopg.OperationalError as error:
-            if self._end is None:
-                self._end = error if self.closed else None
-                raise
-            raise self._ended(self._end) from None
-
-    def _check_connection_ok(self) -> None:
-        if self._end is not None:
-            raise self._ended(self._end)
-        super()._check_connection_ok()
-
-    @staticmethod
-    def _ended(end: psycopg.OperationalError) -> psycopg.OperationalError:
-        return type(end)(*end.args)
-
-
-class _Cursor(psycopg.Cursor[tuple[Any, ...]]):
-    """Reads ``%`` in names, values and a user's SQL as what it is, also where a statement has parameters."""
-
-    def execute(self, query: Any, params: Any = None, **options: Any) -> Self:
-        if params is not None and isinstance(query, sql.Composable):
-            query = with_plain_percent(query, self)
-        return super().execute(query, params, **options)
-
-
 @dataclass(frozen=True, slots=True)
 class Database:
     """A database that vecmig works on: where it is, and the schema that holds vecmig's own tables."""
 
+    #: Where it is; not read where an engine says how to get there.
     url: str = field(repr=False)
     schema: str = "vecmig"
     application_name: str = "vecmig"
@@ -99,29 +70,46 @@ class Database:
     #: Seconds that a statement waits for a lock before it gives up; None for ever. Who holds it is told meanwhile.
     lock_wait: float | None = None
     watch: LockWatch | None = field(default=None, repr=False, compare=False)
+    #: A team's own way to its database, in place of the URL.
+    engine: Engine | None = field(default=None, repr=False)
     _kept: KeptSessions = field(default_factory=KeptSessions, init=False, repr=False, compare=False)
     #: Host and port of poolers that were found to keep a session for each client.
     _whole: set[tuple[str, int]] = field(default_factory=set, init=False, repr=False, compare=False)
 
+    def __post_init__(self) -> None:
+        if self.engine is not None:
+            require_psycopg(self.engine)
+
     @property
     def safe_url(self) -> str:
         """The URL as it may be shown: without its password."""
+        if self.engine is not None:
+            return self.engine.url.render_as_string()
         return self.url if self.url.startswith(_EMBEDDED) else redact(self.url)
 
     @property
     def url_on_this_host(self) -> str:
-        """The URL for other processes; the embedded database is started for them, and reached on this host only."""
+        """The URL for other processes; the embedded database is started for them, and reached on this host only.
+
+        Raises:
+            UsageError: there is none: an engine of this process says how to get there.
+        """
+        if self.engine is not None:
+            raise UsageError(
+                "Workers of a fleet cannot use the engine of this process.",
+                hint="Give the configuration a database_url, or run it with engine local",
+            )
         embedded = self.url.startswith(_EMBEDDED)
         return start_embedded(Path(self.url.removeprefix(_EMBEDDED))) if embedded else self.url
 
     @property
     def conninfo(self) -> str:
-        """What a driver or a pool connects by; it holds the password.
+        """What a driver or a pool connects by; it holds the password. Empty where an engine connects.
 
         Raises:
             ConfigError: the URL cannot be read.
         """
-        return _conninfo(self.url)
+        return "" if self.engine is not None else _conninfo(self.url)
 
     def connect(self, *, autocommit: bool = True) -> Session:
         """Open a connection of its own.
@@ -131,9 +119,10 @@ class Database:
             ConfigError: the URL cannot be read.
             DatabaseError: the server is too old, or refuses vecmig's settings, or a pooler would share the session.
         """
-        connection = self._open(_conninfo(self.url))
+        connection = self._open(self.conninfo)
         try:
             with translated(self.safe_url):
+                connection.autocommit = True
                 self._prepare(connection)
                 connection.autocommit = autocommit
                 if self.watch is not None:
@@ -145,12 +134,13 @@ class Database:
 
     def _open(self, conninfo: str) -> Session:
         try:
+            if self.engine is not None:
+                return taken_over(open_by(self.engine), Session)
             return Session.connect(
                 conninfo,
                 autocommit=True,
                 application_name=self.application_name,
                 prepare_threshold=None,
-                cursor_factory=_Cursor,
                 context=CONTEXT,
             )
         except psycopg.OperationalError as error:
@@ -174,7 +164,7 @@ class Database:
         if place not in self._whole:
             # not by the name alone: it may stand for several poolers
             address = {"hostaddr": connection.info.hostaddr} if connection.info.hostaddr else {}
-            same = make_conninfo(_conninfo(self.url), host=place[0], port=place[1], **address)
+            same = make_conninfo(self.conninfo, host=place[0], port=place[1], **address)
             found = sharing(connection, process, lambda: self._open(same))
             if found is not None:
                 raise refusal(found)
@@ -203,7 +193,7 @@ class Database:
     def take(self) -> Connection:
         """Return a session that was given back, or a new one."""
         session = self._kept.take() or self.connect()
-        if self._kept.kept and isinstance(session, Session) and session.current_schemas is None:
+        if self._kept.kept and session.current_schemas is None:
             # it ends with the run
             session.current_schemas = set()
         return session
@@ -241,6 +231,17 @@ class Database:
             yield connection
 
 
+def database_at(place: str | Engine, schema: str = "vecmig", **options: Any) -> Database:
+    """Return the database at a URL, or the one to which an engine leads.
+
+    Raises:
+        UsageError: the engine is none by which vecmig can work.
+    """
+    if isinstance(place, str):
+        return Database(place, schema, **options)
+    return Database("", schema, engine=place, **options)
+
+
 @contextmanager
 def by_the_roles_path(connection: Connection) -> Iterator[None]:
     """Read inside, in the open transaction, what a team wrote for sessions of this role: by the role's search_path."""
@@ -268,11 +269,6 @@ def _require_unicode(connection: Connection) -> None:
         )
 
 
-def _plain(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    return f"postgresql://{rest}" if separator and scheme.startswith(("postgresql+", "postgres+")) else url
-
-
 def _conninfo(url: str) -> str:
     if url.startswith(_EMBEDDED):
         url = start_embedded(Path(url.removeprefix(_EMBEDDED)))
@@ -284,13 +280,13 @@ def _conninfo(url: str) -> str:
         )
     try:
         # a database that has texts in another encoding lets the server translate them
-        known = _PATIENCE | conninfo_to_dict(_plain(url)) | {"client_encoding": "UTF8"}
+        known = _PATIENCE | parameters_of(url) | {"client_encoding": "UTF8"}
         # the driver would name what stands in place of a number, which may be a password
         for name in _NUMBERS & known.keys():
             for number in str(known[name]).split(","):
                 int(number or 0)
         return make_conninfo("", **known)
-    except (psycopg.Error, ValueError):
+    except (psycopg.Error, ArgumentError, ValueError):
         raise ConfigError(
             f"database_url is not a PostgreSQL URL: {redact(url)}",
             hint="Write postgresql://user:password@host/database, or embedded:.vecmig/pgdata",

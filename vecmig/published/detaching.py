@@ -12,11 +12,12 @@ import psycopg
 from psycopg import sql
 
 from vecmig.errors import DatabaseError
-from vecmig.ledger.ledger import Actor
+from vecmig.ledger.rows import Actor
+from vecmig.ledger.schema import FILES, installed_version
 from vecmig.postgres.named_sql import statement
 from vecmig.postgres.sessions import Connection
-from vecmig.source.relations import exists
 
+_SINCE: Final = FILES.index("008_views") + 1
 #: Raised by vecmig's own functions: something of the team's hangs on the view.
 _IN_THE_WAY: Final = "VM021"
 
@@ -47,7 +48,7 @@ class Aside:
 
 def all_detached(connection: Connection, schema: str) -> dict[str, Detached]:
     """Return what stepped aside, by collection; nothing where the ledger is older than that."""
-    if not exists(connection, sql.Identifier(schema, "detached")):
+    if installed_version(connection, schema) < _SINCE:
         return {}
     rows = connection.execute(statement("published/detaching", "detached", schema=sql.Identifier(schema)))
     return {row[0]: Detached(*row) for row in rows}

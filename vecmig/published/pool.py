@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +14,9 @@ from psycopg import errors as pg
 from psycopg import sql
 
 from vecmig.errors import DatabaseUnreachable, VecmigError
-from vecmig.homes.search import WHOSE_SESSION, Search, allow_preparing, blamed, fetch, send_vectors
+from vecmig.homes.search import WHOSE_SESSION, Search, allow_preparing, blamed, fetch
+from vecmig.homes.vectors import send_vectors
+from vecmig.postgres.engine import open_by, taken_over
 from vecmig.postgres.loaders import CONTEXT
 from vecmig.postgres.lock_watch import Watched
 from vecmig.postgres.named_sql import finished, statement
@@ -56,7 +59,7 @@ class Pool:
         self._watch = database.watch
         self._pool: psycopg_pool.ConnectionPool[psycopg.Connection[Any]] = psycopg_pool.ConnectionPool(
             database.conninfo,
-            connection_class=_told(self._words, psycopg.Connection if database.watch is None else Watched),
+            connection_class=_told(self._words, psycopg.Connection if database.watch is None else Watched, database),
             max_size=size,
             **_POOLED,
             configure=self._configure,
@@ -108,7 +111,7 @@ class AsyncPool:
         self._stamp = _stamp_of(database)
         self._pool: psycopg_pool.AsyncConnectionPool[psycopg.AsyncConnection[Any]] = psycopg_pool.AsyncConnectionPool(
             database.conninfo,
-            connection_class=_told_async(self._words),
+            connection_class=_told_async(self._words, database),
             max_size=size,
             **_POOLED,
             configure=_make_ready_async,
@@ -148,12 +151,14 @@ class AsyncPool:
 
 def make_ready(connection: psycopg.Connection[Any]) -> None:
     """Let a connection send query vectors, and prepare statements where its session is its own."""
+    connection.autocommit = True
     send_vectors(connection.adapters)
     row = connection.execute(WHOSE_SESSION).fetchone()
     allow_preparing(connection, row[0] if row else 0)
 
 
 async def _make_ready_async(connection: psycopg.AsyncConnection[Any]) -> None:
+    await connection.set_autocommit(True)
     send_vectors(connection.adapters)
     row = await (await connection.execute(WHOSE_SESSION)).fetchone()
     allow_preparing(connection, row[0] if row else 0)
@@ -167,7 +172,7 @@ def fetch_timed(connection: psycopg.Connection[Any], search: Search, values: Map
 
 
 def _stamp_of(database: Database) -> str:
-    return finished(statement("ledger/ledger", "stamp", schema=sql.Identifier(database.schema)))
+    return finished(statement("ledger/digest", "digest", schema=sql.Identifier(database.schema)))
 
 
 # What goes wrong --------------------------------------------------------------------------------------------------
@@ -226,21 +231,26 @@ class _Words:
         )
 
 
-def _told(words: _Words, base: type[psycopg.Connection[Any]]) -> type[psycopg.Connection[Any]]:
+def _told(words: _Words, base: type[psycopg.Connection[Any]], database: Database) -> type[psycopg.Connection[Any]]:
     class Told(base):  # type: ignore[misc,valid-type]  # it is a class either way
         @classmethod
         def connect(cls, conninfo: str = "", **options: Any) -> Any:
             with words.connecting():
+                if database.engine is not None:
+                    return taken_over(open_by(database.engine), cls)
                 return super().connect(conninfo, **options)
 
     return Told
 
 
-def _told_async(words: _Words) -> type[psycopg.AsyncConnection[Any]]:
+def _told_async(words: _Words, database: Database) -> type[psycopg.AsyncConnection[Any]]:
     class Told(psycopg.AsyncConnection[Any]):
         @classmethod
         async def connect(cls, conninfo: str = "", **options: Any) -> Self:
             with words.connecting():
+                if database.engine is not None:
+                    # only what speaks on a socket knows whether it waits or awaits
+                    return taken_over(await asyncio.to_thread(open_by, database.engine), cls)
                 return await super().connect(conninfo, **options)
 
     return Told

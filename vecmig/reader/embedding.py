@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecmig.embedders import Embedder, open_embedder
-from vecmig.ledger.ledger import TagRow
+from vecmig.ledger.rows import TagRow
 from vecmig.ledger.trusted_recipes import refuse_unvouched
 from vecmig.model.recipe import Recipe
 

@@ -8,7 +8,7 @@ from collections import OrderedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from vecmig.ledger.ledger import TagRow
+from vecmig.ledger.rows import TagRow
 
 Vector = NDArray[np.float32]
 

@@ -19,7 +19,7 @@ from vecmig.errors import UsageError, VecmigError
 from vecmig.homes.search import Hit, Parameters
 from vecmig.model.recipe import Recipe
 from vecmig.postgres.locks import watched
-from vecmig.postgres.sessions import Database
+from vecmig.postgres.sessions import Database, Engine, database_at
 from vecmig.published.pool import AsyncPool, Pool
 from vecmig.reader.embedding import Embedders
 from vecmig.reader.query_cache import QueryCache
@@ -69,7 +69,7 @@ class _Shared:
 
     def __init__(
         self,
-        database_url: str,
+        database: str | Engine,
         schema: str = "vecmig",
         *,
         environ: Mapping[str, str] | None = None,
@@ -80,7 +80,8 @@ class _Shared:
         """Open nothing yet: connections are made when they are first needed.
 
         Args:
-            database_url: a PostgreSQL URL, or ``embedded:`` and a directory.
+            database: a PostgreSQL URL, or ``embedded:`` and a directory; or an engine of SQLAlchemy's, which opens each
+                connection, but has none of them in its own pool.
             schema: where vecmig's own tables are.
             environ: where the keys of providers are looked up; else the process's environment.
             recipes: how providers are reached, by tag, where the database is not to say it.
@@ -91,7 +92,7 @@ class _Shared:
         self._recipes = recipes or {}
         self._remembered = remembered
         self._connections = connections
-        self._database = Database(database_url, schema, application_name="vecmig reader", sees_all=False)
+        self._database = database_at(database, schema, application_name="vecmig reader", sees_all=False)
         self._inherited: list[_Held] = []
         self._closed = False
         self._own = self._new()

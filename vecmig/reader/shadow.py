@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from vecmig.errors import DatabaseError, DatabaseUnreachable, VecmigError
 from vecmig.homes.search import Hit
-from vecmig.ledger.ledger import TagRow
+from vecmig.ledger.rows import TagRow
 from vecmig.ledger.shadows import Shadowed, record
 from vecmig.postgres.reconnecting import ReconnectingSession
 from vecmig.postgres.sessions import Database

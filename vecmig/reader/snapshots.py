@@ -13,7 +13,8 @@ from typing import Any, Final
 from vecmig.errors import DatabaseUnreachable, NotRecorded, VecmigError
 from vecmig.homes.search import Search
 from vecmig.ledger.identity import find_source
-from vecmig.ledger.ledger import Ledger, Route, TagRow
+from vecmig.ledger.ledger import Ledger
+from vecmig.ledger.rows import Route, TagRow
 from vecmig.postgres.notify import Wakeup, announced, listen
 from vecmig.postgres.sessions import Connection, Database, Outdated, settle_transaction, translated
 from vecmig.source.source import Source
@@ -127,12 +128,12 @@ class Snapshots:
             # the session is the application's
             settle_transaction(connection, self._database.lock_wait)
             ledger = Ledger(connection, self._database.schema)
-            digest = ledger.stamp(collection)
+            digest = ledger.routes.digest(collection)
             before = None if again else self._snapshots.get(collection)
             if before is not None and digest == before.digest:
                 return self._keep(replace(before, began=began, read_at=time.monotonic()))
-            source = find_source(ledger, ledger.collection(collection), even_replaced=True, changes=False)
-            route, tags = ledger.route(collection), ledger.tags(collection)
+            source = find_source(ledger, ledger.collections.get(collection), even_replaced=True, changes=False)
+            route, tags = ledger.routes.of(collection), ledger.tags.of(collection)
         now, lock_wait = time.monotonic(), self._database.lock_wait
         return self._keep(
             CollectionSnapshot(source, ledger.schema, route, tags, digest, began, read_at=now, lock_wait=lock_wait)
@@ -163,7 +164,7 @@ class Snapshots:
         while not self._closed:
             with suppress(VecmigError), self._database.session() as connection:
                 # look at the routes whenever one was announced, and every now and then
-                hears = listen(connection, Ledger(connection, self._database.schema).channel)
+                hears = listen(connection, Ledger(connection, self._database.schema).routes.channel)
                 pause = HEARTBEAT_SECONDS if hears else POLL_SECONDS
                 while not self._closed:
                     # also the first time: what was announced before this one listened was not heard

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from vecmig.errors import ConditionError, UsageError
 from vecmig.freshness.stamps import Space
 from vecmig.homes.search import Hit, Parameters, Search, new_search
-from vecmig.ledger.ledger import TagRow
+from vecmig.ledger.rows import TagRow
 from vecmig.model.tag import Tag
 from vecmig.postgres.sessions import Outdated
 from vecmig.published.pool import Broken, Fetched

@@ -8,6 +8,7 @@ from vecmig.inventory.exposure import exposures
 from vecmig.ledger.schema import ensure
 from vecmig.operations.following import inspect
 from vecmig.operations.missing import disagreements
+from vecmig.published.detaching import is_detached
 from vecmig.runner.project import Project
 from vecmig.runner.verbs.sync import prepare
 
@@ -24,13 +25,15 @@ def mend(project: Project, *, but: AnyOf[str] = ()) -> None:
     """
     context = project.context
     with project.database.session() as connection:
-        routes = context.ledger(connection).routes()
+        routes = context.ledger(connection).routes.all()
     in_use = [name for name, route in routes.items() if route.live or route.candidate]
     for name in sorted(set(in_use) & set(project.collections.collections) - set(but)):
         source = inspect(context, project.collections.collection(name))
         with project.database.session() as connection:
             ledger = context.ledger(connection)
-            missing = exposures(connection, source, ledger.schema) or disagreements(connection, ledger, source)
+            missing = exposures(connection, source, ledger.schema) or disagreements(
+                connection, ledger, source, routes[name], aside=is_detached(connection, ledger.schema, name)
+            )
         if missing:
             ensure(project.database)
             prepare(context, source)

@@ -15,10 +15,11 @@ from vecmig.about import version
 from vecmig.config import ENGINES, Collections, Config, load_collections
 from vecmig.errors import ScriptError, UsageError
 from vecmig.events import Listener, Waiting, ignore
-from vecmig.ledger.ledger import Actor, Ledger, RevisionRow
+from vecmig.ledger.ledger import Ledger
+from vecmig.ledger.rows import Actor, RevisionRow
 from vecmig.operations.run_locks import NO_LOCKS, Locks
 from vecmig.postgres.locks import RunnerLocks, watched
-from vecmig.postgres.sessions import Database
+from vecmig.postgres.sessions import Database, database_at
 from vecmig.script import Script, ScriptDirectory
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ class Project:
         if self.opened is not None:
             return self.opened
         config = self.config
-        database = Database(config.database_url, config.schema, vectors_schema=config.vectors_schema)
+        place = config.database_engine or config.database_url
+        database = database_at(place, config.schema, vectors_schema=config.vectors_schema)
         listener = self._told
         return watched(database, lock_wait=self.config.lock_wait, tell=lambda reason: listener(Waiting(reason)))
 
@@ -96,7 +98,7 @@ class Project:
     def revisions(self) -> Mapping[str, RevisionRow]:
         """Read the ledger's revisions; none where vecmig was never installed."""
         with self.database.session() as connection:
-            return Ledger(connection, self.database.schema).revisions()
+            return Ledger(connection, self.database.schema).revisions.all()
 
     def current(self, rows: Mapping[str, RevisionRow], *, in_progress: bool = False) -> tuple[str, ...]:
         """Return the heads of what the database has applied; with ``in_progress`` also of what it is on the way to.

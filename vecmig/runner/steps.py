@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from vecmig.config import without_passwords
 from vecmig.errors import DatabaseError, VecmigError
-from vecmig.ledger.ledger import RevisionRow, check_recipes
+from vecmig.ledger.recipe_check import check_recipes
+from vecmig.ledger.rows import RevisionRow
 from vecmig.model.gate import Gate
 from vecmig.operations.context import Declaration
 from vecmig.operations.script import ScriptMigration, Stopped
@@ -68,7 +69,7 @@ def same_collections(planned: tuple[Script, ...], now: tuple[Script, ...]) -> tu
 def check_known_recipes(project: Project) -> None:
     """Refuse to go on when the recipe of any recorded tag was changed, whether the run would use it or not."""
     with project.database.session() as connection:
-        check_recipes(project.context.ledger(connection), project.collections.recipes)
+        check_recipes(project.context.ledger(connection).tags.all(), project.collections.recipes)
 
 
 def by_collection(rows: Mapping[str, RevisionRow]) -> dict[str, RevisionRow]:

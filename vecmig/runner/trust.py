@@ -13,7 +13,8 @@ from vecmig.evaluation import no_worse
 from vecmig.gate import MOST_SHADOW_ERRORS
 from vecmig.ledger import evals
 from vecmig.ledger.evals import EvalRun
-from vecmig.ledger.ledger import Ledger, RevisionRow
+from vecmig.ledger.ledger import Ledger
+from vecmig.ledger.rows import RevisionRow
 from vecmig.ledger.trust_clock import clock, eval_pairs, shadow_errors
 from vecmig.model.gate import Gate, NoWorse, Trust
 from vecmig.postgres.sessions import Connection
@@ -92,15 +93,15 @@ class Evidence:
 
 def live_revision(ledger: Ledger, collection: str) -> RevisionRow | None:
     """Return the revision that led to the tag that reads use; None where no tag is live."""
-    live = ledger.route(collection).live
-    rows = [row for row in ledger.revisions().values() if row.applied and row.collection == collection]
+    live = ledger.routes.of(collection).live
+    rows = [row for row in ledger.revisions.all().values() if row.applied and row.collection == collection]
     led = [row for row in rows if live is not None and row.new_tag == live]
     return max(led, key=lambda row: row.live_at or row.started_at) if led else None
 
 
 def old_retired(ledger: Ledger, row: RevisionRow) -> bool:
     """Whether the vectors that a revision led away from were retired, also where there are others of that tag again."""
-    old = ledger.tags(row.collection).get(row.old_tag) if row.collection and row.old_tag else None
+    old = ledger.tags.of(row.collection).get(row.old_tag) if row.collection and row.old_tag else None
     return row.phase == "retired" or (old is not None and old.state == "retired")
 
 
@@ -111,7 +112,7 @@ def earned(project: Project, connection: Connection, ledger: Ledger, source: Sou
         return None
     script = project.scripts[row.id] if row.id in project.scripts.map else None
     rule, gate = (script.trust, script.gate or Gate()) if script else (Trust(), Gate())
-    back = downgrade_of(project, ledger.revisions(), row.id).command
+    back = downgrade_of(project, ledger.revisions.all(), row.id).command
     found = _gather(connection, ledger, row, rule=rule, gate=gate, source=source, back=back)
     series = eval_series(gate, found.pairs)
     return Earned(
@@ -135,7 +136,7 @@ def _gather(
     assert row.new_tag is not None, "the caller chose it so"
     name = source.collection.name
     times = clock(connection, ledger.schema, name, row.id)
-    route = ledger.route(name)
+    route = ledger.routes.of(name)
     alone, pairs = _alone(ledger, row), {}
     if row.old_tag is not None and not alone:
         tags = (row.old_tag, row.new_tag)

@@ -62,7 +62,7 @@ def describe(
     if relation.kind not in KINDS:
         raise ConfigError(f"Collection {collection.name}: {relation} is neither a table nor a view.")
     found = connection.execute(statement("source/catalog", "columns"), {"oid": relation.oid}).fetchall()
-    columns = {row[0]: KeyColumn(*row[:7]) for row in found}
+    columns = {row[0]: KeyColumn(*row[:8]) for row in found}
     names = _known_key(collection, columns)
     key = tuple(
         replace(columns[name], made_as=None if made_as == name else made_as)
@@ -70,7 +70,7 @@ def describe(
     )
     if expressions:
         _check_live_columns(collection, columns, called or {})
-    _refuse_nested_keys(collection, key, nested={row[0] for row in found if row[7]})
+    _refuse_nested_keys(collection, key, nested={row[0] for row in found if row[8]})
     table = relation.kind in TABLES
     unseen: tuple[str, ...] = unseen_parts(connection, relation.oid) if table else ()
     inherited = relation.kind == "r" and bool(unseen)

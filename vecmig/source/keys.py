@@ -31,6 +31,8 @@ class KeyColumn:
     nullable: bool = False
     #: Its number in the source, which no renaming changes.
     number: int = 0
+    #: Its type by its full name, without a modifier, as it is found without a search path.
+    full_type: str = ""
     #: Whether the key column of the vectors, which an earlier vecmig made, has another collation.
     collated: bool = False
     #: What it was called when the vectors table was made; None where that is its name still.

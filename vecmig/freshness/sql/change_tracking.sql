@@ -282,15 +282,6 @@ WHERE t.tgrelid = pg_catalog.to_regclass(%(source)s) AND t.tgname = ANY (%(names
 -- enable_always --
 ALTER TABLE {source} ENABLE ALWAYS TRIGGER {trigger}
 
--- types --
--- the types of the key columns by their full names, without a modifier
-SELECT pg_catalog.format('%%I.%%I', n.nspname, t.typname)
-FROM unnest(%(numbers)s::int[]) WITH ORDINALITY AS k (number, place)
-JOIN pg_catalog.pg_attribute a ON a.attrelid = %(oid)s AND a.attnum = k.number
-JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
-ORDER BY k.place
-
 -- calling --
 -- a partition's clone goes with the trigger of its parent
 SELECT t.tgname, n.nspname, c.relname

@@ -2,7 +2,7 @@
 
 -- sample --
 -- one of each equal part of the tag by the time of embedding: what went wrong for a while cannot fall between them
-SELECT coalesce(v.chunk_text, s.txt), v.embedding{real}, {keys_text}
+SELECT coalesce(v.chunk_text, s.txt), v.embedding::{vector}, {keys_text}
 FROM {space} v
 JOIN {records} s ON {match} AND v.source_hash = {hash}
 WHERE v.ctid = ANY (ARRAY(

@@ -61,7 +61,7 @@ def adopt_source(config: Config, collection: str, *, listener: Listener = ignore
     with project.database.session() as connection:
         ledger = context.ledger(connection)
         configured = project.collections.collection(collection)
-        recorded = ledger.recorded(collection)
+        recorded = ledger.collections.recorded(collection)
         if recorded is None:
             raise UsageError(f"Collection {collection} has no tag yet.", hint="Run: vecmig upgrade head")
         source = find_source(ledger, configured, even_replaced=True)
@@ -70,7 +70,7 @@ def adopt_source(config: Config, collection: str, *, listener: Listener = ignore
         if recorded.oid in (None, source.oid):
             return Adopted(collection, name, name, changed=False)
         recorded.require_key(source)
-        ledger.require_form(source)
+        ledger.collections.require_form(source)
         refuse_foreign(connection, source)
         refuse_other_ledger(connection, source, ledger.schema)
         check_privileges(connection, source)
@@ -82,16 +82,16 @@ def adopt_source(config: Config, collection: str, *, listener: Listener = ignore
 
 def _adopt(context: Context, connection: Connection, source: Source, before: Relation | None) -> None:
     ledger, name = context.ledger(connection), source.collection.name
-    recorded = ledger.recorded(name)
+    recorded = ledger.collections.recorded(name)
     assert recorded is not None, "it was there a moment ago"
     if before is not None:
         drop_tracking(connection, source, before)
-    ledger.adopt_source(source)
+    ledger.collections.record(source)
     drop_policies(connection, source)
     _publish_on(context, connection, ledger, recorded, source)
     mirror_access(connection, source, ledger.schema)
     note_full_pass(connection, ledger.schema, name, "another table was adopted as the source")
-    ledger.announce(name)
+    ledger.routes.announce(name)
     data = {"from": str(before) if before else None, "to": f"{source.schema}.{source.table}"}
     ledger.record_event("adopt-source", collection=name, data=data)
 

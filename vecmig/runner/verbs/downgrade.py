@@ -11,7 +11,7 @@ from typing import Final
 from vecmig.config import Config
 from vecmig.errors import ScriptError, UsageError, VecmigError
 from vecmig.events import Listener, Warned, ignore
-from vecmig.ledger.ledger import RevisionRow
+from vecmig.ledger.rows import RevisionRow
 from vecmig.postgres.locks import runner_locks
 from vecmig.runner.plan import check_downgrade, collections_of
 from vecmig.runner.project import Project
@@ -138,7 +138,7 @@ def _withdrawn(project: Project, script: Script) -> str:
     reads = ""
     with project.context.transaction() as ledger:
         if script.collection is not None:
-            route = ledger.route(script.collection)
+            route = ledger.routes.of(script.collection)
             reads = f"reads of {script.collection} use {route.live or 'no tag'}"
             if script.new_tag in (route.live, route.candidate):
                 raise ScriptError(
@@ -147,6 +147,6 @@ def _withdrawn(project: Project, script: Script) -> str:
                 )
         else:
             ledger.record_event("downgrade", revision=script.id)
-        ledger.withdraw_revision(script.id)
-        ledger.forget_statements(script.id)
+        ledger.revisions.withdraw(script.id)
+        ledger.statements.forget_all(script.id)
     return reads

@@ -21,7 +21,7 @@ def ensure_version(config: Config, *, listener: Listener = ignore) -> tuple[int,
     project = Project(config, listener)
     before = ensure(project.database)
     with project.database.session() as connection:
-        names = sorted(project.context.ledger(connection).routes())
+        names = sorted(project.context.ledger(connection).routes.all())
     if names:
         with (
             runner_locks(project.database, names, what="ensure_version") as locks,
@@ -39,7 +39,7 @@ def _place(project: Project, name: str) -> None:
     try:
         with context.database.session() as connection:
             ledger = context.ledger(connection)
-            source = find_source(ledger, ledger.collection(name), expressions=False, even_replaced=True)
+            source = find_source(ledger, ledger.collections.get(name), expressions=False, even_replaced=True)
     except Blocked:
         raise
     except (ConfigError, DatabaseError) as error:

@@ -175,7 +175,7 @@ class Redone:
 def redone(connection: Connection, ledger: Ledger, space: Space) -> Redone:
     """Estimate what embedding all records under a recorded tag once more would take; nothing is written or sent."""
     name = space.source.collection.name
-    recipe = ledger.tag(name, space.tag).recipe
+    recipe = ledger.tags.get(name, space.tag).recipe
     _, eligible = count_records(connection, space.source)
     tokens = round(_measure(sample_texts(connection, space.source, _SAMPLE), recipe).tokens * eligible)
     rate = ledger.last_rate(name, space.tag)
@@ -222,7 +222,7 @@ def _old_recipe(project: Project, connection: Connection, script: Script) -> Rec
     """Return the recipe of the old tag: as configured, or as recorded where it is not configured any more."""
     if script.old_tag is None or script.collection is None:
         return None
-    recorded = project.context.ledger(connection).tags(script.collection).get(script.old_tag)
+    recorded = project.context.ledger(connection).tags.of(script.collection).get(script.old_tag)
     return project.collections.recipes.get(script.old_tag) or (recorded.recipe if recorded else None)
 
 

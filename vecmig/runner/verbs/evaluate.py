@@ -33,7 +33,8 @@ from vecmig.homes import open_home
 from vecmig.ledger import evals
 from vecmig.ledger.evals import EvalRun
 from vecmig.ledger.identity import find_source
-from vecmig.ledger.ledger import Ledger, Route
+from vecmig.ledger.ledger import Ledger
+from vecmig.ledger.rows import Route
 from vecmig.ledger.schema import ensure, installed_version
 from vecmig.model.tag import Tag
 from vecmig.operations.embedders import embedder_to_ask
@@ -177,14 +178,14 @@ def _chosen(project: Project, suites: Sequence[Suite], tags: Sequence[str]) -> l
             found = _tags(ledger, source, wanted)
             own = tuple(suite for suite in suites if suite.collection == name)
             if found:
-                chosen.append(_Chosen(source, ledger.route(name), own, found))
+                chosen.append(_Chosen(source, ledger.routes.of(name), own, found))
     return chosen
 
 
 def _require_known(ledger: Ledger, collections: Sequence[str], tag: str) -> None:
     """Refuse a tag that no collection of the suites has."""
-    if not any(tag in ledger.tags(name) for name in collections):
-        ledger.tag(collections[0], tag)
+    if not any(tag in ledger.tags.of(name) for name in collections):
+        ledger.tags.get(collections[0], tag)
 
 
 def _tags(ledger: Ledger, source: Source, wanted: Sequence[str]) -> tuple[str, ...]:
@@ -194,7 +195,7 @@ def _tags(ledger: Ledger, source: Source, wanted: Sequence[str]) -> tuple[str, .
         UsageError: one that is wanted, or each that there is, has no vectors.
     """
     name = source.collection.name
-    known, route = ledger.tags(name), ledger.route(name)
+    known, route = ledger.tags.of(name), ledger.routes.of(name)
     kept = (route.standby, route.live, route.candidate)
     asked = [tag for tag in wanted if tag in known] if wanted else [tag for tag in kept if tag is not None]
     for tag in asked:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vecmig.config import Config
-from vecmig.ledger.ledger import Rejected
+from vecmig.ledger.rows import Rejected
 from vecmig.runner.project import Project
 
 
@@ -13,7 +13,7 @@ def rejected(config: Config, collection: str | None = None) -> list[Rejected]:
     if collection is not None:
         project.collections.collection(collection)
     with project.database.session() as connection:
-        return project.context.ledger(connection).rejected(collection)
+        return project.context.ledger(connection).rejections.all(collection)
 
 
 def retry_rejected(config: Config, collection: str | None = None) -> int:
@@ -22,7 +22,7 @@ def retry_rejected(config: Config, collection: str | None = None) -> int:
     if collection is not None:
         project.collections.collection(collection)
     with project.context.transaction() as ledger:
-        count = ledger.retry_rejected(collection)
+        count = ledger.rejections.retry(collection)
         if count:
             ledger.record_event("retry", collection=collection, data={"records": count})
         return count

@@ -128,7 +128,7 @@ def _verify(project: Project, space: Space) -> None:
     name = space.source.collection.name
     with project.database.session() as connection:
         state = retiring.partition(connection, space).state
-        if state != "gone" or project.context.ledger(connection).tag(name, space.tag).state != "retired":
+        if state != "gone" or project.context.ledger(connection).tags.get(name, space.tag).state != "retired":
             raise DatabaseError(
                 f"The vectors of {space.tag} were dropped, and they are {state}.",
                 hint="They were created again just now. Run: vecmig status",
@@ -151,7 +151,7 @@ def _look(project: Project, collection: str, tag: str) -> Retirement:
     with project.database.session() as connection:
         ledger = Ledger(connection, project.database.schema)
         source = _source(ledger, collection)
-        state = ledger.tag(collection, tag).state
+        state = ledger.tags.get(collection, tag).state
         space = project.context.space(source, tag)
         there = retiring.partition(connection, space)
         _refuse_needed(ledger, collection, tag)
@@ -184,7 +184,7 @@ def _measured(
 
 def _source(ledger: Ledger, collection: str) -> Source:
     """Look at the source as it was recorded: what goes does not depend on collections.yaml."""
-    return find_source(ledger, ledger.collection(collection), expressions=False, even_replaced=True)
+    return find_source(ledger, ledger.collections.get(collection), expressions=False, even_replaced=True)
 
 
 def _canonical(tag: str) -> str:
@@ -192,7 +192,7 @@ def _canonical(tag: str) -> str:
 
 
 def _refuse_needed(ledger: Ledger, collection: str, tag: str) -> None:
-    route = ledger.route(collection)
+    route = ledger.routes.of(collection)
     if tag == route.live:
         raise UsageError(
             f"{tag} is the live tag of {collection}: reads use it.",
@@ -218,7 +218,7 @@ def _require_trust(ledger: Ledger, trusted: Earned | None, collection: str, tag:
         return
     remedies = [check.remedy.text for check in trusted.failed if check.remedy]
     hint = "\n".join(text[:1].upper() + text[1:] for text in remedies)
-    if not ledger.was_live(collection, tag):
+    if not ledger.tags.was_live(collection, tag):
         hint = (
             "It never was live: take its revision up again and give it up with its vectors, by vecmig upgrade --until "
             "expand, then vecmig downgrade -1 --discard"

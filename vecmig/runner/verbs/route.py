@@ -10,7 +10,7 @@ from vecmig.errors import DatabaseError, UsageError
 from vecmig.freshness.coverage import measure_coverage
 from vecmig.homes import open_home
 from vecmig.ledger.identity import find_source
-from vecmig.ledger.ledger import Route
+from vecmig.ledger.rows import Route
 from vecmig.ledger.schema import ensure
 from vecmig.model.gate import Gate
 from vecmig.model.tag import Tag
@@ -59,7 +59,7 @@ def route(config: Config, collection: str, reads: Reads = Reads()) -> Route:
     if reads.ramp:
         _check_ramp(project, collection, before)
     with project.context.transaction() as ledger:
-        if ledger.held_route(collection) != before:
+        if ledger.routes.hold(collection) != before:
             raise DatabaseError(
                 f"The route of {collection} was changed meanwhile.",
                 state="Nothing was changed.",
@@ -71,7 +71,7 @@ def route(config: Config, collection: str, reads: Reads = Reads()) -> Route:
             "keep_queries": wanted.keep_queries,
             "ramp_share": wanted.ramp_share,
         }
-        ledger.set_reads(collection, **figures)  # type: ignore[arg-type]  # each has its own type
+        ledger.routes.set_reads(collection, **figures)  # type: ignore[arg-type]  # each has its own type
         ledger.record_event("route", collection=collection, tag=wanted.shadow_tag or wanted.candidate, data=figures)
     # on a connection of its own, so that what is told is what readers will find
     return _route(project, collection)
@@ -79,7 +79,7 @@ def route(config: Config, collection: str, reads: Reads = Reads()) -> Route:
 
 def _route(project: Project, collection: str) -> Route:
     with project.database.session() as connection:
-        return project.context.ledger(connection).route(collection)
+        return project.context.ledger(connection).routes.of(collection)
 
 
 def _wanted(before: Route, reads: Reads) -> Route:
@@ -135,7 +135,7 @@ def _check_ramp(project: Project, collection: str, before: Route) -> None:
         raise UsageError(f"{what} in {collection}: there is no candidate beside a live tag.", hint="Run: vecmig status")
     with project.database.session() as connection:
         _require_searchable(project, connection, collection, tag)
-        revision = project.context.ledger(connection).revision_of(collection, tag)
+        revision = project.context.ledger(connection).revisions.leading_to(collection, tag)
         source = find_source(project.context.ledger(connection), project.collections.collection(collection))
         found = measure_coverage(connection, project.context.space(source, tag))
     script = project.scripts[revision] if revision in project.scripts.map else None

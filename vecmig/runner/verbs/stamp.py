@@ -41,28 +41,28 @@ def stamp(config: Config, target: str, *, listener: Listener = ignore) -> tuple[
 
 
 def _record(ledger: Ledger, wanted: tuple[Script, ...]) -> tuple[str, ...]:
-    rows = ledger.revisions()
+    rows = ledger.revisions.all()
     changed = []
     for script in wanted:
         row = rows.get(script.id)
         if row is None or not row.applied or row.checksum != script.checksum:
-            ledger.stamp_revision(script.id, script.collection, script.old_tag, script.new_tag, script.checksum)
+            ledger.revisions.stamp(script.id, script.collection, script.old_tag, script.new_tag, script.checksum)
             changed.append(script.id)
     return tuple(changed)
 
 
 def _remove(ledger: Ledger, kept: set[str]) -> tuple[str, ...]:
-    gone = tuple(row.id for row in ledger.revisions().values() if row.applied and row.id not in kept)
+    gone = tuple(row.id for row in ledger.revisions.all().values() if row.applied and row.id not in kept)
     for revision in gone:
-        ledger.unstamp_revision(revision)
+        ledger.revisions.unstamp(revision)
         # an upgrade that comes back to it runs them again, as after a downgrade
-        ledger.forget_statements(revision)
+        ledger.statements.forget_all(revision)
     return gone
 
 
 def _refuse_untrue(ledger: Ledger, wanted: tuple[Script, ...]) -> None:
     expected = {script.collection: script.new_tag for script in wanted if script.collection}
-    routes = ledger.routes()
+    routes = ledger.routes.all()
     for collection in expected.keys() | routes.keys():
         live = routes[collection].live if collection in routes else None
         if live != expected.get(collection):

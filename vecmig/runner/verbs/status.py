@@ -24,14 +24,15 @@ from vecmig.inventory.exposure import exposures
 from vecmig.ledger.control import Control, Run, read_control, runs
 from vecmig.ledger.evals import EvalRun, latest_of_each
 from vecmig.ledger.identity import SourceReplaced, find_source
-from vecmig.ledger.ledger import Ledger, RevisionRow, Route, TagRow
+from vecmig.ledger.ledger import Ledger
+from vecmig.ledger.rows import RevisionRow, Route, TagRow
 from vecmig.ledger.spend import Spend, spent
 from vecmig.model.gate import Gate
 from vecmig.operations.judging import measure
 from vecmig.operations.missing import disagreements
 from vecmig.operations.rollback_gate import lacking
 from vecmig.postgres.sessions import Connection
-from vecmig.published.detaching import Detached, all_detached
+from vecmig.published.detaching import Detached, all_detached, is_detached
 from vecmig.runner.project import Project
 from vecmig.runner.steps import by_collection
 from vecmig.runner.trust import Earned, earned, live_revision, old_retired
@@ -255,7 +256,7 @@ def status(config: Config) -> Status:
         row = connection.execute("SELECT now()").fetchone()
         assert row is not None
         ledger = Ledger(connection, project.database.schema)
-        rows = ledger.revisions()
+        rows = ledger.revisions.all()
         heads = project.current(rows)
         pending = project.way_up("heads", rows)
         schema = project.database.schema
@@ -287,29 +288,31 @@ def _collection(project: Project, connection: Connection, ledger: Ledger, name: 
         with connection.transaction():
             source = find_source(ledger, collection)
     except (ConfigError, DatabaseError) as error:
-        return CollectionStatus(name, ledger.route(name), collection.tag, 0, 0, (), Outbox(0, None), Lag(), None, error)
+        return CollectionStatus(
+            name, ledger.routes.of(name), collection.tag, 0, 0, (), Outbox(0, None), Lag(), None, error
+        )
     evals = latest_of_each(connection, project.database.schema, name)
     tags = tuple(
         replace(_tag(ledger, source, row), evals=tuple(evals.get(row.tag, ())))
-        for row in ledger.tags(name).values()
+        for row in ledger.tags.of(name).values()
         if row.state != "retired"
     )
     if tags:
         records, eligible = tags[0].coverage.records, tags[0].coverage.eligible
     else:
         records, eligible = count_records(connection, source)
-    known = ledger.tags(name)
+    known = ledger.tags.of(name)
     way_back = _way_back(project, ledger, {tag.tag: tag for tag in tags}, name)
     waiting = outbox(connection, source, project.database.schema) if ledger.installed else Outbox(0, None)
     return CollectionStatus(
         name=name,
-        route=ledger.route(name),
+        route=ledger.routes.of(name),
         wanted=collection.tag,
         records=records,
         eligible=eligible,
         tags=tags,
         outbox=waiting,
-        lag=_lag(project, connection, source, ledger.route(name), tags),
+        lag=_lag(project, connection, source, ledger.routes.of(name), tags),
         gate=_gate(project, connection, ledger, source),
         problem=_disagreement(connection, ledger, source, rights=True),
         scanned=source.scanned,
@@ -331,7 +334,7 @@ def _way_back(project: Project, ledger: Ledger, there: Mapping[str, TagStatus], 
     tag = there.get(row.old_tag)
     coverage = tag.coverage if tag is not None and tag.state != "gone" else None
     retired = old_retired(ledger, row)
-    down = downgrade_of(project, ledger.revisions(), row.id)
+    down = downgrade_of(project, ledger.revisions.all(), row.id)
     return WayBack(
         row.id, row.old_tag, None if retired else coverage, gate.freshness_budget, retired, down.command, down.besides
     )
@@ -348,9 +351,11 @@ def _disagreement(
     connection: Connection, ledger: Ledger, source: Source, *, rights: bool = False
 ) -> VecmigError | None:
     """Say where collections.yaml, the ledger and the live view tell different things, and rights if they are asked."""
-    name, live = source.collection.name, ledger.route(source.collection.name).live
+    name = source.collection.name
+    route = ledger.routes.of(name)
+    live = route.live
     try:
-        changed = ledger.edited(source)
+        changed = ledger.collections.edited(source)
     except DatabaseError as error:
         return error
     found = exposures(connection, source, ledger.schema) if rights else []
@@ -360,13 +365,13 @@ def _disagreement(
             "live view do not follow it yet.",
             hint="Run: vecmig sync",
         )
-    found += disagreements(connection, ledger, source)
-    recorded = ledger.recorded(name)
+    found += disagreements(connection, ledger, source, route, aside=is_detached(connection, ledger.schema, name))
+    recorded = ledger.collections.recorded(name)
     if recorded is not None and recorded.widened(source):
         found.append("the key is wider now than that of the vectors")
     if live is not None and not open_home(ledger, source, live).index().usable:
         found.append(f"the index of the live tag {live} is gone or invalid")
-    if live is not None or ledger.route(name).candidate is not None:
+    if live is not None or route.candidate is not None:
         return DatabaseError(f"Of {name}, {'; '.join(found)}.", hint="Run: vecmig sync") if found else None
     return None
 
@@ -401,7 +406,7 @@ def _lag(project: Project, connection: Connection, source: Source, route: Route,
 def _gate(
     project: Project, connection: Connection, ledger: Ledger, source: Source
 ) -> tuple[RevisionRow, Report] | None:
-    row = by_collection(ledger.revisions()).get(source.collection.name)
+    row = by_collection(ledger.revisions.all()).get(source.collection.name)
     if row is None or row.new_tag is None or row.id not in project.scripts.map:
         return None
     home = open_home(ledger, source, row.new_tag)

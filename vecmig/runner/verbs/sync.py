@@ -15,7 +15,8 @@ from vecmig.homes import open_home
 from vecmig.inventory.exposure import exposures
 from vecmig.ledger.access import close_restored, mirror_access, remember_grants
 from vecmig.ledger.control import What
-from vecmig.ledger.ledger import Ledger, Route
+from vecmig.ledger.ledger import Ledger
+from vecmig.ledger.rows import Route
 from vecmig.ledger.schema import ensure
 from vecmig.operations.context import Context
 from vecmig.operations.embedders import embedder_to_fill, prepare_tag, run_options
@@ -76,7 +77,7 @@ def sync(
 
 def _routes(project: Project) -> dict[str, Route]:
     with project.database.session() as connection:
-        return project.context.ledger(connection).routes()
+        return project.context.ledger(connection).routes.all()
 
 
 def _sync_collection(project: Project, name: str) -> dict[tuple[str, str], Coverage]:
@@ -84,7 +85,7 @@ def _sync_collection(project: Project, name: str) -> dict[tuple[str, str], Cover
     source = inspect(context, context.collections.collection(name))
     prepare(context, source)
     with context.database.session() as connection:
-        route = context.ledger(connection).route(name)
+        route = context.ledger(connection).routes.of(name)
         runner = runner_at_work(connection, context.database.schema, name) if route.candidate else None
     done: dict[tuple[str, str], Coverage] = {}
     for tag in route.maintained:
@@ -105,7 +106,7 @@ def _sync_tag(context: Context, source: Source, tag: str) -> Result:
         home = open_home(ledger, source, tag)
         home.require()
         revision, what = account(ledger, name, tag)
-        candidate = tag == ledger.route(name).candidate
+        candidate = tag == ledger.routes.of(name).candidate
     with (
         embedder_to_fill(context, name, tag, what=what, revision=revision) as embedder,
         _alone(context, name, tag) if candidate else nullcontext(context.locks.ensure) as still_alone,
@@ -200,8 +201,8 @@ def account(ledger: Ledger, name: str, tag: str) -> tuple[str, What]:
 
     Whoever embeds a candidate whose backfill never came to its end does that backfill, within its budget.
     """
-    revision = ledger.revision_of(name, tag)
-    row = ledger.revisions().get(revision)
+    revision = ledger.revisions.leading_to(name, tag)
+    row = ledger.revisions.all().get(revision)
     unfilled = row is not None and row.in_progress and row.phase == "expanded"
     return revision, "backfill" if unfilled else "sync"
 

@@ -176,7 +176,7 @@ def _leaving(
 
 
 def _source(connection: Connection, ledger: Ledger, name: str) -> str:
-    recorded = ledger.recorded(name)
+    recorded = ledger.collections.recorded(name)
     if recorded is None:
         return ""
     if recorded.oid is None:
@@ -224,7 +224,7 @@ def _drop_collection(project: Project, found: CollectionLeaving) -> str:
         if installed:
             ledger = project.context.ledger(connection)
             # readers look again, and find nothing
-            ledger.announce(name)
+            ledger.routes.announce(name)
             ledger.record_event("uninstall", collection=name, data=_figures(found))
         uninstalling.drop_pieces(connection, schema, name, pieces)
         if installed:

@@ -40,7 +40,7 @@ def untrack(config: Config, collection: str, *, listener: Listener = ignore) -> 
     project = Project(config, listener)
     context = project.context
     with project.database.session() as connection:
-        context.ledger(connection).collection(collection)
+        context.ledger(connection).collections.get(collection)
 
     def change(connection: Connection) -> Untracked:
         triggers, function = remove_tracking(connection, project.database.schema, collection)

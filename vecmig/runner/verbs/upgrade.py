@@ -5,7 +5,7 @@ from __future__ import annotations
 from vecmig.config import Config
 from vecmig.errors import ScriptError, UsageError
 from vecmig.events import Listener, ignore
-from vecmig.ledger.ledger import RevisionRow
+from vecmig.ledger.rows import RevisionRow
 from vecmig.ledger.schema import ensure
 from vecmig.operations.script import UNTIL
 from vecmig.postgres.locks import runner_locks
@@ -102,7 +102,7 @@ def _forward_one(project: Project, script: Script, until: str | None) -> str:
 def _started(project: Project, script: Script) -> RevisionRow:
     if script.collection is None:
         with project.context.transaction() as ledger:
-            ledger.start_revision(script.id, None, None, None, script.checksum)
+            ledger.revisions.start(script.id, None, None, None, script.checksum)
     row = project.revisions().get(script.id)
     if row is None or row.withdrawn_at is not None:
         raise ScriptError(
@@ -116,12 +116,12 @@ def _started(project: Project, script: Script) -> RevisionRow:
 def _apply(project: Project, script: Script) -> None:
     """Enter a revision as live, once all of its functions have come to their end."""
     with project.context.transaction() as ledger:
-        if script.collection is not None and ledger.route(script.collection).live != script.new_tag:
+        if script.collection is not None and ledger.routes.of(script.collection).live != script.new_tag:
             raise ScriptError(
                 f"cutover() of revision {script.id} ended, and its new tag is not live.",
-                state=f"The revision is {ledger.revisions()[script.id].phase}.",
+                state=f"The revision is {ledger.revisions.all()[script.id].phase}.",
                 hint=f"Its cutover() must call m.cutover(gate): vecmig edit {script.id}",
             )
-        ledger.go_live(script.id, script.checksum)
+        ledger.revisions.go_live(script.id, script.checksum)
         if script.collection is None:
             ledger.record_event("apply", revision=script.id)

@@ -48,7 +48,7 @@ def attach_view(config: Config, collection: str, *, listener: Listener = ignore)
         source = find_source(project.context.ledger(connection), project.collections.collection(collection))
     changed = attach(project.context, source)
     with project.database.session() as connection:
-        live = Ledger(connection, project.database.schema).route(collection).live
+        live = Ledger(connection, project.database.schema).routes.of(collection).live
         if live is not None and not reads_tag(connection, source, live):
             raise DatabaseError(f"The live view of {collection} does not read {live}.", hint="Run: vecmig status")
     return changed
@@ -58,7 +58,7 @@ def _project(config: Config, collection: str, listener: Listener) -> Project:
     project = Project(config, listener)
     project.collections.collection(collection)
     with project.database.session() as connection:
-        known = Ledger(connection, project.database.schema).routes()
+        known = Ledger(connection, project.database.schema).routes.all()
     if collection not in known:
         raise UsageError(f"Collection {collection} has no tag yet.", hint="Run: vecmig upgrade head")
     ensure(project.database)

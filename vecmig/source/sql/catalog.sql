@@ -23,7 +23,7 @@ SELECT pg_catalog.to_regclass(%(name)s) IS NOT NULL
 -- columns --
 -- with the schema of the operator that its type's own index order calls equal; enums and arrays have it in pg_catalog;
 -- a domain's are those of its base; whether its values have a binary form; its collation; whether it may be
--- NULL; its number; and whether to_jsonb takes its values apart, as it does with arrays, composites, and what has a cast to json
+-- NULL; its number; its type by its full name; and whether to_jsonb takes its values apart, as it does with arrays, composites, and what has a cast to json
 WITH RECURSIVE base (type, oid) AS (
     SELECT a.atttypid, a.atttypid
     FROM pg_catalog.pg_attribute a
@@ -49,6 +49,7 @@ SELECT a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod), coalesce(
      WHERE c.oid = a.attcollation),
     NOT a.attnotnull,
     a.attnum,
+    (SELECT pg_catalog.format('%%I.%%I', n.nspname, t.typname) FROM pg_catalog.pg_namespace n WHERE n.oid = t.typnamespace),
     t.typcategory IN ('A', 'C')
     OR CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END IN ('json'::regtype, 'jsonb'::regtype)
     OR EXISTS (SELECT FROM pg_catalog.pg_cast WHERE castsource = t.oid AND casttarget = 'json'::regtype)

@@ -12,7 +12,8 @@ from vecmig.freshness.coverage import has_vectors
 from vecmig.inventory import auditing
 from vecmig.inventory.auditing import VectorIndex
 from vecmig.ledger.identity import SourceReplaced, find_source
-from vecmig.ledger.ledger import Ledger, TagRow
+from vecmig.ledger.ledger import Ledger
+from vecmig.ledger.rows import TagRow
 from vecmig.model.collection import Collection
 from vecmig.postgres.pgvector import find_pgvector
 from vecmig.postgres.sessions import Connection
@@ -109,7 +110,7 @@ class _Looker:
             schema = self.ledger.schema
             roles = auditing.migrators(self.connection, schema)
             found.findings += protection.own_findings(self.connection, schema, roles)
-        rows = self.ledger.revisions()
+        rows = self.ledger.revisions.all()
         found.findings += models.without_script(
             self.project, {i: r for i, r in rows.items() if not wanted or r.collection in wanted}
         )
@@ -118,7 +119,7 @@ class _Looker:
     def _collections(self, wanted: Sequence[str]) -> dict[str, Collection]:
         """Return the collections that are configured or recorded, or those that are wanted of them."""
         configured = dict(self.project.collections.collections)
-        recorded = {name: self.ledger.collection(name) for name in self.ledger.routes()}
+        recorded = {name: self.ledger.collections.get(name) for name in self.ledger.routes.all()}
         known = recorded | configured
         for name in wanted:
             if name not in known:
@@ -131,7 +132,7 @@ class _Looker:
     def _without_table(self, source: Source) -> Iterator[Finding]:
         """Tell of a collection without a vectors table, unless it never had one."""
         name = source.collection.name
-        kept = [tag for tag, row in self.ledger.tags(name).items() if row.state != "retired"]
+        kept = [tag for tag, row in self.ledger.tags.of(name).items() if row.state != "retired"]
         if kept:
             detail = f"The ledger has {len(kept)} tags of it, and the table of their vectors is gone."
             fix = "Restore it from a backup; without one, give the collection a new name and embed it again."
@@ -144,8 +145,8 @@ class _Looker:
             connection=self.connection,
             ledger=self.ledger,
             source=source,
-            route=self.ledger.route(name),
-            tags=self.ledger.tags(name),
+            route=self.ledger.routes.of(name),
+            tags=self.ledger.tags.of(name),
             parts=tuple(auditing.partitions(self.connection, source)),
             names=auditing.names(self.connection, source),
             migrators=auditing.migrators(self.connection, self.project.database.schema),
@@ -199,8 +200,8 @@ class _Looker:
             for column in auditing.vector_columns(self.connection, pgvector.schema)
             if not own(column.schema, column.table) and (everything or (column.schema, column.table) in by_table)
         ]
-        known = {row.tag for row in self.ledger.all_tags()}
-        served = {name for name, route in self.ledger.routes().items() if route.live is not None}
+        known = {row.tag for row in self.ledger.tags.all()}
+        served = {name for name, route in self.ledger.routes.all().items() if route.live is not None}
         yield from columns.findings(self.connection, looked, known, by_table, served)
         yield from indexes.foreign_findings(
             [
@@ -211,8 +212,8 @@ class _Looker:
         )
 
     def _own_tables(self) -> _Own:
-        routes = self.ledger.routes()
-        recorded = {name: self.ledger.recorded(name) for name in routes}
+        routes = self.ledger.routes.all()
+        recorded = {name: self.ledger.collections.recorded(name) for name in routes}
         return _Own(
             {(known.vectors_schema, f"{name}_vectors") for name, known in recorded.items() if known is not None}
         )

@@ -10,7 +10,8 @@ from typing import Any, Final, Literal
 
 from vecmig.freshness.stamps import Space
 from vecmig.inventory.auditing import Names, Part
-from vecmig.ledger.ledger import Ledger, Route, TagRow
+from vecmig.ledger.ledger import Ledger
+from vecmig.ledger.rows import Route, TagRow
 from vecmig.postgres.sessions import Connection
 from vecmig.runner.project import Project
 from vecmig.source.source import Source

@@ -31,7 +31,7 @@ def findings(subject: Subject) -> Iterator[Finding]:
 def followed(subject: Subject) -> Iterator[Finding]:
     """Tell where collections.yaml says another thing than what triggers, view and vectors were made by."""
     try:
-        differs = subject.ledger.edited(subject.source)
+        differs = subject.ledger.collections.edited(subject.source)
     except DatabaseError as error:
         finding = subject.finding("recorded otherwise", "error", subject.table, error.message, error.hint)
         yield replace(finding, blocks=True)

@@ -1,0 +1,151 @@
+"""The revisions that were ever started here, and the statements of their scripts that ran."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import and_, case, delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from vecmig.ledger.part import Part
+from vecmig.ledger.rows import PHASES, RevisionRow
+from vecmig.ledger.tables import REVISION, STATEMENT
+
+_COLUMNS = [REVISION.c[name] for name in RevisionRow.__slots__]
+#: A phase after which no reads are the revision's.
+_BEFORE_LIVE = case((REVISION.c.phase == "live", "indexed"), else_=REVISION.c.phase)
+
+
+class Revisions(Part):
+    """The table ``revision``."""
+
+    def all(self) -> dict[str, RevisionRow]:
+        """Return all revisions ever started, by id."""
+        query = select(*_COLUMNS).order_by(REVISION.c.started_at, REVISION.c.id)
+        return {row[0]: RevisionRow(*row) for row in self._tables.read(query)}
+
+    def leading_to(self, collection: str, tag: str) -> str:
+        """Return the revision that led to a tag last; empty where none did."""
+        rows = [row for row in self.all().values() if (row.collection, row.new_tag) == (collection, tag)]
+        return max(rows, key=lambda row: row.started_at).id if rows else ""
+
+    def start(self, revision: str, collection: str | None, old: str | None, new: str | None, sha: str) -> None:
+        """Enter a revision as expanded, or take up again one that was withdrawn."""
+        entry = insert(REVISION).values(
+            id=revision, collection=collection, old_tag=old, new_tag=new, phase="expanded", checksum=sha
+        )
+        # one that was withdrawn may have been edited since; what was live then was the tag that it led to then
+        same = and_(
+            *(REVISION.c[name].is_not_distinct_from(entry.excluded[name]) for name in ("collection", "new_tag"))
+        )
+        self._tables.write(
+            entry.on_conflict_do_update(
+                index_elements=[REVISION.c.id],
+                set_={
+                    "collection": entry.excluded.collection,
+                    "old_tag": entry.excluded.old_tag,
+                    "new_tag": entry.excluded.new_tag,
+                    "phase": case((REVISION.c.withdrawn_at.is_(None), REVISION.c.phase), else_="expanded"),
+                    "withdrawn_at": None,
+                    "live_at": case((same, REVISION.c.live_at)),
+                    "checksum": entry.excluded.checksum,
+                    "updated_at": func.now(),
+                },
+            )
+        )
+
+    def set_phase(self, revision: str, phase: str) -> None:
+        """Move a revision to a phase from an earlier one, from the same one, or from none other."""
+        before = PHASES[: PHASES.index(phase) + 1]
+        self._update(revision, REVISION.c.phase.in_(before), phase=phase)
+
+    def go_live(self, revision: str, sha: str) -> None:
+        """Enter the cutover of a revision, with the checksum of the script as it is now.
+
+        Until then its gate may be corrected; from then on a change would make databases differ.
+        """
+        self._update(
+            revision,
+            REVISION.c.phase != "retired",
+            REVISION.c.withdrawn_at.is_(None),
+            phase="live",
+            checksum=sha,
+            live_at=func.now(),
+        )
+
+    def step_back(self, revision: str) -> None:
+        """Enter that a live revision's reads went back; until it is withdrawn it is in progress."""
+        self._update(revision, REVISION.c.phase != "retired", phase=_BEFORE_LIVE)
+
+    def withdraw(self, revision: str) -> None:
+        """Take a revision back; what it made stays, so that it can go forward again."""
+        self._update(
+            revision,
+            REVISION.c.phase != "retired",
+            REVISION.c.withdrawn_at.is_(None),
+            phase=_BEFORE_LIVE,
+            withdrawn_at=func.now(),
+        )
+
+    def stamp(self, revision: str, collection: str | None, old: str | None, new: str | None, sha: str) -> None:
+        """Enter a revision as live without running it."""
+        entry = insert(REVISION).values(
+            id=revision,
+            collection=collection,
+            old_tag=old,
+            new_tag=new,
+            phase="live",
+            checksum=sha,
+            live_at=func.now(),
+        )
+        # the vectors of its old tag do not come back
+        retired = and_(REVISION.c.phase == "retired", REVISION.c.old_tag == entry.excluded.old_tag)
+        self._tables.write(
+            entry.on_conflict_do_update(
+                index_elements=[REVISION.c.id],
+                set_={
+                    "collection": entry.excluded.collection,
+                    "old_tag": entry.excluded.old_tag,
+                    "new_tag": entry.excluded.new_tag,
+                    "phase": case((retired, "retired"), else_="live"),
+                    "withdrawn_at": None,
+                    "live_at": func.coalesce(REVISION.c.live_at, func.now()),
+                    "checksum": entry.excluded.checksum,
+                    "updated_at": func.now(),
+                },
+            )
+        )
+
+    def unstamp(self, revision: str) -> None:
+        """Remove a revision from the ledger."""
+        self._tables.write_one(delete(REVISION).where(REVISION.c.id == revision))
+
+    def _update(self, revision: str, *conditions: Any, **values: Any) -> None:
+        statement = update(REVISION).where(REVISION.c.id == revision, *conditions)
+        self._tables.write_one(statement.values(**values, updated_at=func.now()))
+
+
+class Statements(Part):
+    """The table ``statement``: what ``m.execute`` ran, by the place in the script."""
+
+    def done(self, revision: str, step: str, ordinal: int) -> str | None:
+        """Return the SHA-256 of the statement a script ran at this place, or None if it did not get there."""
+        rows = self._tables.read(select(STATEMENT.c.sha256).where(*_at(revision, step, ordinal)))
+        return rows[0][0] if rows else None
+
+    def record(self, revision: str, step: str, ordinal: int, sha256: str) -> None:
+        """Remember that a script's statement ran; call it in the statement's own transaction."""
+        values = {"revision": revision, "step": step, "ordinal": ordinal, "sha256": sha256}
+        self._tables.write_one(insert(STATEMENT).values(values))
+
+    def forget(self, revision: str, step: str, ordinal: int) -> None:
+        """Let the statement at one place of a script run again."""
+        self._tables.write(delete(STATEMENT).where(*_at(revision, step, ordinal)))
+
+    def forget_all(self, revision: str) -> None:
+        """Let a script's statements run again the next time it goes forward or back."""
+        self._tables.write(delete(STATEMENT).where(STATEMENT.c.revision == revision))
+
+
+def _at(revision: str, step: str, ordinal: int) -> tuple[Any, ...]:
+    return STATEMENT.c.revision == revision, STATEMENT.c.step == step, STATEMENT.c.ordinal == ordinal

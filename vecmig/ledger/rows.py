@@ -1,0 +1,109 @@
+"""What the ledger's tables have, row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from vecmig.model.recipe import Recipe
+from vecmig.model.tag import Tag
+
+PHASES: Final = ("expanded", "backfilled", "indexed", "live", "retired")
+_APPLIED: Final = ("live", "retired")
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionRow:
+    """One revision that was ever started here."""
+
+    id: str
+    collection: str | None
+    old_tag: str | None
+    new_tag: str | None
+    phase: str
+    checksum: str
+    withdrawn_at: datetime | None
+    started_at: datetime
+    live_at: datetime | None
+
+    @property
+    def applied(self) -> bool:
+        """Whether its cutover happened and was not rolled back."""
+        return self.phase in _APPLIED
+
+    @property
+    def in_progress(self) -> bool:
+        """Whether it was started, is not live yet, and was not rolled back."""
+        return not self.applied and self.withdrawn_at is None
+
+
+@dataclass(frozen=True, slots=True)
+class TagRow:
+    """One tag of one collection, with the recipe it was recorded with."""
+
+    collection: str
+    tag: str
+    dims: int
+    recipe: Recipe
+    fingerprint: str
+    #: Where its vectors live: the kind of its home.
+    home: str
+    state: str
+    #: {"texts": [...], "vectors": [[...], ...]}, or None before the first embedding.
+    canary: Mapping[str, Any] | None
+
+    @classmethod
+    def from_row(cls, row: tuple[Any, ...]) -> TagRow:
+        """Read a row of ``tags``."""
+        collection, tag, dims, recipe, *rest = row
+        return cls(collection, tag, dims, Recipe.from_mapping(Tag.parse(tag), recipe), *rest)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Which tags a collection's reads and its upkeep use."""
+
+    collection: str
+    live: str | None = None
+    standby: str | None = None
+    candidate: str | None = None
+    version: int = 0
+    #: The tag that a share of the searches also asks in the background; and whether those questions are kept in words.
+    shadow_tag: str | None = None
+    shadow_share: float = 0.0
+    keep_queries: bool = False
+    #: The share of the searches that the candidate serves.
+    ramp_share: float = 0.0
+
+    @property
+    def maintained(self) -> tuple[str, ...]:
+        """The tags that must stay complete: live, standby, candidate; a revision may lead back to the standby."""
+        return tuple(dict.fromkeys(tag for tag in (self.live, self.standby, self.candidate) if tag is not None))
+
+    @property
+    def shadow(self) -> str | None:
+        """The tag to ask too, as long as it is kept complete and is not the one that answers anyway."""
+        return self.shadow_tag if self.shadow_tag in (self.standby, self.candidate) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """One record that cannot be embedded as it is, under one tag."""
+
+    collection: str
+    tag: str
+    #: The values of the key columns, as JSON has them.
+    key: list[Any]
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who writes to the ledger: host, program version, and the commit of the scripts where git knows it."""
+
+    host: str
+    version: str
+    git_commit: str | None = None

@@ -1,0 +1,146 @@
+"""The tags of the collections, and the records that cannot be embedded under them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import case, delete, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from vecmig.errors import NotRecorded
+from vecmig.ledger.part import Part
+from vecmig.ledger.recipe_check import check_recipes
+from vecmig.ledger.rows import Rejected, TagRow
+from vecmig.ledger.tables import EVENT, REJECTED, REVISION, TAG, later
+from vecmig.model.recipe import Recipe
+
+#: With a name that no column has: the table's own is its column's, too.
+_TAG = TAG.alias("t")
+#: Before version 12 every tag had a partition.
+_HOME = func.coalesce(later(_TAG.c.home).astext, "partition")
+_COLUMNS = [_HOME if name == "home" else _TAG.c[name] for name in TagRow.__slots__]
+
+
+class Tags(Part):
+    """The table ``tag``."""
+
+    def all(self) -> list[TagRow]:
+        """Return the recorded tags of all collections."""
+        query = select(*_COLUMNS).order_by(_TAG.c.collection, _TAG.c.created_at, _TAG.c.tag)
+        return [TagRow.from_row(row) for row in self._tables.read(query)]
+
+    def of(self, collection: str) -> dict[str, TagRow]:
+        """Return the recorded tags of one collection, oldest first."""
+        query = select(*_COLUMNS).where(_TAG.c.collection == collection).order_by(_TAG.c.created_at, _TAG.c.tag)
+        return {row[1]: TagRow.from_row(row) for row in self._tables.read(query)}
+
+    def get(self, collection: str, tag: str) -> TagRow:
+        """Return one recorded tag.
+
+        Raises:
+            NotRecorded: the database does not know it.
+        """
+        recorded = self.of(collection)
+        if tag not in recorded:
+            raise NotRecorded(
+                f"Collection {collection} has no tag {tag}.",
+                hint=f"Its tags are: {', '.join(recorded) or 'none yet; run: vecmig upgrade head'}",
+            )
+        return recorded[tag]
+
+    def home_of(self, collection: str, tag: str) -> str:
+        """Return the kind of a tag's home; that of a tag which is not recorded yet is a partition."""
+        rows = self._tables.read(select(_HOME).where(_TAG.c.collection == collection, _TAG.c.tag == tag))
+        return rows[0][0] if rows else "partition"
+
+    def was_live(self, collection: str, tag: str) -> bool:
+        """Return whether reads ever used a tag, by the route, the revisions and the history."""
+        events = select(EVENT.c.id).where(EVENT.c.collection == collection)
+        # an uninstalled collection begins anew
+        uninstalled = select(func.coalesce(func.max(EVENT.c.id), 0)).where(
+            EVENT.c.collection == collection, EVENT.c.kind == "uninstall"
+        )
+        revisions = select(REVISION.c.id).where(REVISION.c.collection == collection, REVISION.c.new_tag == tag)
+        live = or_(
+            select(TAG.c.tag).where(*_is(collection, tag), TAG.c.state.in_(("live", "standby"))).exists(),
+            revisions.where(REVISION.c.live_at.is_not(None)).exists(),
+            events.where(
+                EVENT.c.tag == tag, EVENT.c.kind == "cutover", EVENT.c.id > uninstalled.scalar_subquery()
+            ).exists(),
+        )
+        return bool(self._tables.read(select(live))[0][0])
+
+    def record(self, collection: str, tag: str, recipe: Recipe) -> None:
+        """Write down a tag with its recipe, which never changes.
+
+        Raises:
+            RecipeError: the tag is recorded with another recipe, in this collection or another.
+        """
+        check_recipes(self.all(), {tag: recipe})
+        entry = insert(TAG).values(
+            collection=collection,
+            tag=tag,
+            dims=recipe.dims,
+            recipe=recipe.to_mapping(),
+            fingerprint=recipe.fingerprint,
+        )
+        retired = TAG.c.state == "retired"
+        self._tables.write_one(
+            entry.on_conflict_do_update(
+                index_elements=[TAG.c.collection, TAG.c.tag],
+                set_={
+                    "recipe": entry.excluded.recipe,
+                    # what is known of the vectors that were retired is not known of those to come
+                    "created_at": case((retired, func.now()), else_=TAG.c.created_at),
+                    "state": case((retired, "building"), else_=TAG.c.state),
+                },
+            )
+        )
+
+    def refresh_recipe(self, collection: str, tag: str, recipe: Recipe) -> None:
+        """Write down how the provider is reached now; what decides the vectors must be as recorded."""
+        mapping = recipe.to_mapping()
+        same = TAG.c.fingerprint == recipe.fingerprint
+        changed = TAG.c.recipe != mapping
+        self._tables.write(update(TAG).where(*_is(collection, tag), same, changed).values(recipe=mapping))
+
+    def set_state(self, collection: str, tag: str, state: str) -> None:
+        """Set the state of one tag."""
+        self._tables.write_one(update(TAG).where(*_is(collection, tag)).values(state=state))
+
+    def set_canary(self, collection: str, tag: str, canary: Mapping[str, Any]) -> None:
+        """Keep a tag's canary vectors, unless it has some already."""
+        self._tables.write(update(TAG).where(*_is(collection, tag), TAG.c.canary.is_(None)).values(canary=canary))
+
+    def forget(self, collection: str, tag: str) -> None:
+        """Remove a tag that never was live and whose vectors were discarded."""
+        Rejections(self._tables).forget(collection, tag)
+        self._tables.write_one(delete(TAG).where(*_is(collection, tag)))
+
+
+class Rejections(Part):
+    """The table ``rejected``."""
+
+    def all(self, collection: str | None = None) -> list[Rejected]:
+        """Return the records that cannot be embedded as they are, of one collection or of all."""
+        columns = [REJECTED.c[name] for name in Rejected.__slots__]
+        query = select(*columns).where(*_of(collection))
+        order = REJECTED.c.collection, REJECTED.c.tag, REJECTED.c.at, REJECTED.c.key
+        return [Rejected(*row) for row in self._tables.read(query.order_by(*order))]
+
+    def retry(self, collection: str | None = None) -> int:
+        """Forget which records were rejected, so that the next run tries them again; return how many."""
+        return self._tables.write(delete(REJECTED).where(*_of(collection))) if self._tables.installed else 0
+
+    def forget(self, collection: str, tag: str) -> None:
+        """Forget which records were rejected under a tag whose vectors go."""
+        self._tables.write(delete(REJECTED).where(*_of(collection), REJECTED.c.tag == tag))
+
+
+def _is(collection: str, tag: str) -> tuple[Any, ...]:
+    return TAG.c.collection == collection, TAG.c.tag == tag
+
+
+def _of(collection: str | None) -> tuple[Any, ...]:
+    return () if collection is None else (REJECTED.c.collection == collection,)
