@@ -201,7 +201,7 @@ def move(database: Database, before: str, after: str) -> float:
     """Move the route as a cutover does; give when it was committed."""
     with database.session() as connection:
         with connection.transaction():
-            Ledger(connection, database.schema).move_route("documents", before=before, live=after, standby=before)
+            Ledger(connection, database.schema).routes.move("documents", before=before, live=after, standby=before)
         return time.perf_counter()
 
 
