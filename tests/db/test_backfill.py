@@ -21,7 +21,7 @@ from support.postgres import Connect
 from support.stamps import text_hash
 from vecmig.errors import DatabaseUnreachable, PoisonInputError, TerminalEmbedderError
 from vecmig.events import Progress, Waiting, Warned
-from vecmig.homes.writing import write_records
+from vecmig.homes.partition.writing import write_records
 
 Connection = psycopg.Connection[Any]
 

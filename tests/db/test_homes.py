@@ -10,7 +10,8 @@ from support.lab import LARGE, SMALL, Lab
 from vecmig import runner
 from vecmig.config import Config
 from vecmig.errors import DatabaseError
-from vecmig.homes import PartitionHome, open_home
+from vecmig.homes import open_home
+from vecmig.homes.partition import PartitionHome
 from vecmig.ledger import schema
 from vecmig.ledger.ledger import Ledger
 

@@ -17,9 +17,10 @@ from support.postgres import Connect, Postgres
 from support.waiting import wait_for
 from vecmig.errors import Blocked, DatabaseUnreachable
 from vecmig.events import Event, IndexProgress, Listener, Waiting, Warned
-from vecmig.homes import index, index_build
-from vecmig.homes.index import index_state, vectors_in, wanted_memory_mb
-from vecmig.homes.index_build import Build, Limits, build_index
+from vecmig.homes import IndexBuild, IndexLimits
+from vecmig.homes.partition import index, index_build
+from vecmig.homes.partition.index import index_state, vectors_in, wanted_memory_mb
+from vecmig.homes.partition.index_build import build_index
 
 BUILDING = "SELECT pid FROM pg_stat_progress_create_index WHERE datname = current_database()"
 WIDE = "toy@1/dim-1536/chunk-none/norm-l2"
@@ -50,12 +51,12 @@ def filled(lab: Lab, tag: str, count: int, **options: Any) -> Lab:
 
 
 def build(
-    lab: Lab, limits: Limits | None = None, listener: Listener | None = None, *, lock_wait: float | None = None
-) -> Build | None:
+    lab: Lab, limits: IndexLimits | None = None, listener: Listener | None = None, *, lock_wait: float | None = None
+) -> IndexBuild | None:
     """Build the index of the last tag; the vectors are not counted where they may be locked."""
     space, database = lab.space(lab.chain[-1]), replace(lab.database, lock_wait=lock_wait)
     rows = 200 if lock_wait else lab.sql("SELECT count(*) FROM documents_vectors")[0][0]
-    return build_index(database, space, rows=rows, limits=limits or Limits(), listener=listener or lab.listen)
+    return build_index(database, space, rows=rows, limits=limits or IndexLimits(), listener=listener or lab.listen)
 
 
 def state(lab: Lab) -> str:
@@ -110,7 +111,7 @@ def test_the_memory_that_is_asked_for_holds_the_graph(
 def test_too_little_memory_is_told_before_and_when_it_runs_out(lab: Lab) -> None:
     lab = filled(lab, LARGE, 3_000)
     fit = vectors_in(2, lab.space(LARGE))
-    built = build(lab, Limits(memory_mb=2))
+    built = build(lab, IndexLimits(memory_mb=2))
     assert built is not None
     assert built.memory_mb == 2
     before, during = warnings(lab)
@@ -136,7 +137,7 @@ def test_without_shared_memory_the_index_is_built_without_workers(own_postgres: 
     own_postgres.stop()
     with files_of_at_most(2**25):
         own_postgres.start()
-    built = build(lab, Limits(workers=2))
+    built = build(lab, IndexLimits(workers=2))
     assert built is not None
     assert (built.workers, state(lab)) == (0, "valid")
     (told,) = warnings(lab)
@@ -153,7 +154,7 @@ def test_without_shared_memory_the_index_is_built_without_workers(own_postgres: 
 @pytest.mark.parametrize(("workers", "seen"), [(0, 0), (1, 1), (3, 3), (None, 2)])
 def test_as_many_parallel_workers_as_allowed(lab: Lab, workers: int | None, seen: int) -> None:
     lab = filled(lab, LARGE, MANY)
-    built = build(lab, Limits(workers=workers))
+    built = build(lab, IndexLimits(workers=workers))
     assert built is not None
     assert built.workers == seen
 
@@ -161,14 +162,14 @@ def test_as_many_parallel_workers_as_allowed(lab: Lab, workers: int | None, seen
 def test_vectors_that_are_stored_out_of_line_get_workers_too(lab: Lab) -> None:
     lab = filled(lab, WIDE, 1_500)
     assert lab.sql("SELECT max(pg_relation_size(inhrelid)) < 2^20 FROM pg_inherits") == [(True,)]
-    built = build(lab, Limits(workers=1))
+    built = build(lab, IndexLimits(workers=1))
     assert built is not None
     assert built.workers == 1
 
 
 def test_a_small_table_gets_none(lab: Lab) -> None:
     lab = filled(lab, SMALL, 2_000)
-    built = build(lab, Limits(workers=4))
+    built = build(lab, IndexLimits(workers=4))
     assert built is not None
     assert built.workers == 0
 

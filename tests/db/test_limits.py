@@ -23,7 +23,7 @@ from vecmig.backfill.group_commit import GroupCommit
 from vecmig.embedders import BaseEmbedder, Kind, Reply
 from vecmig.errors import DatabaseUnreachable, Interrupted, TerminalEmbedderError, TransientEmbedderError
 from vecmig.freshness.pending import PendingRecord, read_page
-from vecmig.homes.writing import EmbeddedRecord
+from vecmig.homes import EmbeddedRecord
 from vecmig.model.recipe import Recipe
 from vecmig.model.tag import Tag
 from vecmig.postgres.reconnecting import ReconnectingSession

@@ -22,7 +22,9 @@ from support.postgres import Connect
 from vecmig import runner
 from vecmig.errors import DatabaseError, GateRefused, LockHeld, UsageError, VecmigError
 from vecmig.events import Waiting, Warned
-from vecmig.homes import retiring
+from vecmig.homes import home_over
+from vecmig.homes.partition import PartitionHome
+from vecmig.ledger.ledger import Ledger
 from vecmig.postgres.locks import runner_locks
 from vecmig.runner.verbs.retire import Retired
 from vecmig.runner.verbs.route import Reads
@@ -694,21 +696,25 @@ def test_who_is_in_the_way_is_named_and_the_next_run_finishes_it(trusted: Lab, c
 
 def _state(lab: Lab) -> str:
     with lab.opened(SMALL) as (connection, space):
-        return retiring.partition(connection, space).state
+        return home_over(connection, space).standing().state
 
 
 class _Killed(BaseException):
     """Stands for SIGKILL: nothing behind it runs."""
 
 
-def _kill(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+#: The steps of a retirement, one after the other.
+STEPS = {"begin": (Ledger, "retire"), "leave": (PartitionHome, "leave"), "remove": (PartitionHome, "remove")}
+
+
+def _kill(monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     def killed(*_: object, **__: object) -> None:
         raise _Killed
 
-    monkeypatch.setattr(retiring, name, killed)
+    monkeypatch.setattr(*STEPS[step], killed)
 
 
-@pytest.mark.parametrize("before", ["begin", "detach", "drop"])
+@pytest.mark.parametrize("before", STEPS)
 @pytest.mark.upgraded
 def test_killed_between_any_two_steps_the_next_run_finishes(
     trusted: Lab, before: str, monkeypatch: pytest.MonkeyPatch
@@ -753,7 +759,7 @@ def test_a_tag_whose_retirement_was_cut_short_can_be_taken_up_again(trusted: Lab
     assert (lab.live, vectors(lab), written(lab)) == (SMALL, {SMALL: 20, LARGE: 20}, 40)
 
 
-@pytest.mark.parametrize("at", ["detach", "drop"])
+@pytest.mark.parametrize("at", ["leave", "remove"])
 @pytest.mark.upgraded
 def test_taken_up_again_from_every_step(trusted: Lab, at: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:

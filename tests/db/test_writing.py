@@ -14,7 +14,8 @@ from support.embedding import vector
 from support.lab import CHUNKED, SMALL, Lab
 from support.postgres import Connect
 from vecmig.freshness.pending import PendingRecord, read_page
-from vecmig.homes.writing import EmbeddedRecord, prepare_to_write, reject_records, write_records
+from vecmig.homes import EmbeddedRecord, prepare_to_write, reject_records
+from vecmig.homes.partition.writing import write_records
 
 Own = psycopg.Connection[Any]
 

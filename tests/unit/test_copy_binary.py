@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vecmig.homes import copy_binary
-from vecmig.homes.copy_binary import Rows
+from vecmig.homes.partition import copy_binary
+from vecmig.homes.partition.copy_binary import Rows
 from vecmig.model.collection import Storage
 
 DIMS = 3

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from vecmig.check import Check, Required
 from vecmig.freshness.coverage import Coverage
 from vecmig.gate import CANARY_SIMILARITY, Evidence, Shadowing, Spot, Trial, judge
-from vecmig.homes.index import IndexState
+from vecmig.homes import IndexState
 from vecmig.model.gate import Gate, MinSamples, NoWorse
 from vecmig.text import percent
 

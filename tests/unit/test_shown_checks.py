@@ -11,7 +11,7 @@ from vecmig.cli import inspect
 from vecmig.cli.checks import check_json, show_checks
 from vecmig.freshness.coverage import Coverage
 from vecmig.gate import Evidence, Report, Shadowing, judge
-from vecmig.homes.index import IndexState
+from vecmig.homes import IndexState
 from vecmig.model.gate import Gate, MinSamples
 
 WHOLE = Coverage(records=100, eligible=100, fresh=100, stale=0, rejected=0, unaccounted=0)

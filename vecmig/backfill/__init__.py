@@ -14,16 +14,20 @@ from vecmig.backfill.local_engine import LocalEngine
 from vecmig.backfill.ray_engine import RayOptions
 from vecmig.backfill.run import Result, run_backfill
 from vecmig.backfill.run_options import RunOptions
+from vecmig.backfill.tag_follower import FollowerEnded, PassResult, TagFollower
 
 __all__ = [
     "CostAccount",
+    "FollowerEnded",
     "LocalEngine",
     "Needs",
+    "PassResult",
     "RayOptions",
     "Result",
     "RunBudget",
     "RunOptions",
     "TagBackfill",
+    "TagFollower",
     "asking",
     "open_backfill_embedder",
     "run_backfill",

@@ -9,7 +9,7 @@ from vecmig.backfill.batches import Job, new_job
 from vecmig.embedders import Abandoned, Embedded, Embedder, cut_to_limit, over_limit, row_problems
 from vecmig.errors import EmbedderError
 from vecmig.freshness.pending import PendingRecord
-from vecmig.homes.writing import EmbeddedRecord
+from vecmig.homes import EmbeddedRecord
 from vecmig.model.collection import Storage
 
 

@@ -11,8 +11,7 @@ from typing import Final, Self
 
 from vecmig.backfill.embed import Answer
 from vecmig.freshness.stamps import Space
-from vecmig.homes import home_over
-from vecmig.homes.writing import prepare_to_write, reject_records
+from vecmig.homes import home_over, prepare_to_write, reject_records
 from vecmig.model.collection import Storage
 from vecmig.postgres.reconnecting import ReconnectingSession
 from vecmig.postgres.sessions import Connection

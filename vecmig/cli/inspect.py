@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from vecmig.freshness.changes import Lag
     from vecmig.gate import Report
-    from vecmig.homes.search import Hit
+    from vecmig.homes import Hit
     from vecmig.ledger.control import Run
     from vecmig.runner import CollectionStatus, Status, TagStatus
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vecmig.runner import Estimate
+
+#: What a rollback takes, however much there is.
+_ROLLBACK: Final = "< 1 s"
 
 
 def register(app: typer.Typer) -> None:
@@ -58,9 +61,8 @@ def plan(
 
 
 def _as_json(found: Estimate) -> dict[str, Any]:
-    from vecmig.runner.verbs.estimate import ROLLBACK
 
-    return asdict(found) | {"seconds": found.seconds, "over_budget": found.over_budget, "rollback": ROLLBACK}
+    return asdict(found) | {"seconds": found.seconds, "over_budget": found.over_budget, "rollback": _ROLLBACK}
 
 
 def _rows(found: Estimate) -> Iterator[tuple[str, str]]:
@@ -104,11 +106,10 @@ def _time(found: Estimate) -> str:
 
 
 def _rollback(found: Estimate) -> str:
-    from vecmig.runner.verbs.estimate import ROLLBACK
 
     if not found.way_back_cost_usd:
-        return ROLLBACK
-    return f"{ROLLBACK}; embedding everything again would cost about {money(found.way_back_cost_usd)}"
+        return _ROLLBACK
+    return f"{_ROLLBACK}; embedding everything again would cost about {money(found.way_back_cost_usd)}"
 
 
 def _memory(found: Estimate) -> str:

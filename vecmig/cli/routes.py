@@ -16,8 +16,7 @@ from vecmig.text import duration, percent
 if TYPE_CHECKING:
     from vecmig.ledger.rows import Route
     from vecmig.ledger.shadows import Question
-    from vecmig.runner import Comparison
-    from vecmig.runner.verbs.compare import Interval
+    from vecmig.runner import Comparison, Interval
 
 _JSON = typer.Option("--json", help="Print one JSON document.")
 #: Below this many queries an interval is too narrow to rely on.

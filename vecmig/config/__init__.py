@@ -3,6 +3,7 @@
 from vecmig.config.collections import Collections, load_collections, recipe_lines
 from vecmig.config.ini import EMBEDDED, ENGINES, FILE_TOKENS, UNLIMITED, Config, Engine, load_config
 from vecmig.config.redaction import address, is_keyless, is_keyless_header, origin, redact, without_passwords
+from vecmig.config.sql_text import fragment_problem
 from vecmig.config.suites import (
     DEFAULT_K,
     KNOWN_ITEM,
@@ -29,6 +30,7 @@ __all__ = [
     "Suite",
     "WrittenKey",
     "address",
+    "fragment_problem",
     "is_keyless",
     "is_keyless_header",
     "load_collections",

@@ -16,7 +16,7 @@ from vecmig.errors import VecmigError
 from vecmig.events import Listener
 from vecmig.freshness.coverage import Coverage
 from vecmig.gate import Report
-from vecmig.homes.search import Hit
+from vecmig.homes import Hit
 from vecmig.postgres.sessions import Connection, Database
 from vecmig.reader import Reader
 from vecmig.script import ScriptDirectory, Wish, init_project, new_revision

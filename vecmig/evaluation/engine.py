@@ -15,8 +15,7 @@ from vecmig.evaluation.metrics import query_metrics
 from vecmig.evaluation.statistics import intervals
 from vecmig.freshness.coverage import Coverage, measure_coverage
 from vecmig.freshness.stamps import Space
-from vecmig.homes import Home
-from vecmig.homes.search import Hit
+from vecmig.homes import Hit, Home
 from vecmig.ledger.evals import EvalRun, QueryResult, Score, Scores, SliceScores, find_keys, metric_names
 from vecmig.postgres.sessions import Connection
 

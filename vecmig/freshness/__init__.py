@@ -1,0 +1,6 @@
+"""What is due: stamps, coverage, pending records, and what tells of changes.
+
+Other packages use these modules; the rest is for themselves.
+"""
+
+__all__ = ["change_tracking", "changes", "coverage", "full_pass", "other_ledgers", "pending", "stamps", "steadiness"]

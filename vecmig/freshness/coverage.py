@@ -103,3 +103,10 @@ def _count_idle(connection: Connection, space: Space) -> tuple[int, int, int]:
     """Count the vectors of no row, the records with vectors and no text, and the records with vectors."""
     row = connection.execute(space.statement("freshness/coverage", "count_idle", rows=space.source.rows)).fetchone()
     return row or (0, 0, 0)
+
+
+def count_embedded_since(connection: Connection, space: Space, at: object, most: int) -> int:
+    """Count the vectors of a tag that were made after a moment, as far as ``most``."""
+    query = space.statement("freshness/coverage", "embedded_since")
+    row = connection.execute(query, {"at": at, "most": most}).fetchone()
+    return int(row[0]) if row else 0

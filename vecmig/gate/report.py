@@ -10,7 +10,7 @@ from vecmig.freshness.changes import Lag
 from vecmig.freshness.coverage import Coverage
 from vecmig.gate.quality import Shadowing, Trial
 from vecmig.gate.spot import Spot
-from vecmig.homes.index import IndexState
+from vecmig.homes import IndexState
 
 #: This many things to do are named at once.
 _MOST_REMEDIES: Final = 3

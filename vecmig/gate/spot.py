@@ -18,8 +18,7 @@ from vecmig.check import Check, Remedy, Required
 from vecmig.embedders import Embedded, Embedder, Kind, cut_to_limit
 from vecmig.errors import EmbedderError
 from vecmig.gate.canary import CANARY_SIMILARITY
-from vecmig.homes import Home
-from vecmig.homes.sampling import Sampled, longest_text
+from vecmig.homes import Home, Sampled
 from vecmig.model.collection import Metric
 from vecmig.text import percent
 
@@ -83,7 +82,7 @@ def look(home: Home, embedder: Embedder) -> Spot:
     sample = home.sample(SAMPLE)
     if not sample:
         return Spot(0)
-    longest = longest_text(home.session, home.stamps, _LENGTHS)
+    longest = home.longest_text(_LENGTHS)
     searched = _searched(home, sample) if home.index().usable else None
     try:
         return _look(embedder, sample, longest or "", searched)
@@ -189,13 +188,12 @@ def _directions(vectors: Vectors) -> NDArray[np.float64]:
 
 def _searched(home: Home, sample: Sequence[Sampled]) -> tuple[int, int]:
     """Search for vectors as production does; what is as near as the vector itself is as good an answer."""
-    wanted = sample[:_SEARCHES]
-    found = 0
-    for one in wanted:
-        hits = home.search(one.vector, _ANSWERS)
-        bound = _farthest(home.stamps.source.collection.metric, one.vector)
+    asked = sample[:_SEARCHES]
+    metric, found = home.stamps.source.collection.metric, 0
+    for one, hits in zip(asked, home.search_each([one.vector for one in asked], _ANSWERS), strict=True):
+        bound = _farthest(metric, one.vector)
         found += any(hit.text == one.text or hit.distance <= bound for hit in hits)
-    return len(wanted), found
+    return len(asked), found
 
 
 def _farthest(metric: Metric, vector: Vectors) -> float:

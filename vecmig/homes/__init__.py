@@ -7,13 +7,69 @@ from typing import Final
 
 from vecmig.errors import DatabaseError
 from vecmig.freshness.stamps import Space
-from vecmig.homes.base import Home
+from vecmig.homes.base import Home, coverage_of
 from vecmig.homes.partition import PartitionHome
+from vecmig.homes.partition.writing import prepare_to_write, reject_records
+from vecmig.homes.placement import move_vectors
+from vecmig.homes.search import (
+    WHOSE_SESSION,
+    Hit,
+    Parameters,
+    Search,
+    allow_preparing,
+    blamed,
+    fetch,
+    nearest,
+    new_search,
+)
+from vecmig.homes.table import create_vectors_table, notes_writers
+from vecmig.homes.values import (
+    EmbeddedRecord,
+    Footprint,
+    IndexBuild,
+    IndexLimits,
+    IndexState,
+    Sampled,
+    Standing,
+)
+from vecmig.homes.vectors import send_vectors
+from vecmig.homes.widening import drop_policies, drop_published, rewritten_bytes, widen_key
 from vecmig.ledger.ledger import Ledger
 from vecmig.postgres.sessions import Connection
 from vecmig.source.source import Source
 
-__all__ = ["Home", "PartitionHome", "home_over", "open_home"]
+__all__ = [
+    "WHOSE_SESSION",
+    "EmbeddedRecord",
+    "Footprint",
+    "Hit",
+    "Home",
+    "IndexBuild",
+    "IndexLimits",
+    "IndexState",
+    "Parameters",
+    "Sampled",
+    "Search",
+    "Standing",
+    "allow_preparing",
+    "blamed",
+    "coverage_of",
+    "create_vectors_table",
+    "drop_policies",
+    "drop_published",
+    "fetch",
+    "home_over",
+    "move_vectors",
+    "nearest",
+    "new_search",
+    "notes_writers",
+    "open_home",
+    "prepare_to_write",
+    "reject_records",
+    "rewritten_bytes",
+    "send_vectors",
+    "widen_key",
+]
 
 _KINDS: Final[Mapping[str, Callable[[Connection, Space], Home]]] = {PartitionHome.kind: PartitionHome}
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Double, cast, insert, select
+from sqlalchemy import BigInteger, Double, cast, func, insert, select
 
+from vecmig.errors import DatabaseError
 from vecmig.ledger.collections import Collections
 from vecmig.ledger.part import Tables
 from vecmig.ledger.revisions import Revisions, Statements
@@ -58,6 +60,30 @@ class Ledger:
         self.collections.require_unchanged(source)
         self.collections.record(source)
         self.routes.record(source.collection.name)
+
+    def retire(self, collection: str, tag: str, figures: Mapping[str, Any]) -> None:
+        """Enter that a tag's vectors go: from now on nothing reads, fills or goes back to it.
+
+        Raises:
+            DatabaseError: reads use the tag, or it is on its way to be used.
+        """
+        if not self.routes.leave(collection, tag):
+            raise DatabaseError(
+                f"Reads of {collection} have moved meanwhile, and {tag} is needed.",
+                state="Nothing was changed.",
+                hint="Run: vecmig status",
+            )
+        self.revisions.retire(collection, tag)
+        self.tags.set_state(collection, tag, "retired")
+        self.rejections.forget(collection, tag)
+        self.record_event("retire", collection=collection, tag=tag, data=figures)
+        self.routes.announce(collection)
+
+    def retired_at(self, collection: str, tag: str) -> datetime | None:
+        """Return when a tag was retired last, by the history."""
+        one = EVENT.c.collection == collection, EVENT.c.tag == tag, EVENT.c.kind.in_(("retire", "retired"))
+        rows = self._tables.read(select(func.max(EVENT.c.at)).where(*one))
+        return rows[0][0] if rows else None
 
     def record_event(
         self,

@@ -87,6 +87,11 @@ class Revisions(Part):
             withdrawn_at=func.now(),
         )
 
+    def retire(self, collection: str, old_tag: str) -> None:
+        """Enter that no revision leads back to a tag: its vectors go."""
+        live = REVISION.c.collection == collection, REVISION.c.old_tag == old_tag, REVISION.c.phase == "live"
+        self._tables.write(update(REVISION).where(*live).values(phase="retired", updated_at=func.now()))
+
     def stamp(self, revision: str, collection: str | None, old: str | None, new: str | None, sha: str) -> None:
         """Enter a revision as live without running it."""
         entry = insert(REVISION).values(

@@ -145,6 +145,13 @@ class Routes(Part):
         self._notify(collection)
         return int(row[0])
 
+    def leave(self, collection: str, tag: str) -> bool:
+        """Let a tag go of which reads have no need; return False where it is live, or on its way to be."""
+        unused = ROUTE.c.live.is_distinct_from(tag), ROUTE.c.candidate.is_distinct_from(tag)
+        kept = {name: func.nullif(ROUTE.c[name], tag) for name in ("standby", "shadow_tag")}
+        leaving = update(ROUTE).where(ROUTE.c.collection == collection, *unused).values(kept)
+        return self._tables.write(leaving) == 1
+
     def _update(self, collection: str, **values: Any) -> None:
         self._tables.write_one(update(ROUTE).where(ROUTE.c.collection == collection).values(values))
 

@@ -126,9 +126,10 @@ def install(connection: Connection, schema: str) -> int:
             # the right to create schemas is asked for only where one is created
             connection.execute(statement("ledger/schema", "create_schema", schema=name))
         connection.execute(statement("ledger/schema", "create", schema=name))
-    for number, file in enumerate(FILES[before:], start=before + 1):
+    for file in FILES[before:]:
         connection.execute(script(f"ledger/{file}", schema=name))
-        connection.execute(statement("ledger/schema", "record", schema=name), {"version": number})
+    made = {"first": before + 1, "last": VERSION}
+    connection.execute(statement("ledger/schema", "record", schema=name), made)
     if before == 0:
         # no trigger rests on it, which --sql could not see of tables that are not there yet
         connection.execute(statement("ledger/schema", "renew_outbox", schema=name))

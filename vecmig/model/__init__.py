@@ -26,6 +26,7 @@ from vecmig.model.recipe import (
     is_openai,
     recipe_problems,
 )
+from vecmig.model.recipe_fields import PROVIDERS
 from vecmig.model.tag import MAX_DIMS, MAX_TAG_LENGTH, NORM_TOLERANCE, Norm, Tag
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "MAX_TAG_LENGTH",
     "NORM_TOLERANCE",
     "OPENAI_KEY",
+    "PROVIDERS",
     "VECTOR_COLUMNS",
     "ChangeTracking",
     "Chunking",

@@ -2,4 +2,17 @@
 
 from vecmig.operations.migration import Migration
 
-__all__ = ["Migration"]
+__all__ = [
+    "Migration",
+    "context",
+    "embedders",
+    "following",
+    "indexing",
+    "judging",
+    "missing",
+    "placing",
+    "recipes",
+    "rollback_gate",
+    "run_locks",
+    "script",
+]

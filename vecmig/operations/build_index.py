@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from vecmig.errors import DatabaseError
-from vecmig.homes import open_home
-from vecmig.homes.index import create_statement
-from vecmig.homes.index_build import Build
+from vecmig.homes import IndexBuild, open_home
 from vecmig.operations.indexing import build_index
 from vecmig.operations.operation import Operation
 from vecmig.postgres.recorder import terminated
@@ -44,12 +42,13 @@ class BuildIndex(Operation):
 
     def sql(self) -> list[str]:
         """Return the CREATE INDEX."""
-        space = self.space(self.source())
+        source = self.source()
         with self.context.database.session() as connection:
-            return [terminated(create_statement(space).as_string(connection))]
+            home = open_home(self.context.ledger(connection), source, self.new_tag)
+            return [terminated(home.index_statement().as_string(connection))]
 
 
-def _summary(built: Build | None, size: int) -> str:
+def _summary(built: IndexBuild | None, size: int) -> str:
     if built is None:
         return f"already there, {data_size(size)}"
     helpers = {0: "", 1: ", 1 parallel worker"}.get(built.workers, f", {built.workers} parallel workers")

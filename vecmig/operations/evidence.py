@@ -9,10 +9,9 @@ from typing import Final
 from vecmig.config import Suite
 from vecmig.errors import VecmigError
 from vecmig.evaluation import mean_loss, no_worse
-from vecmig.freshness.coverage import count_records
+from vecmig.freshness.coverage import count_embedded_since, count_records
 from vecmig.freshness.stamps import Space
 from vecmig.gate import Shadowing, Trial
-from vecmig.homes.sampling import count_embedded_since
 from vecmig.ledger.evals import EvalRun, latest
 from vecmig.ledger.ledger import Ledger
 from vecmig.ledger.shadows import count_pair

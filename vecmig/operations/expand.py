@@ -9,7 +9,7 @@ from vecmig.errors import ConfigError, DatabaseError, ScriptError
 from vecmig.events import Warned
 from vecmig.freshness.change_tracking import install_tracking, tracking_works, try_tracking
 from vecmig.freshness.other_ledgers import refuse_other_ledger
-from vecmig.homes import open_home, table
+from vecmig.homes import create_vectors_table, open_home
 from vecmig.ledger.ledger import Ledger
 from vecmig.ledger.recipe_check import check_recipes
 from vecmig.model.collection import index_problem
@@ -145,7 +145,7 @@ class Expand(Operation):
         """Create all of it; with ``attempt`` the triggers are tried, which cannot be where they are written down."""
         ledger, schema = self.context.ledger(connection), self.context.database.schema
         ledger.record_collection(source)
-        table.create_vectors_table(connection, source, schema)
+        create_vectors_table(connection, source, schema)
         ledger.tags.record(self.collection, self.new_tag, recipe)
         open_home(ledger, source, self.new_tag).create()
         if source.tracked and not is_detached(connection, schema, self.collection):

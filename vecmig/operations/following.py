@@ -9,8 +9,7 @@ from vecmig.errors import ConfigError, DatabaseError
 from vecmig.events import Warned
 from vecmig.freshness.change_tracking import install_tracking, tracking_works
 from vecmig.freshness.full_pass import note_full_pass
-from vecmig.homes import open_home
-from vecmig.homes.widening import rewritten_bytes, widen_key
+from vecmig.homes import open_home, rewritten_bytes, widen_key
 from vecmig.ledger.access import mirror_access, mirror_grants, remember_grants
 from vecmig.ledger.identity import find_source
 from vecmig.ledger.ledger import Ledger

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from vecmig.freshness.coverage import count_vectors
 from vecmig.freshness.stamps import Space
-from vecmig.homes.index_build import Build, Limits
-from vecmig.homes.index_build import build_index as build
+from vecmig.homes import IndexBuild, IndexLimits, home_over
 from vecmig.operations.context import Context
 
 
-def build_index(context: Context, space: Space) -> Build | None:
+def build_index(context: Context, space: Space) -> IndexBuild | None:
     """Build a tag's index within what is allowed, again if its session is lost; None where a valid one is there."""
-    limits = Limits(context.config.maintenance_work_mem_mb, context.config.index_workers)
+    limits = IndexLimits(context.config.maintenance_work_mem_mb, context.config.index_workers)
 
-    def attempt() -> Build | None:
+    def attempt() -> IndexBuild | None:
         with context.database.session() as connection:
             vectors, _ = count_vectors(connection, space)
-        return build(context.database, space, rows=vectors, limits=limits, listener=context.listener)
+            home = home_over(connection, space)
+        return home.build_index(context.database, vectors=vectors, limits=limits, listener=context.listener)
 
     return context.reconnecting(attempt)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from vecmig.events import Noted, StepDone
 from vecmig.freshness.change_tracking import install_tracking
-from vecmig.homes.placement import move_vectors
+from vecmig.homes import move_vectors
 from vecmig.inventory.exposure import exposures
 from vecmig.ledger.access import follow_vectors, mirror_access, remember_grants
 from vecmig.operations.context import Context

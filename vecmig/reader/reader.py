@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from vecmig.config import Config, load_collections, load_config
 from vecmig.errors import UsageError, VecmigError
-from vecmig.homes.search import Hit, Parameters
+from vecmig.homes import Hit, Parameters
 from vecmig.model.recipe import Recipe
 from vecmig.postgres.locks import watched
 from vecmig.postgres.sessions import Database, Engine, database_at

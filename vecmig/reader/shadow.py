@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecmig.errors import DatabaseError, DatabaseUnreachable, VecmigError
-from vecmig.homes.search import Hit
+from vecmig.homes import Hit
 from vecmig.ledger.rows import TagRow
 from vecmig.ledger.shadows import Shadowed, record
 from vecmig.postgres.reconnecting import ReconnectingSession

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from vecmig.errors import DatabaseUnreachable, NotRecorded, VecmigError
-from vecmig.homes.search import Search
+from vecmig.homes import Search
 from vecmig.ledger.identity import find_source
 from vecmig.ledger.ledger import Ledger
 from vecmig.ledger.rows import Route, TagRow

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from vecmig.runner.verbs.adopt_source import Adopted, adopt_source
     from vecmig.runner.verbs.audit import Audit, Finding, audit
     from vecmig.runner.verbs.backfill import backfill
-    from vecmig.runner.verbs.compare import Comparison, compare
+    from vecmig.runner.verbs.compare import Comparison, Interval, compare
     from vecmig.runner.verbs.control import Controlled, controlled, pause, resume, tune
     from vecmig.runner.verbs.current import Standing, current
     from vecmig.runner.verbs.downgrade import downgrade
@@ -47,6 +47,7 @@ _HOMES = {
     "Estimate": "vecmig.runner.verbs.estimate",
     "Evaluated": "vecmig.runner.verbs.evaluate",
     "Finding": "vecmig.runner.verbs.audit",
+    "Interval": "vecmig.runner.verbs.compare",
     "Made": "vecmig.runner.verbs.evaluate",
     "Reads": "vecmig.runner.verbs.route",
     "Retired": "vecmig.runner.verbs.retire",
@@ -105,6 +106,7 @@ __all__ = [
     "Estimate",
     "Evaluated",
     "Finding",
+    "Interval",
     "Made",
     "Reads",
     "Retired",

@@ -11,6 +11,7 @@ from vecmig.script.errors import (
 )
 from vecmig.script.generate import Move, Wish, autogenerate, empty_revision, merge_revision, movers, new_revision
 from vecmig.script.graph import Revision
+from vecmig.script.loading import load_script
 from vecmig.script.project import init_project
 from vecmig.script.revision import RevisionMap
 from vecmig.script.script import STEPS, Script, Step
@@ -35,6 +36,7 @@ __all__ = [
     "description",
     "empty_revision",
     "init_project",
+    "load_script",
     "merge_revision",
     "movers",
     "new_revision",

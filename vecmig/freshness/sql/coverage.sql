@@ -55,3 +55,7 @@ WHERE {match} AND s.belongs AND NOT coalesce({eligible}, false)
 DELETE FROM {schema}.rejected r
 WHERE r.collection = %(collection)s AND r.tag = %(tag)s
   AND NOT EXISTS (SELECT FROM {records} s WHERE {rejected_key} AND {hash} = r.source_hash)
+
+-- embedded_since --
+SELECT count(*)
+FROM (SELECT FROM {space} v WHERE v.chunk = 0 AND v.embedded_at > %(at)s LIMIT %(most)s) v

@@ -23,7 +23,3 @@ LIMIT 1
 -- pages --
 SELECT pg_catalog.pg_relation_size(pg_catalog.to_regclass(%(name)s))
        / pg_catalog.current_setting('block_size')::bigint
-
--- embedded_since --
-SELECT count(*)
-FROM (SELECT FROM {space} v WHERE v.chunk = 0 AND v.embedded_at > %(at)s LIMIT %(most)s) v

@@ -25,7 +25,7 @@ CREATE TABLE {schema}.schema_version (
 )
 
 -- record --
-INSERT INTO {schema}.schema_version (version) VALUES (%(version)s)
+INSERT INTO {schema}.schema_version (version) SELECT generate_series(%(first)s::int, %(last)s::int)
 
 -- old_outbox --
 -- whether the outbox has a primary key that limits how long a key may be, and no trigger infers it any more

@@ -11,7 +11,7 @@ from vecmig.events import Listener, ignore
 from vecmig.freshness.change_tracking import drop_tracking, tracking_works
 from vecmig.freshness.full_pass import note_full_pass
 from vecmig.freshness.other_ledgers import refuse_other_ledger
-from vecmig.homes.widening import drop_policies, drop_published, widen_key
+from vecmig.homes import drop_policies, drop_published, widen_key
 from vecmig.ledger.access import mirror_access
 from vecmig.ledger.identity import find_source
 from vecmig.ledger.ledger import Ledger

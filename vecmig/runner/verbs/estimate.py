@@ -13,8 +13,7 @@ from vecmig.embedders import estimated_tokens
 from vecmig.freshness.coverage import count_records
 from vecmig.freshness.pending import sample_texts
 from vecmig.freshness.stamps import Space
-from vecmig.homes.index import estimated_bytes, estimated_vector_bytes, wanted_memory_mb
-from vecmig.homes.table import coverage_of
+from vecmig.homes import coverage_of, open_home
 from vecmig.ledger.control import Control, read_control, runs
 from vecmig.ledger.identity import find_source
 from vecmig.ledger.ledger import Ledger
@@ -32,8 +31,6 @@ _SAMPLE: Final = 1_000
 #: Texts that a request is taken to carry where the recipe does not say: fewer at servers other than OpenAI's.
 _USUAL_BATCH: Final = 256
 _USUAL_BATCH_ELSEWHERE: Final = 128
-#: What a rollback takes, however much there is.
-ROLLBACK: Final = "< 1 s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +121,11 @@ def _estimate(
     project: Project, connection: Connection, script: Script, phase: str | None, rate: float | None
 ) -> Estimate:
     assert script.collection is not None and script.new_tag is not None, "the caller chose it so"  # noqa: PT018
-    source = find_source(project.context.ledger(connection), project.collections.collection(script.collection))
-    space = project.context.space(source, script.new_tag)
+    ledger = project.context.ledger(connection)
+    source = find_source(ledger, project.collections.collection(script.collection))
+    home = open_home(ledger, source, script.new_tag)
     recipe = project.collections.recipe(script.new_tag)
-    coverage = coverage_of(connection, space)
+    coverage = coverage_of(home)
     pending = coverage.stale + coverage.missing
     texts = sample_texts(connection, source, _SAMPLE)
     sample = _measure(texts, recipe)
@@ -135,6 +133,7 @@ def _estimate(
     tokens = round(sample.tokens * pending)
     requests = _requests(recipe, chunks, tokens)
     control = read_control(connection, project.database.schema, script.collection)
+    footprint = home.footprint(total)
     old = _old_recipe(project, connection, script)
     return Estimate(
         revision=script.id,
@@ -151,9 +150,9 @@ def _estimate(
         requests=requests,
         **_money(project, connection, script, recipe, tokens),
         **_speed(project, connection, script, rate, _limits(recipe, control, pending, requests, tokens)),
-        vector_bytes=estimated_vector_bytes(space, total),
-        index_bytes=estimated_bytes(space, total),
-        index_memory_mb=wanted_memory_mb(space, total),
+        vector_bytes=footprint.vector_bytes,
+        index_bytes=footprint.index_bytes,
+        index_memory_mb=footprint.index_memory_mb,
         index_memory_cap_mb=project.config.maintenance_work_mem_mb,
         way_back_cost_usd=_cost(old, round(_measure(texts, old).tokens * coverage.eligible)) if old else 0.0,
         locks=_locks(source),
@@ -172,13 +171,13 @@ class Redone:
     seconds: float | None
 
 
-def redone(connection: Connection, ledger: Ledger, space: Space) -> Redone:
+def redone(ledger: Ledger, stamps: Space) -> Redone:
     """Estimate what embedding all records under a recorded tag once more would take; nothing is written or sent."""
-    name = space.source.collection.name
-    recipe = ledger.tags.get(name, space.tag).recipe
-    _, eligible = count_records(connection, space.source)
-    tokens = round(_measure(sample_texts(connection, space.source, _SAMPLE), recipe).tokens * eligible)
-    rate = ledger.last_rate(name, space.tag)
+    connection, source = ledger.connection, stamps.source
+    recipe = ledger.tags.get(source.collection.name, stamps.tag).recipe
+    _, eligible = count_records(connection, source)
+    tokens = round(_measure(sample_texts(connection, source, _SAMPLE), recipe).tokens * eligible)
+    rate = ledger.last_rate(source.collection.name, stamps.tag)
     priced = recipe.service.price_per_million_tokens > 0
     return Redone(tokens, _cost(recipe, tokens), priced, eligible / rate if rate else None)
 

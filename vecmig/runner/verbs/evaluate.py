@@ -18,12 +18,12 @@ from vecmig.config import (
     Config,
     Suite,
     WrittenKey,
+    fragment_problem,
     load_suite,
     suite_path,
     suite_paths,
     suites_folder,
 )
-from vecmig.config.sql_text import fragment_problem
 from vecmig.embedders import Embedder, row_problems
 from vecmig.errors import ConfigError, DatabaseError, TerminalEmbedderError, UsageError
 from vecmig.evaluation import Difference, Outcome, comparable, differences, known_item_text, run_suite

@@ -13,14 +13,12 @@ from vecmig.errors import DatabaseError, GateRefused, UsageError
 from vecmig.events import Listener, StepDone, StepStarted, ignore
 from vecmig.freshness.coverage import count_vectors
 from vecmig.freshness.stamps import Space
-from vecmig.homes import open_home, retiring
-from vecmig.homes.retiring import Partition
+from vecmig.homes import Home, Standing, home_over, open_home
 from vecmig.ledger.identity import find_source
 from vecmig.ledger.ledger import Ledger
 from vecmig.ledger.schema import ensure
 from vecmig.model.tag import Tag
 from vecmig.postgres.locks import runner_locks
-from vecmig.postgres.sessions import Connection
 from vecmig.runner.project import Project
 from vecmig.runner.trust import Earned, earned
 from vecmig.runner.verbs.estimate import Redone, redone
@@ -104,19 +102,29 @@ def retire(
 def _retire(project: Project, found: Retirement, reason: str | None) -> int:
     context = project.context
     with context.database.session() as connection:
-        space = context.space(_source(context.ledger(connection), found.collection), found.tag)
+        ledger = context.ledger(connection)
+        home = open_home(ledger, _source(ledger, found.collection), found.tag)
     if not found.begun:
         figures = _figures(found, reason)
-        context.locked(lambda connection: retiring.begin(connection, context.ledger(connection), space, figures))
+        context.locked(lambda connection: context.ledger(connection).retire(found.collection, found.tag, figures))
     try:
         context.locks.ensure()
         on_wait = partial(_tell, project)
-        retiring.detach(context.database, space, wait=context.config.lock_wait, on_wait=on_wait)
-        freed: int = context.locked(lambda connection: retiring.drop(connection, context.ledger(connection), space))
+        home.leave(context.database, wait=context.config.lock_wait, on_wait=on_wait)
+        freed: int = context.locked(lambda connection: _drop(context.ledger(connection), home.stamps))
     except DatabaseError as error:
         state = f"Reads go on. {found.tag} is out of use, and its vectors are still there."
         raise DatabaseError(error.message, state=state, hint=f"{error.hint} {_FINISH}".strip()) from error
-    _verify(project, space)
+    _verify(project, home.stamps)
+    return freed
+
+
+def _drop(ledger: Ledger, stamps: Space) -> int:
+    freed = home_over(ledger.connection, stamps).remove()
+    if freed:
+        ledger.record_event(
+            "retired", collection=stamps.source.collection.name, tag=stamps.tag, data={"bytes_freed": freed}
+        )
     return freed
 
 
@@ -127,7 +135,7 @@ def _tell(project: Project, blocker: str) -> None:
 def _verify(project: Project, space: Space) -> None:
     name = space.source.collection.name
     with project.database.session() as connection:
-        state = retiring.partition(connection, space).state
+        state = home_over(connection, space).standing().state
         if state != "gone" or project.context.ledger(connection).tags.get(name, space.tag).state != "retired":
             raise DatabaseError(
                 f"The vectors of {space.tag} were dropped, and they are {state}.",
@@ -152,32 +160,30 @@ def _look(project: Project, collection: str, tag: str) -> Retirement:
         ledger = Ledger(connection, project.database.schema)
         source = _source(ledger, collection)
         state = ledger.tags.get(collection, tag).state
-        space = project.context.space(source, tag)
-        there = retiring.partition(connection, space)
+        home = open_home(ledger, source, tag)
+        there = home.standing()
         _refuse_needed(ledger, collection, tag)
         begun = state == "retired"
         if begun and there.state == "gone":
-            raise _retired_already(collection, tag, retiring.retired_at(connection, space))
+            raise _retired_already(collection, tag, ledger.retired_at(collection, tag))
         trusted = None if begun else earned(project, connection, ledger, source)
         if not begun:
             _require_trust(ledger, trusted, collection, tag)
-        return _measured(connection, ledger, space, there, trusted)
+        return _measured(ledger, home, there, trusted)
 
 
-def _measured(
-    connection: Connection, ledger: Ledger, space: Space, there: Partition, trusted: Earned | None
-) -> Retirement:
-    name = space.source.collection.name
-    vectors, records = count_vectors(connection, space) if there.state != "gone" else (0, 0)
+def _measured(ledger: Ledger, home: Home, there: Standing, trusted: Earned | None) -> Retirement:
+    stamps = home.stamps
+    vectors, records = count_vectors(home.session, stamps) if there.state != "gone" else (0, 0)
     return Retirement(
-        collection=name,
-        tag=space.tag,
+        collection=stamps.source.collection.name,
+        tag=stamps.tag,
         begun=trusted is None,
         vectors=vectors,
         records=records,
         bytes=there.bytes,
-        index_bytes=open_home(ledger, space.source, space.tag).index().bytes,
-        redone=redone(connection, ledger, space),
+        index_bytes=home.index().bytes,
+        redone=redone(ledger, stamps),
         earned=trusted,
     )
 

@@ -16,9 +16,7 @@ from vecmig.freshness.changes import Lag, Outbox, lag, outbox
 from vecmig.freshness.coverage import Coverage, count_records, count_vectors, measure_coverage
 from vecmig.freshness.full_pass import FullPass, needed_full_pass
 from vecmig.gate import Report
-from vecmig.homes import open_home
-from vecmig.homes.index import IndexState
-from vecmig.homes.table import coverage_of
+from vecmig.homes import IndexState, coverage_of, open_home
 from vecmig.inventory.auditing import silent_writers
 from vecmig.inventory.exposure import exposures
 from vecmig.ledger.control import Control, Run, read_control, runs
@@ -380,7 +378,7 @@ def _tag(ledger: Ledger, source: Source, row: TagRow) -> TagStatus:
     home = open_home(ledger, source, row.tag, kind=row.home)
     connection, space = home.session, home.stamps
     if not home.exists():
-        return TagStatus(row.tag, "gone", row.dims, 0, 0, coverage_of(connection, space), IndexState(), Lag())
+        return TagStatus(row.tag, "gone", row.dims, 0, 0, coverage_of(home), IndexState(), Lag())
     vectors, with_vectors = count_vectors(connection, space)
     return TagStatus(
         tag=row.tag,

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from vecmig.errors import DatabaseError
 from vecmig.freshness.change_tracking import trigger_names
-from vecmig.homes.table import constraint_holds, constraint_sql
+from vecmig.homes import open_home
 from vecmig.inventory.auditing import Part, silent_writers, tags_in, trigger_faults
 from vecmig.published.detaching import all_detached
 from vecmig.published.live_view import has_search, reads_tag
@@ -118,13 +118,15 @@ def _partition_of(subject: Subject, tag: str) -> Iterator[Finding]:
     part = subject.part(tag)
     if part is None:
         yield _gone(subject, tag)
-    elif part.state == "attached" and not constraint_holds(subject.connection, subject.space(tag)):
+        return
+    home = open_home(subject.ledger, subject.source, tag)
+    if part.state == "attached" and not home.guaranteed():
         yield subject.finding(
             "unchecked vectors",
             "error",
             part.object,
             "The constraint on dims and length of the tag's vectors is gone or was changed: any vector may be there.",
-            constraint_sql(subject.connection, subject.space(tag)),
+            home.guarantee_statement(),
             tag=tag,
         )
 

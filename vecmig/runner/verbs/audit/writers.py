@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from vecmig.homes.table import notes_writers
+from vecmig.homes import notes_writers
 from vecmig.inventory.auditing import Writer, WritingSession, functions, sessions, statements, writers
 from vecmig.runner.verbs.audit.finding import Finding, Subject
 from vecmig.text import counted

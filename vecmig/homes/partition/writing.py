@@ -7,37 +7,26 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 import psycopg
-from numpy.typing import NDArray
 from psycopg import errors as pg
 from psycopg import sql
 
 from vecmig.freshness.pending import PendingRecord
 from vecmig.freshness.stamps import Space
-from vecmig.homes.copy_binary import Rows
+from vecmig.homes.partition.copy_binary import Rows
+from vecmig.homes.values import EmbeddedRecord
 from vecmig.postgres.named_sql import finished, statement
 from vecmig.postgres.sessions import Connection
-from vecmig.source.keys import Key, same_key
+from vecmig.source.keys import same_key
 from vecmig.source.source import Source
 
 #: Seconds for which a write is tried again while the application holds one of its rows.
 LOCK_PATIENCE: Final = 10.0
 #: What passes by itself: a row that the application holds.
 _HELD: Final = (pg.LockNotAvailable, pg.DeadlockDetected, pg.SerializationFailure)
-
-
-class EmbeddedRecord(NamedTuple):
-    """A record with the vectors made from it, one a chunk; ``texts`` is None where the tag does not chunk."""
-
-    key: Key
-    source_hash: str
-    vectors: NDArray[np.float32]
-    texts: tuple[str, ...] | None
-    #: Whether it had no vector when it was read.
-    new: bool = False
 
 
 def write_records(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 from psycopg import sql
 
 from vecmig.freshness.stamps import Space
 from vecmig.homes.search import nearest
+from vecmig.homes.values import Footprint, IndexState
 from vecmig.postgres.named_sql import statement
 from vecmig.postgres.sessions import Connection
 
@@ -25,28 +25,6 @@ _SMALLEST_MEMORY_MB: Final = 64
 _ELEMENT_OVERHEAD: Final = 76
 _NEIGHBOUR_BYTES: Final = 6
 _PAGE_BYTES: Final = 8_100
-
-
-@dataclass(frozen=True, slots=True)
-class IndexState:
-    """What the catalogue says about a tag's index."""
-
-    exists: bool = False
-    valid: bool = False
-    ready: bool = False
-    bytes: int = 0
-
-    @property
-    def usable(self) -> bool:
-        """Whether queries can use it."""
-        return self.valid and self.ready
-
-    @property
-    def word(self) -> str:
-        """One word for people: none, invalid or valid."""
-        if not self.exists:
-            return "none"
-        return "valid" if self.usable else "invalid"
 
 
 def index_name(space: Space) -> sql.Identifier:
@@ -88,7 +66,7 @@ def _node_bytes(space: Space) -> int:
     return _vector_bytes(space) + _NODE_BYTES + _NODE_BYTES_PER_M * space.source.collection.hnsw.m
 
 
-def estimated_bytes(space: Space, rows: int) -> int:
+def _index_bytes(space: Space, rows: int) -> int:
     """Estimate the index of ``rows`` vectors: complete elements and their neighbour lists on pages of 8 kB."""
     element = _vector_bytes(space) + _ELEMENT_OVERHEAD
     neighbours = _NEIGHBOUR_BYTES * 2 * space.source.collection.hnsw.m
@@ -146,9 +124,11 @@ def _index_names(plan: dict[str, Any]) -> set[str]:
 _ROW_OVERHEAD: Final = 48
 
 
-def estimated_vector_bytes(space: Space, count: int) -> int:
-    """Estimate what ``count`` vectors take on disk, without their index: the values, the tag, key and hash, the key's
-    index.
+def footprint(space: Space, count: int) -> Footprint:
+    """Estimate what ``count`` vectors take.
+
+    Beside the index these are the values, the tag, key and hash, and the key's index.
     """
     width = 4 if space.source.collection.storage == "vector" else 2
-    return count * (space.dims * width + 2 * (len(space.tag) + _ROW_OVERHEAD))
+    vectors = count * (space.dims * width + 2 * (len(space.tag) + _ROW_OVERHEAD))
+    return Footprint(vectors, _index_bytes(space, count), wanted_memory_mb(space, count))

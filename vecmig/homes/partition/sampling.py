@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
 from psycopg import sql
 
 from vecmig.freshness.stamps import Space
+from vecmig.homes.values import Sampled
 from vecmig.homes.vectors import load_vectors, loaded
 from vecmig.postgres.named_sql import statement
 from vecmig.postgres.sessions import Connection
@@ -17,15 +16,6 @@ from vecmig.postgres.sessions import Connection
 #: fault, so there must be many more pages than vectors that are drawn of them.
 _MANY: Final = 10_000
 _PAGES: Final = 2_560
-
-
-class Sampled(NamedTuple):
-    """One vector of a tag."""
-
-    key: tuple[str, ...]
-    #: The chunk's text, or the record's where the tag does not chunk.
-    text: str
-    vector: NDArray[np.float32]
 
 
 def sample_vectors(connection: Connection, space: Space, size: int) -> list[Sampled]:
@@ -62,9 +52,3 @@ def _drawn(connection: Connection, space: Space) -> sql.Composable:
     if pages <= _MANY:
         return sql.SQL("")
     return sql.SQL("TABLESAMPLE SYSTEM ({})").format(sql.Literal(min(100.0, 100 * _PAGES / pages)))
-
-
-def count_embedded_since(connection: Connection, space: Space, at: object, most: int) -> int:
-    """Count the vectors of a tag that were made after a moment, as far as ``most``."""
-    row = connection.execute(space.statement("homes/sampling", "embedded_since"), {"at": at, "most": most}).fetchone()
-    return int(row[0]) if row else 0

@@ -18,8 +18,16 @@ from psycopg import errors as pg
 from vecmig.errors import Blocked, DatabaseError, DatabaseUnreachable
 from vecmig.events import IndexProgress, Listener, Waiting, Warned, ignore
 from vecmig.freshness.stamps import Space
-from vecmig.homes.index import create_statement, index_name, index_state, table_bytes, vectors_in, wanted_memory_mb
-from vecmig.homes.patience import NO_INDEX, Patience
+from vecmig.homes.partition.index import (
+    create_statement,
+    index_name,
+    index_state,
+    table_bytes,
+    vectors_in,
+    wanted_memory_mb,
+)
+from vecmig.homes.partition.patience import NO_INDEX, Patience
+from vecmig.homes.values import IndexBuild, IndexLimits
 from vecmig.postgres.locks import blocking, with_lock_retries
 from vecmig.postgres.named_sql import statement
 from vecmig.postgres.reconnecting import ReconnectingSession
@@ -35,27 +43,6 @@ _WORTH_WORKERS: Final = 8 * 2**20
 #: Where pgvector's notice and PostgreSQL's shared memory come from: neither has an SQLSTATE of its own.
 _PGVECTOR_BUILD: Final = "hnswbuild.c"
 _SHARED_MEMORY: Final = "dsm_impl.c"
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What an index build may take of the server."""
-
-    #: Most maintenance_work_mem, in MB.
-    memory_mb: int = 2048
-    #: Parallel workers; None for as many as the server's max_parallel_maintenance_workers.
-    workers: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Build:
-    """What a build was given, and took."""
-
-    vectors: int
-    memory_mb: int
-    #: Parallel workers that were seen at work.
-    workers: int
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +66,8 @@ class _SharedMemoryError(Exception):
 
 
 def build_index(
-    database: Database, space: Space, *, rows: int, limits: Limits, listener: Listener = ignore
-) -> Build | None:
+    database: Database, space: Space, *, rows: int, limits: IndexLimits, listener: Listener = ignore
+) -> IndexBuild | None:
     """Build the index CONCURRENTLY, unless a valid one is there; give None then.
 
     A build that was killed leaves an index that is kept up on each write and used by no query: it is dropped first.
@@ -114,10 +101,10 @@ def build_index(
         listener(Warned(_no_shared_memory(task)))
         task = replace(task, workers=0)
         seen = _run(task)
-    return Build(rows, task.memory_mb, seen, time.monotonic() - began)
+    return IndexBuild(rows, task.memory_mb, seen, time.monotonic() - began)
 
 
-def _task(connection: Connection, space: Space, *, rows: int, limits: Limits, **others: Any) -> _Task:
+def _task(connection: Connection, space: Space, *, rows: int, limits: IndexLimits, **others: Any) -> _Task:
     workers = _value(connection, "server_workers") if limits.workers is None else limits.workers
     if table_bytes(space, rows) < _WORTH_WORKERS:
         workers = 0
@@ -339,7 +326,7 @@ class _Watch:
 # What is told of memory -------------------------------------------------------------------------------------------
 
 
-def _warn_if_tight(task: _Task, limits: Limits) -> None:
+def _warn_if_tight(task: _Task, limits: IndexLimits) -> None:
     if task.wanted_mb <= limits.memory_mb:
         return
     task.listener(
