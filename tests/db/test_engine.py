@@ -59,6 +59,7 @@ def test_the_verbs_go_the_teams_way(lab: Lab, team: Team) -> None:
     [articles] = runner.status(config).collections
     assert articles.route.live == SMALL
     assert runner.status(config).database == "postgresql+psycopg://iam_user:***@nowhere.example/app"
+    assert lab.sql("SELECT DISTINCT written_by FROM vecmig.documents_vectors") == [(None,)], "nobody wrote past vecmig"
     assert team.tokens > 0
     assert isinstance(team.engine.pool, sqlalchemy.QueuePool)
     assert team.engine.pool.checkedin() == team.engine.pool.checkedout() == 0, "its own pool has none of them"

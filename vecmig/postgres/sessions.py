@@ -122,7 +122,6 @@ class Database:
         connection = self._open(self.conninfo)
         try:
             with translated(self.safe_url):
-                connection.autocommit = True
                 self._prepare(connection)
                 connection.autocommit = autocommit
                 if self.watch is not None:
@@ -135,7 +134,7 @@ class Database:
     def _open(self, conninfo: str) -> Session:
         try:
             if self.engine is not None:
-                return taken_over(open_by(self.engine), Session)
+                return self._named(taken_over(open_by(self.engine), Session))
             return Session.connect(
                 conninfo,
                 autocommit=True,
@@ -145,6 +144,14 @@ class Database:
             )
         except psycopg.OperationalError as error:
             raise _unreachable(error, self.safe_url) from None
+
+    def _named(self, connection: Session) -> Session:
+        """Say whose session it is, as a URL's parameters do: the vectors note who else writes to them."""
+        connection.autocommit = True
+        if self.sees_all:
+            query = statement("postgres/connect", "name")
+            connection.execute(query, {"name": self.application_name})
+        return connection
 
     def _prepare(self, connection: Session) -> None:
         if connection.info.server_version < _OLDEST_SERVER:
