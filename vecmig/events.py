@@ -80,6 +80,13 @@ class Waiting:
     reason: str
     #: Seconds until the next try; None where it is not known.
     seconds: float | None = None
+    #: What tells this wait from another one, where ``reason`` changes while it lasts: it may count seconds.
+    cause: str = ""
+
+    @property
+    def what(self) -> str:
+        """What is waited for: the same for as long as it is."""
+        return self.cause or self.reason
 
     @property
     def words(self) -> str:

@@ -16,14 +16,14 @@ from vecmig.postgres.locks import runner_at_work, runner_locks, with_lock_retrie
 from vecmig.postgres.sessions import Connection, Database, translated
 
 
-def _wait(lab: Lab, statement: str) -> str:
-    waits: list[str] = []
+def _wait(lab: Lab, statement: str) -> tuple[str, str]:
+    waits: list[tuple[str, str]] = []
 
     def change(connection: Connection) -> None:
         connection.execute(statement)
 
     with pytest.raises(DatabaseError, match="Could not acquire the lock"):
-        with_lock_retries(lab.database, change, wait=0.1, on_wait=waits.append)
+        with_lock_retries(lab.database, change, wait=0.1, on_wait=lambda *who: waits.append(who))
     return waits[-1]
 
 
@@ -32,19 +32,20 @@ def test_the_holder_of_any_lock_is_named_and_no_bystander(lab: Lab, connect: Con
     holder, bystander = connect(autocommit=False, application_name="holder"), connect(autocommit=False)
     holder.execute("LOCK TABLE theirs IN ROW EXCLUSIVE MODE")
     bystander.execute("SELECT count(*) FROM theirs")
-    said = _wait(
+    said, ids = _wait(
         lab,
         "CREATE TRIGGER t AFTER INSERT ON public.theirs "
         "FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
     )
     assert f"pid {holder.info.backend_pid} (postgres, holder, idle in transaction" in said
     assert str(bystander.info.backend_pid) not in said
+    assert ids == str(holder.info.backend_pid)
 
 
 def test_the_holder_of_a_row_is_named(lab: Lab, connect: Connect) -> None:
     holder = connect(autocommit=False)
     holder.execute("UPDATE documents SET body = 'theirs' WHERE id = 1")
-    assert f"pid {holder.info.backend_pid} " in _wait(lab, "UPDATE public.documents SET body = 'ours' WHERE id = 1")
+    assert f"pid {holder.info.backend_pid} " in _wait(lab, "UPDATE public.documents SET body = 'ours' WHERE id = 1")[0]
 
 
 def test_a_change_that_needs_no_wait_opens_one_session(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,7 +57,7 @@ def test_a_change_that_needs_no_wait_opens_one_session(lab: Lab, monkeypatch: py
         return connect(database, **options)
 
     monkeypatch.setattr(Database, "connect", counted)
-    assert with_lock_retries(lab.database, lambda connection: 7, wait=1, on_wait=opened.append) == 7
+    assert with_lock_retries(lab.database, lambda connection: 7, wait=1, on_wait=lambda *who: opened.extend(who)) == 7
     assert opened == ["one"]
 
 

@@ -50,7 +50,9 @@ def test_a_gate_of_an_upgrade_begins_anew(lab: Lab, ended: list[int]) -> None:
 @pytest.mark.upgraded("r1", until="index")
 def test_the_command_gate_says_so(lab: Lab, ended: list[int]) -> None:
     said: list[str] = []
-    _, report = runner.gate_reports(replace(lab.config, on_wait=said.append))["documents"]
+    _, report = runner.gate_reports(replace(lab.config, on_wait=lambda reason, _cause: said.append(reason)))[
+        "documents"
+    ]
     assert report.passed
     assert len(ended) == 1
     assert "cannot be reached" in said[0]

@@ -73,7 +73,8 @@ def test_a_blocker_that_grows_older_is_the_same_and_another_is_told_at_once(
             (8, "1 day 00:00:00"),
             (8, "2 days 01:00:00"),
         ):
-            tell(Waiting(f"the index waits for old snapshots: pid {pid} (web, transaction open for {age})"))
+            blocker = f"pid {pid} (web, transaction open for {age})"
+            tell(Waiting(f"the index waits for old snapshots: {blocker}", cause=f"old snapshots: {pid}"))
             clock[0] += 1
     assert capsys.readouterr().err.splitlines()[1:] == [
         "  waiting: the index waits for old snapshots: pid 7 (web, transaction open for 00:00:01)",

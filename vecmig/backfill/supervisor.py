@@ -86,8 +86,11 @@ class Supervisor:
         held = throttle.reason(connection) if throttle is not None and not control.paused else None
         self.limiter.hold("throttle", held)
         # a try that failed is told by whoever repeats it
-        if (waits_for := self.limiter.reason or self.limiter.silence) is not None:
-            self.listener(Waiting(waits_for))
+        if (reason := self.limiter.reason) is not None:
+            # how far a replica is behind changes all the time
+            self.listener(Waiting(reason, cause="" if held is None else "throttle"))
+        elif (silence := self.limiter.silence) is not None:
+            self.listener(Waiting(silence, cause="silence"))
         self._show(connection, control)
 
     def _show(self, connection: Connection, control: Control) -> None:

@@ -156,7 +156,11 @@ class Worker:
     def _new_engine(self, task: WorkerTask, opening: ExitStack) -> LocalEngine:
         database = task.database
         if database.lock_wait is not None:
-            database = watched(database, lock_wait=database.lock_wait, tell=lambda who: self._listen(Waiting(who)))
+            database = watched(
+                database,
+                lock_wait=database.lock_wait,
+                tell=lambda reason, cause: self._listen(Waiting(reason, cause=cause)),
+            )
         self._embedder = opening.enter_context(
             open_backfill_embedder(
                 database,

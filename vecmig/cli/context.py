@@ -50,13 +50,13 @@ class Options:
                 sys.path.insert(0, str(found.path.parent))
         return self._configs[database]
 
-    def _tell_wait(self, reason: str) -> None:
+    def _tell_wait(self, reason: str, cause: str) -> None:
         from vecmig.cli.progress import Narrator
         from vecmig.events import Waiting
 
         if self._narrator is None:
             self._narrator = Narrator(quiet=self.quiet)
-        self._narrator(Waiting(reason))
+        self._narrator(Waiting(reason, cause=cause))
 
     def scripts(self) -> ScriptDirectory:
         """Open the script directory; no database is needed.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from contextlib import AbstractContextManager
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
 
 #: Seconds between two progress lines where there is no terminal.
 _PLAIN_EVERY: Final = 5.0
-#: How long a transaction is open, or a provider has not answered: it does not make a reason another one.
-_AGE: Final = re.compile(r"(\d+ days? )?\d+:\d\d:\d\d|\b(\d[\d.,]* (d|h|min|s|ms)\b ?)+")
 
 
 class Narrator(AbstractContextManager["Narrator"]):
@@ -88,8 +85,8 @@ class Narrator(AbstractContextManager["Narrator"]):
         text = f"waiting: {event.words}"
         if self._moving is not None:
             self._show(text, self._moving)
-        elif _AGE.sub("", event.reason) != self._waiting or time.monotonic() - self._last >= _PLAIN_EVERY:
-            self._waiting, self._last = _AGE.sub("", event.reason), time.monotonic()
+        elif event.what != self._waiting or time.monotonic() - self._last >= _PLAIN_EVERY:
+            self._waiting, self._last = event.what, time.monotonic()
             self._say(f"  {text}")
 
     def _show(self, text: str, moving: Status) -> None:

@@ -82,8 +82,9 @@ class Config:
     max_cost: float | None = None
     #: The ``-x key=value`` pairs of the command line.
     x: Mapping[str, str] = field(default_factory=dict)
-    #: Told why a command waits that tells nothing else meanwhile; may be called from any thread.
-    on_wait: Callable[[str], None] | None = field(default=None, repr=False, compare=False)
+    #: Told why a command waits that tells nothing else meanwhile, and what for: the same as long as it does. Any thread
+    #: may call it.
+    on_wait: Callable[[str, str], None] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

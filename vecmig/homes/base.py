@@ -54,13 +54,13 @@ class Home(Protocol):
     def standing(self) -> Standing:
         """Return where it is, and what it takes on disk."""
 
-    def leave(self, database: Database, *, wait: float, on_wait: Callable[[str], None]) -> None:
+    def leave(self, database: Database, *, wait: float, on_wait: Callable[[str, str], None]) -> None:
         """Take it out of use while reads and writes go on, or finish that where it was cut short.
 
         Args:
             database: where; it cannot be done in a transaction.
             wait: seconds after which to give up.
-            on_wait: told who is in the way, each time.
+            on_wait: told who is in the way, each time, and the same without since when.
         """
 
     def remove(self) -> int:

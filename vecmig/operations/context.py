@@ -79,7 +79,7 @@ class Context:
             self.database,
             change,
             wait=self.config.lock_wait,
-            on_wait=lambda blocker: self.wait(f"a lock is taken by {blocker}"),
+            on_wait=lambda blocker, cause: self.wait(f"a lock is taken by {blocker}", cause=cause),
             fresh=fresh,
         )
 
@@ -94,9 +94,9 @@ class Context:
         """Do work that may be repeated, again where its session is lost."""
         return reconnecting(work, wait=self.config.reconnect_wait, on_wait=self.wait)
 
-    def wait(self, reason: str, seconds: float | None = None) -> None:
+    def wait(self, reason: str, seconds: float | None = None, *, cause: str = "") -> None:
         """Tell what a run waits for."""
-        self.listener(Waiting(reason.removesuffix("."), seconds))
+        self.listener(Waiting(reason.removesuffix("."), seconds, cause))
 
     def tell(self, notes: Iterable[str]) -> None:
         """Warn of something, once in a run."""

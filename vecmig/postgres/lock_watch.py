@@ -26,6 +26,8 @@ class Wait(NamedTuple):
 
     what: str
     hint: str
+    #: The same for as long as nobody else is waited for.
+    cause: str
 
 
 class Watched(psycopg.Connection[tuple[Any, ...]]):
@@ -43,8 +45,9 @@ class Watched(psycopg.Connection[tuple[Any, ...]]):
             return super().wait(gen, *args, **options)
         except pg.LockNotAvailable as error:
             # afterwards it cannot be told
-            for note in self.waits_for or ():
-                error.add_note(note)
+            if self.waits_for is not None:
+                error.add_note(self.waits_for.what)
+                error.add_note(self.waits_for.hint)
             raise
         finally:
             self.at_work_since, self.waits_for = None, None
@@ -54,13 +57,13 @@ class LockWatch:
     """Looks from a session of its own at those which wait, and tells."""
 
     def __init__(
-        self, look: Callable[[list[int]], dict[int, Wait]], tell: Callable[[str], None], *, within: float
+        self, look: Callable[[list[int]], dict[int, Wait]], tell: Callable[[str, str], None], *, within: float
     ) -> None:
         """Watch nothing yet.
 
         Args:
             look: says of each of these processes what it waits for, if it waits for a lock.
-            tell: told that, in a thread of the watch's own, for as long as it lasts.
+            tell: told that, and its cause, in a thread of the watch's own, for as long as it lasts.
             within: seconds after which the sessions give up by themselves.
         """
         self._look = look
@@ -88,7 +91,7 @@ class LockWatch:
             with suppress(VecmigError):
                 for process, wait in self._look(list(waiting)).items():
                     waiting[process].waits_for = wait
-                    self._tell(wait.what)
+                    self._tell(wait.what, wait.cause)
                 time.sleep(self._patience)
 
     def _any_left(self) -> bool:

@@ -161,7 +161,7 @@ def with_lock_retries(
     change: Callable[[Connection], T],
     *,
     wait: float,
-    on_wait: Callable[[str], None],
+    on_wait: Callable[[str, str], None],
     in_transaction: bool = True,
     fresh: bool = False,
 ) -> T:
@@ -173,7 +173,7 @@ def with_lock_retries(
     Args:
         change: what to do, on a connection inside the transaction.
         wait: seconds after which to give up.
-        on_wait: told who is in the way, each time.
+        on_wait: told who is in the way, each time, and the same without since when.
         in_transaction: False for a statement that PostgreSQL takes outside only. It works in steps of its own and makes
             no session queue, so each try waits longer: long enough for autovacuum to step aside.
         fresh: True for what may leave settings behind in its session.
@@ -190,7 +190,7 @@ def with_lock_retries(
         ):
             return change(connection)
         who = seen.blockers.words or "a transaction that has just ended"
-        on_wait(who)
+        on_wait(who, seen.blockers.ids)
         if time.monotonic() + pause > deadline:
             raise Blocked(
                 f"Could not acquire the lock within {wait:g} s. Blocked by {who}.",
@@ -237,7 +237,7 @@ def _known(*words: str | None) -> list[str]:
     return [word for word in words if word]
 
 
-def watched(database: Database, *, lock_wait: float, tell: Callable[[str], None]) -> Database:
+def watched(database: Database, *, lock_wait: float, tell: Callable[[str, str], None]) -> Database:
     """Give a database whose sessions wait so long for a lock, and tell meanwhile who holds it."""
 
     def look(processes: list[int]) -> dict[int, Wait]:
@@ -253,7 +253,7 @@ def _awaited(connection: Connection, process: int) -> Wait | None:
     if not who.words:
         return None
     row = connection.execute(statement("postgres/locks", "awaited"), {"pid": process}).fetchone()
-    return Wait(f"a lock {f'on {row[0]} ' if row else ''}is held by {who.words}", who.hint)
+    return Wait(f"a lock {f'on {row[0]} ' if row else ''}is held by {who.words}", who.hint, f"lock: {who.ids}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +263,8 @@ class Blockers:
     words: str = ""
     sessions: bool = False
     prepared: tuple[str, ...] = ()
+    #: Who they are, without since when: the same for as long as nobody else is in the way.
+    ids: str = ""
 
     @property
     def hint(self) -> str:
@@ -320,7 +322,8 @@ def blocking(connection: Connection, pid: int) -> Blockers:
     gids = [gid for row in rows for gid in row[5]]
     prepared = f"the prepared {noun(len(gids), 'transaction')} {', '.join(gids) or '(see pg_prepared_xacts)'}"
     words = [_session(*row[:5]) if row[0] else prepared for row in rows]
-    return Blockers("; ".join(words), any(row[0] for row in rows), tuple(gids))
+    ids = ", ".join([*(str(row[0]) for row in rows if row[0]), *gids])
+    return Blockers("; ".join(words), any(row[0] for row in rows), tuple(gids), ids)
 
 
 def _session(pid: int, user: str | None, application: str | None, state: str | None, age: str | None) -> str:

@@ -66,7 +66,11 @@ class Project:
         place = config.database_engine or config.database_url
         database = database_at(place, config.schema, vectors_schema=config.vectors_schema)
         listener = self._told
-        return watched(database, lock_wait=self.config.lock_wait, tell=lambda reason: listener(Waiting(reason)))
+        return watched(
+            database,
+            lock_wait=config.lock_wait,
+            tell=lambda reason, cause: listener(Waiting(reason, cause=cause)),
+        )
 
     @property
     def _told(self) -> Listener:
@@ -74,7 +78,7 @@ class Project:
         on_wait = self.config.on_wait
         if self.listener is not ignore or on_wait is None:
             return self.listener
-        return lambda event: on_wait(event.words) if isinstance(event, Waiting) else None
+        return lambda event: on_wait(event.words, event.what) if isinstance(event, Waiting) else None
 
     @cached_property
     def context(self) -> Context:

@@ -54,7 +54,7 @@ class PartitionHome:
     def standing(self) -> Standing:
         return relation.standing(self.session, self.stamps)
 
-    def leave(self, database: Database, *, wait: float, on_wait: Callable[[str], None]) -> None:
+    def leave(self, database: Database, *, wait: float, on_wait: Callable[[str, str], None]) -> None:
         relation.detach(database, self.stamps, wait=wait, on_wait=on_wait)
 
     def remove(self) -> int:

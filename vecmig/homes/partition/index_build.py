@@ -118,7 +118,8 @@ def _await_other_build(connection: Connection, space: Space, listener: Listener,
     while row := connection.execute(statement("homes/index", "being_built"), values).fetchone():
         who = blocking(connection, row[0])
         waits = f"; it waits for {who.words}" if who.words else ""
-        listener(Waiting(f"an earlier run's build of the index still goes on (pid {row[0]}){waits}"))
+        reason = f"an earlier run's build of the index still goes on (pid {row[0]}){waits}"
+        listener(Waiting(reason, cause=f"index build {row[0]}, {who.ids}"))
         if who.words:
             patience.wait(f"an earlier run's build of it (pid {row[0]}), which waits too", who)
         else:
@@ -243,7 +244,7 @@ def _put_away(connection: Connection, task: _Task) -> str:
     drop = statement("homes/index", "drop", index=index_name(task.space))
     with suppress(Blocked):
         with_lock_retries(
-            task.database, lambda other: other.execute(drop), wait=0, on_wait=lambda _who: None, in_transaction=False
+            task.database, lambda other: other.execute(drop), wait=0, on_wait=lambda *_: None, in_transaction=False
         )
     left = index_state(connection, task.space).exists
     return "The vectors are all there; the index is invalid, and the next build replaces it." if left else NO_INDEX
@@ -299,7 +300,8 @@ class _Watch:
     def _tell_wait(self, connection: Connection, pid: int, what: str, others: str = "", **since: Any) -> None:
         who = blocking(connection, pid)
         if who.words:
-            self.task.listener(Waiting(f"the index waits for {what}{others}: {who.words}"))
+            reason = f"the index waits for {what}{others}"
+            self.task.listener(Waiting(f"{reason}: {who.words}", cause=f"{reason}: {who.ids}"))
             self.patience.wait(what, who, **since)
         else:
             self.patience.end()

@@ -146,7 +146,7 @@ def require_partition(connection: Connection, space: Space) -> None:
         )
 
 
-def detach(database: Database, space: Space, *, wait: float, on_wait: Callable[[str], None]) -> None:
+def detach(database: Database, space: Space, *, wait: float, on_wait: Callable[[str, str], None]) -> None:
     """Take a tag's partition out of the vectors table while reads and writes go on; finish what was cut short.
 
     PostgreSQL waits for the transactions that have touched the vectors table. No session waits for that in turn.
@@ -155,7 +155,7 @@ def detach(database: Database, space: Space, *, wait: float, on_wait: Callable[[
         database: where; it cannot be done in a transaction.
         space: the tag.
         wait: seconds after which to give up.
-        on_wait: told who is in the way, each time.
+        on_wait: told who is in the way, each time, and the same without since when.
     """
 
     def step(connection: Connection) -> None:

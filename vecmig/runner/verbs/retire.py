@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 from vecmig.config import Config
@@ -109,8 +108,11 @@ def _retire(project: Project, found: Retirement, reason: str | None) -> int:
         context.locked(lambda connection: context.ledger(connection).retire(found.collection, found.tag, figures))
     try:
         context.locks.ensure()
-        on_wait = partial(_tell, project)
-        home.leave(context.database, wait=context.config.lock_wait, on_wait=on_wait)
+        home.leave(
+            context.database,
+            wait=context.config.lock_wait,
+            on_wait=lambda blocker, cause: context.wait(f"the vectors were read by {blocker}", cause=cause),
+        )
         freed: int = context.locked(lambda connection: _drop(context.ledger(connection), home.stamps))
     except DatabaseError as error:
         state = f"Reads go on. {found.tag} is out of use, and its vectors are still there."
@@ -126,10 +128,6 @@ def _drop(ledger: Ledger, stamps: Space) -> int:
             "retired", collection=stamps.source.collection.name, tag=stamps.tag, data={"bytes_freed": freed}
         )
     return freed
-
-
-def _tell(project: Project, blocker: str) -> None:
-    project.context.wait(f"the vectors were read by {blocker}")
 
 
 def _verify(project: Project, space: Space) -> None:
