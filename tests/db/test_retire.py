@@ -162,7 +162,7 @@ def test_the_way_back_is_refused_until_sync_has_caught_up(lab: Lab) -> None:
     )
     assert error.hint.startswith("Run: vecmig sync, which takes about ")
     assert (error.exit_code, lab.live) == (3, LARGE)
-    way = lab.status().way_back
+    way = lab.status().rollback
     assert way is not None
     assert (way.tag, way.lacking, way.ready) == (SMALL, 2, False)
     lab.sync()
@@ -197,14 +197,14 @@ def test_what_the_old_tag_rejected_is_not_lost_by_going_back(lab: Lab, model: Mo
     lab = lab.write(coverage=0.9)
     model.after = without_title_7
     lab.upgrade()
-    assert lab.status().way_back.ready is True  # type: ignore[union-attr]
+    assert lab.status().rollback.ready is True  # type: ignore[union-attr]
     assert lab.downgrade() == ["r2"]
 
 
 @pytest.mark.upgraded("r1")
 def test_the_first_revision_goes_back_to_nothing_without_a_check(lab: Lab) -> None:
     lab.sql("UPDATE documents SET body = 'new'")
-    assert lab.status().way_back is None
+    assert lab.status().rollback is None
     assert lab.downgrade("base") == ["r1"]
 
 
@@ -253,12 +253,12 @@ def test_a_candidate_that_was_given_up_is_told_of_too(lab: Lab) -> None:
 
 @pytest.mark.upgraded
 def test_status_names_the_way_back_while_a_candidate_is_in_progress(lab: Lab) -> None:
-    way = lab.status().way_back
+    way = lab.status().rollback
     assert way is not None
     assert (way.command, way.besides) == ("vecmig downgrade -1", ())
     lab = lab.write(chain=(SMALL, LARGE, TINY))
     lab.upgrade(until="expand")
-    way = lab.status().way_back
+    way = lab.status().rollback
     assert way is not None
     assert (way.command, way.besides) == ("vecmig downgrade r1", ("r3",))
     assert lab.downgrade("r1") == ["r3", "r2"]
@@ -510,8 +510,8 @@ def test_retire_removes_one_tag_and_says_what_it_was(trusted: Lab, connection: C
     assert connection.execute("SELECT count(*) FROM documents_live").fetchone() == (20,)
     status = trusted.status()
     assert ([tag.tag for tag in status.tags], status.route.standby) == ([LARGE], None)
-    assert status.way_back is not None
-    assert status.way_back.retired
+    assert status.rollback is not None
+    assert status.rollback.retired
     assert set(trusted.sync()) == {("documents", LARGE)}
     with pytest.raises(UsageError, match="was retired already on 20"):
         retire(trusted)

@@ -524,7 +524,7 @@ def test_a_service_does_not_take_back_what_a_newer_collections_yaml_said(lab: La
 def test_a_collection_that_nothing_tells_of_is_scanned(
     bare_lab: Lab, make_source: Any, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vecmig.runner.verbs.watch.SCAN_EVERY", 0.1)
+    monkeypatch.setattr("vecmig.runner.collection_watch.SCAN_EVERY", 0.1)
     make_source()
     lab = bare_lab.write(options={"change_tracking": "scan"}, chain=(CHUNKED,))
     lab.upgrade()

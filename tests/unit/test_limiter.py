@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vecmig.embedders import Abandoned, Limiter
-from vecmig.embedders.limiter import wait_by_headers
+from vecmig.embedders.rate_headers import wait_by_headers
 from vecmig.errors import BudgetSpent, PoisonInputError, TerminalEmbedderError, TransientEmbedderError
 
 

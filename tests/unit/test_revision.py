@@ -25,7 +25,8 @@ from vecmig.script.errors import (
     UnknownCurrent,
     UnknownRevision,
 )
-from vecmig.script.revision import Revision, RevisionMap
+from vecmig.script.graph import Revision
+from vecmig.script.revision import RevisionMap
 
 #         ┌─ mail1 ── mail2        (label mail)
 # first ──┤                  ╲ depends_on

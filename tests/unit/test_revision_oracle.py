@@ -17,8 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vecmig.errors import ScriptError
+from vecmig.script.graph import Revision
 from vecmig.script.loading import load_script
-from vecmig.script.revision import Revision, RevisionMap
+from vecmig.script.revision import RevisionMap
 
 #: What a refusal is compared as; the words of it are ours.
 REFUSED = "refused"

@@ -13,7 +13,7 @@ from vecmig.cli.checks import check_json, show_checks
 from vecmig.cli.context import options
 from vecmig.cli.control import control_json, paused_text, run_json, run_text, tuned_words
 from vecmig.cli.evals import eval_json, eval_text
-from vecmig.cli.retire import show_way_back, trust_json, way_back_json
+from vecmig.cli.retire import rollback_json, show_rollback, trust_json
 from vecmig.cli.routes import route_lines
 from vecmig.errors import GateRefused, Pending
 from vecmig.text import counted, duration, money, noun, percent_of
@@ -217,7 +217,7 @@ def _show_collection(collection: CollectionStatus) -> None:
         row, report = collection.gate
         render.line(f"  gate of {row.id}: {_verdict(report)}", style="bold")
         show_checks(report.checks)
-    show_way_back(collection)
+    show_rollback(collection)
 
 
 def _wrong(collection: CollectionStatus) -> list[str]:
@@ -325,7 +325,7 @@ def _collection_json(collection: CollectionStatus) -> dict[str, Any]:
         "full_pass": [{"reason": one.reason, "first": one.first, "last": one.last} for one in collection.full_pass],
         "tags": [_tag_json(tag) for tag in collection.tags],
         "gate": gate_json(collection.gate[0].id, collection.gate[1]) if collection.gate else None,
-        "rollback": way_back_json(collection.way_back),
+        "rollback": rollback_json(collection.rollback),
         "trust": trust_json(collection.earned),
         "half_retired": list(collection.half_retired),
         "runs": [run_json(run) for run in collection.runs],

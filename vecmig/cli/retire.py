@@ -15,7 +15,7 @@ from vecmig.errors import UsageError
 from vecmig.text import counted, data_size, duration, money, noun, percent, percent_up
 
 if TYPE_CHECKING:
-    from vecmig.runner import CollectionStatus, Earned, Retirement, WayBack
+    from vecmig.runner import CollectionStatus, Earned, Retirement, RollbackStatus
 
 
 def register(app: typer.Typer) -> None:
@@ -85,11 +85,11 @@ def _redone(planned: Retirement) -> str:
 # In status ---------------------------------------------------------------------------------------------------------
 
 
-def show_way_back(collection: CollectionStatus) -> None:
+def show_rollback(collection: CollectionStatus) -> None:
     """Print what a rollback would find, and how much trust the live tag has earned."""
     rows = []
-    if collection.way_back is not None:
-        rows.append(("  rollback", _way_back_text(collection.way_back)))
+    if collection.rollback is not None:
+        rows.append(("  rollback", _rollback_text(collection.rollback)))
     if collection.earned is not None:
         rows.append(("  trust", _trust_text(collection.earned)))
         rows.append(("  retire", _retire_text(collection.earned)))
@@ -100,7 +100,7 @@ def show_way_back(collection: CollectionStatus) -> None:
     render.columns(rows)
 
 
-def _way_back_text(way: WayBack) -> str:
+def _rollback_text(way: RollbackStatus) -> str:
     if way.retired:
         return f"none: {way.tag} was retired; to have it again: vecmig revision --to-tag {way.tag}"
     if way.coverage is None:
@@ -144,7 +144,7 @@ def _retire_text(earned: Earned) -> str:
     return f"{when}, but first: {first}" if first else when
 
 
-def way_back_json(way: WayBack | None) -> dict[str, Any] | None:
+def rollback_json(way: RollbackStatus | None) -> dict[str, Any] | None:
     """Return what a rollback would find, as status has it in its JSON."""
     if way is None:
         return None

@@ -1,8 +1,9 @@
 """The project's two configuration files: vecmig.ini and collections.yaml."""
 
 from vecmig.config.collections import Collections, load_collections, recipe_lines
-from vecmig.config.ini import EMBEDDED, ENGINES, FILE_TOKENS, UNLIMITED, Config, Engine, load_config
+from vecmig.config.ini import load_config
 from vecmig.config.redaction import address, is_keyless, is_keyless_header, origin, redact, without_passwords
+from vecmig.config.settings import EMBEDDED, ENGINES, FILE_TOKENS, UNLIMITED, Config, Engine
 from vecmig.config.sql_text import fragment_problem
 from vecmig.config.suites import (
     DEFAULT_K,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from vecmig.config.ini import Config
+from vecmig.config.settings import Config
 from vecmig.config.values import Problems, Value
 from vecmig.errors import ConfigError, UsageError
 from vecmig.text import nearest, shown, unknown

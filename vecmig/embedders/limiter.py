@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import math
-import re
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from vecmig.embedders.minute import Minute, Sent
 from vecmig.embedders.pulse import Pulse
+from vecmig.embedders.rate_headers import wait_by_headers
 from vecmig.errors import EmbedderError, TransientEmbedderError
 
 #: Seconds that the headers of one answer may keep requests back.
 _LONGEST_HOLD: Final = 60.0
 #: Seconds between two looks at what a thread waits for, in case it is not woken.
 _LOOK: Final = 1.0
-_DURATION: Final = re.compile(r"(\d{1,18}(?:\.\d{1,18})?)(ms|h|m|s)", re.ASCII)
-_NUMBER: Final = re.compile(r"\d{1,18}(\.\d{1,18})?", re.ASCII)
-_UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 
 class Abandoned(Exception):
@@ -39,22 +36,13 @@ class Spend(Protocol):
 
 
 @dataclass(slots=True)
-class _Sent:
-    """What was sent at a moment; ``amount`` is corrected as long as it counts."""
-
-    at: float
-    amount: int
-    counts: bool = True
-
-
-@dataclass(slots=True)
 class Ticket:
     """One request that was let through; whoever sends it writes down what the answer tells."""
 
     #: What was let through, the estimate that it is made of, and where it counts.
     tokens: int
     estimate: int
-    sent: _Sent
+    sent: Sent
     #: Tokens that the provider counted; None where it does not say.
     taken: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -97,8 +85,8 @@ class Limiter:
         self._mine = threading.local()
         self._clock = clock
         self._spend = spend
-        self._requests = _Minute(requests_per_minute)
-        self._tokens = _Minute(tokens_per_minute)
+        self._requests = Minute(requests_per_minute)
+        self._tokens = Minute(tokens_per_minute)
         self._most: float = concurrency or math.inf
         self._window: float = self._most
         self._taken = 0
@@ -279,7 +267,7 @@ class Limiter:
             raise
         self._answered(batch, ticket, inside=mine is not None)
 
-    def _enter(self, batch: _Batch, tokens: int) -> _Sent:
+    def _enter(self, batch: _Batch, tokens: int) -> Sent:
         with self._changed:
             while True:
                 if self._closed and not batch.paid:
@@ -377,71 +365,3 @@ class Limiter:
         if self._window > before:
             self._freed.notify_all()
         self._answers = self._refusals = 0
-
-
-class _Minute:
-    """At most so much within any minute."""
-
-    def __init__(self, limit: int | None) -> None:
-        self.limit = limit
-        self._sent: deque[_Sent] = deque()
-        self._sum = 0
-
-    def add(self, amount: int, now: float) -> _Sent:
-        sent = _Sent(now, amount, counts=self.limit is not None)
-        if sent.counts:
-            self._sent.append(sent)
-            self._sum += amount
-        return sent
-
-    def correct(self, sent: _Sent, amount: int) -> None:
-        if sent.counts:
-            self._sum += amount - sent.amount
-            sent.amount = amount
-
-    def wait(self, amount: int, now: float) -> float:
-        """Return the seconds until ``amount`` more fits; one that is above the limit by itself goes alone."""
-        if self.limit is None:
-            return 0.0
-        while self._sent and self._sent[0].at <= now - 60:
-            gone = self._sent.popleft()
-            gone.counts = False
-            self._sum -= gone.amount
-        left, room = self._sum, self.limit - min(amount, self.limit)
-        for sent in self._sent:
-            if left <= room:
-                break
-            left -= sent.amount
-            if left <= room:
-                return sent.at + 60 - now
-        return 0.0
-
-
-def wait_by_headers(headers: Mapping[str, str], tokens: int) -> float:
-    """Return the seconds until a request like this one fits again, by OpenAI's ``x-ratelimit-…`` headers.
-
-    ``reset`` tells when a limit is full again, and it fills evenly until then.
-
-    Source: https://platform.openai.com/docs/guides/rate-limits, "Rate limits in headers".
-    """
-    return max(_refill(headers, "requests", 1), _refill(headers, "tokens", max(tokens, 1)))
-
-
-def _refill(headers: Mapping[str, str], what: str, needed: int) -> float:
-    limit, left = (_whole(headers.get(f"x-ratelimit-{name}-{what}")) for name in ("limit", "remaining"))
-    if left is None or left >= needed:
-        return 0.0
-    whole = _seconds(headers.get(f"x-ratelimit-reset-{what}", ""))
-    gone = (limit or 0) - left
-    return whole * min(1.0, (needed - left) / gone) if gone > 0 else whole
-
-
-def _whole(text: str | None) -> int | None:
-    return int(text) if text is not None and re.fullmatch(r"\s*\d{1,18}\s*", text, re.ASCII) else None
-
-
-def _seconds(text: str) -> float:
-    """Read a duration such as 6m0s, 1.5s or 12ms, or a number of seconds; one that is none of these is 0."""
-    if _NUMBER.fullmatch(text.strip()):
-        return float(text)
-    return sum(float(number) * _UNITS[unit] for number, unit in _DURATION.findall(text))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vecmig.inventory.uninstalling import TagSize
+    from vecmig.runner.project_status import CollectionStatus, RollbackStatus, Status, TagStatus
     from vecmig.runner.steps import Walked
     from vecmig.runner.trust import Earned
     from vecmig.runner.verbs.adopt_source import Adopted, adopt_source
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from vecmig.runner.verbs.route import Reads, route
     from vecmig.runner.verbs.sql import downgrade_sql, upgrade_sql
     from vecmig.runner.verbs.stamp import stamp
-    from vecmig.runner.verbs.status import CollectionStatus, Status, TagStatus, WayBack, status
+    from vecmig.runner.verbs.status import status
     from vecmig.runner.verbs.sync import sync
     from vecmig.runner.verbs.uninstall import CollectionLeaving, Uninstallation, uninstall, uninstallation
     from vecmig.runner.verbs.untrack import Untracked, untrack
@@ -40,7 +41,7 @@ _HOMES = {
     "Adopted": "vecmig.runner.verbs.adopt_source",
     "Audit": "vecmig.runner.verbs.audit",
     "CollectionLeaving": "vecmig.runner.verbs.uninstall",
-    "CollectionStatus": "vecmig.runner.verbs.status",
+    "CollectionStatus": "vecmig.runner.project_status",
     "Comparison": "vecmig.runner.verbs.compare",
     "Controlled": "vecmig.runner.verbs.control",
     "Earned": "vecmig.runner.trust",
@@ -52,14 +53,14 @@ _HOMES = {
     "Reads": "vecmig.runner.verbs.route",
     "Retired": "vecmig.runner.verbs.retire",
     "Retirement": "vecmig.runner.verbs.retire",
+    "RollbackStatus": "vecmig.runner.project_status",
     "Standing": "vecmig.runner.verbs.current",
-    "Status": "vecmig.runner.verbs.status",
+    "Status": "vecmig.runner.project_status",
     "TagSize": "vecmig.inventory.uninstalling",
-    "TagStatus": "vecmig.runner.verbs.status",
+    "TagStatus": "vecmig.runner.project_status",
     "Uninstallation": "vecmig.runner.verbs.uninstall",
     "Untracked": "vecmig.runner.verbs.untrack",
     "Walked": "vecmig.runner.steps",
-    "WayBack": "vecmig.runner.verbs.status",
     "adopt_source": "vecmig.runner.verbs.adopt_source",
     "attach_view": "vecmig.runner.verbs.view",
     "audit": "vecmig.runner.verbs.audit",
@@ -111,6 +112,7 @@ __all__ = [
     "Reads",
     "Retired",
     "Retirement",
+    "RollbackStatus",
     "Standing",
     "Status",
     "TagSize",
@@ -118,7 +120,6 @@ __all__ = [
     "Uninstallation",
     "Untracked",
     "Walked",
-    "WayBack",
     "adopt_source",
     "attach_view",
     "audit",

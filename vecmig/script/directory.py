@@ -9,8 +9,10 @@ from pathlib import Path
 from vecmig.config import Config
 from vecmig.errors import ScriptError
 from vecmig.script.errors import DuplicateRevision
+from vecmig.script.graph import Revision
 from vecmig.script.loading import load_script
-from vecmig.script.revision import Revision, RevisionMap, Target
+from vecmig.script.names import Target
+from vecmig.script.revision import RevisionMap
 from vecmig.script.script import Script
 from vecmig.text import shown
 

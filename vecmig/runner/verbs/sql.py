@@ -28,7 +28,7 @@ def upgrade_sql(config: Config, target: str, write: Callable[[str], None]) -> No
     ensure_supported(project)
     rows = project.revisions()
     check_applied(project.scripts.scripts, rows)
-    steps = project.way_up(target, rows)
+    steps = project.upgrade_steps(target, rows)
     check_upgrade(steps, rows, project.collections)
     if steps:
         write(_PATH)

@@ -60,7 +60,7 @@ def upgrade(
 def _steps_up(project: Project, target: str) -> tuple[Script, ...]:
     rows = project.revisions()
     check_applied(project.scripts.scripts, rows)
-    steps = project.way_up(target, rows)
+    steps = project.upgrade_steps(target, rows)
     check_upgrade(steps, rows, project.collections)
     if project.config.max_cost is not None:
         check_priced(steps, project.collections)
