@@ -21,7 +21,7 @@ from vecmig.events import StepDone
 from vecmig.homes import home_over
 from vecmig.ledger import evals, schema
 from vecmig.ledger.evals import EvalRun
-from vecmig.runner import Evaluated
+from vecmig.runner import Evaluation
 
 Connection = psycopg.Connection[Any]
 
@@ -44,7 +44,7 @@ def known(*numbers: int, **fields: Any) -> list[dict[str, Any]]:
     return [{"query": text(n), "relevant": [n]} | fields for n in numbers]
 
 
-def run(lab: Lab, *tags: str) -> Evaluated:
+def run(lab: Lab, *tags: str) -> Evaluation:
     """Run the only suite."""
     (found,) = runner.evaluate(lab.config, tags=tags, listener=lab.listen)
     return found

@@ -27,7 +27,7 @@ from vecmig.homes.partition import PartitionHome
 from vecmig.ledger.ledger import Ledger
 from vecmig.postgres.locks import runner_locks
 from vecmig.runner.verbs.retire import Retired
-from vecmig.runner.verbs.route import Reads
+from vecmig.runner.verbs.route import RouteChange
 
 Connection = psycopg.Connection[Any]
 
@@ -107,7 +107,7 @@ def shadow(lab: Lab, tag: str, searches: int) -> None:
     def kept() -> int:
         return int(lab.sql("SELECT count(*) FROM vecmig.shadow")[0][0])
 
-    runner.route(lab.config, "documents", Reads(shadow=tag, share=1.0))
+    runner.route(lab.config, "documents", RouteChange(shadow=tag, share=1.0))
     wanted, deadline = kept() + searches, time.monotonic() + 60
     with lab.reader() as reader:
         for number in range(searches):
@@ -271,9 +271,9 @@ def test_what_to_do_about_a_worse_tag_is_the_way_back(lab: Lab) -> None:
     keep_evals(lab, 3, new=0.5)
     lab.upgrade(until="expand")
     age(lab, 30)
-    earned = lab.status().earned
-    assert earned is not None
-    (check,) = earned.failed
+    trust = lab.status().trust
+    assert trust is not None
+    (check,) = trust.failed
     assert said(check) == "run vecmig eval again; if the new tag is worse, go back: vecmig downgrade r1"
 
 
@@ -281,9 +281,9 @@ def test_what_to_do_about_a_worse_tag_is_the_way_back(lab: Lab) -> None:
 
 
 def _failed(lab: Lab) -> list[str]:
-    earned = lab.status().earned
-    assert earned is not None
-    return [check.name for check in earned.failed]
+    trust = lab.status().trust
+    assert trust is not None
+    return [check.name for check in trust.failed]
 
 
 @pytest.mark.upgraded
@@ -318,10 +318,10 @@ def test_only_time_and_evidence_let_the_old_vectors_go(lab: Lab) -> None:
 @pytest.mark.upgraded
 def test_evals_count_by_day_pair_and_coverage(trusted: Lab, spoil: Callable[[Lab], Any], why: str) -> None:
     spoil(trusted)
-    earned = trusted.status().earned
-    assert earned is not None
-    assert [check.name for check in earned.failed] == (["eval days"] if why else [])
-    assert why in earned.checks[1].detail
+    trust = trusted.status().trust
+    assert trust is not None
+    assert [check.name for check in trust.failed] == (["eval days"] if why else [])
+    assert why in trust.checks[1].detail
 
 
 @pytest.mark.upgraded
@@ -381,10 +381,10 @@ def test_failing_shadow_reads_keep_the_old_vectors(lab: Lab, model: Model) -> No
     _fail_a_shadow_read(lab, model)
     lab.upgrade()
     age(lab, 20)
-    earned = lab.status().earned
-    assert earned is not None
-    assert [check.name for check in earned.failed] == ["days live", "eval days", "shadow"]
-    assert earned.checks[2].detail == "1 of 1 shadow reads of the tag failed in the 21 days before it went live"
+    trust = lab.status().trust
+    assert trust is not None
+    assert [check.name for check in trust.failed] == ["days live", "eval days", "shadow"]
+    assert trust.checks[2].detail == "1 of 1 shadow reads of the tag failed in the 21 days before it went live"
     # however long it is live, it is not asked beside itself: this does not grow old
     age(lab, 30)
     keep_evals(lab, 3)
@@ -444,16 +444,16 @@ def test_days_count_while_the_tag_serves_every_search(trusted: Lab) -> None:
     lab = trusted.write(chain=(SMALL, LARGE, TINY))
     lab.upgrade(until="gate")
     assert _failed(lab) == []
-    runner.route(lab.config, "documents", Reads(ramp=10))
-    earned = lab.status().earned
-    assert earned is not None
-    assert [check.name for check in earned.failed] == ["days live"]
-    assert f"now {TINY} serves 10 % of the searches" in earned.checks[0].detail
-    runner.route(lab.config, "documents", Reads(ramp=0))
+    runner.route(lab.config, "documents", RouteChange(ramp=10))
+    trust = lab.status().trust
+    assert trust is not None
+    assert [check.name for check in trust.failed] == ["days live"]
+    assert f"now {TINY} serves 10 % of the searches" in trust.checks[0].detail
+    runner.route(lab.config, "documents", RouteChange(ramp=0))
     assert _failed(lab) == ["days live", "eval days"]
     age(lab, 22)
     assert _failed(lab) == []
-    runner.route(lab.config, "documents", Reads(ramp=10))
+    runner.route(lab.config, "documents", RouteChange(ramp=10))
     lab.downgrade()
     assert lab.status().route.ramp_share == 0
     assert _failed(lab) == ["days live", "eval days"]
@@ -462,12 +462,12 @@ def test_days_count_while_the_tag_serves_every_search(trusted: Lab) -> None:
 def test_the_cutover_ends_a_ramp(lab: Lab) -> None:
     """Whatever is said about the route later on, the days count from there."""
     _begin(lab)
-    runner.route(lab.config, "documents", Reads(ramp=10, shadow=LARGE))
+    runner.route(lab.config, "documents", RouteChange(ramp=10, shadow=LARGE))
     lab.upgrade()
     age(lab, 22)
     keep_evals(lab, 3)
     assert _failed(lab) == []
-    runner.route(lab.config, "documents", Reads(no_shadow=True))
+    runner.route(lab.config, "documents", RouteChange(no_shadow=True))
     assert _failed(lab) == []
 
 
@@ -483,8 +483,8 @@ def test_the_trust_in_a_tag_whose_old_one_is_gone_asks_for_no_comparison(trusted
     assert [check.name for check in refused.value.failed] == ["days live"]
     age(lab, 22)
     planned = runner.retirement(lab.config, "documents", TINY)
-    assert planned.earned is not None
-    assert planned.earned.checks[1].detail == "the old tag was retired: nothing to be compared with"
+    assert planned.trust is not None
+    assert planned.trust.checks[1].detail == "the old tag was retired: nothing to be compared with"
     retire(lab, TINY)
     assert vectors(lab) == {LARGE: 20}
 

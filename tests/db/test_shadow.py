@@ -22,7 +22,7 @@ from vecmig.errors import UsageError
 from vecmig.ledger.shadows import record
 from vecmig.reader import AsyncReader, Reader, shadow
 from vecmig.reader.shadow import MOST_WAITING
-from vecmig.runner import Reads
+from vecmig.runner import RouteChange
 from vecmig.runner.project import Project
 
 PATIENCE = 60
@@ -71,7 +71,7 @@ def hanging(model: embedding.Model, dims: int) -> Iterator[threading.Event]:
 
 @pytest.mark.upgraded("r2", until="index")
 def test_the_other_tag_is_asked_too_and_what_differs_is_kept(lab: Lab) -> None:
-    runner.route(lab.config, "documents", Reads(shadow=LARGE, share=1.0))
+    runner.route(lab.config, "documents", RouteChange(shadow=LARGE, share=1.0))
     with lab.reader() as reader:
         for number in range(1, 11):
             assert reader.search("documents", question(number), 5)[0].tag == SMALL
@@ -96,7 +96,7 @@ def test_the_other_tag_is_asked_too_and_what_differs_is_kept(lab: Lab) -> None:
 
 @pytest.mark.upgraded("r2", until="index")
 def test_a_share_is_asked(lab: Lab) -> None:
-    runner.route(lab.config, "documents", Reads(shadow=LARGE, share=0.2))
+    runner.route(lab.config, "documents", RouteChange(shadow=LARGE, share=0.2))
     with lab.reader() as reader:
         for _ in range(300):
             reader.search("documents", question(1), 1)
@@ -107,7 +107,7 @@ def test_a_share_is_asked(lab: Lab) -> None:
 @pytest.mark.upgraded("r2", until="index")
 def test_questions_are_kept_in_words_only_when_asked(lab: Lab) -> None:
     for wanted, expected in ((None, None), (True, question(3)), (False, None)):
-        runner.route(lab.config, "documents", Reads(shadow=LARGE, share=1.0, keep_queries=wanted))
+        runner.route(lab.config, "documents", RouteChange(shadow=LARGE, share=1.0, keep_queries=wanted))
         lab.sql("TRUNCATE vecmig.shadow")
         with lab.reader() as reader:
             reader.search("documents", question(3), 3)
@@ -117,7 +117,7 @@ def test_questions_are_kept_in_words_only_when_asked(lab: Lab) -> None:
 
 @pytest.mark.upgraded("r2", until="index")
 def test_filters_hold_for_the_other_tag(lab: Lab) -> None:
-    runner.route(lab.config, "documents", Reads(shadow=LARGE, share=1.0))
+    runner.route(lab.config, "documents", RouteChange(shadow=LARGE, share=1.0))
     with lab.reader() as reader:
         reader.search("documents", question(1), 10, where="id IN (%s, %s)", params=[4, 9])
         eventually(lambda: kept(lab))
@@ -126,7 +126,7 @@ def test_filters_hold_for_the_other_tag(lab: Lab) -> None:
 
 @pytest.mark.upgraded("r2", until="index")
 def test_a_provider_that_hangs_is_felt_by_nobody(lab: Lab, model: embedding.Model) -> None:
-    runner.route(lab.config, "documents", Reads(shadow=LARGE, share=1.0))
+    runner.route(lab.config, "documents", RouteChange(shadow=LARGE, share=1.0))
     with lab.reader() as reader:
         reader.search("documents", question(1), 1, tag=LARGE)
         with hanging(model, 256) as hangs:
@@ -146,7 +146,7 @@ def test_a_provider_that_hangs_is_felt_by_nobody(lab: Lab, model: embedding.Mode
 
 @pytest.mark.upgraded("r2", until="index")
 def test_a_provider_that_takes_long_to_open_holds_up_no_answer(lab: Lab, model: embedding.Model) -> None:
-    runner.route(lab.config, "documents", Reads(shadow=LARGE, share=1.0))
+    runner.route(lab.config, "documents", RouteChange(shadow=LARGE, share=1.0))
     with lab.reader() as reader:
         with hanging(model, 256) as hangs:
             reader.search("documents", question(1), 1)
@@ -158,7 +158,7 @@ def test_a_provider_that_takes_long_to_open_holds_up_no_answer(lab: Lab, model: 
 
 @pytest.mark.upgraded("r2", until="index")
 def test_a_provider_that_fails_is_counted_and_named(lab: Lab, model: embedding.Model) -> None:
-    runner.route(lab.config, "documents", Reads(shadow=LARGE, share=1.0, keep_queries=True))
+    runner.route(lab.config, "documents", RouteChange(shadow=LARGE, share=1.0, keep_queries=True))
 
     def fail(texts: list[str], vectors: Any) -> Any:
         return vectors if vectors.shape[1] == 64 else np.full_like(vectors, np.nan)
@@ -181,7 +181,7 @@ def test_a_role_that_may_not_keep_them_stops_asking(lab: Lab, caplog: pytest.Log
     try:
         lab.sql(f"GRANT SELECT ON documents, documents_vectors TO {role}; GRANT USAGE ON SCHEMA vecmig TO {role}")
         lab.sql(f"GRANT SELECT ON vecmig.schema_version, vecmig.collection, vecmig.tag, vecmig.route TO {role}")
-        runner.route(lab.config, "documents", Reads(shadow=LARGE, share=1.0))
+        runner.route(lab.config, "documents", RouteChange(shadow=LARGE, share=1.0))
         with caplog.at_level(logging.WARNING, "vecmig.reader"), _as(lab, role) as reader:
             assert reader.search("documents", question(1), 1)[0].key == (1,)
             eventually(lambda: reader.shadow_lost == 1)
@@ -193,7 +193,7 @@ def test_a_role_that_may_not_keep_them_stops_asking(lab: Lab, caplog: pytest.Log
             assert "permission denied for table shadow" in messages[0]
             # granted, it goes on as soon as the route is set anew
             lab.sql(f"GRANT INSERT ON vecmig.shadow TO {role}")
-            runner.route(lab.config, "documents", Reads(share=0.99999))
+            runner.route(lab.config, "documents", RouteChange(share=0.99999))
             eventually(lambda: reader.search("documents", question(7), 1) and kept(lab))
     finally:
         lab.sql(f"DROP OWNED BY {role}; DROP ROLE {role}")
@@ -212,7 +212,7 @@ def test_both_searches_are_prepared(lab: Lab, monkeypatch: pytest.MonkeyPatch) -
         record(connection, schema, found)
 
     monkeypatch.setattr(shadow, "record", look)
-    runner.route(lab.config, "documents", Reads(shadow=LARGE, share=1.0))
+    runner.route(lab.config, "documents", RouteChange(shadow=LARGE, share=1.0))
     with lab.reader() as reader:
         reader.search("documents", question(1), 3)
         eventually(lambda: kept(lab))
@@ -231,7 +231,7 @@ class _Clock:
 
 @pytest.mark.upgraded("r2", until="index")
 def test_waiting_for_a_connection_does_not_count(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    runner.route(lab.config, "documents", Reads(shadow=LARGE, share=1.0))
+    runner.route(lab.config, "documents", RouteChange(shadow=LARGE, share=1.0))
     with Reader(lab.url, recipes=Project(lab.config).collections.recipes, connections=1) as reader:
         reader.search("documents", question(1), 3, tag=SMALL)
         pool = reader._own.pool._pool
@@ -248,7 +248,7 @@ def test_waiting_for_a_connection_does_not_count(lab: Lab, monkeypatch: pytest.M
 
 @pytest.mark.upgraded("r2", until="index")
 def test_waiting_for_a_connection_does_not_count_where_it_is_awaited(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    runner.route(lab.config, "documents", Reads(shadow=LARGE, share=1.0))
+    runner.route(lab.config, "documents", RouteChange(shadow=LARGE, share=1.0))
 
     async def ask() -> None:
         recipes = Project(lab.config).collections.recipes
@@ -269,7 +269,7 @@ def test_waiting_for_a_connection_does_not_count_where_it_is_awaited(lab: Lab, m
 
 @pytest.mark.upgraded("r2", until="index")
 def test_the_comparison_goes_on_after_the_cutover_with_the_parts_exchanged(lab: Lab) -> None:
-    runner.route(lab.config, "documents", Reads(shadow=LARGE, share=0.5, ramp=10, keep_queries=True))
+    runner.route(lab.config, "documents", RouteChange(shadow=LARGE, share=0.5, ramp=10, keep_queries=True))
     lab.upgrade()
     now = runner.route(lab.config, "documents")
     assert (now.live, now.shadow, now.shadow_share, now.keep_queries, now.ramp_share) == (LARGE, SMALL, 0.5, True, 0)
@@ -282,7 +282,7 @@ def test_the_comparison_goes_on_after_the_cutover_with_the_parts_exchanged(lab: 
 def test_a_revision_that_is_taken_back_takes_shadow_and_ramp_along(lab: Lab) -> None:
     with lab.reader() as reader:
         reader.search("documents", question(1), 1)
-        runner.route(lab.config, "documents", Reads(shadow=LARGE, ramp=100))
+        runner.route(lab.config, "documents", RouteChange(shadow=LARGE, ramp=100))
         eventually(lambda: reader.search("documents", question(1), 1)[0].tag == LARGE)
         lab.downgrade(discard=True)
         # never an empty answer, though the candidate's vectors are gone
@@ -298,7 +298,7 @@ def test_a_revision_that_is_taken_back_takes_shadow_and_ramp_along(lab: Lab) -> 
 
 @pytest.mark.upgraded("r2", until="index")
 def test_a_share_of_the_callers_is_served_by_the_candidate_and_keeps_it(lab: Lab) -> None:
-    runner.route(lab.config, "documents", Reads(ramp=30))
+    runner.route(lab.config, "documents", RouteChange(ramp=30))
     callers = [f"user {number}" for number in range(120)]
     with lab.reader() as reader, lab.reader() as another:
 
@@ -310,19 +310,19 @@ def test_a_share_of_the_callers_is_served_by_the_candidate_and_keeps_it(lab: Lab
         # drawn 120 times with a share of 0.3
         assert 15 <= Counter(first.values())[LARGE] <= 60
         assert reader.live_tag("documents") == SMALL
-        runner.route(lab.config, "documents", Reads(ramp=60))
+        runner.route(lab.config, "documents", RouteChange(ramp=60))
         eventually(lambda: Counter(served(reader).values())[LARGE] > Counter(first.values())[LARGE])
         # who had the candidate keeps it while the ramp goes up
         assert {caller for caller, tag in first.items() if tag == LARGE} <= {
             caller for caller, tag in served(reader).items() if tag == LARGE
         }
-        runner.route(lab.config, "documents", Reads(ramp=0))
+        runner.route(lab.config, "documents", RouteChange(ramp=0))
         eventually(lambda: set(served(reader).values()) == {SMALL})
 
 
 @pytest.mark.upgraded("r2", until="index")
 def test_without_a_caller_each_search_is_drawn(lab: Lab) -> None:
-    runner.route(lab.config, "documents", Reads(ramp=50))
+    runner.route(lab.config, "documents", RouteChange(ramp=50))
     with lab.reader() as reader:
         tags = Counter(reader.search("documents", question(1), 1)[0].tag for _ in range(100))
     assert 20 <= tags[LARGE] <= 80
@@ -330,7 +330,7 @@ def test_without_a_caller_each_search_is_drawn(lab: Lab) -> None:
 
 @pytest.mark.upgraded("r2", until="index")
 def test_a_question_that_is_embedded_alone_is_not_ramped(lab: Lab) -> None:
-    runner.route(lab.config, "documents", Reads(ramp=100))
+    runner.route(lab.config, "documents", RouteChange(ramp=100))
     with lab.reader() as reader:
         assert reader.search("documents", question(1), 1)[0].tag == LARGE
         tag, vector = reader.embed("documents", question(1))
@@ -348,20 +348,20 @@ def test_a_question_that_is_embedded_alone_is_not_ramped(lab: Lab) -> None:
 @pytest.mark.parametrize(
     ("reads", "problem"),
     [
-        (Reads(shadow=SMALL), "is the live tag of documents"),
-        (Reads(shadow="toy@9/dim-4/chunk-none/norm-l2"), "is not kept complete in documents"),
-        (Reads(shadow="latest"), "is not a tag"),
-        (Reads(shadow=LARGE, share=0.0), "--share 0 is not a share above 0"),
-        (Reads(shadow=LARGE, share=1.5), "--share 1.5 is not a share above 0"),
-        (Reads(share=0.5), "No other tag is asked too"),
-        (Reads(keep_queries=True), "No other tag is asked too"),
-        (Reads(ramp=101), "--ramp 101 is not a percentage"),
-        (Reads(ramp=-1), "--ramp -1 is not a percentage"),
-        (Reads(ramp=float("nan")), "--ramp nan is not a percentage"),
+        (RouteChange(shadow=SMALL), "is the live tag of documents"),
+        (RouteChange(shadow="toy@9/dim-4/chunk-none/norm-l2"), "is not kept complete in documents"),
+        (RouteChange(shadow="latest"), "is not a tag"),
+        (RouteChange(shadow=LARGE, share=0.0), "--share 0 is not a share above 0"),
+        (RouteChange(shadow=LARGE, share=1.5), "--share 1.5 is not a share above 0"),
+        (RouteChange(share=0.5), "No other tag is asked too"),
+        (RouteChange(keep_queries=True), "No other tag is asked too"),
+        (RouteChange(ramp=101), "--ramp 101 is not a percentage"),
+        (RouteChange(ramp=-1), "--ramp -1 is not a percentage"),
+        (RouteChange(ramp=float("nan")), "--ramp nan is not a percentage"),
     ],
 )
 @pytest.mark.upgraded("r2", until="index")
-def test_what_does_not_fit_is_refused_and_changes_nothing(lab: Lab, reads: Reads, problem: str) -> None:
+def test_what_does_not_fit_is_refused_and_changes_nothing(lab: Lab, reads: RouteChange, problem: str) -> None:
     before = runner.route(lab.config, "documents")
     events = lab.sql("SELECT count(*) FROM vecmig.event")
     with pytest.raises(UsageError, match=problem):
@@ -372,39 +372,39 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(lab: Lab, reads: Reads
 
 def test_a_candidate_that_is_not_ready_serves_nobody(lab: Lab) -> None:
     with pytest.raises(UsageError, match="Nothing of documents is searched yet"):
-        runner.route(lab.config, "documents", Reads(ramp=10))
+        runner.route(lab.config, "documents", RouteChange(ramp=10))
     lab.upgrade("r1")
     with pytest.raises(UsageError, match="No revision is in progress in documents"):
-        runner.route(lab.config, "documents", Reads(ramp=10))
+        runner.route(lab.config, "documents", RouteChange(ramp=10))
     lab.upgrade(until="backfill")
     with pytest.raises(UsageError, match="has no index"):
-        runner.route(lab.config, "documents", Reads(ramp=10))
+        runner.route(lab.config, "documents", RouteChange(ramp=10))
     with pytest.raises(UsageError, match="has no index"):
-        runner.route(lab.config, "documents", Reads(shadow=LARGE))
+        runner.route(lab.config, "documents", RouteChange(shadow=LARGE))
     lab.upgrade(until="index")
     lab.sql("INSERT INTO documents VALUES (21, 'title 21', 'body 21')")
     with pytest.raises(UsageError, match=r"covers 95.23 % of the records .* revision r2 asks for 99.5 %"):
-        runner.route(lab.config, "documents", Reads(ramp=10))
+        runner.route(lab.config, "documents", RouteChange(ramp=10))
     lab.backfill()
-    assert runner.route(lab.config, "documents", Reads(ramp=10)).ramp_share == pytest.approx(0.1)
+    assert runner.route(lab.config, "documents", RouteChange(ramp=10)).ramp_share == pytest.approx(0.1)
 
 
 @pytest.mark.upgraded("r2", until="index")
 def test_each_change_bumps_the_version_and_leaves_an_event(lab: Lab) -> None:
     before = runner.route(lab.config, "documents")
-    after = runner.route(lab.config, "documents", Reads(shadow=LARGE, ramp=5))
+    after = runner.route(lab.config, "documents", RouteChange(shadow=LARGE, ramp=5))
     assert after.version == before.version + 1
     assert after.shadow_share == pytest.approx(0.05)
     ((kind, tag, data),) = lab.sql("SELECT kind, tag, data FROM vecmig.event ORDER BY id DESC LIMIT 1")
     assert (kind, tag) == ("route", LARGE)
     assert data == {"shadow_tag": LARGE, "shadow_share": 0.05, "keep_queries": False, "ramp_share": 0.05}
-    off = runner.route(lab.config, "documents", Reads(no_shadow=True, ramp=0))
+    off = runner.route(lab.config, "documents", RouteChange(no_shadow=True, ramp=0))
     assert (off.shadow, off.shadow_share, off.ramp_share) == (None, 0, 0)
 
 
 @pytest.mark.upgraded("r2", until="index")
 def test_the_comparison_tells_averages_intervals_and_the_worst_questions(lab: Lab) -> None:
-    runner.route(lab.config, "documents", Reads(shadow=LARGE, share=1.0, keep_queries=True))
+    runner.route(lab.config, "documents", RouteChange(shadow=LARGE, share=1.0, keep_queries=True))
     with lab.reader() as reader:
         for number in [*range(1, 11), 1, 1, 1]:
             reader.search("documents", question(number), 5)

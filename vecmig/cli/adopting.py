@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from vecmig.cli import render
-from vecmig.cli.context import options
+from vecmig.cli.context import options_of
 
 
 def register(app: typer.Typer) -> None:
@@ -25,10 +25,10 @@ def adopt_source(
     """
     from vecmig import runner
 
-    found = runner.adopt_source(options(ctx).config(), collection)
-    if not found.changed:
-        render.line(f"{collection}: {found.source} is its source already")
+    adopted = runner.adopt_source(options_of(ctx).config(), collection)
+    if not adopted.changed:
+        render.line(f"{collection}: {adopted.source} is its source already")
         return
-    before = f"{found.before} has no trigger of vecmig's any more" if found.before else "the table before is gone"
-    render.line(f"{collection}: {found.source} is its source now; {before}")
+    before = f"{adopted.before} has no trigger of vecmig's any more" if adopted.before else "the table before is gone"
+    render.line(f"{collection}: {adopted.source} is its source now; {before}")
     render.line(f"All vectors are kept. To embed what differs, run: vecmig sync {collection}")

@@ -64,8 +64,8 @@ for family in FAMILIES:
     family.register(app)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(asked: bool) -> None:
+    if asked:
         render.line(f"vecmig {version()}")
         raise typer.Exit
 
@@ -90,8 +90,8 @@ def _global_options(
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    found = ctx.ensure_object(Options)
-    found.config_path, found.x, found.raiseerr, found.quiet = config, tuple(x or ()), raiseerr, quiet
+    options = ctx.ensure_object(Options)
+    options.config_path, options.x, options.raiseerr, options.quiet = config, tuple(x or ()), raiseerr, quiet
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from vecmig.cli import render
-from vecmig.cli.context import options
+from vecmig.cli.context import options_of
 from vecmig.errors import Pending
 from vecmig.text import counted
 
@@ -39,25 +39,25 @@ def audit(
     """
     from vecmig import runner
 
-    found = runner.audit(options(ctx).config(), collection or [], ask=not no_embedder)
+    report = runner.audit(options_of(ctx).config(), collection or [], ask=not no_embedder)
     if as_json:
-        render.as_json(_json(found))
+        render.as_json(_json(report))
     else:
-        show_audit(found)
-    if found.findings:
-        raise Pending(f"The audit has {counted(len(found.findings), 'finding')}.")
+        show_audit(report)
+    if report.findings:
+        raise Pending(f"The audit has {counted(len(report.findings), 'finding')}.")
 
 
-def show_audit(found: Audit) -> None:
+def show_audit(report: Audit) -> None:
     """Print the findings with their fixes, and how many there are."""
-    for finding in found.findings:
+    for finding in report.findings:
         _show(finding)
         render.line()
-    by = Counter(finding.severity for finding in found.findings)
+    by = Counter(finding.severity for finding in report.findings)
     counts = {"error": counted(by["error"], "error"), "warning": counted(by["warning"], "warning")}
     words = [counts.get(name, f"{number} not checked") for name, number in by.items()]
-    models = "" if found.asked else "; the models were not asked"
-    looked = f"{counted(len(found.collections), 'collection')}, {counted(found.tags, 'tag')}{models}"
+    models = "" if report.asked else "; the models were not asked"
+    looked = f"{counted(len(report.collections), 'collection')}, {counted(report.tags, 'tag')}{models}"
     render.line(f"{', '.join(words) or 'No findings'} ({looked})")
 
 
@@ -70,12 +70,12 @@ def _show(finding: Finding) -> None:
     render.line(f"  fix     {finding.fix}")
 
 
-def _json(found: Audit) -> dict[str, Any]:
+def _json(report: Audit) -> dict[str, Any]:
     return {
-        "database": found.database,
-        "measured_at": found.measured_at,
-        "collections": list(found.collections),
-        "tags": found.tags,
-        "models_asked": found.asked,
-        "findings": [asdict(finding) for finding in found.findings],
+        "database": report.database,
+        "measured_at": report.measured_at,
+        "collections": list(report.collections),
+        "tags": report.tags,
+        "models_asked": report.asked,
+        "findings": [asdict(finding) for finding in report.findings],
     }

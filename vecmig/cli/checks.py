@@ -26,10 +26,10 @@ def show_checks(checks: Sequence[Check]) -> None:
     rows = []
     for check in checks:
         word, required = {True: "ok", False: "NO", None: "?"}[check.passed], check.required
-        wanted = "-" if required is None else _value(required.value, required)
+        threshold = "-" if required is None else _value(required.value, required)
         if required is not None and required.bound != "=":
-            wanted = f"{required.bound} {wanted}"
-        rows.append((f"  {word}", check.name, _value(check.value, required), wanted, check.detail))
+            threshold = f"{required.bound} {threshold}"
+        rows.append((f"  {word}", check.name, _value(check.value, required), threshold, check.detail))
     render.columns(rows, heads=("", "check", "value", "required", ""))
 
 

@@ -40,14 +40,14 @@ class Options:
         from vecmig.config import load_config
 
         if database not in self._configs:
-            own = {} if provider_wait is None else {"provider_wait": provider_wait}
-            found = load_config(
-                self.config_path, x=self.x, database=database, overrides=own, at_terminal=sys.stderr.isatty()
+            overrides = {} if provider_wait is None else {"provider_wait": provider_wait}
+            config = load_config(
+                self.config_path, x=self.x, database=database, overrides=overrides, at_terminal=sys.stderr.isatty()
             )
-            found = self._configs[database] = replace(found, on_wait=self._tell_wait)
-            if found.path is not None and str(found.path.parent) not in sys.path:
+            config = self._configs[database] = replace(config, on_wait=self._tell_wait)
+            if config.path is not None and str(config.path.parent) not in sys.path:
                 # scripts and recipes name the project's own modules, wherever the command is run
-                sys.path.insert(0, str(found.path.parent))
+                sys.path.insert(0, str(config.path.parent))
         return self._configs[database]
 
     def _tell_wait(self, reason: str, cause: str) -> None:
@@ -79,11 +79,11 @@ class Options:
         return tuple(script.id for script in runner.current(self.config()).heads)
 
 
-def options(ctx: typer.Context) -> Options:
+def options_of(ctx: typer.Context) -> Options:
     """Return the global options of this run."""
-    found = ctx.find_object(Options)
-    assert found is not None, "main() passes one"
-    return found
+    options = ctx.find_object(Options)
+    assert options is not None, "main() passes one"
+    return options
 
 
 def revision_argument(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from vecmig.cli import render
-from vecmig.cli.context import options
+from vecmig.cli.context import options_of
 from vecmig.errors import UsageError
 from vecmig.text import noun
 
@@ -43,18 +43,18 @@ def pause(
     """
     from vecmig import runner
 
-    for name, found in runner.pause(options(ctx).config(), collection or [], reason=reason).items():
-        render.line(f"{name}: {'paused' if found.changed else 'already paused'} {paused_text(found.control)}")
-        _show_runs(found, "Pauses within 2 s, after writing the requests in flight.")
+    for name, controlled in runner.pause(options_of(ctx).config(), collection or [], reason=reason).items():
+        render.line(f"{name}: {'paused' if controlled.changed else 'already paused'} {paused_text(controlled.control)}")
+        _show_runs(controlled, "Pauses within 2 s, after writing the requests in flight.")
 
 
 def resume(ctx: typer.Context, collection: Annotated[list[str] | None, _COLLECTIONS] = None) -> None:
     """Resume what was paused, from any host."""
     from vecmig import runner
 
-    for name, found in runner.resume(options(ctx).config(), collection or []).items():
-        render.line(f"{name}: resumed" if found.changed else f"{name}: was not paused")
-        _show_runs(found, "Resumes within 2 s." if found.changed else "")
+    for name, controlled in runner.resume(options_of(ctx).config(), collection or []).items():
+        render.line(f"{name}: resumed" if controlled.changed else f"{name}: was not paused")
+        _show_runs(controlled, "Resumes within 2 s." if controlled.changed else "")
 
 
 def tune(
@@ -77,11 +77,11 @@ def tune(
 
     collections = [word for word in words or [] if "=" not in word]
     settings = settings_of([word for word in words or [] if "=" in word])
-    config = options(ctx).config()
-    found = runner.tune(config, settings, collections) if settings else runner.controlled(config, collections)
-    for name, one in found.items():
-        render.line(f"{name}: {', '.join(tuned_words(one.control))}")
-        _show_runs(one, "It follows within 2 s." if settings else "")
+    config = options_of(ctx).config()
+    by_collection = runner.tune(config, settings, collections) if settings else runner.controlled(config, collections)
+    for name, controlled in by_collection.items():
+        render.line(f"{name}: {', '.join(tuned_words(controlled.control))}")
+        _show_runs(controlled, "It follows within 2 s." if settings else "")
 
 
 def settings_of(words: Sequence[str]) -> dict[str, float | None]:
@@ -124,12 +124,12 @@ def _value(name: str, text: str) -> float | None:
     return value
 
 
-def _show_runs(found: Controlled, effect: str) -> None:
+def _show_runs(controlled: Controlled, effect: str) -> None:
     """Print who is at work on a collection, and that a setting waits for the next run if none is."""
-    for run in found.runs:
+    for run in controlled.runs:
         render.line(f"  {run_text(run)}")
-    if not found.runs:
-        kept = "; the next run follows this" if not found.control.says_nothing else ""
+    if not controlled.runs:
+        kept = "; the next run follows this" if not controlled.control.says_nothing else ""
         render.line(f"  no run is at work on it now{kept}")
     elif effect:
         render.line(f"  {effect}")

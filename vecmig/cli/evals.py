@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from vecmig.cli import render
-from vecmig.cli.context import add_command, options
+from vecmig.cli.context import add_command, options_of
 from vecmig.cli.progress import Narrator
 from vecmig.errors import UsageError
 from vecmig.text import counted, percent
@@ -19,7 +19,7 @@ from vecmig.text import counted, percent
 if TYPE_CHECKING:
     from vecmig.evaluation import Difference
     from vecmig.ledger.evals import EvalRun, Score, Scores
-    from vecmig.runner import Evaluated, Made
+    from vecmig.runner import Evaluation, MadeSuite
 
 _SHOWN_KEYS: Final = 5
 _SHOWN_QUERIES: Final = 5
@@ -63,30 +63,30 @@ def _eval(  # noqa: PLR0917  # typer's parameters
     """
     from vecmig import runner
 
-    found = options(ctx)
+    options = options_of(ctx)
     if make is not None:
         if suite or tag:
             raise UsageError("--make writes a suite; it runs none.", hint="Then run: vecmig eval")
         made = runner.make_suite(
-            found.config(), make, collection=collection, size=size or _SIZE, title=title, output=output
+            options.config(), make, collection=collection, size=size or _SIZE, title=title, output=output
         )
         _show_made(made, as_json=as_json)
         return
     given = {"--collection": collection, "--size": size, "--title": title, "--output": output}
     if alone := [name for name, value in given.items() if value is not None]:
         raise UsageError(f"{', '.join(alone)} belongs to --make.", hint="Write: vecmig eval --make known-item")
-    with Narrator(quiet=found.quiet or as_json) as tell:
-        evaluated = runner.evaluate(found.config(), suite or [], tags=tag or [], listener=tell)
+    with Narrator(quiet=options.quiet or as_json) as tell:
+        evaluated = runner.evaluate(options.config(), suite or [], tags=tag or [], listener=tell)
     if as_json:
-        render.as_json({"suites": [_json(one) for one in evaluated]})
+        render.as_json({"suites": [_json(result) for result in evaluated]})
         return
-    for at, one in enumerate(evaluated):
+    for at, result in enumerate(evaluated):
         if at:
             render.line()
-        show_evaluated(one)
+        show_evaluated(result)
 
 
-def _show_made(made: Made, *, as_json: bool) -> None:
+def _show_made(made: MadeSuite, *, as_json: bool) -> None:
     from vecmig.evaluation import CAN_SHOW, CANNOT_SHOW
     from vecmig.text import shown
 
@@ -105,49 +105,59 @@ def _show_made(made: Made, *, as_json: bool) -> None:
 # For people --------------------------------------------------------------------------------------------------------
 
 
-def show_evaluated(found: Evaluated) -> None:
+def show_evaluated(evaluated: Evaluation) -> None:
     """Print what a suite came to: each score beside the coverage it was taken at, then what differs."""
-    suite = found.suite
+    suite = evaluated.suite
     count = counted(len(suite.queries), "query", "queries")
     head = f"{suite.name}: {count} to {suite.collection}, k {suite.k}, suite {suite.fingerprint[:8]}"
     render.line(head, style="bold")
-    names = dict(zip((run.id for run in found.runs), ascii_uppercase, strict=False))
-    for run in found.runs:
-        place = _place(found, run)
+    names = dict(zip((run.id for run in evaluated.runs), ascii_uppercase, strict=False))
+    for run in evaluated.runs:
+        place = _place(evaluated, run)
         records = f"{run.eligible:,} records"
         render.line(f"  {names[run.id]}  {run.tag}")
         render.line(f"     {place}coverage {percent(run.coverage)} of {records}")
-    _warn_unknown(found)
+    _warn_unknown(evaluated)
     render.line()
-    _show_scores(found.runs, names)
-    for old, new, all_of_them in found.differences():
-        own = [one for one in all_of_them if one.slice is None]
+    _show_scores(evaluated.runs, names)
+    for old, new, all_of_them in evaluated.differences():
+        overall = [difference for difference in all_of_them if difference.slice is None]
         render.line()
         pair = f"{names[old.id]} → {names[new.id]}"
         render.line(f"  {pair}, at {percent(old.coverage)} and {percent(new.coverage)}", style="bold")
         rows = [
-            (f"  {one.metric}", f"{one.mean:+.3f}", f"[{one.low:+.3f}, {one.high:+.3f}]", _p(one), _words(one))
-            for one in own
+            (
+                f"  {difference.metric}",
+                f"{difference.mean:+.3f}",
+                f"[{difference.low:+.3f}, {difference.high:+.3f}]",
+                _p(difference),
+                _words(difference),
+            )
+            for difference in overall
         ]
         render.columns(rows)
-        _show_worst(found, old, new)
-    if found.pairs:
+        _show_worst(evaluated, old, new)
+    if evaluated.pairs:
         render.line("  mean difference as production searches [95 % paired bootstrap interval], p of")
         render.line("  a paired randomisation test, not corrected for looking at several metrics")
-    _show_slices(found, names)
-    _show_distances(found.runs, names)
+    _show_slices(evaluated, names)
+    _show_distances(evaluated.runs, names)
 
 
-def _place(found: Evaluated, run: EvalRun) -> str:
-    places = {found.route.live: "live, ", found.route.standby: "standby, ", found.route.candidate: "candidate, "}
+def _place(evaluated: Evaluation, run: EvalRun) -> str:
+    places = {
+        evaluated.route.live: "live, ",
+        evaluated.route.standby: "standby, ",
+        evaluated.route.candidate: "candidate, ",
+    }
     return places.get(run.tag, "")
 
 
-def _warn_unknown(found: Evaluated) -> None:
-    if found.unknown:
-        first = "; ".join(", ".join(key) for key in found.unknown[:_SHOWN_KEYS])
-        more = ", …" if len(found.unknown) > _SHOWN_KEYS else ""
-        count = len(found.unknown)
+def _warn_unknown(evaluated: Evaluation) -> None:
+    if evaluated.unknown:
+        first = "; ".join(", ".join(key) for key in evaluated.unknown[:_SHOWN_KEYS])
+        more = ", …" if len(evaluated.unknown) > _SHOWN_KEYS else ""
+        count = len(evaluated.unknown)
         what = "relevant record does not exist and counts" if count == 1 else "relevant records do not exist and count"
         render.line(f"  {count:,} {what} as not found:", style="yellow")
         render.line(f"     {first}{more}")
@@ -183,48 +193,57 @@ def _index_recall(run: EvalRun) -> str:
     return _score(run.index_recall) if run.index_used else "no index used"
 
 
-def _show_worst(found: Evaluated, old: EvalRun, new: EvalRun) -> None:
+def _show_worst(evaluated: Evaluation, old: EvalRun, new: EvalRun) -> None:
     """Print the queries that lost most by the first metric."""
     metric = next(iter(new.scores))
-    worse = [one for one in found.changes(old, new, metric) if one.difference < 0]
+    worse = [change for change in evaluated.changes(old, new, metric) if change.difference < 0]
     if worse:
         render.line(f"  worst by {metric}, old → new")
         render.columns(
             [
-                (f"    {one.difference:+.3f}", f"{one.old:.3f} → {one.new:.3f}", " ".join(one.query.split()))
-                for one in worse[:_SHOWN_QUERIES]
+                (
+                    f"    {change.difference:+.3f}",
+                    f"{change.old:.3f} → {change.new:.3f}",
+                    " ".join(change.query.split()),
+                )
+                for change in worse[:_SHOWN_QUERIES]
             ]
         )
 
 
-def _p(found: Difference) -> str:
-    return "p <0.001" if found.p < 0.001 else f"p {found.p:.3f}"
+def _p(difference: Difference) -> str:
+    return "p <0.001" if difference.p < 0.001 else f"p {difference.p:.3f}"
 
 
-def _words(found: Difference) -> str:
+def _words(difference: Difference) -> str:
     """Say no more than a difference shows."""
-    if found.few:
+    if difference.few:
         return "too few queries"
-    if found.p >= _SIGNIFICANT:
+    if difference.p >= _SIGNIFICANT:
         return "no difference shown"
-    return "higher here" if found.mean > 0 else "lower here"
+    return "higher here" if difference.mean > 0 else "lower here"
 
 
-def _show_slices(found: Evaluated, names: dict[Any, str]) -> None:
-    groups = sorted(found.runs[0].slices)
+def _show_slices(evaluated: Evaluation, names: dict[Any, str]) -> None:
+    groups = sorted(evaluated.runs[0].slices)
     if not groups:
         return
-    metric = next(iter(found.runs[0].scores))
+    metric = next(iter(evaluated.runs[0].scores))
     shifts = [
-        {one.slice: one for one in all_of_them if one.metric == metric} for _, _, all_of_them in found.differences()
+        {difference.slice: difference for difference in all_of_them if difference.metric == metric}
+        for _, _, all_of_them in evaluated.differences()
     ]
-    pairs = [f"{names[old.id]} → {names[new.id]}" for old, new in found.pairs]
+    pairs = [f"{names[old.id]} → {names[new.id]}" for old, new in evaluated.pairs]
     render.line()
-    heads = [f"  {metric} of slice", "queries", *(f"{names[run.id]} at {percent(run.coverage)}" for run in found.runs)]
+    heads = [
+        f"  {metric} of slice",
+        "queries",
+        *(f"{names[run.id]} at {percent(run.coverage)}" for run in evaluated.runs),
+    ]
     rows = []
     for group in groups:
-        queries = found.runs[0].slices[group].queries
-        row = [f"  {group}", f"{queries:,}", *(f"{_mean(run.slices[group].scores, metric)}" for run in found.runs)]
+        queries = evaluated.runs[0].slices[group].queries
+        row = [f"  {group}", f"{queries:,}", *(f"{_mean(run.slices[group].scores, metric)}" for run in evaluated.runs)]
         row += [f"{shift[group].mean:+.3f}" for shift in shifts]
         rows.append((*row, f"too small: below {_few()}" if queries < _few() else ""))
     render.columns(rows, heads=(*heads, *pairs, ""), right=_NUMBERS[: len(heads) + len(pairs) - 1])
@@ -235,7 +254,7 @@ def _mean(scores: Scores, metric: str) -> str:
 
 
 def _show_distances(runs: Sequence[EvalRun], names: dict[Any, str]) -> None:
-    quantiles = next((one for run in runs for one in run.distances.values() if one), None)
+    quantiles = next((distances for run in runs for distances in run.distances.values() if distances), None)
     if quantiles is None:
         return
     render.line()
@@ -255,8 +274,8 @@ def _distance_rows(run: EvalRun, name: str) -> Iterator[tuple[str, ...]]:
 # As JSON -----------------------------------------------------------------------------------------------------------
 
 
-def _json(found: Evaluated) -> dict[str, Any]:
-    suite = found.suite
+def _json(evaluated: Evaluation) -> dict[str, Any]:
+    suite = evaluated.suite
     return {
         "suite": suite.name,
         "path": suite.path,
@@ -264,22 +283,22 @@ def _json(found: Evaluated) -> dict[str, Any]:
         "suite_fingerprint": suite.fingerprint,
         "k": suite.k,
         "queries": len(suite.queries),
-        "unknown_keys": [list(key) for key in found.unknown],
-        "tags": [_run_json(run) | {"place": _place(found, run).rstrip(", ") or None} for run in found.runs],
+        "unknown_keys": [list(key) for key in evaluated.unknown],
+        "tags": [_run_json(run) | {"place": _place(evaluated, run).rstrip(", ") or None} for run in evaluated.runs],
         "differences": [
             {"old_tag": old.tag, "new_tag": new.tag, "old_coverage": old.coverage, "new_coverage": new.coverage}
-            | {"metrics": [asdict(one) | {"few": one.few} for one in own]}
-            | {"queries": {metric: _changes_json(found, old, new, metric) for metric in new.scores}}
-            for old, new, own in found.differences()
+            | {"metrics": [asdict(difference) | {"few": difference.few} for difference in differences]}
+            | {"queries": {metric: _changes_json(evaluated, old, new, metric) for metric in new.scores}}
+            for old, new, differences in evaluated.differences()
         ],
     }
 
 
-def _changes_json(found: Evaluated, old: EvalRun, new: EvalRun, metric: str) -> list[dict[str, Any]]:
+def _changes_json(evaluated: Evaluation, old: EvalRun, new: EvalRun, metric: str) -> list[dict[str, Any]]:
     return [
-        {"query": one.query, "slice": one.slice}
-        | {name: round(getattr(one, name), _DIGITS) for name in ("old", "new", "difference")}
-        for one in found.changes(old, new, metric)
+        {"query": change.query, "slice": change.slice}
+        | {name: round(getattr(change, name), _DIGITS) for name in ("old", "new", "difference")}
+        for change in evaluated.changes(old, new, metric)
     ]
 
 
@@ -289,8 +308,8 @@ def _run_json(run: EvalRun) -> dict[str, Any]:
         "index_recall": asdict(run.index_recall) if run.index_recall else None,
         "scores": _scores_json(run.scores),
         "slices": {
-            name: {"queries": one.queries, "few": one.queries < _few(), "scores": _scores_json(one.scores)}
-            for name, one in run.slices.items()
+            name: {"queries": group.queries, "few": group.queries < _few(), "scores": _scores_json(group.scores)}
+            for name, group in run.slices.items()
         },
         "distances": run.distances,
     }

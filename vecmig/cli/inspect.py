@@ -10,7 +10,7 @@ import typer
 
 from vecmig.cli import render
 from vecmig.cli.checks import check_json, show_checks
-from vecmig.cli.context import options
+from vecmig.cli.context import options_of
 from vecmig.cli.control import control_json, paused_text, run_json, run_text, tuned_words
 from vecmig.cli.evals import eval_json, eval_text
 from vecmig.cli.retire import rollback_json, show_rollback, trust_json
@@ -50,18 +50,18 @@ def status(
     """Show tags, coverage, the gate, and what to run next."""
     from vecmig import runner
 
-    config = options(ctx).config()
+    config = options_of(ctx).config()
     while True:
-        found = runner.status(config)
-        render.as_json(_status_json(found)) if as_json else show_status(found)
+        seen = runner.status(config)
+        render.as_json(_status_json(seen)) if as_json else show_status(seen)
         if not watch:
             break
         time.sleep(interval)
         render.line()
     if check:
         runner.verify(config)
-    if check and not found.settled:
-        command = found.next_command
+    if check and not seen.settled:
+        command = seen.next_command
         raise Pending("Something is pending.", hint=f"Run: {command}" if command else "Run: vecmig status")
 
 
@@ -76,7 +76,7 @@ def gate(
     """
     from vecmig import runner
 
-    reports = runner.gate_reports(options(ctx).config(), collection or [])
+    reports = runner.gate_reports(options_of(ctx).config(), collection or [])
     if as_json:
         render.as_json([{"collection": name, **gate_json(rev, report)} for name, (rev, report) in reports.items()])
     else:
@@ -98,20 +98,20 @@ def rejected(
     """List the records that cannot be embedded, and why."""
     from vecmig import runner
 
-    config = options(ctx).config()
+    config = options_of(ctx).config()
     if retry:
         count = runner.retry_rejected(config, collection)
         again = f"{counted(count, 'record')} {noun(count, 'is', 'are')} tried again"
         render.line(f"{again} by the next vecmig backfill or vecmig sync.")
         return
-    found = runner.rejected(config, collection)
+    records = runner.rejected(config, collection)
     if as_json:
         fields = ("collection", "tag", "key", "reason", "at")
-        render.as_json([{name: getattr(record, name) for name in fields} for record in found])
+        render.as_json([{name: getattr(record, name) for name in fields} for record in records])
         return
-    rows = [(record.collection, ", ".join(map(str, record.key)), record.tag, record.reason) for record in found]
+    rows = [(record.collection, ", ".join(map(str, record.key)), record.tag, record.reason) for record in records]
     render.columns(rows, heads=("collection", "key", "tag", "reason"))
-    if not found:
+    if not records:
         render.line("No record is rejected.")
 
 
@@ -135,7 +135,7 @@ def search(  # noqa: PLR0917  # typer's parameters
     """
     from vecmig.reader import Reader
 
-    with Reader.for_project(options(ctx).config()) as reader:
+    with Reader.for_project(options_of(ctx).config()) as reader:
         # a search that names its tag is not the application's: neither ramped, nor shadowed, nor counted by a gate
         asked = reader.live_tag(collection) if tag is None else tag
         hits = reader.search(collection, text, k, tag=asked, where=where, params=param or ())
@@ -157,18 +157,18 @@ def show_hits(hits: Sequence[Hit], *, longest: int = _SNIPPET) -> None:
 # Status ------------------------------------------------------------------------------------------------------------
 
 
-def show_status(found: Status) -> None:
+def show_status(project: Status) -> None:
     """Print how everything stands."""
-    render.line(f"database  {found.database}")
-    render.line(f"current   {', '.join(found.current) or 'nothing applied'}")
-    render.line(f"heads     {', '.join(found.heads) or 'no revisions'}")
-    if found.pending:
-        phases = [f"{r} ({_phase(found, r)})" for r in found.pending]
+    render.line(f"database  {project.database}")
+    render.line(f"current   {', '.join(project.current) or 'nothing applied'}")
+    render.line(f"heads     {', '.join(project.heads) or 'no revisions'}")
+    if project.pending:
+        phases = [f"{r} ({_phase(project, r)})" for r in project.pending]
         render.line(f"pending   {', '.join(phases)}")
-    for one in found.spend:
-        if one.usd > 0:
-            render.line(f"spent     {money(one.usd)} for {one.revision}: {one.tokens:,} tokens by {one.what}")
-    for collection in found.collections:
+    for spend in project.spend:
+        if spend.usd > 0:
+            render.line(f"spent     {money(spend.usd)} for {spend.revision}: {spend.tokens:,} tokens by {spend.what}")
+    for collection in project.collections:
         render.line()
         _show_collection(collection)
         # print who is at work on a collection, and what operators want of them, also while no run is
@@ -178,14 +178,14 @@ def show_status(found: Status) -> None:
             rows.append(("  paused", f"{paused_text(control)}; to go on: vecmig resume {collection.name}"))
         if control is not None and (tuned := tuned_words(control, only_set=True)):
             rows.append(("  tuned", ", ".join(tuned)))
-        rows += [("  at work", f"{run_text(run)}, seen {_ago(run, found.measured_at)}") for run in collection.runs]
+        rows += [("  at work", f"{run_text(run)}, seen {_ago(run, project.measured_at)}") for run in collection.runs]
         render.columns(rows)
     render.line()
-    render.line(f"next      {found.next_step}")
+    render.line(f"next      {project.next_step}")
 
 
-def _phase(found: Status, revision: str) -> str:
-    row = found.revisions.get(revision)
+def _phase(project: Status, revision: str) -> str:
+    row = project.revisions.get(revision)
     if row is None:
         return "not started"
     return row.phase if row.withdrawn_at is None else "rolled back"
@@ -257,8 +257,8 @@ def _tracking_lines(collection: CollectionStatus) -> Iterator[str]:
     """Say what is known to have changed, and what would not be known."""
     if collection.lag.records:
         yield changed_text(collection.lag)
-    for one in collection.full_pass:
-        yield f"full pass needed: {one.reason} (since {one.first:%Y-%m-%d %H:%M} UTC)"
+    for note in collection.full_pass:
+        yield f"full pass needed: {note.reason} (since {note.first:%Y-%m-%d %H:%M} UTC)"
     if collection.scanned:
         yield f"changes are found by scanning: {collection.scanned}"
     for what, name in collection.silent:
@@ -286,17 +286,19 @@ def _mark(collection: CollectionStatus, tag: TagStatus) -> str:
     return marks.get(tag.tag, "")
 
 
-def _status_json(found: Status) -> dict[str, Any]:
+def _status_json(project: Status) -> dict[str, Any]:
     return {
-        "database": found.database,
-        "current": list(found.current),
-        "heads": list(found.heads),
-        "pending": list(found.pending),
-        "settled": found.settled,
-        "next": found.next_command,
-        "measured_at": found.measured_at,
-        "spend": [{name: getattr(one, name) for name in ("revision", "what", "tokens", "usd")} for one in found.spend],
-        "collections": [_collection_json(collection) for collection in found.collections],
+        "database": project.database,
+        "current": list(project.current),
+        "heads": list(project.heads),
+        "pending": list(project.pending),
+        "settled": project.settled,
+        "next": project.next_command,
+        "measured_at": project.measured_at,
+        "spend": [
+            {name: getattr(spend, name) for name in ("revision", "what", "tokens", "usd")} for spend in project.spend
+        ],
+        "collections": [_collection_json(collection) for collection in project.collections],
     }
 
 
@@ -322,11 +324,11 @@ def _collection_json(collection: CollectionStatus) -> dict[str, Any]:
         "lag": _lag_json(collection.lag),
         "scanned": collection.scanned or None,
         "silent": [{"what": what, "name": name} for what, name in collection.silent],
-        "full_pass": [{"reason": one.reason, "first": one.first, "last": one.last} for one in collection.full_pass],
+        "full_pass": [{"reason": note.reason, "first": note.first, "last": note.last} for note in collection.full_pass],
         "tags": [_tag_json(tag) for tag in collection.tags],
         "gate": gate_json(collection.gate[0].id, collection.gate[1]) if collection.gate else None,
         "rollback": rollback_json(collection.rollback),
-        "trust": trust_json(collection.earned),
+        "trust": trust_json(collection.trust),
         "half_retired": list(collection.half_retired),
         "runs": [run_json(run) for run in collection.runs],
         "control": control_json(collection.control) if collection.control else None,
@@ -334,8 +336,8 @@ def _collection_json(collection: CollectionStatus) -> dict[str, Any]:
 
 
 def _detached_json(collection: CollectionStatus) -> dict[str, Any] | None:
-    found = collection.detached
-    return None if found is None else {"at": found.at, "by": found.by}
+    detached = collection.detached
+    return None if detached is None else {"at": detached.at, "by": detached.by}
 
 
 def _lag_json(lag: Lag) -> dict[str, Any]:

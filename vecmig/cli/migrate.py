@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vecmig.cli import render
-from vecmig.cli.context import options, revision_argument
+from vecmig.cli.context import options_of, revision_argument
 from vecmig.cli.progress import Narrator
 from vecmig.errors import Pending
 from vecmig.text import counted, noun, percent_of
 
 if TYPE_CHECKING:
     from vecmig.freshness.coverage import Coverage
-    from vecmig.runner import Walked
+    from vecmig.runner import RevisionResult
 
 _SQL = typer.Option("--sql", help="Print the SQL instead of running it; the database is only read.")
 _JSON = typer.Option("--json", help="Print one JSON document.")
@@ -66,13 +66,13 @@ def upgrade(
     """
     from vecmig import runner
 
-    found = options(ctx)
+    options = options_of(ctx)
     if sql:
-        runner.upgrade_sql(found.config(), revision, render.line)
+        runner.upgrade_sql(options.config(), revision, render.line)
         return
-    with Narrator(quiet=found.quiet) as tell:
-        walked = runner.upgrade(
-            found.config(provider_wait=provider_wait),
+    with Narrator(quiet=options.quiet) as tell:
+        results = runner.upgrade(
+            options.config(provider_wait=provider_wait),
             revision,
             until=until,
             max_cost=max_cost,
@@ -80,8 +80,8 @@ def upgrade(
             workers=workers,
             listener=tell,
         )
-    show_walked(walked)
-    if any(step.phase == "live" for step in walked) and not found.quiet:
+    show_results(results)
+    if any(step.phase == "live" for step in results) and not options.quiet:
         render.note("New and edited records reach the tags when vecmig sync runs: let it run regularly.")
 
 
@@ -101,13 +101,13 @@ def downgrade(
     """
     from vecmig import runner
 
-    found = options(ctx)
+    options = options_of(ctx)
     if sql:
-        runner.downgrade_sql(found.config(), revision, render.line)
+        runner.downgrade_sql(options.config(), revision, render.line)
         return
-    with Narrator(quiet=found.quiet) as tell:
-        walked = runner.downgrade(found.config(), revision, discard=discard, listener=tell)
-    show_walked(walked, back=True)
+    with Narrator(quiet=options.quiet) as tell:
+        results = runner.downgrade(options.config(), revision, discard=discard, listener=tell)
+    show_results(results, back=True)
 
 
 def current(
@@ -119,7 +119,7 @@ def current(
     """Show the revisions that the database is at."""
     from vecmig import runner
 
-    standing = runner.current(options(ctx).config())
+    standing = runner.current(options_of(ctx).config())
     heads = set(standing_heads(standing))
     rows = [(script, "live" + (" (head)" if script.id in heads else "")) for script in standing.heads]
     rows += [(script, phase) for script, phase in standing.in_progress]
@@ -142,7 +142,7 @@ def check(ctx: typer.Context, as_json: Annotated[bool, _JSON] = False) -> None:
     """
     from vecmig import runner
 
-    config = options(ctx).config()
+    config = options_of(ctx).config()
     runner.verify(config)
     status = runner.status(config)
     unserved = [c for c in status.collections if c.wanted is not None and c.wanted != c.route.live]
@@ -185,7 +185,7 @@ def stamp(
     """
     from vecmig import runner
 
-    changed = runner.stamp(options(ctx).config(), revision)
+    changed = runner.stamp(options_of(ctx).config(), revision)
     render.line(f"Recorded: {', '.join(changed)}" if changed else "Nothing to do: the ledger says so already.")
 
 
@@ -205,10 +205,10 @@ def backfill(
     """
     from vecmig import runner
 
-    found = options(ctx)
-    with Narrator(quiet=found.quiet) as tell:
+    options = options_of(ctx)
+    with Narrator(quiet=options.quiet) as tell:
         done = runner.backfill(
-            found.config(provider_wait=provider_wait),
+            options.config(provider_wait=provider_wait),
             collection or [],
             limit=limit,
             max_cost=max_cost,
@@ -247,10 +247,10 @@ def sync(  # noqa: PLR0917  # typer's parameters
         return
     from vecmig import runner
 
-    found = options(ctx)
-    with Narrator(quiet=found.quiet) as tell:
+    options = options_of(ctx)
+    with Narrator(quiet=options.quiet) as tell:
         done = runner.sync(
-            found.config(provider_wait=provider_wait), collection or [], max_cost=max_cost, listener=tell
+            options.config(provider_wait=provider_wait), collection or [], max_cost=max_cost, listener=tell
         )
     if not done:
         render.line("Nothing to do: no collection has a tag that reads use, or that is on its way.")
@@ -261,10 +261,10 @@ def _watch_sync(ctx: typer.Context, collections: Sequence[str], provider_wait: s
     from vecmig import runner
     from vecmig.config import UNLIMITED
 
-    found = options(ctx)
+    options = options_of(ctx)
     # a service waits as long as it takes, whatever is configured for the runs that have an end
-    config = found.config(provider_wait=provider_wait or UNLIMITED)
-    with Narrator(quiet=found.quiet) as tell:
+    config = options.config(provider_wait=provider_wait or UNLIMITED)
+    with Narrator(quiet=options.quiet) as tell:
         kept = runner.watch_sync(config, collections, provider_wait=config.provider_wait, listener=tell, **how)
     for (name, tag), count in kept.items():
         render.line(f"{name}, {tag}: {count} {noun(count, 'record')} embedded")
@@ -277,18 +277,18 @@ def ensure_version(ctx: typer.Context) -> None:
     """
     from vecmig import runner
 
-    found = options(ctx)
-    with Narrator(quiet=found.quiet) as tell:
-        before, now = runner.ensure_version(found.config(), listener=tell)
+    options = options_of(ctx)
+    with Narrator(quiet=options.quiet) as tell:
+        before, now = runner.ensure_version(options.config(), listener=tell)
     done = "is there already" if before == now else "installed" if before == 0 else f"updated from version {before}"
     render.line(f"vecmig's schema, version {now}: {done}")
 
 
-def show_walked(walked: Sequence[Walked], *, back: bool = False) -> None:
+def show_results(results: Sequence[RevisionResult], *, back: bool = False) -> None:
     """Print the revisions that a run took forward, or back, one a line."""
-    if not walked:
+    if not results:
         render.line("Nothing to do: the database is there already.")
-    for step in walked:
+    for step in results:
         render.line(f"{step.revision}  {'rolled back' if back else step.phase}  {step.message}")
 
 

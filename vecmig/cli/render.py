@@ -104,8 +104,8 @@ def visible(text: str) -> str:
     return _CONTROL.sub(_escape, text.replace("\r\n", "\n"))
 
 
-def _escape(found: re.Match[str]) -> str:
-    code = ord(found[0])
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
@@ -153,7 +153,7 @@ def as_json(value: Any) -> None:
     """Print a value as one JSON document to stdout."""
     text = json.dumps(_finite(value), indent=2, ensure_ascii=False, default=_plain)
     # of what terminals obey, JSON itself writes out the first 32
-    _write(sys.stdout, _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
+    _write(sys.stdout, _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n")
 
 
 def error(problem: VecmigError) -> None:

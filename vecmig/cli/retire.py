@@ -9,13 +9,13 @@ import typer
 
 from vecmig.cli import render
 from vecmig.cli.checks import check_json
-from vecmig.cli.context import options
+from vecmig.cli.context import options_of
 from vecmig.cli.progress import Narrator
 from vecmig.errors import UsageError
 from vecmig.text import counted, data_size, duration, money, noun, percent, percent_up
 
 if TYPE_CHECKING:
-    from vecmig.runner import CollectionStatus, Earned, Retirement, RollbackStatus
+    from vecmig.runner import CollectionStatus, Retirement, RollbackStatus, TrustReport
 
 
 def register(app: typer.Typer) -> None:
@@ -36,13 +36,13 @@ def retire(
     """
     from vecmig import runner
 
-    found = options(ctx)
-    config = found.config()
+    options = options_of(ctx)
+    config = options.config()
     planned = runner.retirement(config, collection, tag)
     show_retirement(planned)
     if not yes:
         _ask(planned)
-    with Narrator(quiet=found.quiet) as tell:
+    with Narrator(quiet=options.quiet) as tell:
         done = runner.retire(config, collection, tag, reason=reason, listener=tell)
     render.line(f"{done.tag} is retired; {data_size(done.bytes_freed)} are free again")
 
@@ -70,8 +70,8 @@ def show_retirement(planned: Retirement) -> None:
     ]
     if planned.begun:
         rows.append(("  begun", "an earlier run began it and was cut short"))
-    if planned.earned is not None:
-        rows.append(("  instead", f"{planned.earned.tag}, live for {_days(planned.earned)}"))
+    if planned.trust is not None:
+        rows.append(("  instead", f"{planned.trust.tag}, live for {_days(planned.trust)}"))
     render.columns(rows)
 
 
@@ -90,9 +90,9 @@ def show_rollback(collection: CollectionStatus) -> None:
     rows = []
     if collection.rollback is not None:
         rows.append(("  rollback", _rollback_text(collection.rollback)))
-    if collection.earned is not None:
-        rows.append(("  trust", _trust_text(collection.earned)))
-        rows.append(("  retire", _retire_text(collection.earned)))
+    if collection.trust is not None:
+        rows.append(("  trust", _trust_text(collection.trust)))
+        rows.append(("  retire", _retire_text(collection.trust)))
     rows += [
         ("  half retired", f"{tag}; to finish it: vecmig retire {collection.name} {tag}")
         for tag in collection.half_retired
@@ -114,33 +114,33 @@ def _rollback_text(way: RollbackStatus) -> str:
     return f"to {way.tag}, {covered}{missing}, < 1 s: {way.command}{besides}"
 
 
-def _days(earned: Earned) -> str:
-    days = int(earned.days * 10) / 10
+def _days(trust: TrustReport) -> str:
+    days = int(trust.days * 10) / 10
     return f"{days:g} {noun(days, 'day')}"
 
 
-def _trust_text(earned: Earned) -> str:
-    parts = [f"live for {_days(earned)}, {earned.rule.days:g} asked for"]
-    checks = {check.name: check for check in earned.checks}
-    if earned.rule.eval_days and earned.old_tag is not None:
-        asked = f"{counted(earned.eval_days, 'day')} with evals, {earned.rule.eval_days} asked for"
-        parts.append(f"{checks['eval days'].detail} ({asked})" if earned.worse else asked)
+def _trust_text(trust: TrustReport) -> str:
+    parts = [f"live for {_days(trust)}, {trust.rule.days:g} asked for"]
+    checks = {check.name: check for check in trust.checks}
+    if trust.rule.eval_days and trust.old_tag is not None:
+        asked = f"{counted(trust.eval_days, 'day')} with evals, {trust.rule.eval_days} asked for"
+        parts.append(f"{checks['eval days'].detail} ({asked})" if trust.worse else asked)
     if checks["shadow"].value:
         parts.append(f"{percent_up(float(checks['shadow'].value))} of its shadow reads failed")
     return "; ".join(parts)
 
 
-def _retire_text(earned: Earned) -> str:
-    if earned.holds:
-        return f"now: vecmig retire {earned.collection} {earned.old_tag}"
-    days = next(check for check in earned.checks if check.name == "days live")
-    others = [check for check in earned.failed if check.name != "days live"]
-    if earned.ramp:
-        return f"not while a candidate serves {percent(earned.ramp)} of the searches"
+def _retire_text(trust: TrustReport) -> str:
+    if trust.holds:
+        return f"now: vecmig retire {trust.collection} {trust.old_tag}"
+    days = next(check for check in trust.checks if check.name == "days live")
+    others = [check for check in trust.failed if check.name != "days live"]
+    if trust.ramp:
+        return f"not while a candidate serves {percent(trust.ramp)} of the searches"
     first = "; then ".join(check.remedy.text for check in others if check.remedy)
     if days.passed:
         return f"not yet; first {first}"
-    when = f"{earned.old_tag} possible from {earned.due:%Y-%m-%d}"
+    when = f"{trust.old_tag} possible from {trust.due:%Y-%m-%d}"
     return f"{when}, but first: {first}" if first else when
 
 
@@ -161,19 +161,19 @@ def rollback_json(way: RollbackStatus | None) -> dict[str, Any] | None:
     }
 
 
-def trust_json(earned: Earned | None) -> dict[str, Any] | None:
+def trust_json(trust: TrustReport | None) -> dict[str, Any] | None:
     """Return how much trust the live tag has earned, as status has it in its JSON."""
-    if earned is None:
+    if trust is None:
         return None
     return {
-        "revision": earned.revision,
-        "old_tag": earned.old_tag,
-        "since": earned.since,
-        "days": earned.days,
-        "days_required": earned.rule.days,
-        "eval_days": earned.eval_days,
-        "eval_days_required": earned.rule.eval_days,
-        "due": earned.due,
-        "holds": earned.holds,
-        "checks": [check_json(check) for check in earned.checks],
+        "revision": trust.revision,
+        "old_tag": trust.old_tag,
+        "since": trust.since,
+        "days": trust.days,
+        "days_required": trust.rule.days,
+        "eval_days": trust.eval_days,
+        "eval_days_required": trust.rule.eval_days,
+        "due": trust.due,
+        "holds": trust.holds,
+        "checks": [check_json(check) for check in trust.checks],
     }

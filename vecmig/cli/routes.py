@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from vecmig.cli import render
-from vecmig.cli.context import options
+from vecmig.cli.context import options_of
 from vecmig.errors import UsageError
 from vecmig.text import duration, percent
 
@@ -64,13 +64,13 @@ def route(  # noqa: PLR0917  # typer's parameters
 
     if no_shadow and (shadow is not None or share is not None or keep_queries is not None):
         raise UsageError("--no-shadow ends what --shadow, --share and --keep-queries are about.")
-    reads = runner.Reads(shadow, share, no_shadow, ramp, keep_queries)
-    found = runner.route(options(ctx).config(), collection, reads)
+    reads = runner.RouteChange(shadow, share, no_shadow, ramp, keep_queries)
+    now = runner.route(options_of(ctx).config(), collection, reads)
     if as_json:
-        render.as_json(_route_json(found))
+        render.as_json(_route_json(now))
         return
-    render.columns(list(_route_rows(found)))
-    if found.ramp_share == 1:
+    render.columns(list(_route_rows(now)))
+    if now.ramp_share == 1:
         render.note(
             "This is no cutover: the live tag, the live view and the search function stay as they are, "
             "and so does the gate. For the cutover run: vecmig upgrade"
@@ -89,15 +89,15 @@ def compare(
     """
     from vecmig import runner
 
-    found = runner.compare(options(ctx).config(), collection, worst=worst)
+    comparisons = runner.compare(options_of(ctx).config(), collection, worst=worst)
     if as_json:
-        render.as_json([_comparison_json(one) for one in found])
+        render.as_json([_comparison_json(comparison) for comparison in comparisons])
         return
-    for number, one in enumerate(found):
+    for number, comparison in enumerate(comparisons):
         if number:
             render.line()
-        _show_comparison(one)
-    if found:
+        _show_comparison(comparison)
+    if comparisons:
         render.line()
         for text in _CAUTION:
             render.line(text)
@@ -109,77 +109,79 @@ def compare(
 # The route ---------------------------------------------------------------------------------------------------------
 
 
-def _route_rows(found: Route) -> Iterator[tuple[str, str]]:
-    yield found.collection, f"version {found.version}"
-    yield "  live", found.live or "none"
-    if found.standby:
-        yield "  standby", found.standby
-    if found.candidate:
-        yield "  candidate", found.candidate
-    if found.candidate and found.ramp_share:
-        yield "  ramp", f"{percent(found.ramp_share)} of the searches through readers are served by the candidate"
-    if found.shadow:
-        kept = "kept as text" if found.keep_queries else "not kept as text"
+def _route_rows(route: Route) -> Iterator[tuple[str, str]]:
+    yield route.collection, f"version {route.version}"
+    yield "  live", route.live or "none"
+    if route.standby:
+        yield "  standby", route.standby
+    if route.candidate:
+        yield "  candidate", route.candidate
+    if route.candidate and route.ramp_share:
+        yield "  ramp", f"{percent(route.ramp_share)} of the searches through readers are served by the candidate"
+    if route.shadow:
+        kept = "kept as text" if route.keep_queries else "not kept as text"
         yield (
             "  shadow",
-            f"{percent(found.shadow_share)} of the searches also ask {found.shadow}; queries are {kept}",
+            f"{percent(route.shadow_share)} of the searches also ask {route.shadow}; queries are {kept}",
         )
 
 
-def _route_json(found: Route) -> dict[str, Any]:
+def _route_json(route: Route) -> dict[str, Any]:
     names = ("collection", "live", "standby", "candidate", "version", "keep_queries")
-    shares = {name: round(getattr(found, name), 6) for name in ("shadow_share", "ramp_share")}
-    return {name: getattr(found, name) for name in names} | {"shadow_tag": found.shadow} | shares
+    shares = {name: round(getattr(route, name), 6) for name in ("shadow_share", "ramp_share")}
+    return {name: getattr(route, name) for name in names} | {"shadow_tag": route.shadow} | shares
 
 
-def route_lines(found: Route) -> Iterator[tuple[str, str]]:
+def route_lines(route: Route) -> Iterator[tuple[str, str]]:
     """Say in words for status which searches another tag serves, or is asked too."""
-    if found.candidate and found.ramp_share:
-        yield "ramp", f"{percent(found.ramp_share)} of searches to {found.candidate}"
-    if found.shadow:
-        yield "shadow", f"{percent(found.shadow_share)} of searches ask {found.shadow} too"
+    if route.candidate and route.ramp_share:
+        yield "ramp", f"{percent(route.ramp_share)} of searches to {route.candidate}"
+    if route.shadow:
+        yield "shadow", f"{percent(route.shadow_share)} of searches ask {route.shadow} too"
 
 
 # The comparison ----------------------------------------------------------------------------------------------------
 
 
-def _show_comparison(found: Comparison) -> None:
-    pair = found.pair
+def _show_comparison(comparison: Comparison) -> None:
+    pair = comparison.pair
     render.line(f"live   {pair.live_tag}", style="bold")
     render.line(f"other  {pair.other_tag}", style="bold")
-    asked = f"{pair.samples:,} searches of {found.questions:,} queries"
+    asked = f"{pair.samples:,} searches of {comparison.questions:,} queries"
     render.line(f"{asked}, {pair.first_at:%Y-%m-%d %H:%M} to {pair.last_at:%Y-%m-%d %H:%M} UTC")
     render.line()
-    places = f"@{found.k}" if found.k else "@k"
+    places = f"@{comparison.k}" if comparison.k else "@k"
     rows = [
-        (f"overlap{places}", *_interval(found.overlap)),
-        ("rank-biased overlap", *_interval(found.rbo)),
-        ("another first answer", *_interval(found.top_changed)),
+        (f"overlap{places}", *_interval(comparison.overlap)),
+        ("rank-biased overlap", *_interval(comparison.rbo)),
+        ("another first answer", *_interval(comparison.top_changed)),
     ]
     render.columns(rows, heads=("", "mean", "95 % interval"), right=[1])
-    if found.questions < _FEW:
+    if comparison.questions < _FEW:
         render.line(f"Fewer than {_FEW} queries: these intervals are too narrow to rely on.")
     render.line()
     latencies = [("live", *_latency(pair.live_ms), "-"), ("other", *_latency(pair.other_ms), _errors(pair.errors))]
     render.columns(latencies, heads=("", "p50", "p95", "no answer"), right=[1, 2])
-    if found.worst:
+    if comparison.worst:
         render.line()
-        listed = [(f"{one.overlap:.2f}", f"{one.rbo:.3f}", _first(one), _name(one)) for one in found.worst]
+        listed = [
+            (f"{query.overlap:.2f}", f"{query.rbo:.3f}", _first(query), _name(query)) for query in comparison.worst
+        ]
         render.columns(listed, heads=("overlap", "RBO", "first", "query"), right=[0, 1])
 
 
-def _interval(found: Interval | None) -> tuple[str, str]:
-    if found is None:
+def _interval(interval: Interval | None) -> tuple[str, str]:
+    if interval is None:
         return "-", "-"
-    return percent(found.value), f"{percent(found.low)} to {percent(found.high)}"
+    return percent(interval.value), f"{percent(interval.low)} to {percent(interval.high)}"
 
 
-def _latency(found: tuple[float, float] | None) -> tuple[str, str]:
-    return ("-", "-") if found is None else (duration(found[0] / 1000), duration(found[1] / 1000))
+def _latency(quantiles: tuple[float, float] | None) -> tuple[str, str]:
+    return ("-", "-") if quantiles is None else (duration(quantiles[0] / 1000), duration(quantiles[1] / 1000))
 
 
-def _errors(found: dict[str, int]) -> str:
-    return ", ".join(f"{name} ({count:,})" for name, count in found.items()) or "0"
+def _errors(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} ({count:,})" for name, count in counts.items()) or "0"
 
 
 def _first(question: Question) -> str:
@@ -195,7 +197,7 @@ def _name(question: Question) -> str:
     return text if len(text) <= room else f"{text[: room - 1]}…"
 
 
-def _comparison_json(found: Comparison) -> dict[str, Any]:
-    data = asdict(found)
+def _comparison_json(comparison: Comparison) -> dict[str, Any]:
+    data = asdict(comparison)
     pair: dict[str, Any] = data.pop("pair")
     return pair | data

@@ -107,6 +107,6 @@ def _gate(script: Script) -> str:
     gate = script.gate
     if gate is None:
         return ""
-    evals = [f"{one.suite} {one.metric} no worse by {one.tolerance:g}" for one in gate.evals]
+    evals = [f"{rule.suite} {rule.metric} no worse by {rule.tolerance:g}" for rule in gate.evals]
     shadow = [] if gate.shadow is None else [counted(gate.shadow.count, "shadowed search", "shadowed searches")]
     return ", ".join([f"coverage {gate.coverage}", f"freshness budget {gate.freshness_budget}", *evals, *shadow])

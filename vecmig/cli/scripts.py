@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vecmig.cli import render
-from vecmig.cli.context import Options, add_command, options
+from vecmig.cli.context import Options, add_command, options_of
 from vecmig.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,16 +47,18 @@ def init(
     from vecmig.script import init_project
     from vecmig.text import shown
 
-    found = options(ctx)
-    ini = found.config_path or Path("vecmig.ini")
+    options = options_of(ctx)
+    ini = options.config_path or Path("vecmig.ini")
     files = init_project(directory, ini=ini, template=template, package=package)
     for path in files:
         render.line(f"Wrote {shown(path)}")
     if ini not in files:
-        _note(found, f"{shown(ini)} exists already and was kept; its script_location must lead to {shown(directory)}.")
+        _note(
+            options, f"{shown(ini)} exists already and was kept; its script_location must lead to {shown(directory)}."
+        )
     first = shown(directory / "collections.yaml")
     _note(
-        found,
+        options,
         f'Next: edit database_url in {shown(ini)} and the collection in {first}, then: vecmig revision -m "first tag"',
     )
 
@@ -107,22 +109,22 @@ def revision(
         depends_on=tuple(depends_on or ()),
         version_path=version_path,
     )
-    found = options(ctx)
+    options = options_of(ctx)
     if empty:
         from vecmig.script import empty_revision
 
-        _wrote(found, [empty_revision(found.scripts(), wish)])
+        _wrote(options, [empty_revision(options.scripts(), wish)])
     elif autogenerate:
         _refuse_with_autogenerate(collection, from_tag, to_tag)
-        _autogenerate(found, wish)
+        _autogenerate(options, wish)
     else:
         from vecmig.config import load_collections
         from vecmig.script import new_revision
 
-        scripts = found.scripts()
+        scripts = options.scripts()
         collections = load_collections(scripts.config.collections_path)
         written = new_revision(scripts, collections, wish, collection=collection, from_tag=from_tag, to_tag=to_tag)
-        _wrote(found, [written])
+        _wrote(options, [written])
 
 
 def history(
@@ -144,16 +146,16 @@ def history(
     as_json: Json = False,
 ) -> None:
     """List the revisions, newest first."""
-    found = options(ctx)
-    scripts = found.scripts()
-    current = found.current_heads() if indicate_current or "current" in rev_range.split(":") else ()
+    options = options_of(ctx)
+    scripts = options.scripts()
+    current = options.current_heads() if indicate_current or "current" in rev_range.split(":") else ()
     lines = _lines(scripts, current if indicate_current else ())
     listed = scripts.history(rev_range, current)
     if as_json:
         render.as_json(lines.jsons(listed))
     else:
         _print(text for script in listed for text in (lines.entry(script) if verbose else [lines.step(script)]))
-        _say_if_empty(found, scripts)
+        _say_if_empty(options, scripts)
 
 
 def heads(
@@ -165,23 +167,23 @@ def heads(
     as_json: Json = False,
 ) -> None:
     """List the revisions that none follows."""
-    found = options(ctx)
-    scripts = found.scripts()
+    options = options_of(ctx)
+    scripts = options.scripts()
     lines = _lines(scripts)
     listed = scripts.heads(resolve_dependencies=resolve_dependencies)
     if as_json:
         render.as_json(lines.jsons(listed))
         return
     _print(text for script in listed for text in (lines.entry(script) if verbose else [lines.head(script)]))
-    _say_if_empty(found, scripts)
+    _say_if_empty(options, scripts)
     if len(scripts.heads(resolve_dependencies=True)) > 1:
-        _note(found, "There is more than one head. To join them: vecmig merge heads")
+        _note(options, "There is more than one head. To join them: vecmig merge heads")
 
 
 def branches(ctx: typer.Context, verbose: Verbose = False, as_json: Json = False) -> None:
     """List the revisions that more than one follows."""
-    found = options(ctx)
-    scripts = found.scripts()
+    options = options_of(ctx)
+    scripts = options.scripts()
     lines = _lines(scripts)
     listed = scripts.branch_points()
     if as_json:
@@ -190,7 +192,7 @@ def branches(ctx: typer.Context, verbose: Verbose = False, as_json: Json = False
     for script in listed:
         _print(lines.fork(script, verbose=verbose))
     if not listed:
-        _note(found, "There are no branch points.")
+        _note(options, "There are no branch points.")
 
 
 def show(
@@ -201,16 +203,16 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Print everything about a revision."""
-    found = options(ctx)
-    scripts = found.scripts()
-    listed = scripts.find(rev, found.current_heads() if rev == "current" else ())
+    options = options_of(ctx)
+    scripts = options.scripts()
+    listed = scripts.find(rev, options.current_heads() if rev == "current" else ())
     lines = _lines(scripts)
     if as_json:
         render.as_json(lines.jsons(listed))
     else:
         _print(text for script in listed for text in lines.entry(script))
         if not listed:
-            _note(found, f"{rev} is before the first revision: there is nothing to show.")
+            _note(options, f"{rev} is before the first revision: there is nothing to show.")
 
 
 def merge(
@@ -227,9 +229,9 @@ def merge(
     """Write a revision that joins two or more."""
     from vecmig.script import Wish, merge_revision
 
-    found = options(ctx)
+    options = options_of(ctx)
     wish = Wish(message, tuple(revisions), splice=splice, branch_labels=_labels(branch_label), rev_id=rev_id)
-    _wrote(found, [merge_revision(found.scripts(), wish)])
+    _wrote(options, [merge_revision(options.scripts(), wish)])
 
 
 def edit(
@@ -242,8 +244,8 @@ def edit(
     from vecmig.cli.editor import open_in_editor
     from vecmig.script.loading import load_script
 
-    found = options(ctx)
-    listed = found.scripts().find(rev, found.current_heads() if rev == "current" else ())
+    options = options_of(ctx)
+    listed = options.scripts().find(rev, options.current_heads() if rev == "current" else ())
     if not listed:
         raise UsageError(
             f"{rev} is before the first revision: there is nothing to edit.", hint="To see all: vecmig history"
@@ -257,22 +259,22 @@ def list_templates(as_json: Json = False) -> None:
     """List the templates that init can write from."""
     from vecmig.script import description, template_folders
 
-    found = [(name, description(folder)) for name, folder in template_folders().items()]
+    templates = [(name, description(folder)) for name, folder in template_folders().items()]
     if as_json:
-        render.as_json([{"name": name, "description": text} for name, text in found])
+        render.as_json([{"name": name, "description": text} for name, text in templates])
     else:
-        render.columns(found)
+        render.columns(templates)
 
 
-def _autogenerate(found: Options, wish: Wish) -> None:
+def _autogenerate(options: Options, wish: Wish) -> None:
     from vecmig.config import load_collections
     from vecmig.script import autogenerate
 
-    scripts = found.scripts()
+    scripts = options.scripts()
     written = autogenerate(scripts, load_collections(scripts.config.collections_path), wish)
-    _wrote(found, written)
+    _wrote(options, written)
     if not written:
-        _note(found, "Nothing to do: every collection is at the tag that collections.yaml asks for.")
+        _note(options, "Nothing to do: every collection is at the tag that collections.yaml asks for.")
 
 
 def _refuse_together(empty: bool, **others: object) -> None:
@@ -289,15 +291,15 @@ def _refuse_with_autogenerate(*others: str | None) -> None:
         )
 
 
-def _wrote(found: Options, written: Sequence[Script]) -> None:
+def _wrote(options: Options, written: Sequence[Script]) -> None:
     from vecmig.text import shown
 
     for script in written:
         render.line(f"Wrote {shown(script.path)}")
         if script.collection:
-            _note(found, f"  {script.collection}: {script.old_tag or '(no tag)'}\n  -> {script.new_tag}")
+            _note(options, f"  {script.collection}: {script.old_tag or '(no tag)'}\n  -> {script.new_tag}")
     if written:
-        _note(found, "Next: vecmig upgrade head")
+        _note(options, "Next: vecmig upgrade head")
 
 
 def _lines(scripts: ScriptDirectory, current: Sequence[str] = ()) -> ScriptLines:
@@ -311,13 +313,13 @@ def _print(lines: Iterable[str]) -> None:
         render.line(text)
 
 
-def _say_if_empty(found: Options, scripts: ScriptDirectory) -> None:
+def _say_if_empty(options: Options, scripts: ScriptDirectory) -> None:
     if not scripts.scripts:
-        _note(found, 'There are no revisions yet. To write the first: vecmig revision -m "first tag"')
+        _note(options, 'There are no revisions yet. To write the first: vecmig revision -m "first tag"')
 
 
-def _note(found: Options, text: str) -> None:
-    if not found.quiet:
+def _note(options: Options, text: str) -> None:
+    if not options.quiet:
         render.note(text)
 
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vecmig.cli import render
-from vecmig.cli.context import options
+from vecmig.cli.context import options_of
 from vecmig.cli.progress import Narrator
 from vecmig.errors import UsageError
 from vecmig.text import counted, data_size, money, shown
 
 if TYPE_CHECKING:
     from vecmig.config import Config
-    from vecmig.runner import CollectionLeaving, TagSize, Uninstallation
+    from vecmig.runner import CollectionRemoval, TagSize, Uninstallation
 
 
 def register(app: typer.Typer) -> None:
@@ -38,8 +38,8 @@ def uninstall(
     """
     from vecmig import runner
 
-    found = options(ctx)
-    config = found.config()
+    options = options_of(ctx)
+    config = options.config()
     planned = runner.uninstallation(config, collection)
     if planned.empty:
         what = f"of {collection} " if collection else ""
@@ -50,9 +50,9 @@ def uninstall(
         return
     if not yes:
         _ask(planned, collection)
-    with Narrator(quiet=found.quiet) as tell:
+    with Narrator(quiet=options.quiet) as tell:
         done = runner.uninstall(config, collection, listener=tell)
-    freed = data_size(sum(one.bytes for one in done.collections))
+    freed = data_size(sum(removed.bytes for removed in done.collections))
     what = f"{collection} is uninstalled" if collection else f"vecmig is uninstalled from {done.database}"
     render.line(f"{what}; {freed} are free again")
 
@@ -72,14 +72,14 @@ def _ask(planned: Uninstallation, collection: str | None) -> None:
 
 def show_leaving(planned: Uninstallation, config: Config) -> None:
     """Print what goes, collection by collection, and what stays."""
-    for one in planned.collections:
-        render.line(f"goes: {one.name}", style="bold")
-        render.columns([*_rows(one), *_costs(one)])
+    for leaving in planned.collections:
+        render.line(f"goes: {leaving.name}", style="bold")
+        render.columns([*_rows(leaving), *_costs(leaving)])
     if planned.ledger:
         render.line("goes: what is vecmig's own", style="bold")
         render.columns(_own_rows(planned))
     elif planned.schemas:
-        render.columns([("  schema", one.name) for one in planned.schemas])
+        render.columns([("  schema", leaving.name) for leaving in planned.schemas])
     if planned.along:
         render.line("with them ends: " + "; ".join(planned.along))
     if planned.mentions:
@@ -88,13 +88,13 @@ def show_leaving(planned: Uninstallation, config: Config) -> None:
     render.columns(_staying(planned, config))
 
 
-def _rows(one: CollectionLeaving) -> list[tuple[str, str]]:
+def _rows(leaving: CollectionRemoval) -> list[tuple[str, str]]:
     rows = [
         (f"  {piece.kind}", piece.shown)
-        for piece in one.pieces
+        for piece in leaving.pieces
         if piece.kind not in ("partition", "detached", "stranger")
     ]
-    rows += [("  tag", _tag_text(tag)) for tag in one.tags]
+    rows += [("  tag", _tag_text(tag)) for tag in leaving.tags]
     return rows or [("  ledger", "what it knows of it; its objects are gone already")]
 
 
@@ -103,10 +103,10 @@ def _tag_text(tag: TagSize) -> str:
     return f"{tag.tag}: {vectors}, {data_size(tag.bytes)} in {tag.relation}"
 
 
-def _costs(one: CollectionLeaving) -> list[tuple[str, str]]:
-    if not any(tag.vectors for tag in one.tags):
+def _costs(leaving: CollectionRemoval) -> list[tuple[str, str]]:
+    if not any(tag.vectors for tag in leaving.tags):
         return []
-    cost = f"embedding it has cost {money(one.usd)}; a new start pays again" if one.usd else ""
+    cost = f"embedding it has cost {money(leaving.usd)}; a new start pays again" if leaving.usd else ""
     return [("  to get it back", cost or "everything is embedded again")]
 
 
@@ -120,15 +120,15 @@ def _own_rows(planned: Uninstallation) -> list[tuple[str, str]]:
         ("  ledger", f"{len(tables)} tables and {counted(routines, 'function')} in {schema}, {size}"),
         ("  history", f"{history}, revisions, evals, costs"),
     ]
-    return rows + [("  schema", one.name) for one in planned.schemas if not one.why]
+    return rows + [("  schema", left.name) for left in planned.schemas if not left.why]
 
 
 def _staying(planned: Uninstallation, config: Config) -> list[tuple[str, str]]:
-    sources = [one.source for one in planned.collections if one.source]
+    sources = [leaving.source for leaving in planned.collections if leaving.source]
     files = [config.path] if config.path is not None else []
     named = " and ".join(shown(path) for path in [*files, config.script_location])
     rows = [("  source", f"{source}, with all its rows and columns") for source in dict.fromkeys(sources)]
-    rows += [("  schema", f"{one.name}: {one.why}") for one in planned.schemas if one.why]
+    rows += [("  schema", f"{schema.name}: {schema.why}") for schema in planned.schemas if schema.why]
     rows += [("  extension", "vector"), ("  files", named)]
     if not planned.ledger and planned.collections:
         rows.append(("  ledger", "vecmig's own tables, with the history"))

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from vecmig.cli import render
-from vecmig.cli.context import options
+from vecmig.cli.context import options_of
 from vecmig.cli.progress import Narrator
 from vecmig.text import counted
 
@@ -24,9 +24,9 @@ def untrack(ctx: typer.Context, collection: Annotated[str, typer.Argument(show_d
     """
     from vecmig import runner
 
-    found = options(ctx)
-    with Narrator(quiet=found.quiet) as tell:
-        done = runner.untrack(found.config(), collection, listener=tell)
+    options = options_of(ctx)
+    with Narrator(quiet=options.quiet) as tell:
+        done = runner.untrack(options.config(), collection, listener=tell)
     for name, table in done.triggers:
         render.line(f"{name} is off {table}")
     render.line(f"{collection} is untracked: {counted(len(done.triggers), 'trigger was', 'triggers were')} dropped")

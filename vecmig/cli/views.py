@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from vecmig.cli import render
-from vecmig.cli.context import options
+from vecmig.cli.context import options_of
 from vecmig.cli.progress import Narrator
 
 _COLLECTION = typer.Argument(metavar="COLLECTION", show_default=False)
@@ -29,9 +29,9 @@ def detach(ctx: typer.Context, collection: Annotated[str, _COLLECTION]) -> None:
     """
     from vecmig import runner
 
-    found = options(ctx)
-    with Narrator(quiet=found.quiet) as tell:
-        aside, changed = runner.detach_view(found.config(), collection, listener=tell)
+    options = options_of(ctx)
+    with Narrator(quiet=options.quiet) as tell:
+        aside, changed = runner.detach_view(options.config(), collection, listener=tell)
     when = f"since {aside.at:%Y-%m-%d %H:%M:%S} UTC by {aside.by}"
     render.line(f"{collection}: view detached" if changed else f"{collection}: view detached already, {when}")
     render.line(f"  when your migration is done, run: vecmig view attach {shlex.quote(collection)}")
@@ -41,7 +41,7 @@ def attach(ctx: typer.Context, collection: Annotated[str, _COLLECTION]) -> None:
     """Put the live view back, with its grants and triggers."""
     from vecmig import runner
 
-    found = options(ctx)
-    with Narrator(quiet=found.quiet) as tell:
-        changed = runner.attach_view(found.config(), collection, listener=tell)
+    options = options_of(ctx)
+    with Narrator(quiet=options.quiet) as tell:
+        changed = runner.attach_view(options.config(), collection, listener=tell)
     render.line(f"{collection}: view attached" if changed else f"{collection}: the view was not detached")

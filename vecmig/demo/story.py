@@ -68,7 +68,7 @@ class Wrote:
 class Walk:
     """What `vecmig upgrade` or `vecmig downgrade` gave."""
 
-    walked: tuple[runner.Walked, ...]
+    results: tuple[runner.RevisionResult, ...]
     back: bool = False
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vecmig.inventory.uninstalling import TagSize
     from vecmig.runner.project_status import CollectionStatus, RollbackStatus, Status, TagStatus
-    from vecmig.runner.steps import Walked
-    from vecmig.runner.trust import Earned
+    from vecmig.runner.steps import RevisionResult
+    from vecmig.runner.trust import TrustReport
     from vecmig.runner.verbs.adopt_source import Adopted, adopt_source
     from vecmig.runner.verbs.audit import Audit, Finding, audit
     from vecmig.runner.verbs.backfill import backfill
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from vecmig.runner.verbs.downgrade import downgrade
     from vecmig.runner.verbs.ensure_version import ensure_version
     from vecmig.runner.verbs.estimate import Estimate, estimate
-    from vecmig.runner.verbs.evaluate import Evaluated, Made, evaluate, make_suite
+    from vecmig.runner.verbs.evaluate import Evaluation, MadeSuite, evaluate, make_suite
     from vecmig.runner.verbs.gate import gate_reports
     from vecmig.runner.verbs.rejected import rejected, retry_rejected
     from vecmig.runner.verbs.retire import Retired, Retirement, retire, retirement
-    from vecmig.runner.verbs.route import Reads, route
+    from vecmig.runner.verbs.route import RouteChange, route
     from vecmig.runner.verbs.sql import downgrade_sql, upgrade_sql
     from vecmig.runner.verbs.stamp import stamp
     from vecmig.runner.verbs.status import status
     from vecmig.runner.verbs.sync import sync
-    from vecmig.runner.verbs.uninstall import CollectionLeaving, Uninstallation, uninstall, uninstallation
+    from vecmig.runner.verbs.uninstall import CollectionRemoval, Uninstallation, uninstall, uninstallation
     from vecmig.runner.verbs.untrack import Untracked, untrack
     from vecmig.runner.verbs.upgrade import upgrade
     from vecmig.runner.verbs.verify import verify
@@ -40,27 +40,27 @@ if TYPE_CHECKING:
 _HOMES = {
     "Adopted": "vecmig.runner.verbs.adopt_source",
     "Audit": "vecmig.runner.verbs.audit",
-    "CollectionLeaving": "vecmig.runner.verbs.uninstall",
+    "CollectionRemoval": "vecmig.runner.verbs.uninstall",
     "CollectionStatus": "vecmig.runner.project_status",
     "Comparison": "vecmig.runner.verbs.compare",
     "Controlled": "vecmig.runner.verbs.control",
-    "Earned": "vecmig.runner.trust",
     "Estimate": "vecmig.runner.verbs.estimate",
-    "Evaluated": "vecmig.runner.verbs.evaluate",
+    "Evaluation": "vecmig.runner.verbs.evaluate",
     "Finding": "vecmig.runner.verbs.audit",
     "Interval": "vecmig.runner.verbs.compare",
-    "Made": "vecmig.runner.verbs.evaluate",
-    "Reads": "vecmig.runner.verbs.route",
+    "MadeSuite": "vecmig.runner.verbs.evaluate",
     "Retired": "vecmig.runner.verbs.retire",
     "Retirement": "vecmig.runner.verbs.retire",
+    "RevisionResult": "vecmig.runner.steps",
     "RollbackStatus": "vecmig.runner.project_status",
+    "RouteChange": "vecmig.runner.verbs.route",
     "Standing": "vecmig.runner.verbs.current",
     "Status": "vecmig.runner.project_status",
     "TagSize": "vecmig.inventory.uninstalling",
     "TagStatus": "vecmig.runner.project_status",
+    "TrustReport": "vecmig.runner.trust",
     "Uninstallation": "vecmig.runner.verbs.uninstall",
     "Untracked": "vecmig.runner.verbs.untrack",
-    "Walked": "vecmig.runner.steps",
     "adopt_source": "vecmig.runner.verbs.adopt_source",
     "attach_view": "vecmig.runner.verbs.view",
     "audit": "vecmig.runner.verbs.audit",
@@ -99,27 +99,27 @@ _HOMES = {
 __all__ = [
     "Adopted",
     "Audit",
-    "CollectionLeaving",
+    "CollectionRemoval",
     "CollectionStatus",
     "Comparison",
     "Controlled",
-    "Earned",
     "Estimate",
-    "Evaluated",
+    "Evaluation",
     "Finding",
     "Interval",
-    "Made",
-    "Reads",
+    "MadeSuite",
     "Retired",
     "Retirement",
+    "RevisionResult",
     "RollbackStatus",
+    "RouteChange",
     "Standing",
     "Status",
     "TagSize",
     "TagStatus",
+    "TrustReport",
     "Uninstallation",
     "Untracked",
-    "Walked",
     "adopt_source",
     "attach_view",
     "audit",

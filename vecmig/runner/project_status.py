@@ -22,7 +22,7 @@ from vecmig.ledger.rows import RevisionRow, Route
 from vecmig.ledger.spend import Spend
 from vecmig.operations.rollback_gate import lacking
 from vecmig.published.detaching import Detached
-from vecmig.runner.trust import Earned
+from vecmig.runner.trust import TrustReport
 from vecmig.runner.verbs.downgrade import DowngradeCommand
 
 _SYNC: Final = "vecmig sync"
@@ -75,7 +75,7 @@ class CollectionStatus:
     #: What a rollback would find; None where the live tag replaced none.
     rollback: RollbackStatus | None = None
     #: How much trust the live tag has earned; None where the tag before it has no vectors that could go.
-    earned: Earned | None = None
+    trust: TrustReport | None = None
     #: Tags whose retirement was begun and cut short.
     half_retired: tuple[str, ...] = ()
     #: Why all records are to be compared with their vectors, which the next sync does.

@@ -19,7 +19,7 @@ from vecmig.script import Script, Step
 
 
 @dataclass(frozen=True, slots=True)
-class Walked:
+class RevisionResult:
     """One revision that a run took forward or back, and the phase it is in now."""
 
     revision: str

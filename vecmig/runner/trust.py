@@ -31,7 +31,7 @@ _Ids = Mapping[date, Mapping[str, tuple[UUID, UUID]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Earned:
+class TrustReport:
     """How far a live tag is with what its revision's rule asks for."""
 
     collection: str
@@ -105,7 +105,7 @@ def old_retired(ledger: Ledger, row: RevisionRow) -> bool:
     return row.phase == "retired" or (old is not None and old.state == "retired")
 
 
-def earned(project: Project, connection: Connection, ledger: Ledger, source: Source) -> Earned | None:
+def trust_report(project: Project, connection: Connection, ledger: Ledger, source: Source) -> TrustReport | None:
     """Look at the evidence for a collection's live tag and judge it; None where no tag is live. Reads only."""
     row = live_revision(ledger, source.collection.name)
     if row is None or row.new_tag is None:
@@ -113,20 +113,20 @@ def earned(project: Project, connection: Connection, ledger: Ledger, source: Sou
     script = project.scripts[row.id] if row.id in project.scripts.map else None
     rule, gate = (script.trust, script.gate or Gate()) if script else (Trust(), Gate())
     back = downgrade_of(project, ledger.revisions.all(), row.id).command
-    found = _gather(connection, ledger, row, rule=rule, gate=gate, source=source, back=back)
-    series = eval_series(gate, found.pairs)
-    return Earned(
+    evidence = _gather(connection, ledger, row, rule=rule, gate=gate, source=source, back=back)
+    series = eval_series(gate, evidence.pairs)
+    return TrustReport(
         collection=source.collection.name,
         revision=row.id,
         tag=row.new_tag,
         old_tag=row.old_tag,
         rule=rule,
-        since=found.since,
-        days=found.days,
-        ramp=found.ramp,
+        since=evidence.since,
+        days=evidence.days,
+        ramp=evidence.ramp,
         eval_days=series.days,
         worse=bool(series.regressions),
-        checks=judge(rule, found, series),
+        checks=judge(rule, evidence, series),
     )
 
 
@@ -140,8 +140,8 @@ def _gather(
     alone, pairs = _alone(ledger, row), {}
     if row.old_tag is not None and not alone:
         tags = (row.old_tag, row.new_tag)
-        found = eval_pairs(connection, ledger.schema, name, tags, since=times.since, coverage=gate.coverage)
-        pairs = _whole(connection, ledger.schema, _latest(rule, gate, found))
+        ids = eval_pairs(connection, ledger.schema, name, tags, since=times.since, coverage=gate.coverage)
+        pairs = _whole(connection, ledger.schema, _latest(rule, gate, ids))
     shadow = shadow_errors(connection, ledger.schema, name, row.new_tag, moved=times.moved, days=rule.days)
     return Evidence(times.since, times.now, route.ramp_share, route.candidate, alone, pairs, shadow, back)
 
@@ -153,15 +153,15 @@ def _alone(ledger: Ledger, row: RevisionRow) -> str:
     return "the old tag was retired: nothing to be compared with" if old_retired(ledger, row) else ""
 
 
-def _latest(rule: Trust, gate: Gate, found: _Ids) -> _Ids:
+def _latest(rule: Trust, gate: Gate, ids: _Ids) -> _Ids:
     """Return the last days, as many as the rule asks for, with the evals that the gate names, or with any."""
-    asked = {one.suite for one in gate.evals}
-    days = [day for day, suites in found.items() if asked <= set(suites)]
-    return {day: found[day] for day in days[-rule.eval_days :]} if rule.eval_days else {}
+    asked = {term.suite for term in gate.evals}
+    days = [day for day, suites in ids.items() if asked <= set(suites)]
+    return {day: ids[day] for day in days[-rule.eval_days :]} if rule.eval_days else {}
 
 
 def _whole(connection: Connection, schema: str, chosen: _Ids) -> dict[date, dict[str, Pair]]:
-    ids = [one for suites in chosen.values() for pair in suites.values() for one in pair]
+    ids = [id_ for suites in chosen.values() for pair in suites.values() for id_ in pair]
     runs = evals.of_ids(connection, schema, ids)
     return {
         day: {suite: (runs[old], runs[new]) for suite, (old, new) in suites.items()} for day, suites in chosen.items()
@@ -181,33 +181,33 @@ class EvalSeries:
 
 def eval_series(gate: Gate, pairs: Mapping[date, Mapping[str, Pair]]) -> EvalSeries:
     """Judge the evals of each day."""
-    return EvalSeries(len(pairs), tuple(one for day in pairs for one in _regressions(gate.evals, day, pairs[day])))
+    return EvalSeries(len(pairs), tuple(worse for day in pairs for worse in _regressions(gate.evals, day, pairs[day])))
 
 
-def judge(rule: Trust, found: Evidence, series: EvalSeries) -> tuple[Check, ...]:
+def judge(rule: Trust, evidence: Evidence, series: EvalSeries) -> tuple[Check, ...]:
     """Judge the evidence. Pure."""
-    return _days(rule, found), _evals(rule, found, series), _shadow(rule, found)
+    return _days(rule, evidence), _evals(rule, evidence, series), _shadow(rule, evidence)
 
 
-def _days(rule: Trust, found: Evidence) -> Check:
+def _days(rule: Trust, evidence: Evidence) -> Check:
     # rounded down: it is not there before it is there
-    value, required = int(found.days * 10) / 10, Required(f"≥ {rule.days:g}")
-    detail = f"live since {found.since:%Y-%m-%d %H:%M} UTC"
-    if found.ramp > 0:
-        detail += f"; now {found.candidate} serves {percent(found.ramp)} of the searches"
+    value, required = int(evidence.days * 10) / 10, Required(f"≥ {rule.days:g}")
+    detail = f"live since {evidence.since:%Y-%m-%d %H:%M} UTC"
+    if evidence.ramp > 0:
+        detail += f"; now {evidence.candidate} serves {percent(evidence.ramp)} of the searches"
         return Check("days live", False, value, required, detail, Remedy("end the ramp, or finish the upgrade"))
-    due = found.since + rule.days * _DAY
+    due = evidence.since + rule.days * _DAY
     remedy = Remedy(f"wait until {due:%Y-%m-%d %H:%M} UTC")
-    return Check("days live", found.days >= rule.days, value, required, detail, remedy)
+    return Check("days live", evidence.days >= rule.days, value, required, detail, remedy)
 
 
-def _evals(rule: Trust, found: Evidence, series: EvalSeries) -> Check:
+def _evals(rule: Trust, evidence: Evidence, series: EvalSeries) -> Check:
     required = Required(f"≥ {rule.eval_days}")
-    if rule.eval_days == 0 or found.alone:
-        why = "the revision asks for none" if rule.eval_days == 0 else found.alone
+    if rule.eval_days == 0 or evidence.alone:
+        why = "the revision asks for none" if rule.eval_days == 0 else evidence.alone
         return Check("eval days", True, 0, required, why)
     if series.regressions:
-        remedy = f"run vecmig eval again; if the new tag is worse, go back: {found.downgrade}"
+        remedy = f"run vecmig eval again; if the new tag is worse, go back: {evidence.downgrade}"
         return Check("eval days", False, series.days, required, "; ".join(series.regressions), Remedy(remedy))
     detail = f"{counted(series.days, 'day')} with evals of both tags that count, and the new one is no worse"
     if not series.days:
@@ -222,18 +222,18 @@ def _evals(rule: Trust, found: Evidence, series: EvalSeries) -> Check:
 def _regressions(asked: Sequence[NoWorse], day: date, pairs: Mapping[str, Pair]) -> list[str]:
     """Name what shows the new tag to be worse on a day: by the gate's terms, or else by each suite's first metric."""
     terms = asked or [NoWorse(suite, next(iter(new.scores))) for suite, (_, new) in pairs.items()]
-    judged = [no_worse(*pairs[one.suite], one.metric, one.tolerance) for one in terms]
+    judged = [no_worse(*pairs[term.suite], term.metric, term.tolerance) for term in terms]
     return [f"on {day}: {detail}" for fine, detail in judged if not fine]
 
 
-def _shadow(rule: Trust, found: Evidence) -> Check:
-    errors, samples = found.shadow
+def _shadow(rule: Trust, evidence: Evidence) -> Check:
+    errors, samples = evidence.shadow
     share = errors / samples if samples else 0.0
     detail = f"{errors:,} of {samples:,} shadow reads of the tag failed in the {rule.days:g} days before it went live"
     remedy = Remedy(
         "let shadow reads that succeed make up for those that failed (vecmig compare COLLECTION): move reads to the "
-        f"other tag ({found.downgrade}), ask this one beside it (vecmig route COLLECTION --shadow TAG), and move them "
-        "back"
+        f"other tag ({evidence.downgrade}), ask this one beside it (vecmig route COLLECTION --shadow TAG), and move "
+        "them back"
     )
     required = Required(MOST_SHADOW_ERRORS, "≤", share=True)
     return Check("shadow", share <= MOST_SHADOW_ERRORS, share, required, detail, remedy)

@@ -113,8 +113,8 @@ def _publish_on(context: Context, connection: Connection, ledger: Ledger, record
 
 def _verify(context: Context, source: Source) -> None:
     with context.database.session() as connection:
-        found = find_source(context.ledger(connection), source.collection, expressions=False)
-        if source.tracked and not tracking_works(connection, found):
+        recorded = find_source(context.ledger(connection), source.collection, expressions=False)
+        if source.tracked and not tracking_works(connection, recorded):
             raise DatabaseError(
                 f"The triggers on {source.schema}.{source.table} are not there.", hint="Run: vecmig sync"
             )

@@ -41,26 +41,26 @@ def backfill(
         UsageError: no revision is in progress there.
     """
     project = Project(with_options(config, engine=engine, workers=workers, max_cost=max_cost), listener)
-    wanted = revisions_in_progress(project, collections)
-    idle = [name for name in collections if name not in wanted]
-    if idle or not wanted:
+    revisions = revisions_in_progress(project, collections)
+    idle = [name for name in collections if name not in revisions]
+    if idle or not revisions:
         raise UsageError(
             f"No revision{' of ' if idle else ''}{', '.join(idle)} is in progress.",
             hint="Begin one: vecmig upgrade --until expand",
         )
     with (
         project.database.keeping_sessions(),
-        runner_locks(project.database, list(wanted), what="backfill") as locks,
+        runner_locks(project.database, list(revisions), what="backfill") as locks,
     ):
         project = project.holding(locks)
-        for row in wanted.values():
+        for row in revisions.values():
             script = project.scripts[row.id]
             m = ScriptMigration(project.context, declaration(script), step="backfill", limit=limit)
             with suppress(Stopped):
                 script.function("backfill")(m)
     coverages = {}
     with project.database.session() as connection:
-        for name, row in wanted.items():
+        for name, row in revisions.items():
             source = find_source(project.context.ledger(connection), project.collections.collection(name))
             coverages[name] = measure_coverage(connection, project.context.space(source, row.new_tag or ""))
     return coverages

@@ -54,18 +54,18 @@ def compare(config: Config, collection: str, *, worst: int = 5) -> list[Comparis
         ]
 
 
-def _comparison(pair: Pair, found: Sequence[Question], worst: int) -> Comparison:
-    ordered = sorted(found, key=lambda one: (one.rbo, one.overlap, one.hash))
-    ks = {one.k for one in found}
-    changed = sum(one.top_changed for one in found)
+def _comparison(pair: Pair, queries: Sequence[Question], worst: int) -> Comparison:
+    ordered = sorted(queries, key=lambda query: (query.rbo, query.overlap, query.hash))
+    ks = {query.k for query in queries}
+    changed = sum(query.top_changed for query in queries)
     return Comparison(
         pair=pair,
-        questions=len(found),
+        questions=len(queries),
         k=ks.pop() if len(ks) == 1 else None,
-        overlap=_mean([one.overlap for one in found]),
-        rbo=_mean([one.rbo for one in found]),
-        top_changed=Interval(changed / len(found), *share_interval(changed, len(found))) if found else None,
-        worst=tuple(one for one in ordered[:worst] if one.rbo < 1 or one.overlap < 1),
+        overlap=_mean([query.overlap for query in queries]),
+        rbo=_mean([query.rbo for query in queries]),
+        top_changed=Interval(changed / len(queries), *share_interval(changed, len(queries))) if queries else None,
+        worst=tuple(query for query in ordered[:worst] if query.rbo < 1 or query.overlap < 1),
     )
 
 

@@ -15,7 +15,7 @@ from vecmig.ledger.rows import RevisionRow
 from vecmig.postgres.locks import runner_locks
 from vecmig.runner.plan import check_downgrade, collections_of
 from vecmig.runner.project import Project
-from vecmig.runner.steps import Walked, call, same_collections
+from vecmig.runner.steps import RevisionResult, call, same_collections
 from vecmig.script import Script
 
 #: A target that counts steps, from wherever the database is.
@@ -79,7 +79,9 @@ def _below(script: Script) -> str:
     return next(iter(script.revision.down_revisions), "base")
 
 
-def downgrade(config: Config, target: str, *, discard: bool = False, listener: Listener = ignore) -> tuple[Walked, ...]:
+def downgrade(
+    config: Config, target: str, *, discard: bool = False, listener: Listener = ignore
+) -> tuple[RevisionResult, ...]:
     """Roll revisions back down to ``target``: reads return to the old tag, and every vector is kept.
 
     A revision that is not live yet is abandoned; its vectors are kept too, unless ``discard`` says otherwise.
@@ -105,8 +107,8 @@ def _steps_down(project: Project, target: str) -> tuple[Script, ...]:
     return steps
 
 
-def _backward(project: Project, steps: tuple[Script, ...], target: str, *, discard: bool) -> tuple[Walked, ...]:
-    walked: list[Walked] = []
+def _backward(project: Project, steps: tuple[Script, ...], target: str, *, discard: bool) -> tuple[RevisionResult, ...]:
+    results: list[RevisionResult] = []
     for script in steps:
         try:
             if project.revisions()[script.id].checksum != script.checksum:
@@ -114,18 +116,18 @@ def _backward(project: Project, steps: tuple[Script, ...], target: str, *, disca
                 project.listener(Warned(what))
             call(project, script, "downgrade", None, discard=discard)
             reads = _withdrawn(project, script)
-            walked.append(Walked(script.id, script.message, project.revisions()[script.id].phase, reads))
+            results.append(RevisionResult(script.id, script.message, project.revisions()[script.id].phase, reads))
         except VecmigError as error:
-            if walked:
-                _tell_of_steps(error, walked, script, goal_of(target, steps[-1]))
+            if results:
+                _tell_of_steps(error, results, script, goal_of(target, steps[-1]))
             raise
-    return tuple(walked)
+    return tuple(results)
 
 
-def _tell_of_steps(error: VecmigError, walked: Sequence[Walked], failed: Script, goal: str) -> None:
+def _tell_of_steps(error: VecmigError, results: Sequence[RevisionResult], failed: Script, goal: str) -> None:
     """Add to the error of a step back which steps before it are done, and where to go on to."""
     done = "; then ".join(
-        f"revision {step.revision} was rolled back" + (f": {step.reads}" if step.reads else "") for step in walked
+        f"revision {step.revision} was rolled back" + (f": {step.reads}" if step.reads else "") for step in results
     )
     state = f" At revision {failed.id}: {error.state}" if error.state else ""
     error.state = f"{done[:1].upper()}{done[1:]}.{state}"

@@ -187,7 +187,7 @@ def _money(project: Project, connection: Connection, script: Script, recipe: Rec
     return {
         "cost_usd": _cost(recipe, tokens),
         "priced": recipe.service.price_per_million_tokens > 0,
-        "spent_usd": sum(one.usd for one in spend if (one.revision, one.what) == (script.id, "backfill")),
+        "spent_usd": sum(entry.usd for entry in spend if (entry.revision, entry.what) == (script.id, "backfill")),
         "budget_usd": project.config.max_cost if project.config.max_cost is not None else recipe.service.budget_usd,
     }
 
@@ -235,14 +235,14 @@ def _requests(recipe: Recipe, chunks: int, tokens: int) -> int:
 def _limits(recipe: Recipe, control: Control, records: int, requests: int, tokens: int) -> dict[str, float]:
     """Return the seconds that each limit makes the backfill take at least, by its name."""
     service = recipe.service
-    found = {}
+    limits = {}
     if service.requests_per_minute is not None:
-        found["requests_per_minute"] = minutes(requests, service.requests_per_minute)
+        limits["requests_per_minute"] = minutes(requests, service.requests_per_minute)
     if service.tokens_per_minute is not None:
-        found["tokens_per_minute"] = minutes(tokens, service.tokens_per_minute)
+        limits["tokens_per_minute"] = minutes(tokens, service.tokens_per_minute)
     if control.max_rate is not None:
-        found["max-rate"] = records / control.max_rate
-    return found
+        limits["max-rate"] = records / control.max_rate
+    return limits
 
 
 def minutes(amount: int, limit: int) -> float:

@@ -62,7 +62,7 @@ class QueryChange:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluated:
+class Evaluation:
     """One suite, run against one or more tags of its collection."""
 
     suite: Suite
@@ -85,12 +85,12 @@ class Evaluated:
         """Return each query of one of the pairs with its values of a metric, those first that lost most."""
         texts = {query.id: query.text for query in self.suite.queries}
         values = zip(new.per_query, old.values(metric), new.values(metric), strict=True)
-        found = [QueryChange(texts[one.query], one.slice, before, after) for one, before, after in values]
-        return sorted(found, key=lambda one: one.difference)
+        changes = [QueryChange(texts[outcome.query], outcome.slice, before, after) for outcome, before, after in values]
+        return sorted(changes, key=lambda outcome: outcome.difference)
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class MadeSuite:
     """A suite that was written."""
 
     suite: Suite
@@ -100,7 +100,7 @@ class Made:
 
 def evaluate(
     config: Config, suites: Sequence[str] = (), *, tags: Sequence[str] = (), listener: Listener = ignore
-) -> list[Evaluated]:
+) -> list[Evaluation]:
     """Run suites against tags, as production searches and again exactly; each run is kept with its coverage.
 
     Args:
@@ -122,7 +122,7 @@ def evaluate(
     _prepare(project)
     chosen = _chosen(project, loaded, tags)
     done = {suite.path: run for suite, run in _run_all(project, chosen)}
-    _require_kept(project, [run.id for one in done.values() for run in one.runs])
+    _require_kept(project, [run.id for result in done.values() for run in result.runs])
     return [done[suite.path] for suite in loaded if suite.path in done]
 
 
@@ -166,19 +166,19 @@ class _Chosen:
 
 
 def _chosen(project: Project, suites: Sequence[Suite], tags: Sequence[str]) -> list[_Chosen]:
-    wanted = tuple(dict.fromkeys(str(Tag.parse(tag)) for tag in tags))
+    asked = tuple(dict.fromkeys(str(Tag.parse(tag)) for tag in tags))
     chosen = []
     with project.database.session() as connection:
         ledger = project.context.ledger(connection)
         names = list(dict.fromkeys(suite.collection for suite in suites))
-        for tag in wanted:
+        for tag in asked:
             _require_known(ledger, names, tag)
         for name in names:
             source = find_source(project.context.ledger(connection), project.collections.collection(name))
-            found = _tags(ledger, source, wanted)
-            own = tuple(suite for suite in suites if suite.collection == name)
-            if found:
-                chosen.append(_Chosen(source, ledger.routes.of(name), own, found))
+            of_collection = _tags(ledger, source, asked)
+            its_suites = tuple(suite for suite in suites if suite.collection == name)
+            if of_collection:
+                chosen.append(_Chosen(source, ledger.routes.of(name), its_suites, of_collection))
     return chosen
 
 
@@ -188,7 +188,7 @@ def _require_known(ledger: Ledger, collections: Sequence[str], tag: str) -> None
         ledger.tags.get(collections[0], tag)
 
 
-def _tags(ledger: Ledger, source: Source, wanted: Sequence[str]) -> tuple[str, ...]:
+def _tags(ledger: Ledger, source: Source, asked_for: Sequence[str]) -> tuple[str, ...]:
     """Return the tags of a collection to ask.
 
     Raises:
@@ -197,32 +197,32 @@ def _tags(ledger: Ledger, source: Source, wanted: Sequence[str]) -> tuple[str, .
     name = source.collection.name
     known, route = ledger.tags.of(name), ledger.routes.of(name)
     kept = (route.standby, route.live, route.candidate)
-    asked = [tag for tag in wanted if tag in known] if wanted else [tag for tag in kept if tag is not None]
+    asked = [tag for tag in asked_for if tag in known] if asked_for else [tag for tag in kept if tag is not None]
     for tag in asked:
         if known[tag].state == "retired":
             raise UsageError(f"{tag} of {name} is retired: its vectors are gone.", hint="Run: vecmig status")
-    found = []
+    filled = []
     for tag in asked:
         home = open_home(ledger, source, tag, kind=known[tag].home)
         if home.exists() and has_vectors(home.session, home.stamps):
-            found.append(tag)
-        elif wanted:
+            filled.append(tag)
+        elif asked_for:
             raise UsageError(f"{tag} of {name} has no vectors yet.", hint="Run: vecmig backfill")
-    if not found and not wanted:
+    if not filled and not asked_for:
         raise UsageError(f"No tag of {name} has vectors yet.", hint="Run: vecmig upgrade")
-    return tuple(found)
+    return tuple(filled)
 
 
-def _run_all(project: Project, chosen: Sequence[_Chosen]) -> Iterator[tuple[Suite, Evaluated]]:
-    for one in chosen:
-        outcomes: dict[Path, list[Outcome]] = {suite.path: [] for suite in one.suites}
-        for tag in one.tags:
-            with embedder_to_ask(project.context, one.source.collection.name, tag) as embedder:
-                for suite in one.suites:
-                    outcomes[suite.path].append(_run(project, one.source, suite, tag, embedder))
-        for suite in one.suites:
-            own = outcomes[suite.path]
-            yield suite, Evaluated(suite, one.route, tuple(each.run for each in own), own[-1].unknown)
+def _run_all(project: Project, chosen: Sequence[_Chosen]) -> Iterator[tuple[Suite, Evaluation]]:
+    for group in chosen:
+        outcomes: dict[Path, list[Outcome]] = {suite.path: [] for suite in group.suites}
+        for tag in group.tags:
+            with embedder_to_ask(project.context, group.source.collection.name, tag) as embedder:
+                for suite in group.suites:
+                    outcomes[suite.path].append(_run(project, group.source, suite, tag, embedder))
+        for suite in group.suites:
+            of_suite = outcomes[suite.path]
+            yield suite, Evaluation(suite, group.route, tuple(each.run for each in of_suite), of_suite[-1].unknown)
 
 
 def _run(project: Project, source: Source, suite: Suite, tag: str, embedder: Embedder) -> Outcome:
@@ -243,16 +243,16 @@ def _run(project: Project, source: Source, suite: Suite, tag: str, embedder: Emb
 
 
 def _embedded(suite: Suite, tag: str, embedder: Embedder) -> NDArray[np.float32]:
-    found = embedder.embed_each([query.text for query in suite.queries], "query")
-    if found.failure is not None:
-        raise found.failure
-    for row, problem in (row_problems(found.vectors) | dict(found.refused)).items():
+    embedded = embedder.embed_each([query.text for query in suite.queries], "query")
+    if embedded.failure is not None:
+        raise embedded.failure
+    for row, problem in (row_problems(embedded.vectors) | dict(embedded.refused)).items():
         raise TerminalEmbedderError(
             f"The query {suite.queries[row].text!r} of {suite.name} cannot be embedded under {tag}: "
             f"{problem.removesuffix('.')}.",
             state="Nothing was kept of this run.",
         )
-    return found.vectors
+    return embedded.vectors
 
 
 def _require_kept(project: Project, ids: Sequence[UUID]) -> None:
@@ -273,7 +273,7 @@ def make_suite(
     size: int = 200,
     title: str | None = None,
     output: Path | None = None,
-) -> Made:
+) -> MadeSuite:
     """Write a suite without labels: the title of a record must find the record. The same one each time.
 
     Args:
@@ -306,7 +306,7 @@ def make_suite(
     what = "the first sentence of a record" if title is None else f"the title of a record ({title})"
     text = known_item_text(name, DEFAULT_K, items, " ".join(what.split()))
     _write(path, text)
-    return Made(load_suite(path), size)
+    return MadeSuite(load_suite(path), size)
 
 
 def _refuse_taken(path: Path) -> None:

@@ -19,7 +19,7 @@ from vecmig.ledger.schema import ensure
 from vecmig.model.tag import Tag
 from vecmig.postgres.locks import runner_locks
 from vecmig.runner.project import Project
-from vecmig.runner.trust import Earned, earned
+from vecmig.runner.trust import TrustReport, trust_report
 from vecmig.runner.verbs.estimate import Redone, redone
 from vecmig.source.source import Source
 from vecmig.text import counted, data_size
@@ -42,7 +42,7 @@ class Retirement:
     index_bytes: int
     redone: Redone
     #: What the live tag has earned; None where an earlier run has seen to that.
-    earned: Earned | None
+    trust: TrustReport | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,23 +89,25 @@ def retire(
     ensure(project.database)
     with runner_locks(project.database, [collection], what="retire") as locks:
         project = project.holding(locks)
-        found = _look(project, collection, tag)
+        planned = _look(project, collection, tag)
         listener(StepStarted("retire", "", collection, tag))
         began = time.monotonic()
-        freed = _retire(project, found, reason)
-        summary = f"{counted(found.vectors, 'vector is', 'vectors are')} gone; {data_size(freed)} freed"
+        freed = _retire(project, planned, reason)
+        summary = f"{counted(planned.vectors, 'vector is', 'vectors are')} gone; {data_size(freed)} freed"
         listener(StepDone("retire", "", collection, summary, time.monotonic() - began))
     return Retired(collection, tag, freed)
 
 
-def _retire(project: Project, found: Retirement, reason: str | None) -> int:
+def _retire(project: Project, retirement: Retirement, reason: str | None) -> int:
     context = project.context
     with context.database.session() as connection:
         ledger = context.ledger(connection)
-        home = open_home(ledger, _source(ledger, found.collection), found.tag)
-    if not found.begun:
-        figures = _figures(found, reason)
-        context.locked(lambda connection: context.ledger(connection).retire(found.collection, found.tag, figures))
+        home = open_home(ledger, _source(ledger, retirement.collection), retirement.tag)
+    if not retirement.begun:
+        figures = _figures(retirement, reason)
+        context.locked(
+            lambda connection: context.ledger(connection).retire(retirement.collection, retirement.tag, figures)
+        )
     try:
         context.locks.ensure()
         home.leave(
@@ -115,7 +117,7 @@ def _retire(project: Project, found: Retirement, reason: str | None) -> int:
         )
         freed: int = context.locked(lambda connection: _drop(context.ledger(connection), home.stamps))
     except DatabaseError as error:
-        state = f"Reads go on. {found.tag} is out of use, and its vectors are still there."
+        state = f"Reads go on. {retirement.tag} is out of use, and its vectors are still there."
         raise DatabaseError(error.message, state=state, hint=f"{error.hint} {_FINISH}".strip()) from error
     _verify(project, home.stamps)
     return freed
@@ -141,12 +143,12 @@ def _verify(project: Project, space: Space) -> None:
             )
 
 
-def _figures(found: Retirement, reason: str | None) -> dict[str, Any]:
+def _figures(retirement: Retirement, reason: str | None) -> dict[str, Any]:
     names = ("vectors", "records", "bytes", "index_bytes")
-    figures = {name: getattr(found, name) for name in names} | {"reason": reason, "usd": found.redone.usd}
-    if found.earned is not None:
-        values = {check.name: check.value for check in found.earned.checks}
-        figures |= {"revision": found.earned.revision, "trust": values}
+    figures = {name: getattr(retirement, name) for name in names} | {"reason": reason, "usd": retirement.redone.usd}
+    if retirement.trust is not None:
+        values = {check.name: check.value for check in retirement.trust.checks}
+        figures |= {"revision": retirement.trust.revision, "trust": values}
     return figures
 
 
@@ -159,30 +161,30 @@ def _look(project: Project, collection: str, tag: str) -> Retirement:
         source = _source(ledger, collection)
         state = ledger.tags.get(collection, tag).state
         home = open_home(ledger, source, tag)
-        there = home.standing()
+        partition = home.standing()
         _refuse_needed(ledger, collection, tag)
         begun = state == "retired"
-        if begun and there.state == "gone":
+        if begun and partition.state == "gone":
             raise _retired_already(collection, tag, ledger.retired_at(collection, tag))
-        trusted = None if begun else earned(project, connection, ledger, source)
+        trusted = None if begun else trust_report(project, connection, ledger, source)
         if not begun:
             _require_trust(ledger, trusted, collection, tag)
-        return _measured(ledger, home, there, trusted)
+        return _measured(ledger, home, partition, trusted)
 
 
-def _measured(ledger: Ledger, home: Home, there: Standing, trusted: Earned | None) -> Retirement:
+def _measured(ledger: Ledger, home: Home, partition: Standing, trusted: TrustReport | None) -> Retirement:
     stamps = home.stamps
-    vectors, records = count_vectors(home.session, stamps) if there.state != "gone" else (0, 0)
+    vectors, records = count_vectors(home.session, stamps) if partition.state != "gone" else (0, 0)
     return Retirement(
         collection=stamps.source.collection.name,
         tag=stamps.tag,
         begun=trusted is None,
         vectors=vectors,
         records=records,
-        bytes=there.bytes,
+        bytes=partition.bytes,
         index_bytes=home.index().bytes,
         redone=redone(ledger, stamps),
-        earned=trusted,
+        trust=trusted,
     )
 
 
@@ -211,7 +213,7 @@ def _refuse_needed(ledger: Ledger, collection: str, tag: str) -> None:
         )
 
 
-def _require_trust(ledger: Ledger, trusted: Earned | None, collection: str, tag: str) -> None:
+def _require_trust(ledger: Ledger, trusted: TrustReport | None, collection: str, tag: str) -> None:
     if trusted is None:
         raise UsageError(
             f"No tag of {collection} is live, so none has earned the trust that lets {tag} go.",

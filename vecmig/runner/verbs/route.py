@@ -22,7 +22,7 @@ DEFAULT_SHARE: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Reads:
+class RouteChange:
     """What is to change about a route; None for what stays."""
 
     #: Another tag to ask too, and for which share of the searches, from 0 to 1.
@@ -36,10 +36,10 @@ class Reads:
     @property
     def empty(self) -> bool:
         """Whether nothing is to change."""
-        return self == Reads()
+        return self == RouteChange()
 
 
-def route(config: Config, collection: str, reads: Reads = Reads()) -> Route:
+def route(config: Config, collection: str, reads: RouteChange = RouteChange()) -> Route:
     """Change how a collection's searches are led, unless ``reads`` is empty, and give its route as it is then.
 
     Raises:
@@ -54,8 +54,8 @@ def route(config: Config, collection: str, reads: Reads = Reads()) -> Route:
         raise UsageError(f"Nothing of {collection} is searched yet.", hint="Run: vecmig upgrade")
     ensure(project.database)
     before = _route(project, collection)
-    wanted = _wanted(before, reads)
-    _check_shadow(project, collection, before, wanted)
+    after = _wanted(before, reads)
+    _check_shadow(project, collection, before, after)
     if reads.ramp:
         _check_ramp(project, collection, before)
     with project.context.transaction() as ledger:
@@ -66,13 +66,13 @@ def route(config: Config, collection: str, reads: Reads = Reads()) -> Route:
                 hint=f"Check it, then try again: vecmig route {collection}",
             )
         figures = {
-            "shadow_tag": wanted.shadow_tag,
-            "shadow_share": wanted.shadow_share,
-            "keep_queries": wanted.keep_queries,
-            "ramp_share": wanted.ramp_share,
+            "shadow_tag": after.shadow_tag,
+            "shadow_share": after.shadow_share,
+            "keep_queries": after.keep_queries,
+            "ramp_share": after.ramp_share,
         }
         ledger.routes.set_reads(collection, **figures)  # type: ignore[arg-type]  # each has its own type
-        ledger.record_event("route", collection=collection, tag=wanted.shadow_tag or wanted.candidate, data=figures)
+        ledger.record_event("route", collection=collection, tag=after.shadow_tag or after.candidate, data=figures)
     # on a connection of its own, so that what is told is what readers will find
     return _route(project, collection)
 
@@ -82,33 +82,33 @@ def _route(project: Project, collection: str) -> Route:
         return project.context.ledger(connection).routes.of(collection)
 
 
-def _wanted(before: Route, reads: Reads) -> Route:
+def _wanted(before: Route, reads: RouteChange) -> Route:
     """Return the route as it is to be."""
-    wanted = before
+    after = before
     if reads.no_shadow:
-        wanted = replace(wanted, shadow_tag=None, shadow_share=0.0, keep_queries=False)
+        after = replace(after, shadow_tag=None, shadow_share=0.0, keep_queries=False)
     if reads.shadow is not None:
         tag = str(Tag.parse(reads.shadow))
         same = tag == before.shadow_tag
         share, kept = (before.shadow_share, before.keep_queries) if same else (DEFAULT_SHARE, False)
-        wanted = replace(wanted, shadow_tag=tag, shadow_share=share, keep_queries=kept)
+        after = replace(after, shadow_tag=tag, shadow_share=share, keep_queries=kept)
     if reads.share is not None:
         if not 0 < reads.share <= 1:
             raise UsageError(f"--share {reads.share:g} is not a share above 0, up to 1.", hint="To end it: --no-shadow")
-        wanted = replace(wanted, shadow_share=reads.share)
+        after = replace(after, shadow_share=reads.share)
     if reads.keep_queries is not None:
-        wanted = replace(wanted, keep_queries=reads.keep_queries)
-    if wanted.shadow_tag is None and (reads.share is not None or reads.keep_queries):
+        after = replace(after, keep_queries=reads.keep_queries)
+    if after.shadow_tag is None and (reads.share is not None or reads.keep_queries):
         raise UsageError("No other tag is asked too, so there is nothing to share or keep.", hint="Add: --shadow TAG")
     if reads.ramp is not None:
         if not 0 <= reads.ramp <= 100:
             raise UsageError(f"--ramp {reads.ramp:g} is not a percentage from 0 to 100.")
-        wanted = replace(wanted, ramp_share=reads.ramp / 100)
-    return wanted
+        after = replace(after, ramp_share=reads.ramp / 100)
+    return after
 
 
-def _check_shadow(project: Project, collection: str, before: Route, wanted: Route) -> None:
-    tag = wanted.shadow_tag
+def _check_shadow(project: Project, collection: str, before: Route, after: Route) -> None:
+    tag = after.shadow_tag
     if tag is None or tag == before.shadow_tag:
         return
     if before.live is None:
@@ -137,12 +137,12 @@ def _check_ramp(project: Project, collection: str, before: Route) -> None:
         _require_searchable(project, connection, collection, tag)
         revision = project.context.ledger(connection).revisions.leading_to(collection, tag)
         source = find_source(project.context.ledger(connection), project.collections.collection(collection))
-        found = measure_coverage(connection, project.context.space(source, tag))
+        coverage = measure_coverage(connection, project.context.space(source, tag))
     script = project.scripts[revision] if revision in project.scripts.map else None
     required = ((script.gate if script else None) or Gate()).coverage
-    if found.share < required or not found.eligible:
+    if coverage.share < required or not coverage.eligible:
         raise UsageError(
-            f"{tag} covers {percent(found.share)} of the records of {collection}, and the gate of its revision "
+            f"{tag} covers {percent(coverage.share)} of the records of {collection}, and the gate of its revision "
             f"{revision} asks for {percent(required)}.",
             state="Nothing was changed: the live tag answers all searches.",
             hint="Run: vecmig backfill",

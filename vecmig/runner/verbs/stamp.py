@@ -27,23 +27,23 @@ def stamp(config: Config, target: str, *, listener: Listener = ignore) -> tuple[
     ensure(project.database)
     heads = [script.id for script in project.scripts.find(target)] if target != "base" else []
     ids = project.scripts.map.applied(heads)
-    wanted = tuple(script for script in reversed(project.scripts.history()) if script.id in ids)
+    scripts = tuple(script for script in reversed(project.scripts.history()) if script.id in ids)
     applied = {row.collection for row in project.revisions().values() if row.applied and row.collection}
-    collections = sorted(applied.union(collections_of(wanted)))
+    collections = sorted(applied.union(collections_of(scripts)))
     with (
         runner_locks(project.database, collections, what="stamp") as locks,
         project.holding(locks).context.transaction() as ledger,
     ):
-        changed = _record(ledger, wanted) + _remove(ledger, {script.id for script in wanted})
-        _refuse_untrue(ledger, wanted)
+        changed = _record(ledger, scripts) + _remove(ledger, {script.id for script in scripts})
+        _refuse_untrue(ledger, scripts)
         ledger.record_event("stamp", data={"target": target, "changed": list(changed)})
         return changed
 
 
-def _record(ledger: Ledger, wanted: tuple[Script, ...]) -> tuple[str, ...]:
+def _record(ledger: Ledger, scripts: tuple[Script, ...]) -> tuple[str, ...]:
     rows = ledger.revisions.all()
     changed = []
-    for script in wanted:
+    for script in scripts:
         row = rows.get(script.id)
         if row is None or not row.applied or row.checksum != script.checksum:
             ledger.revisions.stamp(script.id, script.collection, script.old_tag, script.new_tag, script.checksum)
@@ -60,8 +60,8 @@ def _remove(ledger: Ledger, kept: set[str]) -> tuple[str, ...]:
     return gone
 
 
-def _refuse_untrue(ledger: Ledger, wanted: tuple[Script, ...]) -> None:
-    expected = {script.collection: script.new_tag for script in wanted if script.collection}
+def _refuse_untrue(ledger: Ledger, scripts: tuple[Script, ...]) -> None:
+    expected = {script.collection: script.new_tag for script in scripts if script.collection}
     routes = ledger.routes.all()
     for collection in expected.keys() | routes.keys():
         live = routes[collection].live if collection in routes else None

@@ -29,7 +29,7 @@ from vecmig.published.detaching import all_detached, is_detached
 from vecmig.runner.project import Project
 from vecmig.runner.project_status import CollectionStatus, RollbackStatus, Status, TagStatus
 from vecmig.runner.steps import by_collection
-from vecmig.runner.trust import earned, live_revision, old_retired
+from vecmig.runner.trust import live_revision, old_retired, trust_report
 from vecmig.runner.verbs.downgrade import downgrade_of
 from vecmig.source.checks import without_key
 from vecmig.source.relations import exists
@@ -49,7 +49,9 @@ def status(config: Config) -> Status:
         heads = project.current(rows)
         pending = project.upgrade_steps("heads", rows)
         schema = project.database.schema
-        found = [_collection(project, connection, ledger, name) for name in sorted(project.collections.collections)]
+        collections = [
+            _collection(project, connection, ledger, name) for name in sorted(project.collections.collections)
+        ]
         at_work, aside = runs(connection, schema), all_detached(connection, schema)
         return Status(
             database=project.database.safe_url,
@@ -59,12 +61,12 @@ def status(config: Config) -> Status:
             revisions=rows,
             collections=tuple(
                 replace(
-                    one,
-                    runs=tuple(run for run in at_work if run.collection == one.name),
-                    control=read_control(connection, schema, one.name),
-                    detached=aside.get(one.name),
+                    collection,
+                    runs=tuple(run for run in at_work if run.collection == collection.name),
+                    control=read_control(connection, schema, collection.name),
+                    detached=aside.get(collection.name),
                 )
-                for one in found
+                for collection in collections
             ),
             spend=tuple(spent(connection, schema)),
             measured_at=row[0],
@@ -107,7 +109,7 @@ def _collection(project: Project, connection: Connection, ledger: Ledger, name: 
         scanned=source.scanned,
         silent=tuple(silent_writers(connection, source, trigger_names(source))) if source.tracked else (),
         rollback=rollback,
-        earned=earned(project, connection, ledger, source) if rollback and rollback.coverage else None,
+        trust=trust_report(project, connection, ledger, source) if rollback and rollback.coverage else None,
         half_retired=_half_retired(project, connection, source, known),
         without_key=without_key(connection, source),
         full_pass=needed_full_pass(connection, project.database.schema, name),
@@ -115,12 +117,12 @@ def _collection(project: Project, connection: Connection, ledger: Ledger, name: 
     )
 
 
-def _rollback(project: Project, ledger: Ledger, there: Mapping[str, TagStatus], name: str) -> RollbackStatus | None:
+def _rollback(project: Project, ledger: Ledger, tags: Mapping[str, TagStatus], name: str) -> RollbackStatus | None:
     row = live_revision(ledger, name)
     if row is None or row.old_tag is None:
         return None
     gate = (project.scripts[row.id].gate if row.id in project.scripts.map else None) or Gate()
-    tag = there.get(row.old_tag)
+    tag = tags.get(row.old_tag)
     coverage = tag.coverage if tag is not None and tag.state != "gone" else None
     retired = old_retired(ledger, row)
     down = downgrade_of(project, ledger.revisions.all(), row.id)
@@ -147,21 +149,22 @@ def _disagreement(
         changed = ledger.collections.edited(source)
     except DatabaseError as error:
         return error
-    found = exposures(connection, source, ledger.schema) if rights else []
-    if changed and not found:
+    differences = exposures(connection, source, ledger.schema) if rights else []
+    if changed and not differences:
         return ConfigError(
             f"text, where, change_tracking or live_columns of {name} was changed in collections.yaml; triggers and "
             "live view do not follow it yet.",
             hint="Run: vecmig sync",
         )
-    found += disagreements(connection, ledger, source, route, aside=is_detached(connection, ledger.schema, name))
+    aside = is_detached(connection, ledger.schema, name)
+    differences += disagreements(connection, ledger, source, route, aside=aside)
     recorded = ledger.collections.recorded(name)
     if recorded is not None and recorded.widened(source):
-        found.append("the key is wider now than that of the vectors")
+        differences.append("the key is wider now than that of the vectors")
     if live is not None and not open_home(ledger, source, live).index().usable:
-        found.append(f"the index of the live tag {live} is gone or invalid")
+        differences.append(f"the index of the live tag {live} is gone or invalid")
     if live is not None or route.candidate is not None:
-        return DatabaseError(f"Of {name}, {'; '.join(found)}.", hint="Run: vecmig sync") if found else None
+        return DatabaseError(f"Of {name}, {'; '.join(differences)}.", hint="Run: vecmig sync") if differences else None
     return None
 
 
@@ -185,9 +188,9 @@ def _tag(ledger: Ledger, source: Source, row: TagRow) -> TagStatus:
 
 def _lag(project: Project, connection: Connection, source: Source, route: Route, tags: tuple[TagStatus, ...]) -> Lag:
     """Measure what reads are behind, or would be after a rollback; a candidate is only on its way."""
-    there = {tag.tag for tag in tags if tag.state != "gone"}
-    read = [tag for tag in (route.live, route.standby) if tag in there] or [
-        tag for tag in (route.candidate,) if tag in there
+    present = {tag.tag for tag in tags if tag.state != "gone"}
+    read = [tag for tag in (route.live, route.standby) if tag in present] or [
+        tag for tag in (route.candidate,) if tag in present
     ]
     return lag(connection, [project.context.space(source, tag) for tag in read])
 

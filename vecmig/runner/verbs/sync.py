@@ -184,8 +184,8 @@ def prepare(context: Context, source: Source, *, edits: bool = True) -> list[str
         remember_grants(connection, source, schema)
 
     context.locked(mirror)
-    if found := exposed + missing:
-        context.listener(Noted(f"{source.collection.name}: {'; '.join(found)}: made good"))
+    if lacking := exposed + missing:
+        context.listener(Noted(f"{source.collection.name}: {'; '.join(lacking)}: made good"))
     return missing
 
 

@@ -24,7 +24,7 @@ from vecmig.text import data_size
 
 
 @dataclass(frozen=True, slots=True)
-class CollectionLeaving:
+class CollectionRemoval:
     """What goes of one collection."""
 
     name: str
@@ -47,7 +47,7 @@ class Uninstallation:
 
     #: The database's name.
     database: str
-    collections: tuple[CollectionLeaving, ...]
+    collections: tuple[CollectionRemoval, ...]
     #: vecmig's own tables and routines; none where only a collection goes, or nothing is installed.
     ledger: tuple[Piece, ...]
     #: How long the history is that goes with them.
@@ -111,15 +111,15 @@ def uninstall(config: Config, collection: str | None = None, *, listener: Listen
         project = project.holding(locks)
         # what was seen before the locks may have changed
         with project.database.session() as connection:
-            found = _look(connection, project.database.schema, collection)
-        if more := {one.name for one in found.collections}.difference(names):
+            planned = _look(connection, project.database.schema, collection)
+        if more := {leaving.name for leaving in planned.collections}.difference(names):
             raise DatabaseError(
                 f"Somebody has begun with {', '.join(sorted(more))} meanwhile.",
                 state="Nothing was changed.",
                 hint=f"Run: {_command(collection)}",
             )
-        _remove(project, found, collection)
-    return found
+        _remove(project, planned, collection)
+    return planned
 
 
 # What is there -------------------------------------------------------------------------------------------------------
@@ -128,8 +128,8 @@ def uninstall(config: Config, collection: str | None = None, *, listener: Listen
 def _look(connection: Connection, schema: str, collection: str | None) -> Uninstallation:
     installed, names = _present(connection, schema, collection)
     pieces = {name: uninstalling.find_pieces(connection, schema, name, installed=installed) for name in names}
-    own = uninstalling.find_own_pieces(connection, schema) if installed and collection is None else ()
-    everything = [*(piece for some in pieces.values() for piece in some), *own]
+    own_pieces = uninstalling.find_own_pieces(connection, schema) if installed and collection is None else ()
+    everything = [*(piece for some in pieces.values() for piece in some), *own_pieces]
     refuse_not_ours(connection, everything)
     refuse_in_the_way(uninstalling.in_the_way(connection, everything), _command(collection))
     schemas = uninstalling.schemas_left(connection, schema, everything)
@@ -138,10 +138,10 @@ def _look(connection: Connection, schema: str, collection: str | None) -> Uninst
         collections=tuple(
             _leaving(connection, schema, name, some, installed=installed) for name, some in pieces.items()
         ),
-        ledger=own,
-        events=uninstalling.count_events(connection, schema) if own else 0,
+        ledger=own_pieces,
+        events=uninstalling.count_events(connection, schema) if own_pieces else 0,
         # with one collection goes only what is empty then
-        schemas=tuple(one for one in schemas if collection is None or (not one.why and one.name != schema)),
+        schemas=tuple(left for left in schemas if collection is None or (not left.why and left.name != schema)),
         along=uninstalling.goes_along(connection, everything),
         mentions=uninstalling.mentions(connection, everything),
     )
@@ -165,14 +165,14 @@ def _present(connection: Connection, schema: str, collection: str | None) -> tup
 
 def _leaving(
     connection: Connection, schema: str, name: str, pieces: tuple[Piece, ...], *, installed: bool
-) -> CollectionLeaving:
+) -> CollectionRemoval:
     source, usd = "", 0.0
     if installed:
         source = _source(connection, Ledger(connection, schema), name)
         revisions = uninstalling.revisions_of(connection, schema, name)
-        usd = sum(one.usd for one in spent(connection, schema) if one.revision in revisions)
+        usd = sum(entry.usd for entry in spent(connection, schema) if entry.revision in revisions)
     tags = uninstalling.measure_tags(connection, schema, name, pieces, installed=installed)
-    return CollectionLeaving(name, source, pieces, tags, usd)
+    return CollectionRemoval(name, source, pieces, tags, usd)
 
 
 def _source(connection: Connection, ledger: Ledger, name: str) -> str:
@@ -191,13 +191,13 @@ def _command(collection: str | None) -> str:
 # The steps ----------------------------------------------------------------------------------------------------------
 
 
-def _remove(project: Project, found: Uninstallation, collection: str | None) -> None:
+def _remove(project: Project, planned: Uninstallation, collection: str | None) -> None:
     gone: list[str] = []
     try:
-        for one in found.collections:
-            _step(project, one.name, partial(_drop_collection, project, one))
-            gone.append(one.name)
-        _step(project, "", partial(_drop_rest, project, found))
+        for leaving in planned.collections:
+            _step(project, leaving.name, partial(_drop_collection, project, leaving))
+            gone.append(leaving.name)
+        _step(project, "", partial(_drop_rest, project, planned))
     except VecmigError as error:
         if gone:
             state = f" What came next: {error.state}" if error.state else ""
@@ -214,8 +214,8 @@ def _step(project: Project, collection: str, work: Callable[[], str]) -> None:
         project.listener(StepDone("uninstall", "", collection, summary, time.monotonic() - began))
 
 
-def _drop_collection(project: Project, found: CollectionLeaving) -> str:
-    schema, name = project.database.schema, found.name
+def _drop_collection(project: Project, leaving: CollectionRemoval) -> str:
+    schema, name = project.database.schema, leaving.name
 
     def change(connection: Connection) -> None:
         installed = is_installed(connection, schema)
@@ -225,34 +225,36 @@ def _drop_collection(project: Project, found: CollectionLeaving) -> str:
             ledger = project.context.ledger(connection)
             # readers look again, and find nothing
             ledger.routes.announce(name)
-            ledger.record_event("uninstall", collection=name, data=_figures(found))
+            ledger.record_event("uninstall", collection=name, data=_figures(leaving))
         uninstalling.drop_pieces(connection, schema, name, pieces)
         if installed:
             uninstalling.forget_collection(connection, schema, name)
 
     project.context.locked(change)
-    return f"{name}: {sum(tag.vectors for tag in found.tags):,} vectors are gone, {data_size(found.bytes)} freed"
+    return f"{name}: {sum(tag.vectors for tag in leaving.tags):,} vectors are gone, {data_size(leaving.bytes)} freed"
 
 
-def _figures(found: CollectionLeaving) -> dict[str, object]:
-    tags = [{"tag": tag.tag, "vectors": tag.vectors, "records": tag.records, "bytes": tag.bytes} for tag in found.tags]
-    return {"pieces": [f"{piece.kind} {piece.shown}" for piece in found.pieces], "tags": tags, "usd": found.usd}
+def _figures(leaving: CollectionRemoval) -> dict[str, object]:
+    tags = [
+        {"tag": tag.tag, "vectors": tag.vectors, "records": tag.records, "bytes": tag.bytes} for tag in leaving.tags
+    ]
+    return {"pieces": [f"{piece.kind} {piece.shown}" for piece in leaving.pieces], "tags": tags, "usd": leaving.usd}
 
 
-def _drop_rest(project: Project, found: Uninstallation) -> str:
+def _drop_rest(project: Project, planned: Uninstallation) -> str:
     """Drop the ledger, and the schemas that are empty by then, in one transaction."""
-    schemas = [one.name for one in found.schemas if not one.why]
+    schemas = [left.name for left in planned.schemas if not left.why]
 
     def change(connection: Connection) -> None:
-        if found.ledger:
+        if planned.ledger:
             uninstalling.drop_ledger(connection, project.database.schema)
         for name in schemas:
             uninstalling.drop_schema(connection, name)
 
-    if not (found.ledger or schemas):
+    if not (planned.ledger or schemas):
         return ""
     project.context.locked(change)
-    gone = [*(["vecmig's own tables"] if found.ledger else []), *(f"the schema {name}" for name in schemas)]
+    gone = [*(["vecmig's own tables"] if planned.ledger else []), *(f"the schema {name}" for name in schemas)]
     return f"{', '.join(gone)}: gone"
 
 

@@ -13,7 +13,7 @@ from vecmig.postgres.pgvector import require_pgvector
 from vecmig.runner.mend import mend
 from vecmig.runner.plan import check_applied, check_priced, check_upgrade, collections_of
 from vecmig.runner.project import Project, with_options
-from vecmig.runner.steps import Walked, call, check_known_recipes, same_collections
+from vecmig.runner.steps import RevisionResult, call, check_known_recipes, same_collections
 from vecmig.script import Script
 
 
@@ -26,7 +26,7 @@ def upgrade(
     engine: str | None = None,
     workers: int | None = None,
     listener: Listener = ignore,
-) -> tuple[Walked, ...]:
+) -> tuple[RevisionResult, ...]:
     """Take every revision up to ``target`` through upgrade, backfill and cutover; go on where an earlier run stopped.
 
     Args:
@@ -47,14 +47,14 @@ def upgrade(
     with project.database.keeping_sessions():
         ensure_supported(project)
         steps = _steps_up(project, target)
-        walked: tuple[Walked, ...] = ()
+        results: tuple[RevisionResult, ...] = ()
         if steps:
             ensure(project.database)
             with runner_locks(project.database, collections_of(steps), what="upgrade") as locks:
                 holding = project.holding(locks)
-                walked = _forward(holding, same_collections(steps, _steps_up(holding, target)), until)
+                results = _forward(holding, same_collections(steps, _steps_up(holding, target)), until)
         mend(project, but=collections_of(steps))
-        return walked
+        return results
 
 
 def _steps_up(project: Project, target: str) -> tuple[Script, ...]:
@@ -74,14 +74,14 @@ def ensure_supported(project: Project) -> None:
         require_pgvector(connection)
 
 
-def _forward(project: Project, steps: tuple[Script, ...], until: str | None) -> tuple[Walked, ...]:
-    walked = []
+def _forward(project: Project, steps: tuple[Script, ...], until: str | None) -> tuple[RevisionResult, ...]:
+    results = []
     for script in steps:
         phase = _forward_one(project, script, until)
-        walked.append(Walked(script.id, script.message, phase))
+        results.append(RevisionResult(script.id, script.message, phase))
         if phase != "live":
             break
-    return tuple(walked)
+    return tuple(results)
 
 
 def _forward_one(project: Project, script: Script, until: str | None) -> str:

@@ -30,10 +30,10 @@ def detach_view(config: Config, collection: str, *, listener: Listener = ignore)
     schema, actor = project.database.schema, project.context.actor
     changed = bool(project.context.locked(lambda connection: detach(connection, schema, collection, actor)))
     with project.database.session() as connection:
-        found = all_detached(connection, schema).get(collection)
-    if found is None:
+        detached = all_detached(connection, schema).get(collection)
+    if detached is None:
         raise DatabaseError(f"The live view of {collection} was attached again just now.", hint="Run: vecmig status")
-    return found, changed
+    return detached, changed
 
 
 def attach_view(config: Config, collection: str, *, listener: Listener = ignore) -> bool:

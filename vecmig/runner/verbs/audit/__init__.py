@@ -52,17 +52,17 @@ def audit(config: Config, collections: Sequence[str] = (), *, ask: bool = True) 
     with project.database.session() as connection, connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         looker = _Looker(project, connection, project.context.ledger(connection))
-        found = looker.look(collections)
+        seen = looker.look(collections)
     if ask:
-        found.findings += models.canaries(project, found.in_use)
+        seen.findings += models.canaries(project, seen.in_use)
     order = {severity: at for at, severity in enumerate(SEVERITIES)}
     return Audit(
         database=project.database.safe_url,
-        measured_at=found.measured_at,
-        collections=tuple(found.names),
-        tags=found.tags,
+        measured_at=seen.measured_at,
+        collections=tuple(seen.names),
+        tags=seen.tags,
         asked=ask,
-        findings=tuple(sorted(found.findings, key=lambda f: (f.collection or "~", order[f.severity]))),
+        findings=tuple(sorted(seen.findings, key=lambda f: (f.collection or "~", order[f.severity]))),
     )
 
 
@@ -84,47 +84,47 @@ class _Looker:
     connection: Connection
     ledger: Ledger
 
-    def look(self, wanted: Sequence[str]) -> _Found:
+    def look(self, collections: Sequence[str]) -> _Found:
         now, counted_since = auditing.clock(self.connection)
-        known = self._collections(wanted)
-        found = _Found(now, sorted(known), [], [])
-        there = auditing.indexes(self.connection) if find_pgvector(self.connection) else []
+        known = self._collections(collections)
+        seen = _Found(now, sorted(known), [], [])
+        all_indexes = auditing.indexes(self.connection) if find_pgvector(self.connection) else []
         sources = {}
-        for name in found.names:
+        for name in seen.names:
             try:
                 with self.connection.transaction():
                     source = find_source(self.ledger, known[name])
             except (ConfigError, DatabaseError) as error:
-                found.findings.append(_unreadable(known[name], error))
+                seen.findings.append(_unreadable(known[name], error))
                 continue
             sources[name] = source
             if not self._is_there(source):
-                found.findings += self._without_table(source)
+                seen.findings += self._without_table(source)
             else:
                 subject = self._subject(source, now)
-                found.findings += self._findings(subject, there, counted_since)
-                found.in_use += self._in_use(subject)
-                found.tags += len(subject.kept)
-        found.findings += self._around(sources, there, everything=not wanted)
-        if not wanted and self.ledger.installed:
+                seen.findings += self._findings(subject, all_indexes, counted_since)
+                seen.in_use += self._in_use(subject)
+                seen.tags += len(subject.kept)
+        seen.findings += self._around(sources, all_indexes, everything=not collections)
+        if not collections and self.ledger.installed:
             schema = self.ledger.schema
             roles = auditing.migrators(self.connection, schema)
-            found.findings += protection.own_findings(self.connection, schema, roles)
+            seen.findings += protection.own_findings(self.connection, schema, roles)
         rows = self.ledger.revisions.all()
-        found.findings += models.without_script(
-            self.project, {i: r for i, r in rows.items() if not wanted or r.collection in wanted}
+        seen.findings += models.without_script(
+            self.project, {i: r for i, r in rows.items() if not collections or r.collection in collections}
         )
-        return found
+        return seen
 
-    def _collections(self, wanted: Sequence[str]) -> dict[str, Collection]:
+    def _collections(self, names: Sequence[str]) -> dict[str, Collection]:
         """Return the collections that are configured or recorded, or those that are wanted of them."""
         configured = dict(self.project.collections.collections)
         recorded = {name: self.ledger.collections.get(name) for name in self.ledger.routes.all()}
         known = recorded | configured
-        for name in wanted:
+        for name in names:
             if name not in known:
                 self.project.collections.collection(name)
-        return {name: known[name] for name in wanted} if wanted else known
+        return {name: known[name] for name in names} if names else known
 
     def _is_there(self, source: Source) -> bool:
         return exists(self.connection, source.vectors) and self.ledger.installed
@@ -154,7 +154,7 @@ class _Looker:
         )
 
     def _findings(
-        self, subject: Subject, there: Sequence[VectorIndex], counted_since: datetime | None
+        self, subject: Subject, all_indexes: Sequence[VectorIndex], counted_since: datetime | None
     ) -> Iterator[Finding]:
         if subject.name not in self.project.collections.collections:
             yield subject.finding(
@@ -174,7 +174,7 @@ class _Looker:
             yield from records.findings(subject)
         for part in (layout, access, protection, writers, models):
             yield from part.findings(subject)
-        yield from indexes.findings(subject, there, counted_since)
+        yield from indexes.findings(subject, all_indexes, counted_since)
 
     @staticmethod
     def _in_use(subject: Subject) -> list[TagRow]:
@@ -187,18 +187,18 @@ class _Looker:
         return [row for row in rows if row.canary or (row.tag in subject.served and was_filled(row.tag))]
 
     def _around(
-        self, sources: Mapping[str, Source], there: Sequence[VectorIndex], *, everything: bool
+        self, sources: Mapping[str, Source], all_indexes: Sequence[VectorIndex], *, everything: bool
     ) -> Iterator[Finding]:
         """Look at vectors in tables that are not vecmig's."""
         pgvector = find_pgvector(self.connection)
         if pgvector is None:
             return
-        own = self._own_tables()
+        is_own = self._own_tables()
         by_table = {(source.schema, source.table): name for name, source in sources.items()}
         looked = [
             column
             for column in auditing.vector_columns(self.connection, pgvector.schema)
-            if not own(column.schema, column.table) and (everything or (column.schema, column.table) in by_table)
+            if not is_own(column.schema, column.table) and (everything or (column.schema, column.table) in by_table)
         ]
         known = {row.tag for row in self.ledger.tags.all()}
         served = {name for name, route in self.ledger.routes.all().items() if route.live is not None}
@@ -206,8 +206,8 @@ class _Looker:
         yield from indexes.foreign_findings(
             [
                 index
-                for index in there
-                if not own(index.schema, index.table) and (everything or (index.schema, index.table) in by_table)
+                for index in all_indexes
+                if not is_own(index.schema, index.table) and (everything or (index.schema, index.table) in by_table)
             ]
         )
 
@@ -226,7 +226,10 @@ class _Own:
     vectors: Iterable[tuple[str, str]]
 
     def __call__(self, schema: str, table: str) -> bool:
-        return any(schema == own and (table == name or table.startswith(f"{name}_")) for own, name in self.vectors)
+        return any(
+            schema == vectors_schema and (table == name or table.startswith(f"{name}_"))
+            for vectors_schema, name in self.vectors
+        )
 
 
 def _unreadable(collection: Collection, error: ConfigError | DatabaseError) -> Finding:

@@ -16,18 +16,18 @@ _WRITES: Final = frozenset(("INSERT", "UPDATE", "DELETE", "TRUNCATE"))
 def findings(subject: Subject) -> Iterator[Finding]:
     """Compare what protects the vectors with what protects the source."""
     relations = (*subject.relations, *((subject.live_view,) if subject.route.live else ()))
-    found = grants(subject.connection, subject.source, relations, subject.migrators)
-    yield from _open(subject, found)
+    granted = grants(subject.connection, subject.source, relations, subject.migrators)
+    yield from _open(subject, granted)
     yield from _shut(subject)
     yield from _row_security(subject)
     yield from _owners_rights(subject)
-    yield from _writing(subject, found)
+    yield from _writing(subject, granted)
 
 
-def _open(subject: Subject, found: list[Grant]) -> Iterator[Finding]:
+def _open(subject: Subject, all_granted: list[Grant]) -> Iterator[Finding]:
     """Name the roles that may read vectors of records that they may not read."""
     by_role: dict[str | None, list[Grant]] = defaultdict(list)
-    for grant in found:
+    for grant in all_granted:
         around = subject.source.row_security and grant.object in _parts(subject)
         if "SELECT" in grant.privileges and (around or not grant.reads_source):
             by_role[grant.role].append(grant)
@@ -71,9 +71,9 @@ def _shut(subject: Subject) -> Iterator[Finding]:
 def _row_security(subject: Subject) -> Iterator[Finding]:
     if not is_protected(subject.source):
         return
-    found = policies(subject.connection, subject.source)
-    if not (found.enabled and found.as_source):
-        what = "no row-level security" if not found.enabled else "lost the policy that follows the source's"
+    security = policies(subject.connection, subject.source)
+    if not (security.enabled and security.as_source):
+        what = "no row-level security" if not security.enabled else "lost the policy that follows the source's"
         yield subject.finding(
             "no row security",
             "error",
@@ -82,7 +82,7 @@ def _row_security(subject: Subject) -> Iterator[Finding]:
             f"vectors have {what}.",
             f"vecmig sync {subject.argument}",
         )
-    for policy in found.others:
+    for policy in security.others:
         yield subject.finding(
             "wider policy",
             "error",
@@ -104,9 +104,9 @@ def _owners_rights(subject: Subject) -> Iterator[Finding]:
         yield subject.finding("owner's rights", "error", function, detail, fix)
 
 
-def _writing(subject: Subject, found: list[Grant]) -> Iterator[Finding]:
+def _writing(subject: Subject, all_granted: list[Grant]) -> Iterator[Finding]:
     by_role: dict[str | None, list[Grant]] = defaultdict(list)
-    for grant in found:
+    for grant in all_granted:
         if _WRITES & set(grant.privileges):
             by_role[grant.role].append(grant)
     for role, granted in by_role.items():

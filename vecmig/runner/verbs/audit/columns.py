@@ -31,28 +31,28 @@ def findings(
         if not column.readable:
             yield _unread(column, collection)
             continue
-        found = count_column(connection, column, sorted(known))
+        count = count_column(connection, column, sorted(known))
         figures: dict[str, object] = {
-            "vectors": found.vectors,
-            "untagged": found.untagged,
-            "unknown": found.unknown,
+            "vectors": count.vectors,
+            "untagged": count.untagged,
+            "unknown": count.unknown,
             "type": column.type,
         }
-        figures |= {"unknown_tags": list(found.unknown_tags)}
+        figures |= {"unknown_tags": list(count.unknown_tags)}
         fix = _fix(column, collection, served=collection in served)
-        for kind, detail in _details(column, found):
+        for kind, detail in _details(column, count):
             yield Finding(kind, "warning", collection, None, _thing(column), detail, fix, figures)
 
 
-def _details(column: VectorColumn, found: ColumnCount) -> Iterator[tuple[str, str]]:
-    if found.untagged:
+def _details(column: VectorColumn, count: ColumnCount) -> Iterator[tuple[str, str]]:
+    if count.untagged:
         beside = "no column says which model made them"
         if column.tag_column:
             beside = f"{column.tag_column} is empty beside them"
-        yield "untagged vectors", f"{counted(found.untagged, 'vector')} of type {column.type}, and {beside}."
-    if found.unknown:
-        tags = ", ".join(found.unknown_tags)
-        yield "unknown tag", f"{counted(found.unknown, 'vector')} with tags that are not recorded: {tags}."
+        yield "untagged vectors", f"{counted(count.untagged, 'vector')} of type {column.type}, and {beside}."
+    if count.unknown:
+        tags = ", ".join(count.unknown_tags)
+        yield "unknown tag", f"{counted(count.unknown, 'vector')} with tags that are not recorded: {tags}."
 
 
 def _fix(column: VectorColumn, collection: str | None, *, served: bool) -> str:

@@ -29,13 +29,13 @@ def findings(subject: Subject, indexes: Sequence[VectorIndex], counted_since: da
         if part is None:
             continue
         name = f"{part.name}_hnsw"
-        there = [
+        of_partition = [
             index for index in indexes if (index.schema, index.table) == (subject.source.vectors_schema, part.name)
         ]
-        own = next((index for index in there if index.name == name), None)
-        yield from _extra(subject, tag, [index for index in there if index is not own])
-        if own is not None:
-            yield from _own(subject, tag, own, counted_since)
+        made = next((index for index in of_partition if index.name == name), None)
+        yield from _extra(subject, tag, [index for index in of_partition if index is not made])
+        if made is not None:
+            yield from _own(subject, tag, made, counted_since)
         elif tag == subject.route.live and part.state == "attached":
             detail = "The live tag has no index: each search reads all its vectors."
             yield subject.finding("no index", "error", part.object, detail, _sync(subject), tag=tag)
@@ -79,8 +79,8 @@ def _own(subject: Subject, tag: str, index: VectorIndex, counted_since: datetime
 
 def _mistakes(subject: Subject, tag: str, index: VectorIndex) -> str:
     collection, dims = subject.source.collection, subject.space(tag).dims
-    wanted = {"cosine": "cosine_ops", "l2": "l2_ops", "ip": "ip_ops"}[collection.metric]
-    opclass = f"{collection.storage}_{wanted}"
+    operators = {"cosine": "cosine_ops", "l2": "l2_ops", "ip": "ip_ops"}[collection.metric]
+    opclass = f"{collection.storage}_{operators}"
     if index.method != "hnsw":
         return f"it is an {index.method} index"
     if index.opclass != opclass:

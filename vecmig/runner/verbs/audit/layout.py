@@ -85,18 +85,18 @@ def _part(subject: Subject, part: Part) -> Iterator[Finding]:
 
 
 def _stray(subject: Subject, part: Part, kind: str, what: str) -> Finding:
-    found = tags_in(subject.connection, part.object)
+    vectors_by_tag = tags_in(subject.connection, part.object)
     detach = f"ALTER TABLE {subject.vectors} DETACH PARTITION {part.object}; " if part.state == "attached" else ""
-    tags = f": {', '.join(found)}" if found else ""
+    tags = f": {', '.join(vectors_by_tag)}" if vectors_by_tag else ""
     severity: Severity = "error" if part.state == "attached" else "warning"
     return subject.finding(
         kind,
         severity,
         part.object,
-        f"It {what}; it has {counted(sum(found.values()), 'vector')}{tags}.",
+        f"It {what}; it has {counted(sum(vectors_by_tag.values()), 'vector')}{tags}.",
         f"If they are not needed: {detach}DROP TABLE {part.object};",
-        vectors=sum(found.values()),
-        tags=found,
+        vectors=sum(vectors_by_tag.values()),
+        tags=vectors_by_tag,
         state=part.state,
         bytes=part.bytes,
     )
@@ -154,16 +154,16 @@ def _gone(subject: Subject, tag: str) -> Finding:
 
 def _triggers(subject: Subject) -> Iterator[Finding]:
     schema = subject.project.database.schema
-    found = trigger_faults(subject.connection, subject.source, schema, trigger_names(subject.source))
-    if found:
-        words = ", ".join(f"{name} is {word}" for name, word in found.items())
+    faults = trigger_faults(subject.connection, subject.source, schema, trigger_names(subject.source))
+    if faults:
+        words = ", ".join(f"{name} is {word}" for name, word in faults.items())
         yield subject.finding(
             "triggers",
             "error",
             subject.table,
             f"Nothing tells of changes any more: {words}.",
             f"vecmig sync {subject.argument}",
-            triggers=found,
+            triggers=faults,
         )
 
 

@@ -37,15 +37,15 @@ def own_findings(connection: Connection, schema: str, roles: Sequence[str]) -> I
 
 def _one_side_only(subject: Subject) -> Iterator[Finding]:
     """Name where the vectors have row-level security that their source lacks, and partitions that lack it."""
-    found, fix = row_security(subject.connection, subject.source), f"vecmig sync {subject.argument}"
-    if found.enabled and not found.wanted and not (found.as_source or found.others):
+    security, fix = row_security(subject.connection, subject.source), f"vecmig sync {subject.argument}"
+    if security.enabled and not security.wanted and not (security.as_source or security.others):
         detail = (
             f"{subject.table} has no row-level security, and its vectors have it without a policy: searches of all "
         )
         detail += "roles but the owner give nothing."
         yield subject.finding("hidden vectors", "error", subject.vectors, detail, fix)
     for part in subject.parts:
-        if found.wanted and found.enabled and part.state == "attached" and not part.row_security:
+        if security.wanted and security.enabled and part.state == "attached" and not part.row_security:
             detail = "It has no row-level security, which the vectors table has: whoever may name it sees all of it."
             yield subject.finding("no row security", "error", part.object, detail, fix)
 
@@ -71,26 +71,26 @@ def _cannot_search(subject: Subject) -> Iterator[Finding]:
 
 
 def _foreign_operators(subject: Subject) -> Iterator[Finding]:
-    found = foreign_operators(subject.connection, subject.source)
-    if found:
+    operators = foreign_operators(subject.connection, subject.source)
+    if operators:
         yield subject.finding(
             "foreign operator",
             "error",
             subject.live_view,
-            f"The live view compares by {', '.join(found)}, which is not PostgreSQL's: it runs as whoever reads.",
+            f"The live view compares by {', '.join(operators)}, which is not PostgreSQL's: it runs as whoever reads.",
             "vecmig ensure_version",
-            operators=found,
+            operators=operators,
         )
 
 
 def _elsewhere(subject: Subject) -> Iterator[Finding]:
-    wanted = subject.ledger.vectors_schema
-    if subject.source.vectors_schema != wanted:
+    schema = subject.ledger.vectors_schema
+    if subject.source.vectors_schema != schema:
         yield subject.finding(
             "vectors elsewhere",
             "warning",
             subject.vectors,
-            f"The vectors are not in {wanted}, where vectors_schema has them.",
+            f"The vectors are not in {schema}, where vectors_schema has them.",
             "vecmig ensure_version",
-            wanted=wanted,
+            wanted=schema,
         )

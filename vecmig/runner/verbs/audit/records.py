@@ -48,11 +48,11 @@ def findings(subject: Subject) -> Iterator[Finding]:
         if not subject.attached(tag):
             continue
         try:
-            found = faults(subject.connection, subject.space(tag))
+            counts = faults(subject.connection, subject.space(tag))
         except DatabaseError as error:
             yield subject.finding("unreadable records", "error", subject.table, error.message, error.hint)
             return
-        yield from (_finding(subject, tag, fault) for fault in found if not (synced and _is_fresh(subject, fault)))
+        yield from (_finding(subject, tag, fault) for fault in counts if not (synced and _is_fresh(subject, fault)))
 
 
 def _is_fresh(subject: Subject, fault: Fault) -> bool:

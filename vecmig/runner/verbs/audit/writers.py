@@ -28,18 +28,18 @@ def findings(subject: Subject) -> Iterator[Finding]:
             "Let it write the source only: vecmig makes the vectors. If nothing calls it: DROP FUNCTION " + name + ";",
             tables=list(tables),
         )
-    for one in statements(connection, source, subject.migrators) or ():
+    for written in statements(connection, source, subject.migrators) or ():
         yield subject.finding(
             "foreign statements",
             "warning",
-            one.role,
-            f"{one.role} ran {counted(one.calls, 'statement')} that write to {subject.vectors} "
-            f"({counted(one.rows, 'row')}): {' '.join(one.query.split())}",
+            written.role,
+            f"{written.role} ran {counted(written.calls, 'statement')} that write to {subject.vectors} "
+            f"({counted(written.rows, 'row')}): {' '.join(written.query.split())}",
             f"Let it write the source only, and revoke its rights on {subject.vectors}; to count from now: "
             "SELECT pg_stat_statements_reset();",
-            calls=one.calls,
-            rows=one.rows,
-            query=one.query,
+            calls=written.calls,
+            rows=written.rows,
+            query=written.query,
         )
 
 
