@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from support.source import ROOT, Module, modules
 
 #: Percent of all functions, methods included, that are private and called once. It may only be lowered; the goal is 15.
-CEILING = 25.4
+CEILING = 24.0
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -41,7 +41,16 @@ def audit(
 
     report = runner.audit(options_of(ctx).config(), collection or [], ask=not no_embedder)
     if as_json:
-        render.as_json(_json(report))
+        render.as_json(
+            {
+                "database": report.database,
+                "measured_at": report.measured_at,
+                "collections": list(report.collections),
+                "tags": report.tags,
+                "models_asked": report.asked,
+                "findings": [asdict(finding) for finding in report.findings],
+            }
+        )
     else:
         show_audit(report)
     if report.findings:
@@ -68,14 +77,3 @@ def _show(finding: Finding) -> None:
     render.columns([(f"  {name:<6}", text) for name, text in rows.items() if text])
     # on one line, so that a statement can be copied in one piece
     render.line(f"  fix     {finding.fix}")
-
-
-def _json(report: Audit) -> dict[str, Any]:
-    return {
-        "database": report.database,
-        "measured_at": report.measured_at,
-        "collections": list(report.collections),
-        "tags": report.tags,
-        "models_asked": report.asked,
-        "findings": [asdict(finding) for finding in report.findings],
-    }

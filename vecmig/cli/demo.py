@@ -20,7 +20,7 @@ from vecmig.errors import Interrupted
 from vecmig.text import duration
 
 if TYPE_CHECKING:
-    from vecmig.demo.story import Judged, Part, Result
+    from vecmig.demo.story import Part, Result
 
 #: Columns of the page, so that it can be read anywhere and pasted.
 _WIDTH: Final = 80
@@ -98,21 +98,17 @@ def _show_result(part: Result) -> None:
         case story.Covered(coverage):
             migrate.show_coverage(coverage)
         case story.Judged():
-            _show_judged(part)
+            for name, (revision, report) in part.reports.items():
+                # in full only what does not hold: the page is long enough
+                inspect.show_gate(name, revision, replace(report, checks=report.failed))
+                held = [check.name for check in report.checks if check.passed]
+                render.line(f"  ok  {', '.join(held)}")
+                if not report.passed:
+                    render.error(inspect.refusal(name, report))
         case story.Answered(hits):
             inspect.show_hits(hits, longest=_LONGEST)
         case story.Stood(status):
             inspect.show_status(status)
-
-
-def _show_judged(part: Judged) -> None:
-    for name, (revision, report) in part.reports.items():
-        # in full only what does not hold: the page is long enough
-        inspect.show_gate(name, revision, replace(report, checks=report.failed))
-        held = [check.name for check in report.checks if check.passed]
-        render.line(f"  ok  {', '.join(held)}")
-        if not report.passed:
-            render.error(inspect.refusal(name, report))
 
 
 def _say_what_to_try(keep: Path, took: float) -> None:

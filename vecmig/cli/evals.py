@@ -130,7 +130,7 @@ def show_evaluated(evaluated: Evaluation) -> None:
                 f"  {difference.metric}",
                 f"{difference.mean:+.3f}",
                 f"[{difference.low:+.3f}, {difference.high:+.3f}]",
-                _p(difference),
+                "p <0.001" if difference.p < 0.001 else f"p {difference.p:.3f}",
                 _words(difference),
             )
             for difference in overall
@@ -209,10 +209,6 @@ def _show_worst(evaluated: Evaluation, old: EvalRun, new: EvalRun) -> None:
                 for change in worse[:_SHOWN_QUERIES]
             ]
         )
-
-
-def _p(difference: Difference) -> str:
-    return "p <0.001" if difference.p < 0.001 else f"p {difference.p:.3f}"
 
 
 def _words(difference: Difference) -> str:

@@ -196,7 +196,10 @@ def _show_collection(collection: CollectionStatus) -> None:
     without = f", {blank:,} without text" if blank else ""
     records = f"  {counted(collection.records, 'record')}{without}" if collection.tags or not collection.problem else ""
     render.line(f"{collection.name}{records}", style="bold")
-    for text in _wrong(collection):
+    problem = collection.problem
+    aside = [collection.detached.text] if collection.detached else []
+    lines = f"{problem.message}\n{problem.hint}".strip().split("\n") if problem else []
+    for text in [*aside, *collection.notes, *lines]:
         render.line(f"  {text}")
     if collection.without_key:
         render.line(f"  left out: {counted(collection.without_key, 'record')} without a key, which has NULL in it")
@@ -218,14 +221,6 @@ def _show_collection(collection: CollectionStatus) -> None:
         render.line(f"  gate of {row.id}: {_verdict(report)}", style="bold")
         show_checks(report.checks)
     show_rollback(collection)
-
-
-def _wrong(collection: CollectionStatus) -> list[str]:
-    """Return what is to be put right, before all figures."""
-    problem = collection.problem
-    aside = [collection.detached.text] if collection.detached else []
-    lines = f"{problem.message}\n{problem.hint}".strip().split("\n") if problem else []
-    return [*aside, *collection.notes, *lines]
 
 
 def _ago(run: Run, now: datetime) -> str:

@@ -124,7 +124,19 @@ def current(
     rows = [(script, "live" + (" (head)" if script.id in heads else "")) for script in standing.heads]
     rows += [(script, phase) for script, phase in standing.in_progress]
     if as_json:
-        render.as_json([_script_json(script, phase.split(" ", 1)[0]) for script, phase in rows])
+        render.as_json(
+            [
+                {
+                    "revision": script.id,
+                    "phase": phase.split(" ", 1)[0],
+                    "message": script.message,
+                    "collection": script.collection,
+                    "old_tag": script.old_tag,
+                    "new_tag": script.new_tag,
+                }
+                for script, phase in rows
+            ]
+        )
     else:
         for script, phase in rows:
             render.line(f"{script.id}  {phase}  {script.message}")
@@ -302,14 +314,3 @@ def show_coverage(covered: Mapping[str, Coverage]) -> None:
 def standing_heads(standing: Any) -> list[str]:
     """Return the ids of a standing's heads if it is at the scripts' heads."""
     return [script.id for script in standing.heads] if standing.at_head else []
-
-
-def _script_json(script: Any, phase: str) -> dict[str, Any]:
-    return {
-        "revision": script.id,
-        "phase": phase,
-        "message": script.message,
-        "collection": script.collection,
-        "old_tag": script.old_tag,
-        "new_tag": script.new_tag,
-    }

@@ -190,7 +190,9 @@ def column_lines(
     widths = [max(_cells(row[at]) for row in table) for at in range(len(table[0]))]
     before = sum(widths[:-1]) + 2 * (len(widths) - 1)
     if before + widths[-1] > width and width - before < 20:
-        return _blocks(rows, heads)
+        names = [f"{head}: " for head in heads] or [""] * len(rows[0])
+        blocks = [[f"{name}{text}" for name, text in zip(names, row, strict=True) if text] for row in rows]
+        return [text for at, block in enumerate(blocks) for text in ([""] if at else []) + block]
     return [text for row in table for text in _row(row, widths, right, max(width - before, 1))]
 
 
@@ -200,12 +202,6 @@ def _row(row: Sequence[str], widths: Sequence[int], right: frozenset[int], last:
     pieces = _wrapped(_pad(row[-1], widths[-1], right=True) if at in right else row[-1], last)
     indent = " " * (sum(widths[:-1]) + 2 * at)
     return ["  ".join([*cells, pieces[0]]).rstrip(), *(indent + piece for piece in pieces[1:])]
-
-
-def _blocks(rows: Sequence[Sequence[str]], heads: Sequence[str]) -> list[str]:
-    names = [f"{head}: " for head in heads] or [""] * len(rows[0])
-    blocks = [[f"{name}{text}" for name, text in zip(names, row, strict=True) if text] for row in rows]
-    return [text for at, block in enumerate(blocks) for text in ([""] if at else []) + block]
 
 
 def _wrapped(text: str, width: int) -> list[str]:

@@ -165,7 +165,8 @@ def _show_comparison(comparison: Comparison) -> None:
     if comparison.worst:
         render.line()
         listed = [
-            (f"{query.overlap:.2f}", f"{query.rbo:.3f}", _first(query), _name(query)) for query in comparison.worst
+            (f"{query.overlap:.2f}", f"{query.rbo:.3f}", "changed" if query.top_changed else "same", _name(query))
+            for query in comparison.worst
         ]
         render.columns(listed, heads=("overlap", "RBO", "first", "query"), right=[0, 1])
 
@@ -182,10 +183,6 @@ def _latency(quantiles: tuple[float, float] | None) -> tuple[str, str]:
 
 def _errors(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} ({count:,})" for name, count in counts.items()) or "0"
-
-
-def _first(question: Question) -> str:
-    return "changed" if question.top_changed else "same"
 
 
 def _name(question: Question) -> str:

@@ -77,7 +77,16 @@ def show_leaving(planned: Uninstallation, config: Config) -> None:
         render.columns([*_rows(leaving), *_costs(leaving)])
     if planned.ledger:
         render.line("goes: what is vecmig's own", style="bold")
-        render.columns(_own_rows(planned))
+        tables = [piece for piece in planned.ledger if piece.kind == "table"]
+        routines = len(planned.ledger) - len(tables)
+        schema = tables[0].schema
+        size = data_size(sum(piece.bytes or 0 for piece in tables))
+        history = counted(planned.events, "event")
+        rows = [
+            ("  ledger", f"{len(tables)} tables and {counted(routines, 'function')} in {schema}, {size}"),
+            ("  history", f"{history}, revisions, evals, costs"),
+        ]
+        render.columns(rows + [("  schema", left.name) for left in planned.schemas if not left.why])
     elif planned.schemas:
         render.columns([("  schema", leaving.name) for leaving in planned.schemas])
     if planned.along:
@@ -108,19 +117,6 @@ def _costs(leaving: CollectionRemoval) -> list[tuple[str, str]]:
         return []
     cost = f"embedding it has cost {money(leaving.usd)}; a new start pays again" if leaving.usd else ""
     return [("  to get it back", cost or "everything is embedded again")]
-
-
-def _own_rows(planned: Uninstallation) -> list[tuple[str, str]]:
-    tables = [piece for piece in planned.ledger if piece.kind == "table"]
-    routines = len(planned.ledger) - len(tables)
-    schema = tables[0].schema
-    size = data_size(sum(piece.bytes or 0 for piece in tables))
-    history = counted(planned.events, "event")
-    rows = [
-        ("  ledger", f"{len(tables)} tables and {counted(routines, 'function')} in {schema}, {size}"),
-        ("  history", f"{history}, revisions, evals, costs"),
-    ]
-    return rows + [("  schema", left.name) for left in planned.schemas if not left.why]
 
 
 def _staying(planned: Uninstallation, config: Config) -> list[tuple[str, str]]:

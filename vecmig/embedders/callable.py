@@ -32,7 +32,22 @@ class CallableEmbedder(BaseEmbedder):
         super().__init__(tag, recipe, retry=retry, limiter=limiter)
         assert recipe.callable is not None
         self._name = recipe.callable
-        self._function = _find(recipe.callable)
+        module_name, _, attribute = recipe.callable.partition(":")
+        # As for a script that Python runs: a module beside vecmig.ini need not be installed.
+        if str(Path.cwd()) not in sys.path:
+            sys.path.insert(0, str(Path.cwd()))
+        try:
+            found: Any = importlib.import_module(module_name)
+            for part in attribute.split("."):
+                found = getattr(found, part)
+        except Exception as error:
+            raise RecipeError(
+                f"The callable {recipe.callable} cannot be imported: {type(error).__name__}: {error}.",
+                hint=f"vecmig looks for it in {Path.cwd()} and among the installed packages",
+            ) from error
+        if not callable(found):
+            raise RecipeError(f"{recipe.callable} is {type(found).__name__}, not a function.")
+        self._function = found
         self._call = _convention(self._function)
         self._secrets = environment_secrets(os.environ)
 
@@ -57,25 +72,6 @@ class CallableEmbedder(BaseEmbedder):
             raise TerminalEmbedderError(
                 f"The callable {self._name} gave {type(answer).__name__}, not an array of numbers of shape (n, dims)."
             ) from error
-
-
-def _find(name: str) -> Callable[..., Any]:
-    module_name, _, attribute = name.partition(":")
-    # As for a script that Python runs: a module beside vecmig.ini need not be installed.
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        found: Any = importlib.import_module(module_name)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except Exception as error:
-        raise RecipeError(
-            f"The callable {name} cannot be imported: {type(error).__name__}: {error}.",
-            hint=f"vecmig looks for it in {Path.cwd()} and among the installed packages",
-        ) from error
-    if not callable(found):
-        raise RecipeError(f"{name} is {type(found).__name__}, not a function.")
-    return found  # type: ignore[no-any-return]  # callable() has just said so
 
 
 _Convention = Callable[[Callable[..., Any], list[str], Kind], Any]

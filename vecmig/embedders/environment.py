@@ -67,7 +67,10 @@ def find_proxy(url: str, environ: Mapping[str, str]) -> Proxy | None:
     """
     target = urlsplit(url)
     settings = _settings(environ)
-    if _is_direct(target, settings.pop("no", ("", ""))[1]):
+    exceptions = settings.pop("no", ("", ""))[1]
+    host = (target.hostname or "").rstrip(".")
+    port = target.port or {"http": 80, "https": 443}[target.scheme]
+    if any(_excepts(entry, host, port) for entry in re.split(r"[\s,]+", exceptions.lower()) if entry):
         return None
     variable, written = settings.get(target.scheme) or settings.get("all") or ("", "")
     return _checked(variable, written) if written else None
@@ -109,12 +112,6 @@ def _checked(variable: str, written: str) -> Proxy:
             hint=f"Run: pip install socksio. Or name an http proxy in {variable}, or the server in NO_PROXY",
         )
     return proxy
-
-
-def _is_direct(target: SplitResult, exceptions: str) -> bool:
-    host = (target.hostname or "").rstrip(".")
-    port = target.port or {"http": 80, "https": 443}[target.scheme]
-    return any(_excepts(entry, host, port) for entry in re.split(r"[\s,]+", exceptions.lower()) if entry)
 
 
 def _excepts(entry: str, host: str, port: int) -> bool:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +38,15 @@ class WordllamaEmbedder(BaseEmbedder):
             raise RecipeError(f"The provider wordllama has no model {recipe.model!r}; it has wordllama.")
         if recipe.dims not in DIMS:
             raise RecipeError(f"The provider wordllama gives 64, 128 or 256 dimensions, not {recipe.dims}.")
-        model = _load(recipe.dims)
+        try:
+            with _IMPORTING, _logging_untouched():
+                import wordllama
+        except ImportError as error:
+            raise RecipeError(
+                "The provider wordllama is not installed.", hint="Run: pip install 'vecmig[embedded]'"
+            ) from error
+        home = Path(wordllama.__file__).parent
+        model = wordllama.WordLlama.load(cache_dir=home, disable_download=True, trunc_dim=recipe.dims)
         self._table: NDArray[np.float32] = model.embedding
         self._tokenizer = model.tokenizer
         # Padding to the longest text of a batch would let one long text take the memory of all.
@@ -61,18 +69,6 @@ class WordllamaEmbedder(BaseEmbedder):
     def count_tokens(self, text: str) -> int:
         """Count the tokens of a text."""
         return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
-
-
-def _load(dims: int) -> Any:
-    try:
-        with _IMPORTING, _logging_untouched():
-            import wordllama
-    except ImportError as error:
-        raise RecipeError(
-            "The provider wordllama is not installed.", hint="Run: pip install 'vecmig[embedded]'"
-        ) from error
-    home = Path(wordllama.__file__).parent
-    return wordllama.WordLlama.load(cache_dir=home, disable_download=True, trunc_dim=dims)
 
 
 @contextmanager

@@ -308,12 +308,10 @@ def _text(directory: ScriptDirectory, draft: _Draft) -> str:
         "old_tag": literal(move.old_tag if move else None),
         "new_tag": literal(move.new_tag if move else None),
     }
-    text = render(_template(directory, draft.kind), values)
+    name = f"{draft.kind}.py{SUFFIX}"
+    # a project may have a template of its own beside its scripts
+    template = directory.config.script_location / name
+    if not template.is_file():
+        template = template_folder(directory.config.template) / name
+    text = render(template, values)
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
-
-
-def _template(directory: ScriptDirectory, kind: _Kind) -> Path:
-    """Return the project's own template if it has one beside its scripts, else the one that comes with vecmig."""
-    name = f"{kind}.py{SUFFIX}"
-    own = directory.config.script_location / name
-    return own if own.is_file() else template_folder(directory.config.template) / name

@@ -38,7 +38,12 @@ class Graph:
     """
 
     def __init__(self, revisions: Iterable[Revision]) -> None:
-        self.revisions = _by_id(revisions)
+        self.revisions: dict[str, Revision] = {}
+        for revision in revisions:
+            check_name(revision.id, "revision id", revision.where)
+            if revision.id in self.revisions:
+                raise DuplicateRevision(revision.id, (self.revisions[revision.id].where, revision.where))
+            self.revisions[revision.id] = revision
         #: Every id, then every label, to the id it stands for.
         self.names = _names(self.revisions)
         self.down: _Edges = {id_: _known(r, r.down_revisions, self.revisions) for id_, r in self.revisions.items()}
@@ -153,16 +158,6 @@ def check_name(name: str, what: str, where: str = "", *, forbidden: str = "@-+:"
         raise InvalidName(name, what, "the word has a meaning of its own", where)
     if bad:
         raise InvalidName(name, what, f"it contains {' '.join(map(repr, bad))}", where)
-
-
-def _by_id(revisions: Iterable[Revision]) -> dict[str, Revision]:
-    found: dict[str, Revision] = {}
-    for revision in revisions:
-        check_name(revision.id, "revision id", revision.where)
-        if revision.id in found:
-            raise DuplicateRevision(revision.id, (found[revision.id].where, revision.where))
-        found[revision.id] = revision
-    return found
 
 
 def _names(revisions: Mapping[str, Revision]) -> dict[str, str]:

@@ -55,20 +55,16 @@ def _executed(path: Path, code: Any) -> Mapping[str, Any]:
     try:
         exec(code, module.__dict__)  # noqa: S102  # running the team's own scripts is what this program is for
     except (Exception, SystemExit) as error:
-        raise _import_error(path, error) from error
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        place = f"{shown(path)}:{lines[-1]}" if lines else shown(path)
+        what = error.message if isinstance(error, VecmigError) else f"{type(error).__name__}: {error}"
+        raise ScriptError(
+            f"{place}: the script cannot be imported: {what.rstrip('.')}.",
+            hint="Correct the script; to see the full traceback run again with --raiseerr.",
+        ) from error
     finally:
         sys.modules.pop(module.__name__, None)
     return module.__dict__
-
-
-def _import_error(path: Path, error: BaseException) -> ScriptError:
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    place = f"{shown(path)}:{lines[-1]}" if lines else shown(path)
-    what = error.message if isinstance(error, VecmigError) else f"{type(error).__name__}: {error}"
-    return ScriptError(
-        f"{place}: the script cannot be imported: {what.rstrip('.')}.",
-        hint="Correct the script; to see the full traceback run again with --raiseerr.",
-    )
 
 
 class _Attributes:

@@ -9,9 +9,6 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-import numpy as np
-from numpy.typing import NDArray
-
 from vecmig.config import (
     DEFAULT_K,
     KNOWN_ITEM,
@@ -119,7 +116,13 @@ def evaluate(
     loaded = [load_suite(path) for path in _paths(config, suites)]
     for suite in loaded:
         _check_collection(project, suite)
-    _prepare(project)
+    with project.database.session() as connection:
+        if installed_version(connection, project.database.schema) == 0:
+            raise UsageError(
+                f"There is nothing to search: vecmig was never used in the database at {project.database.safe_url}.",
+                hint="Run: vecmig upgrade",
+            )
+    ensure(project.database)
     chosen = _chosen(project, loaded, tags)
     done = {suite.path: run for suite, run in _run_all(project, chosen)}
     _require_kept(project, [run.id for result in done.values() for run in result.runs])
@@ -143,16 +146,6 @@ def _check_collection(project: Project, suite: Suite) -> None:
             f"{shown(suite.path)}: {shown(project.collections.path)} has no collection {suite.collection!r}; it has: "
             f"{', '.join(known) or 'none'}."
         )
-
-
-def _prepare(project: Project) -> None:
-    with project.database.session() as connection:
-        if installed_version(connection, project.database.schema) == 0:
-            raise UsageError(
-                f"There is nothing to search: vecmig was never used in the database at {project.database.safe_url}.",
-                hint="Run: vecmig upgrade",
-            )
-    ensure(project.database)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,19 +223,6 @@ def _run(project: Project, source: Source, suite: Suite, tag: str, embedder: Emb
     started = time.monotonic()
     project.listener(StepStarted("eval", "", suite.collection, f"{suite.name} against {tag}"))
     # before any transaction is open
-    vectors = _embedded(suite, tag, embedder)
-    with project.database.session() as connection:
-        host = project.context.actor.host
-        home = open_home(project.context.ledger(connection), source, tag)
-        outcome = run_suite(home, suite, vectors, host=host)
-        run = evals.record(connection, project.database.schema, outcome.run)
-    seconds = time.monotonic() - started
-    summary = f"{suite.name} against {tag}: {run.queries:,} queries"
-    project.listener(StepDone("eval", "", suite.collection, summary, seconds))
-    return Outcome(run, outcome.unknown)
-
-
-def _embedded(suite: Suite, tag: str, embedder: Embedder) -> NDArray[np.float32]:
     embedded = embedder.embed_each([query.text for query in suite.queries], "query")
     if embedded.failure is not None:
         raise embedded.failure
@@ -252,7 +232,16 @@ def _embedded(suite: Suite, tag: str, embedder: Embedder) -> NDArray[np.float32]
             f"{problem.removesuffix('.')}.",
             state="Nothing was kept of this run.",
         )
-    return embedded.vectors
+    vectors = embedded.vectors
+    with project.database.session() as connection:
+        host = project.context.actor.host
+        home = open_home(project.context.ledger(connection), source, tag)
+        outcome = run_suite(home, suite, vectors, host=host)
+        run = evals.record(connection, project.database.schema, outcome.run)
+    seconds = time.monotonic() - started
+    summary = f"{suite.name} against {tag}: {run.queries:,} queries"
+    project.listener(StepDone("eval", "", suite.collection, summary, seconds))
+    return Outcome(run, outcome.unknown)
 
 
 def _require_kept(project: Project, ids: Sequence[UUID]) -> None:

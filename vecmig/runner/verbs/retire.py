@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from vecmig.config import Config
@@ -12,7 +11,7 @@ from vecmig.errors import DatabaseError, GateRefused, UsageError
 from vecmig.events import Listener, StepDone, StepStarted, ignore
 from vecmig.freshness.coverage import count_vectors
 from vecmig.freshness.stamps import Space
-from vecmig.homes import Home, Standing, home_over, open_home
+from vecmig.homes import home_over, open_home
 from vecmig.ledger.identity import find_source
 from vecmig.ledger.ledger import Ledger
 from vecmig.ledger.schema import ensure
@@ -161,31 +160,31 @@ def _look(project: Project, collection: str, tag: str) -> Retirement:
         source = _source(ledger, collection)
         state = ledger.tags.get(collection, tag).state
         home = open_home(ledger, source, tag)
-        partition = home.standing()
+        standing = home.standing()
         _refuse_needed(ledger, collection, tag)
         begun = state == "retired"
-        if begun and partition.state == "gone":
-            raise _retired_already(collection, tag, ledger.retired_at(collection, tag))
+        if begun and standing.state == "gone":
+            at = ledger.retired_at(collection, tag)
+            when = f" on {at:%Y-%m-%d %H:%M} UTC" if at else ""
+            raise UsageError(
+                f"{tag} of {collection} was retired already{when}; nothing of it is left.",
+                hint=f"To have it back, embed it again: vecmig revision --to-tag {tag}",
+            )
         trusted = None if begun else trust_report(project, connection, ledger, source)
         if not begun:
             _require_trust(ledger, trusted, collection, tag)
-        return _measured(ledger, home, partition, trusted)
-
-
-def _measured(ledger: Ledger, home: Home, partition: Standing, trusted: TrustReport | None) -> Retirement:
-    stamps = home.stamps
-    vectors, records = count_vectors(home.session, stamps) if partition.state != "gone" else (0, 0)
-    return Retirement(
-        collection=stamps.source.collection.name,
-        tag=stamps.tag,
-        begun=trusted is None,
-        vectors=vectors,
-        records=records,
-        bytes=partition.bytes,
-        index_bytes=home.index().bytes,
-        redone=redone(ledger, stamps),
-        trust=trusted,
-    )
+        vectors, records = count_vectors(home.session, home.stamps) if standing.state != "gone" else (0, 0)
+        return Retirement(
+            collection=collection,
+            tag=tag,
+            begun=begun,
+            vectors=vectors,
+            records=records,
+            bytes=standing.bytes,
+            index_bytes=home.index().bytes,
+            redone=redone(ledger, home.stamps),
+            trust=trusted,
+        )
 
 
 def _source(ledger: Ledger, collection: str) -> Source:
@@ -235,12 +234,4 @@ def _require_trust(ledger: Ledger, trusted: TrustReport | None, collection: str,
         checks=trusted.checks,
         state="Nothing was changed.",
         hint=hint,
-    )
-
-
-def _retired_already(collection: str, tag: str, at: datetime | None) -> UsageError:
-    when = f" on {at:%Y-%m-%d %H:%M} UTC" if at else ""
-    return UsageError(
-        f"{tag} of {collection} was retired already{when}; nothing of it is left.",
-        hint=f"To have it back, embed it again: vecmig revision --to-tag {tag}",
     )

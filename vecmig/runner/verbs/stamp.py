@@ -35,7 +35,17 @@ def stamp(config: Config, target: str, *, listener: Listener = ignore) -> tuple[
         project.holding(locks).context.transaction() as ledger,
     ):
         changed = _record(ledger, scripts) + _remove(ledger, {script.id for script in scripts})
-        _refuse_untrue(ledger, scripts)
+        expected = {script.collection: script.new_tag for script in scripts if script.collection}
+        routes = ledger.routes.all()
+        for collection in expected.keys() | routes.keys():
+            live = routes[collection].live if collection in routes else None
+            if live != expected.get(collection):
+                raise ScriptError(
+                    f"The database is not there: {collection} reads {live or 'no tag'}, and the stamp would say "
+                    f"{expected.get(collection) or 'no tag'}.",
+                    state="Nothing was changed.",
+                    hint="stamp records what is already true. To move the database, run vecmig upgrade or downgrade.",
+                )
         ledger.record_event("stamp", data={"target": target, "changed": list(changed)})
         return changed
 
@@ -58,17 +68,3 @@ def _remove(ledger: Ledger, kept: set[str]) -> tuple[str, ...]:
         # an upgrade that comes back to it runs them again, as after a downgrade
         ledger.statements.forget_all(revision)
     return gone
-
-
-def _refuse_untrue(ledger: Ledger, scripts: tuple[Script, ...]) -> None:
-    expected = {script.collection: script.new_tag for script in scripts if script.collection}
-    routes = ledger.routes.all()
-    for collection in expected.keys() | routes.keys():
-        live = routes[collection].live if collection in routes else None
-        if live != expected.get(collection):
-            raise ScriptError(
-                f"The database is not there: {collection} reads {live or 'no tag'}, and the stamp would say "
-                f"{expected.get(collection) or 'no tag'}.",
-                state="Nothing was changed.",
-                hint="stamp records what is already true. To move the database, run vecmig upgrade or downgrade.",
-            )
