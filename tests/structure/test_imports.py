@@ -58,7 +58,8 @@ def _declared() -> set[str]:
         *project["dependencies"],
         *(line for extra in project["optional-dependencies"].values() for line in extra),
     ]
-    return {_normal(Requirement(line).name) for line in listed} - {"vecmig"}
+    # typer brings pydantic, and loads it for an option that is given
+    return {_normal(Requirement(line).name) for line in listed} - {"vecmig"} | {"pydantic"}
 
 
 def _normal(name: str) -> str:

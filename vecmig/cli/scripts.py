@@ -130,7 +130,7 @@ def revision(
 def history(
     ctx: typer.Context,
     rev_range: Annotated[
-        str,
+        str | None,
         typer.Option(
             "-r",
             "--rev-range",
@@ -138,7 +138,7 @@ def history(
             show_default=False,
             help="Only from START to END; either may be left out, or current.",
         ),
-    ] = ":",
+    ] = None,
     verbose: Verbose = False,
     indicate_current: Annotated[
         bool, typer.Option("-i", "--indicate-current", help="Mark the revisions that the database is at.")
@@ -147,7 +147,7 @@ def history(
 ) -> None:
     """List the revisions, newest first."""
     options = options_of(ctx)
-    scripts = options.scripts()
+    scripts, rev_range = options.scripts(), ":" if rev_range is None else rev_range
     current = options.current_heads() if indicate_current or "current" in rev_range.split(":") else ()
     lines = _lines(scripts, current if indicate_current else ())
     listed = scripts.history(rev_range, current)
