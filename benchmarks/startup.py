@@ -3,7 +3,8 @@
     python benchmarks/startup.py [--rounds 15] [--revisions 5] [--json]
 
 Both have as many revisions, all applied in one database. Each round starts every command once, in turn, and takes the
-time from its start to its end; the first round, which fills the caches, is not counted.
+time from its start to its end; the first round, which fills the caches, is not counted. The ratios are of the shortest
+times.
 """
 
 from __future__ import annotations
@@ -69,10 +70,15 @@ def measure(report: Report, path: Path, rounds_: int) -> None:
         commands[f"alembic {name}"] = starting(path, *_ALEMBIC, name)
     rounds(1, *commands.values())
     values = rounds(rounds_, *commands.values())
-    took = {name: report.figure(name, found, "ms") for name, found in zip(commands, values, strict=True)}
-    report.ratio("import vecmig, more than Python alone, in ms", took[_IMPORT] - took["python"], at_most=50)
+    shortest: dict[str, float] = {}
+    for name, times in zip(commands, values, strict=True):
+        report.figure(name, times, "ms")
+        # whatever else the machine does makes a start longer, and none shorter
+        shortest[name] = min(times)
+    report.ratio("import vecmig, more than Python alone, in ms", shortest[_IMPORT] - shortest["python"], at_most=50)
     for name, most in _BESIDE.items():
-        report.ratio(f"vecmig {name} / alembic {name}", took[f"vecmig {name}"] / took[f"alembic {name}"], at_most=most)
+        ratio = shortest[f"vecmig {name}"] / shortest[f"alembic {name}"]
+        report.ratio(f"vecmig {name} / alembic {name}", ratio, at_most=most)
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
