@@ -25,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import termios
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import unified_diff
@@ -181,8 +181,8 @@ def record() -> Recording:
     return recording
 
 
-def with_output(page: str, printed: list[tuple[str, str]], ids: Mapping[str, str]) -> str:
-    """Return a page with the output of each command, where it says something else than what is there."""
+def with_output(page: str, printed: Iterable[tuple[str, str]], ids: Mapping[str, str] | None = None) -> str:
+    """Return a page with the output of each command: all of it, or with ``ids`` where it says something else."""
     rest = iter(printed)
 
     def command(match: re.Match[str]) -> str:
@@ -190,8 +190,8 @@ def with_output(page: str, printed: list[tuple[str, str]], ids: Mapping[str, str
         output = next((output for name, output in rest if name == wanted), None)
         if output is None:
             sys.exit(f"The tutorial has no command, or not at this place: {wanted}")
-        if comparable(shown) != comparable(output):
-            shown = renamed(output, ids)
+        if ids is None or comparable(shown) != comparable(output):
+            shown = renamed(output, ids or {})
         return f"$ {wanted}\n{shown}"
 
     def block(match: re.Match[str]) -> str:
@@ -237,7 +237,14 @@ def written_files(recording: Recording) -> dict[Path, str]:
     tutorial = TUTORIAL.read_text("utf-8")
     # the ids that are there stay, so that a new run changes no more than it must
     ids = dict(zip(unique_ids("".join(output for _, output in recording.printed)), unique_ids(tutorial), strict=False))
-    files = {page: with_output(page.read_text("utf-8"), recording.printed, ids) for page in [TUTORIAL, *OTHERS]}
+    tutorial = with_output(tutorial, recording.printed, ids)
+    shown = [
+        pair
+        for *_, language, body in BLOCK.findall(tutorial)
+        if language == "console"
+        for pair in COMMAND.findall(body)
+    ]
+    files = {TUTORIAL: tutorial} | {page: with_output(page.read_text("utf-8"), shown) for page in OTHERS}
     for name, terminal in recording.pictures.items():
         file = TUTORIAL.parent / name
         before, drawn = file.read_text("utf-8") if file.exists() else "", svg(renamed(terminal, ids))

@@ -82,6 +82,7 @@ def test_a_page_gets_the_output_of_its_commands_in_their_order() -> None:
     assert page == PAGE.replace('SELECT 2"\n', 'SELECT 2"\n1\n2\n')
     printed[0] = ("vecmig heads", "ffffffffffff  second\n")
     assert with_output(page, printed, {"ffffffffffff": "0123456789ab"}) == page.replace("first", "second")
+    assert with_output(page, printed) == page.replace("0123456789ab  first", "ffffffffffff  second")
     with pytest.raises(SystemExit, match=r"no command, or not at this place: python sql\.py"):
         with_output(PAGE, printed[:2], {})
 
