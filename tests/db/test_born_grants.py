@@ -13,7 +13,7 @@ from support.embedding import vector
 from support.lab import LARGE, SMALL, Lab
 from support.postgres import Connect, roles
 from vecmig import runner
-from vecmig.ledger import schema
+from vecmig.ledger import install, schema
 
 Connection = psycopg.Connection[Any]
 
@@ -160,7 +160,7 @@ def test_an_older_installation_is_closed_when_it_is_brought_up_to_date(
     with monkeypatch.context() as before:
         before.setattr(schema, "FILES", schema.FILES[:3])
         before.setattr(schema, "VERSION", 3)
-        schema.ensure(lab.database)
+        install.ensure(lab.database)
     connection.execute("GRANT SELECT ON ALL TABLES IN SCHEMA vecmig TO anon; GRANT INSERT ON vecmig.event TO anon")
     connection.execute("GRANT USAGE ON vecmig.event_id_seq TO anon; GRANT SELECT ON vecmig.route TO tenant_3")
     assert len(_granted(connection)) > 10

@@ -15,7 +15,7 @@ from support.embedding import Model
 from support.lab import LARGE, SMALL, Lab, recipe
 from vecmig import runner
 from vecmig.errors import ConfigError, UsageError
-from vecmig.ledger import schema
+from vecmig.ledger import install, schema
 from vecmig.ledger.control import LOST_AFTER, Control, Run, end_run, report, runs
 from vecmig.ledger.spend import correct, reserve, spent
 from vecmig.postgres.locks import runner_locks
@@ -151,7 +151,7 @@ def older(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Lab:
     """A database that vecmig's first version has set up."""
     with monkeypatch.context() as patch:
         patch.setattr(schema, "FILES", schema.FILES[:1])
-        schema.ensure(lab.database)
+        install.ensure(lab.database)
     return lab
 
 

@@ -19,7 +19,7 @@ from vecmig.errors import ConfigError, DatabaseError, TerminalEmbedderError, Usa
 from vecmig.evaluation import nearest_records
 from vecmig.events import StepDone
 from vecmig.homes import home_over
-from vecmig.ledger import evals, schema
+from vecmig.ledger import evals, install, schema
 from vecmig.ledger.evals import EvalRun
 from vecmig.runner import Evaluation
 
@@ -132,7 +132,7 @@ def test_an_older_schema_has_no_runs(lab: Lab, monkeypatch: pytest.MonkeyPatch, 
         with monkeypatch.context() as older:
             older.setattr(schema, "FILES", schema.FILES[:version])
             older.setattr(schema, "VERSION", version)
-            schema.ensure(lab.database)
+            install.ensure(lab.database)
     with lab.database.session() as own:
         assert evals.latest_of_each(own, "vecmig", lab.name) == {}
         assert evals.latest(own, "vecmig", lab.name, SMALL, "faq") is None

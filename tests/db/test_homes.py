@@ -12,7 +12,7 @@ from vecmig.config import Config
 from vecmig.errors import DatabaseError
 from vecmig.homes import open_home
 from vecmig.homes.partition import PartitionHome
-from vecmig.ledger import schema
+from vecmig.ledger import install
 from vecmig.ledger.ledger import Ledger
 
 
@@ -43,6 +43,6 @@ def test_tags_of_an_older_ledger_keep_their_vectors(lab: Lab) -> None:
     lab.sql("DELETE FROM vecmig.schema_version WHERE version >= 12")
     (before,) = runner.status(lab.config).collections
     assert [tag.coverage.share for tag in before.tags] == [1.0]
-    assert schema.ensure(lab.database) == 11
+    assert install.ensure(lab.database) == 11
     (after,) = runner.status(lab.config).collections
     assert after == before

@@ -10,7 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, MetaData, NullPool, create_engine, inspect
 
-from vecmig.ledger.schema import ensure
+from vecmig.ledger.install import ensure
 from vecmig.ledger.tables import METADATA
 from vecmig.postgres.sessions import Database
 

@@ -13,7 +13,7 @@ from support.embedding import Model, vector
 from support.lab import LARGE, SMALL, TINY, Lab
 from vecmig.errors import DatabaseError
 from vecmig.homes.table import create_vectors_table
-from vecmig.ledger.schema import ensure
+from vecmig.ledger.install import ensure
 
 HASH = "'d41d8cd98f00b204e9800998ecf8427e'"
 LIST = str(vector("x", 64).tolist())

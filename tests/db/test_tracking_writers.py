@@ -11,7 +11,7 @@ import pytest
 from psycopg import errors as pg
 
 from support.lab import LARGE, SMALL, Lab, let_keys_change_hands
-from vecmig.ledger import schema
+from vecmig.ledger import install
 
 Connection = psycopg.Connection[Any]
 
@@ -232,7 +232,7 @@ def test_the_outbox_loses_its_limit_once_no_old_trigger_rests_on_it(lab: Lab, co
             ON CONFLICT (collection, key) DO UPDATE SET changed_at = clock_timestamp();
             RETURN NULL;
         END $$""")
-    schema.ensure(lab.database)
+    install.ensure(lab.database)
     assert limited()
     connection.execute("UPDATE documents SET body = 'new' WHERE id = 3")
     lab.sync()

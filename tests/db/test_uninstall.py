@@ -14,7 +14,7 @@ from vecmig import runner
 from vecmig.errors import DatabaseError, LockHeld, NotRecorded, UsageError
 from vecmig.events import Event, Waiting
 from vecmig.ledger import schema
-from vecmig.ledger.schema import ensure
+from vecmig.ledger.install import ensure
 from vecmig.postgres.locks import runner_locks
 
 Connection = psycopg.Connection[Any]

@@ -13,8 +13,9 @@ from psycopg import errors, sql
 from vecmig.errors import DatabaseError
 from vecmig.freshness.change_tracking import remove_tracking
 from vecmig.ledger.access import ledger_comment
+from vecmig.ledger.install import lock_schema
 from vecmig.ledger.ledger import Ledger
-from vecmig.ledger.schema import ledger_routines, ledger_tables, lock_schema
+from vecmig.ledger.schema import ledger_routines, ledger_tables
 from vecmig.postgres.named_sql import Own, statement
 from vecmig.postgres.sessions import Connection
 from vecmig.source.source import partition_name

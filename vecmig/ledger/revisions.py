@@ -8,7 +8,7 @@ from sqlalchemy import and_, case, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from vecmig.ledger.part import Part
-from vecmig.ledger.rows import PHASES, RevisionRow
+from vecmig.ledger.phases import PHASES, RevisionRow
 from vecmig.ledger.tables import REVISION, STATEMENT
 
 _COLUMNS = [REVISION.c[name] for name in RevisionRow.__slots__]

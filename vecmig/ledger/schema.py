@@ -1,19 +1,16 @@
-"""Install vecmig's own tables, by numbered SQL files, and refuse a schema newer than this program."""
+"""Which version vecmig's own tables have in a database; a schema newer than this program is refused."""
 
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from functools import cache
 from typing import Final
 
-from psycopg import errors as pg
 from psycopg import sql
 
 from vecmig.errors import DatabaseError
-from vecmig.ledger.access import close_own, own_relations
 from vecmig.postgres.named_sql import script, statement
-from vecmig.postgres.sessions import Connection, Database
+from vecmig.postgres.sessions import Connection
 
 #: The numbered files under sql/, in order; the position is the schema's version.
 FILES: Final = (
@@ -96,57 +93,3 @@ def is_installed(connection: Connection, schema: str) -> bool:
     """
     found = connection.execute(statement("ledger/schema", "find"), {"schema": schema}).fetchone()
     return found is not None and bool(found[0]) and installed_version(connection, schema) > 0
-
-
-def lock_schema(connection: Connection, schema: str) -> None:
-    """Let no other session install or update vecmig's schema until the transaction ends."""
-    connection.execute(statement("ledger/schema", "lock"), {"schema": schema})
-
-
-def ensure(database: Database) -> int:
-    """Install or update vecmig's schema; return the version it had before. Safe to run from many hosts at once."""
-    with database.transaction() as connection:
-        lock_schema(connection, database.schema)
-        return install(connection, database.schema)
-
-
-def install(connection: Connection, schema: str) -> int:
-    """Do the work of ``ensure`` in the caller's transaction."""
-    before = installed_version(connection, schema)
-    name = sql.Identifier(schema)
-    if before == VERSION:
-        _renew_outbox(connection, name)
-        return before
-    known = own_relations(connection, schema)
-    created = (
-        before == 0 and connection.execute(statement("ledger/schema", "find"), {"schema": schema}).fetchone() is None
-    )
-    if before == 0:
-        if created:
-            # the right to create schemas is asked for only where one is created
-            connection.execute(statement("ledger/schema", "create_schema", schema=name))
-        connection.execute(statement("ledger/schema", "create", schema=name))
-    for file in FILES[before:]:
-        connection.execute(script(f"ledger/{file}", schema=name))
-    made = {"first": before + 1, "last": VERSION}
-    connection.execute(statement("ledger/schema", "record", schema=name), made)
-    if before == 0:
-        # no trigger rests on it, which --sql could not see of tables that are not there yet
-        connection.execute(statement("ledger/schema", "renew_outbox", schema=name))
-    else:
-        _renew_outbox(connection, name)
-    close_own(connection, schema, known, created=created)
-    return before
-
-
-def _renew_outbox(connection: Connection, schema: sql.Identifier) -> None:
-    """Take away the outbox's limit on the length of a key, once no trigger of an earlier vecmig rests on it.
-
-    Where an application is at work on the outbox, the next command tries again.
-    """
-    outbox = sql.SQL("{}.change").format(schema).as_string(connection)
-    row = connection.execute(statement("ledger/schema", "old_outbox"), {"outbox": outbox}).fetchone()
-    if row is not None and row[0]:
-        with suppress(pg.LockNotAvailable), connection.transaction():
-            connection.execute("SET LOCAL lock_timeout = '500ms'")
-            connection.execute(statement("ledger/schema", "renew_outbox", schema=schema))

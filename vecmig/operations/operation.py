@@ -13,7 +13,7 @@ from vecmig.events import StepDone, StepStarted
 from vecmig.freshness.stamps import Space
 from vecmig.ledger.identity import find_source
 from vecmig.ledger.ledger import Ledger
-from vecmig.ledger.rows import PHASES
+from vecmig.ledger.phases import PHASES
 from vecmig.operations.context import Context, Declaration
 from vecmig.operations.following import follow
 from vecmig.source.source import Source

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection as AnyOf
 
 from vecmig.inventory.exposure import exposures
-from vecmig.ledger.schema import ensure
+from vecmig.ledger.install import ensure
 from vecmig.operations.following import inspect
 from vecmig.operations.missing import disagreements
 from vecmig.published.detaching import is_detached

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from vecmig.config import Collections
 from vecmig.errors import ConfigError, DatabaseError, ScriptError, UsageError
-from vecmig.ledger.rows import RevisionRow
+from vecmig.ledger.phases import RevisionRow
 from vecmig.model.collection import index_problem
 from vecmig.script import Script
 

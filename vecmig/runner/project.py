@@ -15,8 +15,9 @@ from vecmig.about import version
 from vecmig.config import ENGINES, Collections, Config, load_collections
 from vecmig.errors import ScriptError, UsageError
 from vecmig.events import Listener, Waiting, ignore
-from vecmig.ledger.ledger import Ledger
-from vecmig.ledger.rows import Actor, RevisionRow
+from vecmig.ledger.part import Tables
+from vecmig.ledger.phases import RevisionRow
+from vecmig.ledger.revisions import Revisions
 from vecmig.operations.run_locks import NO_LOCKS, Locks
 from vecmig.postgres.locks import RunnerLocks, watched
 from vecmig.postgres.sessions import Database, database_at
@@ -83,6 +84,7 @@ class Project:
     @cached_property
     def context(self) -> Context:
         """What operations work with. Only with them is it loaded: what merely reads the ledger starts without."""
+        from vecmig.ledger.rows import Actor
         from vecmig.operations.context import Context
 
         return Context(
@@ -102,7 +104,7 @@ class Project:
     def revisions(self) -> Mapping[str, RevisionRow]:
         """Read the ledger's revisions; none where vecmig was never installed."""
         with self.database.session() as connection:
-            return Ledger(connection, self.database.schema).revisions.all()
+            return Revisions(Tables(connection, self.database.schema)).all()
 
     def current(self, rows: Mapping[str, RevisionRow], *, in_progress: bool = False) -> tuple[str, ...]:
         """Return the heads of what the database has applied; with ``in_progress`` also of what it is on the way to.

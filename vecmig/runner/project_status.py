@@ -18,7 +18,8 @@ from vecmig.homes import IndexState
 from vecmig.ledger.control import Control, Run
 from vecmig.ledger.evals import EvalRun
 from vecmig.ledger.identity import SourceReplaced
-from vecmig.ledger.rows import RevisionRow, Route
+from vecmig.ledger.phases import RevisionRow
+from vecmig.ledger.rows import Route
 from vecmig.ledger.spend import Spend
 from vecmig.operations.rollback_gate import lacking
 from vecmig.published.detaching import Detached

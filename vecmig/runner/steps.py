@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from vecmig.config import without_passwords
 from vecmig.errors import DatabaseError, VecmigError
+from vecmig.ledger.phases import RevisionRow
 from vecmig.ledger.recipe_check import check_recipes
-from vecmig.ledger.rows import RevisionRow
 from vecmig.model.gate import Gate
 from vecmig.operations.context import Declaration
 from vecmig.operations.script import ScriptMigration, Stopped

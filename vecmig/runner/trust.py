@@ -14,7 +14,7 @@ from vecmig.gate import MOST_SHADOW_ERRORS
 from vecmig.ledger import evals
 from vecmig.ledger.evals import EvalRun
 from vecmig.ledger.ledger import Ledger
-from vecmig.ledger.rows import RevisionRow
+from vecmig.ledger.phases import RevisionRow
 from vecmig.ledger.trust_clock import clock, eval_pairs, shadow_errors
 from vecmig.model.gate import Gate, NoWorse, Trust
 from vecmig.postgres.sessions import Connection

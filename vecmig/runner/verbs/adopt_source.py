@@ -14,9 +14,9 @@ from vecmig.freshness.other_ledgers import refuse_other_ledger
 from vecmig.homes import drop_policies, drop_published, widen_key
 from vecmig.ledger.access import mirror_access
 from vecmig.ledger.identity import find_source
+from vecmig.ledger.install import ensure
 from vecmig.ledger.ledger import Ledger
 from vecmig.ledger.recorded import Recorded
-from vecmig.ledger.schema import ensure
 from vecmig.operations.context import Context
 from vecmig.operations.following import install
 from vecmig.postgres.sessions import Connection

@@ -10,7 +10,8 @@ from vecmig.config import Config
 from vecmig.errors import UsageError
 from vecmig.ledger import control as store
 from vecmig.ledger.control import Control, Run, read_control, runs
-from vecmig.ledger.schema import ensure, installed_version
+from vecmig.ledger.install import ensure
+from vecmig.ledger.schema import installed_version
 from vecmig.postgres.sessions import Connection
 from vecmig.runner.project import Project
 

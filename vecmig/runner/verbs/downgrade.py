@@ -11,7 +11,7 @@ from typing import Final
 from vecmig.config import Config
 from vecmig.errors import ScriptError, UsageError, VecmigError
 from vecmig.events import Listener, Warned, ignore
-from vecmig.ledger.rows import RevisionRow
+from vecmig.ledger.phases import RevisionRow
 from vecmig.postgres.locks import runner_locks
 from vecmig.runner.plan import check_downgrade, collections_of
 from vecmig.runner.project import Project

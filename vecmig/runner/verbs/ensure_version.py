@@ -6,7 +6,8 @@ from vecmig.config import Config
 from vecmig.errors import Blocked, ConfigError, DatabaseError
 from vecmig.events import Listener, Warned, ignore
 from vecmig.ledger.identity import find_source
-from vecmig.ledger.schema import VERSION, ensure
+from vecmig.ledger.install import ensure
+from vecmig.ledger.schema import VERSION
 from vecmig.operations.placing import place
 from vecmig.postgres.locks import runner_locks
 from vecmig.runner.project import Project

@@ -30,9 +30,10 @@ from vecmig.homes import open_home
 from vecmig.ledger import evals
 from vecmig.ledger.evals import EvalRun
 from vecmig.ledger.identity import find_source
+from vecmig.ledger.install import ensure
 from vecmig.ledger.ledger import Ledger
 from vecmig.ledger.rows import Route
-from vecmig.ledger.schema import ensure, installed_version
+from vecmig.ledger.schema import installed_version
 from vecmig.model.tag import Tag
 from vecmig.operations.embedders import embedder_to_ask
 from vecmig.runner.project import Project

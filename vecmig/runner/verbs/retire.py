@@ -13,8 +13,8 @@ from vecmig.freshness.coverage import count_vectors
 from vecmig.freshness.stamps import Space
 from vecmig.homes import home_over, open_home
 from vecmig.ledger.identity import find_source
+from vecmig.ledger.install import ensure
 from vecmig.ledger.ledger import Ledger
-from vecmig.ledger.schema import ensure
 from vecmig.model.tag import Tag
 from vecmig.postgres.locks import runner_locks
 from vecmig.runner.project import Project

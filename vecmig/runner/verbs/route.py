@@ -10,8 +10,8 @@ from vecmig.errors import DatabaseError, UsageError
 from vecmig.freshness.coverage import measure_coverage
 from vecmig.homes import open_home
 from vecmig.ledger.identity import find_source
+from vecmig.ledger.install import ensure
 from vecmig.ledger.rows import Route
-from vecmig.ledger.schema import ensure
 from vecmig.model.gate import Gate
 from vecmig.model.tag import Tag
 from vecmig.postgres.sessions import Connection

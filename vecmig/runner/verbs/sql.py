@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import cast
 
 from vecmig.config import Config
-from vecmig.ledger.schema import install
+from vecmig.ledger.install import install
 from vecmig.operations.script import RecordingMigration
 from vecmig.postgres.recorder import Recorder
 from vecmig.postgres.sessions import Connection

@@ -5,8 +5,8 @@ from __future__ import annotations
 from vecmig.config import Config
 from vecmig.errors import ScriptError
 from vecmig.events import Listener, ignore
+from vecmig.ledger.install import ensure
 from vecmig.ledger.ledger import Ledger
-from vecmig.ledger.schema import ensure
 from vecmig.postgres.locks import runner_locks
 from vecmig.runner.plan import collections_of
 from vecmig.runner.project import Project

@@ -19,7 +19,8 @@ from vecmig.ledger.control import read_control, runs
 from vecmig.ledger.evals import latest_of_each
 from vecmig.ledger.identity import find_source
 from vecmig.ledger.ledger import Ledger
-from vecmig.ledger.rows import RevisionRow, Route, TagRow
+from vecmig.ledger.phases import RevisionRow
+from vecmig.ledger.rows import Route, TagRow
 from vecmig.ledger.spend import spent
 from vecmig.model.gate import Gate
 from vecmig.operations.judging import measure

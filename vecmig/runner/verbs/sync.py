@@ -15,9 +15,9 @@ from vecmig.homes import open_home
 from vecmig.inventory.exposure import exposures
 from vecmig.ledger.access import close_restored, mirror_access, remember_grants
 from vecmig.ledger.control import What
+from vecmig.ledger.install import ensure
 from vecmig.ledger.ledger import Ledger
 from vecmig.ledger.rows import Route
-from vecmig.ledger.schema import ensure
 from vecmig.operations.context import Context
 from vecmig.operations.embedders import embedder_to_fill, prepare_tag, run_options
 from vecmig.operations.following import follow, inspect

@@ -5,8 +5,8 @@ from __future__ import annotations
 from vecmig.config import Config
 from vecmig.errors import ScriptError, UsageError
 from vecmig.events import Listener, ignore
-from vecmig.ledger.rows import RevisionRow
-from vecmig.ledger.schema import ensure
+from vecmig.ledger.install import ensure
+from vecmig.ledger.phases import RevisionRow
 from vecmig.operations.script import UNTIL
 from vecmig.postgres.locks import runner_locks
 from vecmig.postgres.pgvector import require_pgvector

@@ -6,8 +6,8 @@ from vecmig.config import Config
 from vecmig.errors import DatabaseError, UsageError
 from vecmig.events import Listener, ignore
 from vecmig.ledger.identity import find_source
+from vecmig.ledger.install import ensure
 from vecmig.ledger.ledger import Ledger
-from vecmig.ledger.schema import ensure
 from vecmig.operations.following import attach
 from vecmig.published.detaching import Detached, all_detached, detach
 from vecmig.published.live_view import reads_tag

@@ -15,7 +15,8 @@ from vecmig.config import Config
 from vecmig.errors import Blocked, DatabaseUnreachable, Interrupted
 from vecmig.events import Event, Listener, Noted, ignore
 from vecmig.freshness.changes import Look, look
-from vecmig.ledger.schema import ensure, installed_version
+from vecmig.ledger.install import ensure
+from vecmig.ledger.schema import installed_version
 from vecmig.postgres.locks import runner_locks
 from vecmig.postgres.reconnecting import ReconnectingSession
 from vecmig.postgres.sessions import Connection

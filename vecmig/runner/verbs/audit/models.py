@@ -12,7 +12,8 @@ from vecmig.config import address, is_keyless_header
 from vecmig.embedders import Retry, open_embedder
 from vecmig.errors import VecmigError
 from vecmig.gate import CANARY_SIMILARITY, canary_similarity
-from vecmig.ledger.rows import RevisionRow, TagRow
+from vecmig.ledger.phases import RevisionRow
+from vecmig.ledger.rows import TagRow
 from vecmig.ledger.trusted_recipes import unvouched
 from vecmig.model.recipe import Recipe
 from vecmig.operations.recipes import trusted_recipe
