@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
 
 from vecmig.evaluation import compare, differences, intervals, no_worse, query_metrics, randomisation_p
 from vecmig.evaluation.statistics import RESAMPLES
@@ -61,6 +60,8 @@ def test_the_order_of_the_answer_counts_and_not_the_names() -> None:
 
 
 def test_the_interval_is_that_of_scipy() -> None:
+    from scipy import stats  # takes longer than all tests here
+
     values = np.random.default_rng(5).random(80)
     low, high = intervals(values[:, None])
     reference = stats.bootstrap((values,), np.mean, method="percentile", n_resamples=RESAMPLES, rng=1)
@@ -68,6 +69,8 @@ def test_the_interval_is_that_of_scipy() -> None:
 
 
 def test_the_interval_of_a_share_is_that_of_the_binomial_distribution() -> None:
+    from scipy import stats
+
     values = np.repeat([1.0, 0.0], [30, 20])
     low, high = intervals(values[:, None])
     exact = stats.binom(50, 0.6).ppf([0.025, 0.975]) / 50
@@ -102,6 +105,8 @@ def test_the_randomisation_test_counts_all_signs(numbers: list[int]) -> None:
 
 @pytest.mark.parametrize(("seed", "shift"), [(1, 0.0), (2, 0.05), (3, 0.12)])
 def test_the_randomisation_test_is_that_of_scipy(seed: int, shift: float) -> None:
+    from scipy import stats  # takes longer than all tests here
+
     values = np.random.default_rng(seed).normal(shift, 0.3, 60)
     reference = stats.permutation_test((values,), np.sum, permutation_type="samples", n_resamples=RESAMPLES, rng=1)
     assert randomisation_p(values) == pytest.approx(reference.pvalue, abs=0.02)
