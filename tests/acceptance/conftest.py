@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
+import typer.main
 
 from support.cli import Prepare, Vecmig, copied, in_project, new_project, prepared
 from support.postgres import Postgres
 from support.project import Project, Result
 from support.provider import Provider
 from vecmig.cli.app import main
+from vecmig.embedders import wordllama
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _made_once() -> Iterator[None]:
+    """Put the command line together, and read wordllama's weights, once for all runs inside this process.
+
+    Either takes longer than most commands do, and a process of a user does it once.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.main, "get_command", cache(typer.main.get_command))
+        patch.setattr(wordllama, "_load", cache(wordllama._load))
+        yield
 
 
 @pytest.fixture
