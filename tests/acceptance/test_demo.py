@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -52,8 +52,8 @@ class Place:
         return {"TMPDIR": str(self.path), "VECMIG_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/precious"}
 
     def demo(self, *args: str) -> Result:
-        """Run the demo to its end."""
-        return self.project.vecmig("demo", *args, env=self.env)
+        """Run the demo to its end, in a process that begins as a newcomer's."""
+        return replace(self.project, anew=True).vecmig("demo", *args, env=self.env)
 
     def start(self, *args: str) -> subprocess.Popen[str]:
         """Start the demo on the beginning of its corpus."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -19,6 +20,7 @@ FROM documents_live JOIN documents_vectors v USING (tag, id, chunk) GROUP BY tag
 
 
 def test_two_tags_and_back(project: Project, documents: int) -> None:
+    project = replace(project, anew=True)
     project.vecmig("revision", "-m", "first tag").expect()
     done = project.vecmig("upgrade", "head").expect()
     assert re.fullmatch(r"[0-9a-f]{12}  live  first tag\n", done.stdout)
@@ -47,12 +49,19 @@ def test_two_tags_and_back(project: Project, documents: int) -> None:
     assert f"backfill  0 records embedded; {documents} of {documents} fresh" in forward.stderr
     assert project.sql(LIVE) == before, "embedded_at included: nothing was embedded again"
 
+    project.vecmig("eval", "--make", "known-item", "--size", "5", "--title", "title").expect()
+    for command in ("heads", "history", "plan", "status", "gate", "rejected", "audit", "eval", "sync"):
+        project.vecmig(command).expect()
+    for command in ("pause", "tune", "resume", "route"):
+        project.vecmig(command, "documents").expect()
+    assert json.loads(project.vecmig("search", "documents", "gzip", "--json").expect().stdout)[0]["tag"] == NEW_TAG
+
     project.vecmig("downgrade", "base").expect()
     assert project.sql(LIVE) == []
     assert project.sql("SELECT count(*) FROM documents_vectors") == [(2 * documents,)]
     kinds = [kind for (kind,) in project.sql("SELECT kind FROM vecmig.event ORDER BY id")]
-    forward_kinds = ["expand", "backfill", "index", "cutover"]
-    assert kinds == [*forward_kinds * 2, "rollback", *forward_kinds, "rollback", "rollback"]
+    forward_kinds, others = ["expand", "backfill", "index", "cutover"], ["sync", "sync", "pause", "resume"]
+    assert kinds == [*forward_kinds * 2, "rollback", *forward_kinds, *others, "rollback", "rollback"]
 
 
 def test_search_speaks_to_the_live_tag(project: Project, documents: int, vecmig: Vecmig) -> None:

@@ -136,6 +136,11 @@ class Python(subprocess.Popen[str]):
                 return None
 
 
+def new_python(args: Sequence[str | Path], **options: Any) -> subprocess.Popen[str]:
+    """Begin ``python …`` in the background without a fork."""
+    return subprocess.Popen([sys.executable, *map(str, args)], text=True, encoding="utf-8", **options)
+
+
 def run_python(
     args: Sequence[str | Path], *, imports: Sequence[str] = VECMIG, timeout: float = 120, **options: Any
 ) -> subprocess.CompletedProcess[str]:

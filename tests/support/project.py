@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from support.forking import Python
+from support.forking import Python, new_python
 from vecmig.demo import corpus
 
 #: The package under test, wherever this pytest has found it, also for the processes that the tests start.
@@ -69,6 +69,8 @@ class Project:
 
     path: Path
     database_url: str
+    #: Whether each process begins with importing, as a user's does, in place of a fork of one that has imported.
+    anew: bool = False
 
     @property
     def ini(self) -> Path:
@@ -106,7 +108,8 @@ class Project:
         self, *args: str, env: Mapping[str, str] | None = None, cwd: Path | None = None, own_group: bool = False
     ) -> subprocess.Popen[str]:
         """Start ``vecmig`` and return the running process, for tests that signal or kill it, or its process group."""
-        return Python(
+        begin = new_python if self.anew else Python
+        return begin(
             ["-m", "vecmig", *args],
             cwd=cwd or self.path,
             env=_environment() | dict(env or {}),
