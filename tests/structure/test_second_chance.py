@@ -55,7 +55,10 @@ def _closing_line(output: str) -> str:
 
 
 def test_the_script_runs_the_tests_this_way() -> None:
-    assert '\nstep "$venv/bin/python" .ci/tests.py\n' in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    _, tests, after = script.partition('\nstep "$venv/bin/python" .ci/tests.py || failed=1\n')
+    assert tests
+    assert '\n[ -z "${failed:-}" ] || exit 1\n' in after
 
 
 def test_a_run_without_a_failure_is_pytests_own(tmp_path: Path) -> None:
