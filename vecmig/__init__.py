@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 #: Where each public name is defined. Names are imported when first used, so that a command starts quickly.
 _HOMES = {
     "AsyncReader": "vecmig.reader",
-    "Gate": "vecmig.model",
+    "Gate": "vecmig.model.gate",
     "Migration": "vecmig.operations",
-    "MinSamples": "vecmig.model",
-    "NoWorse": "vecmig.model",
+    "MinSamples": "vecmig.model.gate",
+    "NoWorse": "vecmig.model.gate",
     "Reader": "vecmig.reader",
-    "Trust": "vecmig.model",
+    "Trust": "vecmig.model.gate",
     "VecmigError": "vecmig.errors",
 }
 

@@ -23,7 +23,7 @@ from support.cli import (
 from support.pgbouncer import PGBOUNCER, balanced, running_pgbouncer
 from support.postgres import Connect, Postgres
 from support.project import INI, Project
-from vecmig.config import load_collections
+from vecmig.config.collections import load_collections
 from vecmig.errors import DatabaseError
 from vecmig.postgres.locks import runner_locks
 from vecmig.postgres.sessions import Database

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vecmig.config import Collections, load_collections
+from vecmig.config.collections import Collections, load_collections
 from vecmig.config.sql_text import fragment_problem, parse_relation
 from vecmig.errors import ConfigError, TagError
 from vecmig.model.collection import Collection, Hnsw, index_problem

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from vecmig.cli import render
-from vecmig.config import load_collections
+from vecmig.config.collections import load_collections
 from vecmig.demo import home, story
 from vecmig.errors import UsageError
 from vecmig.homes.search import Hit
-from vecmig.script import init_project
+from vecmig.script.project import init_project
 
 
 def _hits(*titles: str) -> list[Hit]:

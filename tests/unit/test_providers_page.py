@@ -12,7 +12,7 @@ from support.demanding import KEY, PROVIDERS, Demanding
 from support.providers_page import at, blocks, pasted
 from support.source import ROOT
 from vecmig.chunking import chunker
-from vecmig.config import load_collections
+from vecmig.config.collections import load_collections
 from vecmig.embedders import Retry, open_embedder
 from vecmig.embedders.base import BaseEmbedder
 from vecmig.model.collection import index_problem

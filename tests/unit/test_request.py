@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.provider import Provider
-from vecmig.config import is_keyless_header, load_collections
+from vecmig.config import is_keyless_header
+from vecmig.config.collections import load_collections
 from vecmig.embedders import Retry, open_embedder
 from vecmig.errors import ConfigError, EmbedderError, RecipeError
 from vecmig.model.recipe import Recipe, recipe_problems

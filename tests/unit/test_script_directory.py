@@ -11,21 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from vecmig.config import Config, load_collections, load_config
+from vecmig.config import Config, load_config
+from vecmig.config.collections import load_collections
 from vecmig.errors import ConfigError, ScriptError, TagError
-from vecmig.script import (
-    MultipleHeads,
-    Script,
-    ScriptDirectory,
-    Wish,
-    autogenerate,
-    empty_revision,
-    init_project,
-    merge_revision,
-    new_revision,
-)
+from vecmig.script import MultipleHeads, Script, ScriptDirectory
 from vecmig.script.checksum import checksum
+from vecmig.script.generate import Wish, autogenerate, empty_revision, merge_revision, new_revision
 from vecmig.script.loading import load_script
+from vecmig.script.project import init_project
 from vecmig.script.template import docstring, literal, write_all_new, write_new
 
 TAG = "wordllama@0.4/dim-{}/chunk-none/norm-l2"

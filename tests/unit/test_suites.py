@@ -11,7 +11,8 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from vecmig.config import Config, Suite, load_config, load_suite, suite_path
+from vecmig.config import Config, load_config
+from vecmig.config.suites import Suite, load_suite, suite_path
 from vecmig.errors import ConfigError, UsageError
 from vecmig.evaluation import known_item_text
 

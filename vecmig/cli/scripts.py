@@ -14,7 +14,8 @@ from vecmig.errors import UsageError
 
 if TYPE_CHECKING:
     from vecmig.cli.script_lines import ScriptLines
-    from vecmig.script import Script, ScriptDirectory, Wish
+    from vecmig.script import Script, ScriptDirectory
+    from vecmig.script.generate import Wish
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Print everything about each revision.")]
@@ -44,7 +45,7 @@ def init(
     package: Annotated[bool, typer.Option("--package", help="Add __init__.py files to the directories.")] = False,
 ) -> None:
     """Make a new project. It gets a vecmig.ini, and a directory for its collections and revisions."""
-    from vecmig.script import init_project
+    from vecmig.script.project import init_project
     from vecmig.text import shown
 
     options = options_of(ctx)
@@ -97,7 +98,7 @@ def revision(
     ] = None,
 ) -> None:
     """Write a new revision. It moves a collection to the tag that collections.yaml asks for."""
-    from vecmig.script import Wish
+    from vecmig.script.generate import Wish
 
     _refuse_together(empty, autogenerate=autogenerate, collection=collection, from_tag=from_tag, to_tag=to_tag)
     wish = Wish(
@@ -111,15 +112,15 @@ def revision(
     )
     options = options_of(ctx)
     if empty:
-        from vecmig.script import empty_revision
+        from vecmig.script.generate import empty_revision
 
         _wrote(options, [empty_revision(options.scripts(), wish)])
     elif autogenerate:
         _refuse_with_autogenerate(collection, from_tag, to_tag)
         _autogenerate(options, wish)
     else:
-        from vecmig.config import load_collections
-        from vecmig.script import new_revision
+        from vecmig.config.collections import load_collections
+        from vecmig.script.generate import new_revision
 
         scripts = options.scripts()
         collections = load_collections(scripts.config.collections_path)
@@ -227,7 +228,7 @@ def merge(
     splice: Annotated[bool, typer.Option("--splice", help="Allow revisions that others follow already.")] = False,
 ) -> None:
     """Write a revision that joins two or more."""
-    from vecmig.script import Wish, merge_revision
+    from vecmig.script.generate import Wish, merge_revision
 
     options = options_of(ctx)
     wish = Wish(message, tuple(revisions), splice=splice, branch_labels=_labels(branch_label), rev_id=rev_id)
@@ -257,7 +258,7 @@ def edit(
 
 def list_templates(as_json: Json = False) -> None:
     """List the templates that init can write from."""
-    from vecmig.script import description, template_folders
+    from vecmig.script.template import description, template_folders
 
     templates = [(name, description(folder)) for name, folder in template_folders().items()]
     if as_json:
@@ -267,8 +268,8 @@ def list_templates(as_json: Json = False) -> None:
 
 
 def _autogenerate(options: Options, wish: Wish) -> None:
-    from vecmig.config import load_collections
-    from vecmig.script import autogenerate
+    from vecmig.config.collections import load_collections
+    from vecmig.script.generate import autogenerate
 
     scripts = options.scripts()
     written = autogenerate(scripts, load_collections(scripts.config.collections_path), wish)

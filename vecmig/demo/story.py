@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from vecmig import runner
-from vecmig.config import Config, load_collections, load_config
+from vecmig.config import Config, load_config
+from vecmig.config.collections import load_collections
 from vecmig.demo.corpus import Record, read_corpus
 from vecmig.errors import VecmigError
 from vecmig.events import Listener
@@ -19,7 +20,9 @@ from vecmig.gate import Report
 from vecmig.homes import Hit
 from vecmig.postgres.sessions import Connection, Database
 from vecmig.reader import Reader
-from vecmig.script import ScriptDirectory, Wish, init_project, new_revision
+from vecmig.script import ScriptDirectory
+from vecmig.script.generate import Wish, new_revision
+from vecmig.script.project import init_project
 
 COLLECTION: Final = "documents"
 OLD_TAG: Final = "wordllama@0.4/dim-64/chunk-none/norm-l2"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vecmig.about import version
-from vecmig.config import Suite, WrittenKey
+from vecmig.config.suites import Suite, WrittenKey
 from vecmig.evaluation.metrics import query_metrics
 from vecmig.evaluation.statistics import intervals
 from vecmig.freshness.coverage import Coverage, measure_coverage

@@ -14,7 +14,7 @@ from psycopg import sql
 from sqlalchemy import Select, cast, func, insert, select
 from sqlalchemy.dialects.postgresql import JSONB
 
-from vecmig.config import WrittenKey
+from vecmig.config.suites import WrittenKey
 from vecmig.errors import ConfigError
 from vecmig.ledger.schema import installed_version
 from vecmig.ledger.tables import EVAL, execute

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from vecmig.backfill import RunBudget
-from vecmig.config import Collections, Config
+from vecmig.config import Config
+from vecmig.config.collections import Collections
 from vecmig.errors import ScriptError
 from vecmig.events import Listener, Waiting, Warned, ignore
 from vecmig.freshness.stamps import Space

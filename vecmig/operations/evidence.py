@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from vecmig.config import Suite
+from vecmig.config.suites import Suite
 from vecmig.errors import VecmigError
 from vecmig.evaluation import mean_loss, no_worse
 from vecmig.freshness.coverage import count_embedded_since, count_records

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Unpack
 
-from vecmig.config import Suite, load_suite, suite_path
+from vecmig.config.suites import Suite, load_suite, suite_path
 from vecmig.freshness.coverage import has_vectors
 from vecmig.gate import CANARY_SIMILARITY, Found, Report, Spot, ask_canary, look
 from vecmig.gate import measure as measure_gate

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from vecmig.config import load_collections
+from vecmig.config.collections import load_collections
 from vecmig.ledger.ledger import Ledger
 from vecmig.ledger.recipe_check import check_recipes
 from vecmig.ledger.rows import TagRow

@@ -14,7 +14,8 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vecmig.config import Config, load_collections, load_config
+from vecmig.config import Config, load_config
+from vecmig.config.collections import load_collections
 from vecmig.errors import UsageError, VecmigError
 from vecmig.homes import Hit, Parameters
 from vecmig.model.recipe import Recipe

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from vecmig.config import Collections
+from vecmig.config.collections import Collections
 from vecmig.errors import ConfigError, DatabaseError, ScriptError, UsageError
 from vecmig.ledger.phases import RevisionRow
 from vecmig.model.collection import index_problem

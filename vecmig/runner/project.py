@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from vecmig.about import version
-from vecmig.config import ENGINES, Collections, Config, load_collections
+from vecmig.config import ENGINES, Config
 from vecmig.errors import ScriptError, UsageError
 from vecmig.events import Listener, Waiting, ignore
 from vecmig.ledger.part import Tables
@@ -25,6 +25,7 @@ from vecmig.script import Script, ScriptDirectory
 
 if TYPE_CHECKING:
     from vecmig.backfill import RunBudget
+    from vecmig.config.collections import Collections
     from vecmig.operations.context import Context
 
 _GIT_SECONDS: Final = 5
@@ -55,7 +56,9 @@ class Project:
 
     @cached_property
     def collections(self) -> Collections:
-        """collections.yaml."""
+        """collections.yaml; what needs neither it nor a recipe starts without."""
+        from vecmig.config.collections import load_collections
+
         return load_collections(self.config.collections_path)
 
     @cached_property

@@ -9,20 +9,16 @@ from vecmig.script.errors import (
     ResolutionError,
     UnknownRevision,
 )
-from vecmig.script.generate import Move, Wish, autogenerate, empty_revision, merge_revision, movers, new_revision
 from vecmig.script.graph import Revision
 from vecmig.script.loading import load_script
-from vecmig.script.project import init_project
 from vecmig.script.revision import RevisionMap
 from vecmig.script.script import STEPS, Script, Step
-from vecmig.script.template import description, template_folders
 
 __all__ = [
     "STEPS",
     "AmbiguousRevision",
     "CycleDetected",
     "GraphError",
-    "Move",
     "MultipleHeads",
     "ResolutionError",
     "Revision",
@@ -31,14 +27,8 @@ __all__ = [
     "ScriptDirectory",
     "Step",
     "UnknownRevision",
-    "Wish",
-    "autogenerate",
-    "description",
-    "empty_revision",
-    "init_project",
+    "generate",
     "load_script",
-    "merge_revision",
-    "movers",
-    "new_revision",
-    "template_folders",
+    "project",
+    "template",
 ]

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from vecmig.config import Collections
+from vecmig.config.collections import Collections
 from vecmig.errors import ScriptError
 from vecmig.model.tag import Tag
 from vecmig.script.directory import ScriptDirectory

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from vecmig.config import (
+from vecmig.config import Config, fragment_problem
+from vecmig.config.suites import (
     DEFAULT_K,
     KNOWN_ITEM,
-    Config,
     Suite,
     WrittenKey,
-    fragment_problem,
     load_suite,
     suite_path,
     suite_paths,
