@@ -14,18 +14,13 @@ from support.postgres import Postgres
 from support.project import Project, Result
 from support.provider import Provider
 from vecmig.cli.app import main
-from vecmig.embedders import wordllama
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _made_once() -> Iterator[None]:
-    """Put the command line together, and read wordllama's weights, once for all runs inside this process.
-
-    Either takes longer than most commands do, and a process of a user does it once.
-    """
+    """Put the command line together once for all runs inside this process: it takes longer than most commands do."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(typer.main, "get_command", cache(typer.main.get_command))
-        patch.setattr(wordllama, "_load", cache(wordllama._load))
         yield
 
 
