@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import psycopg
+import psycopg_pool
 import pytest
 import sqlalchemy
 from psycopg.conninfo import conninfo_to_dict
-from sqlalchemy import create_engine, event, select
+from sqlalchemy import NullPool, StaticPool, create_engine, event, select
 
 from support.lab import SMALL, Lab
 from vecmig import AsyncReader, Reader, runner
 from vecmig.config import load_config
-from vecmig.errors import DatabaseUnreachable, UsageError
+from vecmig.errors import ConfigError, DatabaseUnreachable, UsageError
 from vecmig.ledger.ledger import Ledger
 from vecmig.ledger.tables import TAG, execute
+from vecmig.postgres.engine import parameters_of
 from vecmig.postgres.sessions import Database, database_at
 from vecmig.runner.project import Project
 
@@ -38,12 +43,13 @@ class Team:
             self.tokens += 1
             arguments[:] = [url]
             for name in ("host", "dbname", "user", "password"):
-                parameters.pop(name)
+                parameters.pop(name, None)
 
         @event.listens_for(self.engine, "connect")
         def seen(connection: psycopg.Connection[Any], _record: Any) -> None:
             # this leaves a transaction open, as a hook of a team's may
             connection.execute("SET search_path TO elsewhere")
+            connection.execute("SET client_encoding TO 'LATIN1'")
             self.opened[type(connection).__name__] += 1
 
 
@@ -131,10 +137,95 @@ def test_a_token_that_is_refused_is_told_without_the_password(lab: Lab, team: Te
     assert "hidden" not in str(told.value)
 
 
+@pytest.mark.upgraded("r1")
+def test_a_role_that_an_event_sets_holds(lab: Lab) -> None:
+    lab.sql("CREATE ROLE team_member")
+    engine = create_engine(lab.url.replace("postgresql://", "postgresql+psycopg://"))
+
+    @event.listens_for(engine, "connect")
+    def member(connection: psycopg.Connection[Any], _record: Any) -> None:
+        connection.execute("SET ROLE team_member")
+
+    with database_at(engine).session() as session:
+        assert session.execute("SELECT current_user").fetchone() == ("team_member",)
+    lab.sql("DROP ROLE team_member")
+
+
+@pytest.mark.upgraded("r1")
+def test_a_connection_that_is_somebody_elses_is_left_alone(lab: Lab) -> None:
+    with psycopg.connect(lab.url) as own:
+        own.execute("CREATE TABLE of_the_application (id int)")
+        shared = create_engine("postgresql+psycopg://", creator=lambda: own, poolclass=StaticPool)
+        with pytest.raises(UsageError, match="one connection for all"):
+            Reader(shared)
+        assert own.execute("SELECT count(*) FROM of_the_application").fetchone() == (0,)
+    with psycopg_pool.ConnectionPool(lab.url, min_size=1, max_size=1) as pool:
+        pooled = create_engine("postgresql+psycopg://", creator=pool.getconn, poolclass=NullPool)
+        with pytest.raises(UsageError, match="connections of a pool"):
+            database_at(pooled).connect()
+
+
+def test_what_the_engines_own_code_raises_is_an_outage(lab: Lab) -> None:
+    engine = create_engine(lab.url.replace("postgresql://", "postgresql+psycopg://"))
+
+    @event.listens_for(engine, "do_connect")
+    def no_token(*_: Any) -> None:
+        raise TimeoutError("token s3cr3t was refused")
+
+    with pytest.raises(DatabaseUnreachable, match="the engine's own code raised TimeoutError") as told:
+        database_at(engine).connect()
+    assert "s3cr3t" not in str(told.value)
+
+
+def test_a_password_in_the_query_of_an_engines_url_is_not_shown() -> None:
+    engine = create_engine("postgresql+psycopg://app@nowhere.invalid/db?password=s3cr3t")
+    assert "s3cr3t" not in repr(Reader(engine))
+
+
+@pytest.mark.upgraded("r1")
+def test_a_projects_reader_takes_the_projects_engine(lab: Lab, team: Team) -> None:
+    config = replace(load_config(lab.path / "vecmig.ini"), database_url="", database_engine=team.engine)
+    with Reader.for_project(config) as reader:
+        assert [hit.key for hit in reader.search("documents", QUERY, 1)] == [(3,)]
+    with pytest.raises(ConfigError, match="database_url is empty"):
+        Database("").connect()
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "postgres@%2Fvar%2Frun%2Fpostgresql/db",
+        "u@a:5432,b:5433/db",
+        "u@[::1]:5433,[::2]:5434/db",
+        "u@/db?host=a,b&port=5432",
+        "u@h:/db",
+        "u@h/db?ssl=true",
+        "u@h/db?password=a+b&application_name=c%20d",
+    ],
+)
+def test_a_driver_in_a_url_changes_nothing_of_what_libpq_reads(rest: str) -> None:
+    assert parameters_of(f"postgresql+psycopg://{rest}") == parameters_of(f"postgresql://{rest}")
+
+
+def test_a_session_that_is_forgotten_takes_its_socket_along(lab: Lab) -> None:
+    def forgotten() -> int:
+        session = Database(lab.url).connect()
+        with suppress(psycopg.errors.UndefinedTable):
+            execute(session, "vecmig", select(TAG.c.tag))
+        session.__dict__["_pool"] = None  # as those of a pool it does not warn
+        return session.fileno()
+
+    descriptor = forgotten()
+    gc.collect()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
+
+
 @pytest.mark.parametrize(
     ("engine", "told"),
     [
         (create_engine("sqlite://"), r"sqlite\+pysqlite"),
+        (create_engine("postgresql+psycopg_async://"), "for asyncio"),
         # as an AsyncEngine is none
         (object(), "object is no engine"),
     ],

@@ -123,8 +123,11 @@ def resume(connection: Connection, schema: str, collection: str) -> bool:
 
 def tune(connection: Connection, schema: str, collection: str, settings: Mapping[str, float | None]) -> None:
     """Set ``concurrency`` or ``max_rate``, whichever is given; None takes a setting back."""
-    entry = insert(CONTROL).values(collection=collection, **settings)
-    tuned = entry.on_conflict_do_update(index_elements=[CONTROL.c.collection], set_=dict(settings))
+    said = {name: settings[name] for name in ("concurrency", "max_rate") if name in settings}
+    if not said:
+        return
+    entry = insert(CONTROL).values(collection=collection, **said)
+    tuned = entry.on_conflict_do_update(index_elements=[CONTROL.c.collection], set_=said)
     execute(connection, schema, tuned)
 
 

@@ -42,7 +42,7 @@ def reserve(
 
     It is one statement, so that the processes of a fleet share one budget.
     """
-    if budget is not None and usd > budget:
+    if budget is not None and not usd <= budget:
         return None
     entry = insert(SPEND).values(revision=revision, what=what, tokens=tokens, usd=Decimal(str(usd)))
     total = SPEND.c.usd + entry.excluded.usd

@@ -29,6 +29,7 @@ from sqlalchemy import (
     Text,
     Uuid,
     func,
+    quoted_name,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, OID
@@ -297,7 +298,8 @@ LEARNED_LIMIT: Final = _table(
 
 def execute(connection: Connection, schema: str, statement: Executable) -> Rows:
     """Run a statement over these tables, which are in ``schema``, in the transaction that the session has open."""
-    options = {"schema_translate_map": {None: schema}, "preserve_rowcount": True}
+    # quoted always: PostgreSQL has more reserved words than SQLAlchemy knows of
+    options = {"schema_translate_map": {None: quoted_name(schema, quote=True)}, "preserve_rowcount": True}
     return connection.core.execute(statement, execution_options=options)
 
 

@@ -6,19 +6,18 @@ it is, so that an error is told apart in one way, whichever face the statement c
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import psycopg
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.engine.interfaces import BindTyping, ExceptionContext
-
-_URL: Final = sa.make_url("postgresql+psycopg://")
+from sqlalchemy.pool import PoolProxiedConnection
 
 
 class _Dialect(PGDialect_psycopg):
-    """PostgreSQL through psycopg, without casts, which psycopg's own typing needs none of, and without transactions."""
+    """PostgreSQL through psycopg: without casts, which it needs none of; transactions are the session's."""
 
     supports_statement_cache = True
     bind_typing = BindTyping.NONE
@@ -37,7 +36,41 @@ class _Dialect(PGDialect_psycopg):
         return False
 
 
+class _Lent(PoolProxiedConnection):
+    """A session, or what stands in for one, as SQLAlchemy takes it out of a pool; nothing that it does ends it."""
+
+    is_valid = True
+    is_detached = True
+
+    def __init__(self, session: Any) -> None:
+        self.dbapi_connection = self.driver_connection = session
+
+    def cursor(self, *args: Any, **options: Any) -> Any:
+        return self.dbapi_connection.cursor(*args, **options)  # type: ignore[union-attr]  # it is one
+
+    def commit(self) -> None:
+        pass
+
+    def rollback(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def detach(self) -> None:
+        pass
+
+    def invalidate(self, e: BaseException | None = None, soft: bool = False) -> None:
+        pass
+
+
+def _nowhere() -> NoReturn:
+    raise AssertionError("sessions are opened elsewhere")
+
+
 DIALECT: Final = _Dialect(dbapi=psycopg)  # type: ignore[no-untyped-call]  # SQLAlchemy's own
+#: It connects to nothing, and remembers how statements are compiled.
+_ENGINE: Final = sa.Engine(sa.NullPool(_nowhere), DIALECT, sa.make_url("postgresql+psycopg://"))
 
 
 @event.listens_for(DIALECT, "handle_error")
@@ -45,6 +78,6 @@ def _as_the_driver_said(context: ExceptionContext) -> BaseException:
     return context.original_exception
 
 
-def core_of(connection: Any) -> sa.Connection:
-    """Return SQLAlchemy's connection over one of psycopg, or over what stands in for one."""
-    return sa.Engine(sa.StaticPool(lambda: connection, dialect=DIALECT, reset_on_return=None), DIALECT, _URL).connect()
+def core_of(session: Any) -> sa.Connection:
+    """Return SQLAlchemy's connection over a session, or over what stands in for one; it is made anew each time."""
+    return sa.Connection(_ENGINE, _Lent(session))

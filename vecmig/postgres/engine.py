@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+import re
+from typing import Any, Final, TypeVar
 
 import psycopg
 import sqlalchemy
@@ -13,7 +14,13 @@ from vecmig.errors import UsageError
 from vecmig.postgres.core import DIALECT
 from vecmig.postgres.loaders import load_alike
 
+#: One of the hosts that SQLAlchemy reads from a URL's query.
+_HOST: Final = re.compile(r"(?:^|&)host=")
 _C = TypeVar("_C", bound=psycopg.Connection[Any] | psycopg.AsyncConnection[Any])
+
+
+#: Said where an engine's connection has another encoding: models and their providers read and write every script.
+UTF8: Final = "SET client_encoding TO 'UTF8'"
 
 
 def require_psycopg(engine: sqlalchemy.Engine) -> None:
@@ -27,10 +34,13 @@ def require_psycopg(engine: sqlalchemy.Engine) -> None:
             f"{type(engine).__name__} is no engine that vecmig can use.",
             hint="Give it one that sqlalchemy.create_engine made; an AsyncReader takes the same.",
         )
-    if (engine.dialect.name, engine.dialect.driver) != ("postgresql", "psycopg"):
+    if (engine.dialect.name, engine.dialect.driver) != ("postgresql", "psycopg") or engine.dialect.is_async:
+        spoken = f"{engine.dialect.name}+{engine.dialect.driver}{' for asyncio' if engine.dialect.is_async else ''}"
+        raise UsageError(f"The engine speaks {spoken}.", hint="Create it with: create_engine('postgresql+psycopg://…')")
+    if isinstance(engine.pool, sqlalchemy.StaticPool):
         raise UsageError(
-            f"The engine speaks to its database by {engine.dialect.name}+{engine.dialect.driver}.",
-            hint="Create it with: postgresql+psycopg://",
+            "The engine has one connection for all, which vecmig would take away from the application.",
+            hint="Give vecmig an engine that opens a connection whenever it is asked for one.",
         )
 
 
@@ -38,16 +48,28 @@ def open_by(engine: sqlalchemy.Engine) -> psycopg.Connection[Any]:
     """Open a connection as an engine opens one, for the caller alone: it never goes back to the engine's pool.
 
     Raises:
-        psycopg.OperationalError: there is no answer, or the server refuses.
+        psycopg.OperationalError: there is no answer, the server refuses, or what the engine asks for a token does.
+        UsageError: the connection is somebody else's.
     """
     try:
         proxied = engine.pool.recreate().connect()
-    except exc.DBAPIError as error:
-        raise error.orig or error from None
+    except psycopg.Error:
+        raise
+    except Exception as error:
+        if isinstance(error, exc.DBAPIError) and isinstance(error.orig, psycopg.Error):
+            raise error.orig from None
+        # its text may quote a token
+        raise psycopg.OperationalError(f"the engine's own code raised {type(error).__name__}") from error
     connection: psycopg.Connection[Any] = proxied.driver_connection  # type: ignore[assignment]  # it is psycopg's
     proxied.detach()
-    # an event may have begun a transaction
-    connection.rollback()
+    if getattr(connection, "_pool", None) is not None:
+        connection.close()
+        raise UsageError(
+            "The engine's creator hands out the connections of a pool, which vecmig would keep.",
+            hint="Give vecmig an engine whose creator opens a connection.",
+        )
+    # what an event has set in a transaction that it left open, such as a role, holds as it does for the application
+    connection.commit()
     return connection
 
 
@@ -62,15 +84,16 @@ def taken_over(given: psycopg.Connection[Any], kind: type[_C]) -> _C:
 
 
 def parameters_of(url: str) -> dict[str, Any]:
-    """Return the connection parameters of a URL as libpq reads it, or as SQLAlchemy does where it names a driver.
+    """Return the connection parameters of a URL as libpq reads it; where it names a driver, with several ``host=`` too.
 
     Raises:
         psycopg.ProgrammingError: it is none, or has parameters that libpq does not know.
-        sqlalchemy.exc.ArgumentError: it is none.
+        sqlalchemy.exc.ArgumentError, ValueError: it is none.
     """
-    scheme, separator, _ = url.partition("://")
-    if separator and "+" in scheme:
+    scheme, separator, rest = url.partition("://")
+    if not separator or not scheme.startswith(("postgresql+", "postgres+")):
+        return conninfo_to_dict(url)
+    if len(_HOST.findall(rest.partition("?")[2])) > 1:
         _, parameters = DIALECT.create_connect_args(make_url(url))  # type: ignore[no-untyped-call]  # SQLAlchemy's own
-        parameters.pop("context", None)
-        return dict(parameters)
-    return conninfo_to_dict(url)
+        return {name: value for name, value in parameters.items() if name not in ("context", "conninfo")}
+    return conninfo_to_dict(f"postgresql://{rest}")

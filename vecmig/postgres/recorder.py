@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from typing import Any
 
 import psycopg
@@ -63,7 +62,7 @@ class Recorder:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
 
-    @cached_property
+    @property
     def core(self) -> sqlalchemy.Connection:
         """SQLAlchemy's face of the recorder, as a session has one."""
         return core_of(self)

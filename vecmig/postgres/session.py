@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any, Self, TypeVar
 
 import psycopg
@@ -28,15 +27,10 @@ class Session(Watched):
         super().__init__(*args, **options)
         self.cursor_factory = Cursor
 
-    @cached_property
+    @property
     def core(self) -> sqlalchemy.Connection:
         """SQLAlchemy's face of this session: what it runs is in the transaction that the session has open."""
         return core_of(self)
-
-    def close(self) -> None:
-        # the two would keep each other
-        self.__dict__.pop("core", None)
-        super().close()
 
     def wait(self, gen: PQGen[_T], *args: Any, **options: Any) -> _T:
         try:

@@ -19,7 +19,7 @@ from sqlalchemy.exc import ArgumentError
 from vecmig.config import redact
 from vecmig.errors import Blocked, ConfigError, DatabaseError, DatabaseUnreachable, UsageError
 from vecmig.postgres.embedded import start_embedded
-from vecmig.postgres.engine import open_by, parameters_of, require_psycopg, taken_over
+from vecmig.postgres.engine import UTF8, open_by, parameters_of, require_psycopg, taken_over
 from vecmig.postgres.kept import KeptSessions
 from vecmig.postgres.loaders import CONTEXT
 from vecmig.postgres.lock_watch import LockWatch
@@ -84,7 +84,7 @@ class Database:
     def safe_url(self) -> str:
         """The URL as it may be shown: without its password."""
         if self.engine is not None:
-            return self.engine.url.render_as_string()
+            return redact(self.engine.url.render_as_string())
         return self.url if self.url.startswith(_EMBEDDED) else redact(self.url)
 
     @property
@@ -148,6 +148,8 @@ class Database:
     def _named(self, connection: Session) -> Session:
         """Say whose session it is, as a URL's parameters do: the vectors note who else writes to them."""
         connection.autocommit = True
+        if connection.info.encoding != "utf-8":
+            connection.execute(UTF8)
         if self.sees_all:
             query = statement("postgres/connect", "name")
             connection.execute(query, {"name": self.application_name})
@@ -279,6 +281,8 @@ def _require_unicode(connection: Connection) -> None:
 def _conninfo(url: str) -> str:
     if url.startswith(_EMBEDDED):
         url = start_embedded(Path(url.removeprefix(_EMBEDDED)))
+    if not url.strip():
+        raise ConfigError("database_url is empty.", hint="Write postgresql://user:password@host/database")
     if _MISREAD.match(url):
         # the driver would take a part of the password for the host, and name it in its error
         raise ConfigError(

@@ -16,7 +16,7 @@ from psycopg import sql
 from vecmig.errors import DatabaseUnreachable, VecmigError
 from vecmig.homes.search import WHOSE_SESSION, Search, allow_preparing, blamed, fetch
 from vecmig.homes.vectors import send_vectors
-from vecmig.postgres.engine import open_by, taken_over
+from vecmig.postgres.engine import UTF8, open_by, taken_over
 from vecmig.postgres.loaders import CONTEXT
 from vecmig.postgres.lock_watch import Watched
 from vecmig.postgres.named_sql import finished, statement
@@ -152,6 +152,8 @@ class AsyncPool:
 def make_ready(connection: psycopg.Connection[Any]) -> None:
     """Let a connection send query vectors, and prepare statements where its session is its own."""
     connection.autocommit = True
+    if connection.info.encoding != "utf-8":
+        connection.execute(UTF8)
     send_vectors(connection.adapters)
     row = connection.execute(WHOSE_SESSION).fetchone()
     allow_preparing(connection, row[0] if row else 0)
@@ -159,6 +161,8 @@ def make_ready(connection: psycopg.Connection[Any]) -> None:
 
 async def _make_ready_async(connection: psycopg.AsyncConnection[Any]) -> None:
     await connection.set_autocommit(True)
+    if connection.info.encoding != "utf-8":
+        await connection.execute(UTF8)
     send_vectors(connection.adapters)
     row = await (await connection.execute(WHOSE_SESSION)).fetchone()
     allow_preparing(connection, row[0] if row else 0)

@@ -107,7 +107,7 @@ class _Shared:
     def for_project(cls, config: Config) -> Self:
         """Open a reader for a project whose configuration is loaded."""
         recipes = load_collections(config.collections_path).recipes
-        reader = cls(config.database_url, config.schema, recipes=recipes)
+        reader = cls(config.database_engine or config.database_url, config.schema, recipes=recipes)
         if config.on_wait is not None:
             reader._database = watched(reader._database, lock_wait=config.lock_wait, tell=config.on_wait)
             reader._own = reader._new()

@@ -15,4 +15,4 @@ FROM ROWS FROM (pg_catalog.unnest({names}::text[]), pg_catalog.unnest({values}::
 SELECT {settings}
 
 -- name --
-SELECT pg_catalog.set_config('application_name', %(name)s, false), pg_catalog.set_config('client_encoding', 'UTF8', false)
+SELECT pg_catalog.set_config('application_name', %(name)s, false)
