@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -88,6 +89,7 @@ class Search:
         return [Hit(tuple(row[:keys]), tag, row[keys], *row[keys + 1 :]) for row in rows]
 
 
+@lru_cache(maxsize=64)
 def new_search(
     space: Space,
     k: int,
@@ -97,7 +99,7 @@ def new_search(
     ef_search: int | None = None,
     lock_wait: float | None = None,
 ) -> Search:
-    """Put a search together.
+    """Put a search together; the same one is kept, for that takes longer than a short search.
 
     Args:
         space: the tag to search.
