@@ -32,7 +32,7 @@ from vecmig.backfill import run_backfill
 from vecmig.config import load_config
 from vecmig.embedders import open_embedder
 from vecmig.events import Listener, ignore
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.ledger.identity import find_source
 from vecmig.ledger.ledger import Ledger
 from vecmig.model.collection import Collection
@@ -274,9 +274,9 @@ def measure_backfill(database: Database, records: int, tag: str, recipe: Mapping
         write_project(path, database.url, {tag: recipe}).upgrade(until="expand")
         with database.session() as connection:
             collection = Collection("documents", ("public", "documents"), ("id",), "body")
-            space = Space(find_source(Ledger(connection, database.schema), collection), database.schema, tag)
+            stamps = Stamps(find_source(Ledger(connection, database.schema), collection), database.schema, tag)
         began = time.perf_counter()
-        result = run_backfill(database, space, embedder)
+        result = run_backfill(database, stamps, embedder)
         seconds = time.perf_counter() - began
     if result.coverage.fresh != records:
         sys.exit(f"the backfill is not complete: {result.coverage}")

@@ -27,7 +27,7 @@ from pgvector.psycopg import register_vector
 
 from common import Project, Report, directory, forget, load_source, opened, parser, tag_of, unit_vectors, write_project
 from vecmig import Reader
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.homes.search import Search, new_search
 from vecmig.ledger.identity import find_source
 from vecmig.ledger.ledger import Ledger
@@ -149,7 +149,7 @@ def statement_of(database: Database, tag: str, k: int) -> Search:
     """Give the statement and the settings that the reader has."""
     with database.session() as connection:
         collection = Collection("documents", ("public", "documents"), ("id",), "body")
-        return new_search(Space(find_source(Ledger(connection, database.schema), collection), database.schema, tag), k)
+        return new_search(Stamps(find_source(Ledger(connection, database.schema), collection), database.schema, tag), k)
 
 
 def in_turn(count: int, runs: Mapping[str, Callable[[int], Any]]) -> dict[str, list[float]]:

@@ -55,7 +55,7 @@ def _kinds(lab: Lab, *, ask: bool = False) -> list[str]:
 
 
 def _partition(lab: Lab, tag: str) -> str:
-    return lab.space(tag).relation.as_string(None)
+    return lab.stamps(tag).relation.as_string(None)
 
 
 def _insert(lab: Lab, tag: str, dims: int, *, key: int = 1, chunk: int = 0, where: str = "documents_vectors") -> str:

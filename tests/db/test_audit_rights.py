@@ -49,7 +49,7 @@ def test_what_sync_mends_is_named(lab: Lab, connection: Connection, anon: str, d
         )
     lab.upgrade()
     assert _kinds(lab) == []
-    part = lab.space(LARGE).relation.as_string(None).replace('"', "")
+    part = lab.stamps(LARGE).relation.as_string(None).replace('"', "")
     statement, kind, severity, thing = {
         "RLS": (
             "ALTER TABLE documents_vectors ENABLE ROW LEVEL SECURITY",

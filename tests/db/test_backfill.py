@@ -269,7 +269,7 @@ def test_an_application_that_edits_adds_and_deletes_during_the_whole_run(
         "SELECT coalesce(chunk_text, title || E'\\n\\n' || body), v.embedding::text "
         "FROM documents_vectors v JOIN documents USING (id)"
     )
-    dims = lab.space(tag).dims
+    dims = lab.stamps(tag).dims
     for text, embedding in written:
         assert np.allclose(np.fromstring(embedding[1:-1], sep=","), vector(text, dims), atol=1e-6)
 

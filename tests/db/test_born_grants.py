@@ -90,7 +90,7 @@ def test_default_privileges_open_nothing(
     if protected:
         for relation in ("documents_live", "documents_vectors"):
             assert anon.execute(f"SELECT count(*) FROM {relation}").fetchone() == (0,)
-    part = lab.space(SMALL).relation.as_string(None)
+    part = lab.stamps(SMALL).relation.as_string(None)
     for statement in (f"SELECT FROM {part}", f"DELETE FROM {part}", f"TRUNCATE {part}", "SELECT FROM vecmig.route"):
         with pytest.raises(pg.InsufficientPrivilege):
             anon.execute(statement)
@@ -102,7 +102,7 @@ def test_what_an_earlier_version_left_open_is_closed_by_the_next_sync(
     connection.execute("GRANT SELECT ON documents TO tenant_3")
     lab.upgrade()
     _open_to_anon(connection, "")
-    parts = [lab.space(tag).relation.as_string(None) for tag in (SMALL, LARGE)]
+    parts = [lab.stamps(tag).relation.as_string(None) for tag in (SMALL, LARGE)]
     for relation in ("documents_vectors", *parts):
         connection.execute(f"GRANT ALL ON {relation} TO anon")
     lab.sync()
@@ -114,7 +114,7 @@ def test_what_an_earlier_version_left_open_is_closed_by_the_next_sync(
 def test_a_right_on_a_partition_is_closed_with_what_its_holder_passed_on(
     lab: Lab, connection: Connection, anon: Connection
 ) -> None:
-    part = lab.space(LARGE).relation.as_string(None)
+    part = lab.stamps(LARGE).relation.as_string(None)
     connection.execute(f"GRANT USAGE ON SCHEMA vecmig TO anon; GRANT SELECT ON {part} TO anon WITH GRANT OPTION")
     anon.execute(f"GRANT SELECT ON {part} TO tenant_3")
     lab.sync()
@@ -212,7 +212,7 @@ def test_row_security_follows_the_source_both_ways(
     assert _secured(connection) == [(True,)]
     with connect(user="tenant_3") as tenant:
         assert tenant.execute("SELECT DISTINCT id FROM documents_vectors").fetchall() == [(3,)]
-        part = lab.space(LARGE).relation.as_string(None)
+        part = lab.stamps(LARGE).relation.as_string(None)
         connection.execute(f"GRANT SELECT ON {part} TO tenant_3")
         assert tenant.execute(f"SELECT count(*) FROM {part}").fetchone() == (0,)
     connection.execute("ALTER TABLE documents DISABLE ROW LEVEL SECURITY")

@@ -296,13 +296,13 @@ def test_a_record_counts_once_however_many_chunks_it_has(bare_lab: Lab, make_sou
 
     model.after = place
     lab.upgrade()
-    with lab.opened(CHUNKED) as (connection, space):
+    with lab.opened(CHUNKED) as (connection, stamps):
         ask = np.array([1, 0, 0, 0], dtype=np.float32)
         for exact in (False, True):
-            hits = nearest_records(home_over(connection, space), ask, 3, exact=exact)
+            hits = nearest_records(home_over(connection, stamps), ask, 3, exact=exact)
             assert [hit.key for hit in hits] == [(1,), (2,), (3,)]
             assert hits[1].text.strip() == "cccc cccc", "the nearer chunk of record 2"
-            assert len(nearest_records(home_over(connection, space), ask, 100, exact=exact)) == 4
+            assert len(nearest_records(home_over(connection, stamps), ask, 100, exact=exact)) == 4
     suite(lab, [{"query": "aaaa", "relevant": [3]}], k=3)
     (only,) = run(lab).runs
     assert only.scores["MRR@3"]["search"].mean == pytest.approx(1 / 3)

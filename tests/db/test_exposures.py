@@ -58,7 +58,7 @@ def _require_mended(lab: Lab) -> None:
 
 
 def _part(lab: Lab, tag: str = LARGE) -> str:
-    return lab.space(tag).relation.as_string(None)
+    return lab.stamps(tag).relation.as_string(None)
 
 
 #: What somebody does, and what status says of it.

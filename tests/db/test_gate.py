@@ -120,7 +120,7 @@ def test_what_the_remedy_for_lost_triggers_says_works(lab: Lab, connection: Conn
 def test_an_index_that_is_gone(lab: Lab, connection: Connection) -> None:
     name = connection.execute(
         "SELECT indexrelid::regclass FROM pg_index WHERE indrelid = %s::regclass AND NOT indisprimary",
-        [lab.space(LARGE).relation.as_string(connection)],
+        [lab.stamps(LARGE).relation.as_string(connection)],
     ).fetchone()
     assert name is not None
     connection.execute(f"DROP INDEX {name[0]}")
@@ -134,7 +134,7 @@ def test_an_index_that_is_gone(lab: Lab, connection: Connection) -> None:
 def test_an_index_build_that_was_cancelled_is_done_again(lab: Lab, connect: Connect, connection: Connection) -> None:
     holder = connect(autocommit=False)
     # CREATE INDEX CONCURRENTLY waits for every transaction that may have written the table
-    holder.execute(f"LOCK {lab.space(SMALL).relation.as_string(connection)} IN ROW EXCLUSIVE MODE")
+    holder.execute(f"LOCK {lab.stamps(SMALL).relation.as_string(connection)} IN ROW EXCLUSIVE MODE")
     errors: list[BaseException] = []
 
     def build() -> None:
@@ -172,13 +172,13 @@ def test_an_old_tag_too_incomplete_to_go_back_to(lab: Lab, connection: Connectio
 
 @pytest.mark.upgraded("r2", until="gate")
 def test_an_old_tag_that_is_gone(lab: Lab, connection: Connection) -> None:
-    connection.execute(f"DROP TABLE {lab.space(SMALL).relation.as_string(connection)}")
+    connection.execute(f"DROP TABLE {lab.stamps(SMALL).relation.as_string(connection)}")
     assert "are gone" in _failed(lab)["rollback"].detail
 
 
 @pytest.mark.upgraded("r2", until="gate")
 def test_a_constraint_that_is_gone(lab: Lab, connection: Connection) -> None:
-    relation = lab.space(LARGE).relation.as_string(connection)
+    relation = lab.stamps(LARGE).relation.as_string(connection)
     connection.execute(f"ALTER TABLE {relation} DROP CONSTRAINT vecmig_vector")
     assert set(_failed(lab)) == {"vectors"}
 
@@ -316,7 +316,7 @@ def test_whatever_fails_between_gate_and_flip_stops_the_flip(
 ) -> None:
     lab.script(2, SMALL, LARGE, coverage=1.0, budget=0.5)
     lab.upgrade(until="gate")
-    partition = lab.space(LARGE).source.partition_name(LARGE)
+    partition = lab.stamps(LARGE).source.partition_name(LARGE)
 
     def meanwhile(*values: Any) -> Any:
         connect().execute(change.format(partition=partition))

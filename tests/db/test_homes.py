@@ -18,8 +18,8 @@ from vecmig.ledger.ledger import Ledger
 
 def test_a_tag_lives_in_a_partition(lab: Lab) -> None:
     lab.upgrade("r1")
-    with lab.opened(SMALL) as (connection, space):
-        home = open_home(Ledger(connection, "vecmig"), space.source, SMALL)
+    with lab.opened(SMALL) as (connection, stamps):
+        home = open_home(Ledger(connection, "vecmig"), stamps.source, SMALL)
         assert isinstance(home, PartitionHome)
         assert (home.exists(), home.guaranteed(), home.index().usable) == (True, True, True)
         assert len(home.sample(5)) == 5

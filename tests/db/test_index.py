@@ -54,15 +54,15 @@ def build(
     lab: Lab, limits: IndexLimits | None = None, listener: Listener | None = None, *, lock_wait: float | None = None
 ) -> IndexBuild | None:
     """Build the index of the last tag; the vectors are not counted where they may be locked."""
-    space, database = lab.space(lab.chain[-1]), replace(lab.database, lock_wait=lock_wait)
+    stamps, database = lab.stamps(lab.chain[-1]), replace(lab.database, lock_wait=lock_wait)
     rows = 200 if lock_wait else lab.sql("SELECT count(*) FROM documents_vectors")[0][0]
-    return build_index(database, space, rows=rows, limits=limits or IndexLimits(), listener=listener or lab.listen)
+    return build_index(database, stamps, rows=rows, limits=limits or IndexLimits(), listener=listener or lab.listen)
 
 
 def state(lab: Lab) -> str:
     """What the catalogue says of that index."""
-    with lab.opened(lab.chain[-1]) as (connection, space):
-        return index_state(connection, space).word
+    with lab.opened(lab.chain[-1]) as (connection, stamps):
+        return index_state(connection, stamps).word
 
 
 def at_first(kind: type[Event], act: Callable[[Any], object]) -> Listener:
@@ -104,13 +104,13 @@ def test_the_memory_that_is_asked_for_holds_the_graph(
     lab = filled(lab, tag, 2_000, hnsw={"m": m, "ef_construction": 2 * m})
     built = build(lab)
     assert built is not None
-    assert built.memory_mb == wanted_memory_mb(lab.space(tag), 2_000) < 20
+    assert built.memory_mb == wanted_memory_mb(lab.stamps(tag), 2_000) < 20
     assert warnings(lab) == []
 
 
 def test_too_little_memory_is_told_before_and_when_it_runs_out(lab: Lab) -> None:
     lab = filled(lab, LARGE, 3_000)
-    fit = vectors_in(2, lab.space(LARGE))
+    fit = vectors_in(2, lab.stamps(LARGE))
     built = build(lab, IndexLimits(memory_mb=2))
     assert built is not None
     assert built.memory_mb == 2

@@ -381,7 +381,7 @@ def paged(bare_lab: Lab, connection: psycopg.Connection[Any]) -> Callable[[str, 
         if kind not in spaces:
             connection.execute(f"CREATE TABLE documents (id {kind}, part int, body text, PRIMARY KEY (id, part))")
             bare_lab.write(key=["id", "part"], text="body").upgrade("r1", until="expand")
-            spaces[kind] = bare_lab.space(SMALL)
+            spaces[kind] = bare_lab.stamps(SMALL)
         connection.execute("TRUNCATE documents")
         plain = kind.split(" COLLATE", maxsplit=1)[0]
         with connection.cursor() as cursor:

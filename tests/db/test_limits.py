@@ -206,9 +206,9 @@ def test_writers_that_wait_for_one_another_do_not_burn_the_processor(
     lab: Lab, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While one thread writes what others brought, those are asleep, however long it takes."""
-    space = lab.space(SMALL)
+    stamps = lab.stamps(SMALL)
     with lab.database.session() as vecmig:
-        pending = read_page(vecmig, space, None, 20).pending
+        pending = read_page(vecmig, stamps, None, 20).pending
     takes = itertools.count()
     take = GroupCommit._take
     monkeypatch.setattr(GroupCommit, "_take", lambda writers: (next(takes), take(writers))[1])
@@ -221,7 +221,7 @@ def test_writers_that_wait_for_one_another_do_not_burn_the_processor(
         written.append(writers.write(answer))
 
     waiting = "SELECT FROM pg_locks WHERE NOT granted AND database = (SELECT oid FROM pg_database WHERE datname = %s)"
-    with GroupCommit(space, lambda prepare: ReconnectingSession(lab.database, prepare=prepare)) as writers:
+    with GroupCommit(stamps, lambda prepare: ReconnectingSession(lab.database, prepare=prepare)) as writers:
         busy, writers._free = writers._free, []
         threads = [threading.Thread(target=write, args=(record,)) for record in pending]
         with connection.transaction():

@@ -15,7 +15,7 @@ from support.embedding import Model
 from support.lab import CHUNKED, SMALL, Lab
 from vecmig.freshness.changes import forget_settled
 from vecmig.freshness.pending import Page, read_changed, read_page, split_keys
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.postgres.sessions import Connection
 from vecmig.source.keys import Key
 
@@ -62,12 +62,12 @@ def _filled(lab: Lab, connection: Own, name: str, count: int, **changes: Any) ->
 @pytest.mark.parametrize("parts", [1, 2, 3, 7])
 def test_ranges_together_are_the_source_each_record_once(bare_lab: Lab, connection: Own, name: str, parts: int) -> None:
     lab = _filled(bare_lab, connection, name, 50)
-    with lab.opened(SMALL) as (session, space):
-        whole = keys(lambda after: read_page(session, space, after, 7))
-        bounds = split_keys(session, space.source, parts)
+    with lab.opened(SMALL) as (session, stamps):
+        whole = keys(lambda after: read_page(session, stamps, after, 7))
+        bounds = split_keys(session, stamps.source, parts)
         ends = [None, *bounds, None]
         ranges = [
-            keys(lambda at, first=first, upto=upto: read_page(session, space, at or first, 7, upto))  # type: ignore[misc]
+            keys(lambda at, first=first, upto=upto: read_page(session, stamps, at or first, 7, upto))  # type: ignore[misc]
             for first, upto in itertools.pairwise(ends)
         ]
     assert len(bounds) == parts - 1
@@ -78,10 +78,10 @@ def test_ranges_together_are_the_source_each_record_once(bare_lab: Lab, connecti
 
 def test_a_source_is_cut_into_no_more_ranges_than_it_has_records(bare_lab: Lab, connection: Own) -> None:
     lab = _filled(bare_lab, connection, "bigint", 2)
-    with lab.opened(SMALL) as (session, space):
-        assert split_keys(session, space.source, 5) == [("1",)]
+    with lab.opened(SMALL) as (session, stamps):
+        assert split_keys(session, stamps.source, 5) == [("1",)]
         connection.execute("DELETE FROM documents")
-        assert split_keys(session, space.source, 5) == []
+        assert split_keys(session, stamps.source, 5) == []
 
 
 def test_a_big_table_is_cut_by_a_sample_of_its_blocks(bare_lab: Lab, connection: Own) -> None:
@@ -109,10 +109,10 @@ def test_a_page_of_long_texts_is_a_short_one_and_none_is_passed_over(lab: Lab, c
     connection.execute("UPDATE documents SET title = '', body = repeat('é', 500) WHERE id % 2 = 0")
     connection.execute("UPDATE documents SET body = NULL WHERE id IN (3, 4, 5)")
     lab.upgrade(until="expand")
-    with lab.opened(SMALL) as (session, space):
+    with lab.opened(SMALL) as (session, stamps):
 
         def read(after: Key | None) -> Page:
-            return read_page(session, space, after, 20, max_bytes=2_000)
+            return read_page(session, stamps, after, 20, max_bytes=2_000)
 
         found = list(pages(read))
         assert [int(record.key[0]) for page in found for record in page.pending] == [
@@ -122,15 +122,15 @@ def test_a_page_of_long_texts_is_a_short_one_and_none_is_passed_over(lab: Lab, c
         for page in found:
             texts = [len(record.text.encode()) for record in page.pending]
             assert sum(texts[:-1]) < 2_000
-        one = list(pages(lambda after: read_page(session, space, after, 20, max_bytes=1)))
+        one = list(pages(lambda after: read_page(session, stamps, after, 20, max_bytes=1)))
         assert sum(page.size for page in one) == 20
         assert max(len(page.pending) for page in one) == 1
 
 
 @pytest.mark.upgraded("r1")
 def test_the_text_of_fresh_records_is_not_read(lab: Lab) -> None:
-    with lab.opened(SMALL) as (session, space):
-        page = read_page(session, space, None, 100)
+    with lab.opened(SMALL) as (session, stamps):
+        page = read_page(session, stamps, None, 100)
     assert (page.pending, page.size, page.last) == ((), 20, ("20",))
 
 
@@ -153,16 +153,16 @@ def test_changed_records_are_read_from_the_outbox(name: str, bare_lab: Lab, conn
         cursor.executemany("INSERT INTO documents VALUES (%s, %s, 'text')", [(p, v) for p in (9, 10) for v in values])
     lab = bare_lab.write(key=["part", "id"], text="body", chain=(SMALL,))
     lab.upgrade()
-    with lab.opened(SMALL) as (session, space):
+    with lab.opened(SMALL) as (session, stamps):
 
         def read(after: Key | None) -> Page:
-            return read_changed(session, space, after, 2)
+            return read_changed(session, stamps, after, 2)
 
         assert list(pages(read)) == []
         connection.execute("UPDATE documents SET body = 'new' WHERE part = 10")
         connection.execute("INSERT INTO documents SELECT 11, id, 'third' FROM documents WHERE part = 9")
         found = list(pages(read))
-        by_page = keys(lambda after: read_page(session, space, after, 3))
+        by_page = keys(lambda after: read_page(session, stamps, after, 3))
         assert sorted(record.key for page in found for record in page.pending) == sorted(by_page)
         assert sum(page.size for page in found) == 2 * len(values)
         assert {record.text for page in found for record in page.pending} == {"new", "third"}
@@ -178,8 +178,8 @@ def test_only_changes_without_a_fresh_vector_are_pending(lab: Lab, connection: O
     connection.execute("UPDATE documents SET body = '', title = ' ' WHERE id = 3")
     connection.execute("DELETE FROM documents WHERE id = 4")
     connection.execute("INSERT INTO vecmig.change (collection, key) VALUES ('documents', '[1]'), ('documents', '[99]')")
-    with lab.opened(SMALL) as (session, space):
-        page = read_changed(session, space, None, 100)
+    with lab.opened(SMALL) as (session, stamps):
+        page = read_changed(session, stamps, None, 100)
     assert [record.key for record in page.pending] == [("5",)]
     assert page.size == 6  # 1, 2, 3, 4, 5 and 99; a deletion leaves what waits
 
@@ -189,9 +189,9 @@ def test_the_cost_of_reading_changes_does_not_grow_with_the_corpus(bare_lab: Lab
     connection.execute("TRUNCATE vecmig.change")
     connection.execute("VACUUM ANALYZE documents, vecmig.change")
     connection.execute("UPDATE documents SET body = 'new' WHERE id = 700")
-    with lab.opened(SMALL) as (session, space):
-        page = read_changed(session, space, None, 100)
-        read = _rows_read(session, lambda: read_changed(session, space, None, 100))
+    with lab.opened(SMALL) as (session, stamps):
+        page = read_changed(session, stamps, None, 100)
+        read = _rows_read(session, lambda: read_changed(session, stamps, None, 100))
     assert len(page.pending) == 10
     assert read < 100
 
@@ -221,8 +221,8 @@ def chunked(bare_lab: Lab, make_source: Callable[..., int], connection: Own) -> 
     return lab
 
 
-def _pending(session: Connection, space: Space) -> list[Key]:
-    return keys(lambda after: read_page(session, space, after, 7))
+def _pending(session: Connection, stamps: Stamps) -> list[Key]:
+    return keys(lambda after: read_page(session, stamps, after, 7))
 
 
 @pytest.mark.parametrize(
@@ -242,14 +242,14 @@ def test_a_record_with_a_missing_chunk_is_pending_until_it_is_whole(
     whole = connection.execute(shown).fetchall()
     assert {chunks for _, _, chunks, _, _ in whole} != {1}
     connection.execute(damage)
-    with chunked.opened(CHUNKED) as (session, space):
-        assert _pending(session, space) == [("9",)]
+    with chunked.opened(CHUNKED) as (session, stamps):
+        assert _pending(session, stamps) == [("9",)]
         found = chunked.cover(CHUNKED)
         assert (found.eligible, found.fresh, found.missing, found.unaccounted) == (20, 19, 1, 1)
         connection.execute("INSERT INTO vecmig.change (collection, key) VALUES ('documents', '[9]')")
         paid = model.total()
         chunked.sync()
-        assert _pending(session, space) == []
+        assert _pending(session, stamps) == []
     assert connection.execute(shown).fetchall() == whole
     assert connection.execute("SELECT count(*) FROM vecmig.change").fetchone() == (0,)
     assert model.total() - paid == sum(id_ == 9 for id_, *_ in whole)
@@ -258,8 +258,8 @@ def test_a_record_with_a_missing_chunk_is_pending_until_it_is_whole(
 def test_a_change_is_not_forgotten_while_a_chunk_is_missing(chunked: Lab, connection: Own) -> None:
     connection.execute("DELETE FROM documents_vectors WHERE id = 9 AND chunk = 2")
     connection.execute("INSERT INTO vecmig.change (collection, key) VALUES ('documents', '[9]'), ('documents', '[8]')")
-    with chunked.opened(CHUNKED) as (session, space):
-        forget_settled(session, space.source, space.schema)
+    with chunked.opened(CHUNKED) as (session, stamps):
+        forget_settled(session, stamps.source, stamps.schema)
     assert connection.execute("SELECT key FROM vecmig.change").fetchall() == [([9],)]
 
 

@@ -198,8 +198,8 @@ def test_the_sample_of_a_large_tag_is_drawn_from_some_of_its_pages(
     _, report = runner.gate_reports(lab.config)["documents"]
     (sample,) = [check for check in report.checks if check.name == "spot check"]
     assert sample.required == Required(SAMPLE)
-    with lab.opened(NEW) as (connection, space):
-        keys = {one.key for _ in range(10) for one in sample_vectors(connection, space, SAMPLE)}
+    with lab.opened(NEW) as (connection, stamps):
+        keys = {one.key for _ in range(10) for one in sample_vectors(connection, stamps, SAMPLE)}
     assert len(keys) > 2 * SAMPLE, "others each time"
 
 
@@ -270,7 +270,7 @@ def test_e_unnormalised_vectors_under_norm_l2(new_lab: NewLab) -> None:
     )
     with pytest.raises(psycopg.errors.CheckViolation, match="vecmig_vector"):
         lab.sql(longer + " WHERE tag = %s", NEW)
-    partition = lab.space(NEW).source.partition_name(NEW)
+    partition = lab.stamps(NEW).source.partition_name(NEW)
     lab.sql(f"ALTER TABLE {partition} DROP CONSTRAINT vecmig_vector")
     lab.sql(longer + " WHERE tag = %s", NEW)
     failed = _failed(lab)

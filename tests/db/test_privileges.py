@@ -166,7 +166,7 @@ def test_a_policy_of_the_source_hides_its_vectors(lab: Lab, role: Role, connecti
     assert tenant.execute("SELECT id FROM documents_live").fetchall() == [(3,)]
     assert tenant.execute("SELECT DISTINCT id FROM documents_vectors").fetchall() == [(3,)]
     # it may, by ALL TABLES, and is shown nothing there
-    assert _count(tenant, lab.space(LARGE).relation.as_string(None)) == 0
+    assert _count(tenant, lab.stamps(LARGE).relation.as_string(None)) == 0
     query = str(vector("title 5\n\nbody 5", 256).tolist())
     assert tenant.execute("SELECT id FROM documents_search(%s::vector, 5)", [query]).fetchall() == [(3,)]
     with lab.reader(_as(lab, "tenant_3")) as reader:
@@ -274,11 +274,11 @@ def test_access_is_mirrored_as_often_as_one_likes(lab: Lab, role: Role, connecti
     tenant = role("tenant_3", "GRANT SELECT ON documents TO tenant_3")
     connection.execute(f"ALTER TABLE documents ENABLE ROW LEVEL SECURITY; {_POLICY}")
     for _ in range(2):
-        with lab.opened(SMALL) as (own, space):
-            mirror_access(own, space.source, "vecmig")
+        with lab.opened(SMALL) as (own, stamps):
+            mirror_access(own, stamps.source, "vecmig")
     assert _count(reader, "documents_vectors") == _count(reader, "documents_live") == 0
     assert tenant.execute("SELECT DISTINCT id FROM documents_vectors").fetchall() == [(3,)]
     connection.execute("DROP POLICY vecmig_as_source ON documents_vectors")
-    with lab.opened(SMALL) as (own, space):
-        mirror_access(own, space.source, "vecmig")
+    with lab.opened(SMALL) as (own, stamps):
+        mirror_access(own, stamps.source, "vecmig")
     assert tenant.execute("SELECT DISTINCT id FROM documents_vectors").fetchall() == [(3,)]

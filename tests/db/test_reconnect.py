@@ -93,6 +93,6 @@ def test_an_index_build_begins_anew(lab: Lab, monkeypatch: pytest.MonkeyPatch) -
         end(event)
 
     project = Project(lab.config, listen)
-    assert build_index(project.context, lab.space(LARGE)) is not None
+    assert build_index(project.context, lab.stamps(LARGE)) is not None
     assert any("terminating connection" in reason for reason in _waits(lab))
     assert lab.sql("SELECT count(*) FROM pg_index WHERE NOT indisvalid") == [(0,)]

@@ -695,8 +695,8 @@ def test_who_is_in_the_way_is_named_and_the_next_run_finishes_it(trusted: Lab, c
 
 
 def _state(lab: Lab) -> str:
-    with lab.opened(SMALL) as (connection, space):
-        return home_over(connection, space).standing().state
+    with lab.opened(SMALL) as (connection, stamps):
+        return home_over(connection, stamps).standing().state
 
 
 class _Killed(BaseException):

@@ -180,10 +180,10 @@ def test_keys_are_compared_and_paged_in_the_order_of_their_own_type(
     lab = bare_lab.write(key=key, text="body")
     assert lab.upgrade() == ["live", "live"]
     assert model.total() == 52
-    with lab.opened(SMALL) as (session, space):
-        session.execute(f"TRUNCATE {space.relation.as_string(None)}")
+    with lab.opened(SMALL) as (session, stamps):
+        session.execute(f"TRUNCATE {stamps.relation.as_string(None)}")
         found, after = [], None
-        while (page := read_page(session, space, after, 5)).last is not None:
+        while (page := read_page(session, stamps, after, 5)).last is not None:
             found += [record.key for record in page.pending]
             after = page.last
         assert len(found) == len(set(found)) == 26
@@ -191,7 +191,7 @@ def test_keys_are_compared_and_paged_in_the_order_of_their_own_type(
             tuple(map(str, row))
             for row in connection.execute(f"SELECT {', '.join(key)} FROM documents ORDER BY {', '.join(key)}")
         ]
-        assert len(split_keys(session, space.source, 4)) == 3
+        assert len(split_keys(session, stamps.source, 4)) == 3
     lab.sync()
     # it is the same key in other letters, for the type
     connection.execute("UPDATE documents SET body = 'new' WHERE id::text IN ('b', 'C')")

@@ -234,8 +234,8 @@ def _story(lab: Lab, model: Model, application: psycopg.Connection[Any]) -> None
 
 
 def _text_of_the_new(lab: Lab) -> str:
-    with lab.opened(LARGE) as (connection, space):
-        query = sql.SQL("SELECT s.txt FROM {} s WHERE s.txt LIKE '%new%'").format(space.source.records)
+    with lab.opened(LARGE) as (connection, stamps):
+        query = sql.SQL("SELECT s.txt FROM {} s WHERE s.txt LIKE '%new%'").format(stamps.source.records)
         (row,) = connection.execute(query).fetchall()
         return str(row[0])
 

@@ -96,7 +96,7 @@ def test_a_tag_that_is_discarded_meanwhile_is_passed_over(lab: Lab, model: Model
         if model.total(64):  # the live tag is done
             model.before = lambda texts: None
             lab.sql("UPDATE vecmig.route SET candidate = NULL")
-            lab.sql(f"DROP TABLE {lab.space(LARGE).relation.as_string(None)}")
+            lab.sql(f"DROP TABLE {lab.stamps(LARGE).relation.as_string(None)}")
 
     model.embedded.clear()
     model.before = discard
@@ -108,7 +108,7 @@ def test_a_tag_that_is_discarded_meanwhile_is_passed_over(lab: Lab, model: Model
 
 @pytest.mark.upgraded
 def test_a_partition_that_somebody_dropped_is_an_error(lab: Lab) -> None:
-    lab.sql(f"DROP TABLE {lab.space(SMALL).relation.as_string(None)}")
+    lab.sql(f"DROP TABLE {lab.stamps(SMALL).relation.as_string(None)}")
     with pytest.raises(DatabaseError, match=f"The partition of {SMALL} is not there"):
         lab.sync()
 
@@ -178,7 +178,7 @@ def test_the_tags_are_read_once_the_rows_are_held(lab: Lab, monkeypatch: pytest.
     """A candidate that comes between is counted in."""
     lab.sql("UPDATE vecmig.route SET candidate = NULL")
     lab.sql("UPDATE documents SET body = 'new' WHERE id = 3")
-    with lab.opened(SMALL) as (session, space):
+    with lab.opened(SMALL) as (session, stamps):
         executed = session.execute
 
         def execute(query: Any, *args: Any, **options: Any) -> Any:
@@ -195,17 +195,17 @@ def test_the_tags_are_read_once_the_rows_are_held(lab: Lab, monkeypatch: pytest.
         lab.sql("INSERT INTO vecmig.change (collection, key) VALUES ('documents', '[3]')")
         lab.sql("DELETE FROM documents_vectors WHERE tag = %s AND id = 3", LARGE)
         monkeypatch.setattr(session, "execute", execute)
-        changes.forget_settled(session, space.source, space.schema)
+        changes.forget_settled(session, stamps.source, stamps.schema)
     assert lab.waiting == ["3"]
 
 
 @pytest.mark.upgraded
 def test_an_emptied_record_is_not_found_once_its_change_is_forgotten(lab: Lab, connection: Connection) -> None:
     connection.execute("UPDATE documents SET title = NULL WHERE id = 7")
-    with lab.opened(LARGE) as (session, space):
-        assert changes.lag(session, [space]).records == 1
-        changes.forget_settled(session, space.source, space.schema)
-        assert changes.lag(session, [space]) == changes.Lag()
+    with lab.opened(LARGE) as (session, stamps):
+        assert changes.lag(session, [stamps]).records == 1
+        changes.forget_settled(session, stamps.source, stamps.schema)
+        assert changes.lag(session, [stamps]) == changes.Lag()
     assert connection.execute("SELECT count(*) FROM documents_vectors WHERE id = 7").fetchone() == (0,)
     assert lab.waiting == []
 
@@ -214,9 +214,9 @@ def test_an_emptied_record_is_not_found_once_its_change_is_forgotten(lab: Lab, c
 def test_clearing_the_outbox_never_deadlocks_with_a_truncate(lab: Lab, connection: Connection) -> None:
     """Both lock the tables before the outbox's rows; whoever comes second waits, or leaves it for later."""
     connection.execute("UPDATE documents SET body = 'new'")
-    with lab.opened(LARGE) as (session, space), psycopg.connect(lab.url) as truncating:
+    with lab.opened(LARGE) as (session, stamps), psycopg.connect(lab.url) as truncating:
         truncating.execute("TRUNCATE documents")
-        changes.forget_settled(session, space.source, space.schema)
+        changes.forget_settled(session, stamps.source, stamps.schema)
     assert lab.waiting == []
 
 

@@ -23,7 +23,7 @@ INSERT = "INSERT INTO documents_vectors (tag, id, embedding, source_hash) VALUES
 @pytest.fixture
 def partition(lab: Lab, connection: psycopg.Connection[Any]) -> str:
     """The partition of SMALL, which is live."""
-    return lab.space(SMALL).relation.as_string(connection)
+    return lab.stamps(SMALL).relation.as_string(connection)
 
 
 REFUSED = (pg.NotNullViolation, pg.CheckViolation)
@@ -99,7 +99,7 @@ def test_odd_tags_keep_their_vectors_apart(
 
 @pytest.mark.upgraded("r2", until="index")
 def test_a_constraint_that_only_has_the_name_guarantees_nothing(lab: Lab, connection: psycopg.Connection[Any]) -> None:
-    relation = lab.space(LARGE).relation.as_string(connection)
+    relation = lab.stamps(LARGE).relation.as_string(connection)
     assert lab.checks()["vectors"]
     connection.execute(f"ALTER TABLE {relation} DROP CONSTRAINT vecmig_vector")
     assert not lab.checks()["vectors"]
@@ -118,7 +118,7 @@ def test_the_constraint_is_known_by_its_definition(
     lab = bare_lab.write(chain=(tag,), options={"storage": storage, "metric": metric})
     lab.upgrade(until="index")
     assert lab.checks()["vectors"]
-    partition = lab.space(tag).relation.as_string(connection)
+    partition = lab.stamps(tag).relation.as_string(connection)
     connection.execute(f"ALTER TABLE {partition} RENAME CONSTRAINT vecmig_vector TO ours")
     assert lab.checks()["vectors"]
     row = connection.execute("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'ours'").fetchone()
@@ -156,19 +156,19 @@ def test_a_table_of_another_ledger_is_refused(lab: Lab, connection: psycopg.Conn
     comment = 'vecmig (ledger in schema "vecmig"): the vectors of documents, one partition per tag'
     assert connection.execute(COMMENT).fetchall() == [(comment,)]
     ensure(replace(lab.database, schema='odd "schema'))
-    with lab.opened(SMALL) as (session, space):
+    with lab.opened(SMALL) as (session, stamps):
         for schema in ("other", 'odd "schema'):
             with pytest.raises(DatabaseError) as refused:
-                create_vectors_table(session, space.source, schema)
+                create_vectors_table(session, stamps.source, schema)
             assert "belong to the ledger in schema vecmig; this project's is in" in refused.value.message
             assert refused.value.state == "Nothing was changed."
             assert "Set schema = vecmig in vecmig.ini" in str(refused.value.hint)
-        create_vectors_table(session, space.source, "vecmig")
+        create_vectors_table(session, stamps.source, "vecmig")
         session.execute("COMMENT ON TABLE vecmig.documents_vectors IS NULL")
-        create_vectors_table(session, space.source, 'odd "schema')
-        create_vectors_table(session, space.source, 'odd "schema')
+        create_vectors_table(session, stamps.source, 'odd "schema')
+        create_vectors_table(session, stamps.source, 'odd "schema')
         with pytest.raises(DatabaseError, match='belong to the ledger in schema odd "schema;'):
-            create_vectors_table(session, space.source, "vecmig")
+            create_vectors_table(session, stamps.source, "vecmig")
 
 
 @pytest.mark.parametrize("options", [{}, {"change_tracking": "scan"}])
@@ -193,6 +193,6 @@ def test_a_comment_of_an_earlier_version_is_rewritten_and_a_teams_own_is_kept(
     old = "vecmig: the vectors of documents, one partition per tag"
     for before, after in ((old, new), ("our vectors", [("our vectors",)])):
         connection.execute(f"COMMENT ON TABLE documents_vectors IS '{before}'")
-        with lab.opened(SMALL) as (session, space):
-            create_vectors_table(session, space.source, "vecmig")
+        with lab.opened(SMALL) as (session, stamps):
+            create_vectors_table(session, stamps.source, "vecmig")
         assert connection.execute(COMMENT).fetchall() == after

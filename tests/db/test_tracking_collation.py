@@ -46,9 +46,9 @@ def test_the_vectors_index_serves_deletes_and_pages(bare_lab: Lab, connection: C
     lab = bare_lab.write(key=("part", "id") if "part" in columns else ("id",))
     lab.upgrade("r1")
     connection.execute("ANALYZE documents; ANALYZE documents_vectors")
-    space = lab.space(SMALL)
-    assert not any(column.collated for column in space.source.key)
-    partition = space.relation.as_string(None)
+    stamps = lab.stamps(SMALL)
+    assert not any(column.collated for column in stamps.source.key)
+    partition = stamps.relation.as_string(None)
     part = "v.part = 7 AND " if "part" in columns else ""
     plan = _plan(connection, f"DELETE FROM {partition} v WHERE v.tag = '{SMALL}' AND {part}v.id = 'KEY 7'::text")
     assert "Index Cond" in plan

@@ -66,7 +66,7 @@ def test_a_trigger_function_that_everybody_may_run_is_closed(lab: Lab, connectio
 def test_a_role_that_may_not_replace_a_trigger_leaves_it(lab: Lab, connection: Connection) -> None:
     """A service that did its work so far must not end because of it."""
     _make_old(connection)
-    with lab.opened(SMALL) as (session, space):
-        assert tracking_is_old(session, space.source, "vecmig")
+    with lab.opened(SMALL) as (session, stamps):
+        assert tracking_is_old(session, stamps.source, "vecmig")
         session.execute("SET ROLE pg_read_all_data")
-        assert not tracking_is_old(session, space.source, "vecmig")
+        assert not tracking_is_old(session, stamps.source, "vecmig")

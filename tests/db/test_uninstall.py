@@ -106,7 +106,7 @@ def test_a_name_that_sql_has_to_quote(lab: Lab) -> None:
 @pytest.mark.upgraded
 def test_what_a_retire_left_halfway_goes_too(lab: Lab) -> None:
     """One partition is detached, of another the detaching was cut short."""
-    small = lab.space(SMALL).relation.as_string(None)
+    small = lab.stamps(SMALL).relation.as_string(None)
     lab.sql(f"ALTER TABLE vecmig.documents_vectors DETACH PARTITION {small}")
     found = runner.uninstallation(lab.config)
     assert {(tag.tag, tag.vectors) for tag in found.collections[0].tags} == {(SMALL, 20), (LARGE, 20)}
@@ -116,7 +116,7 @@ def test_what_a_retire_left_halfway_goes_too(lab: Lab) -> None:
 
 @pytest.mark.upgraded
 def test_a_detaching_that_was_cut_short(lab: Lab, connect: Connect) -> None:
-    small = lab.space(SMALL).relation.as_string(None)
+    small = lab.stamps(SMALL).relation.as_string(None)
     reading = connect(autocommit=False)
     reading.execute("SELECT count(*) FROM vecmig.documents_vectors")
     cut = connect(options="-c statement_timeout=300ms")

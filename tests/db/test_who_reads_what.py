@@ -81,7 +81,7 @@ def test_a_role_reads_what_the_page_says(
         _read(asked, f"SELECT id FROM {name}_live"),
         _read(asked, f"SELECT id FROM {name}_search('{query}'::vector, 100)"),
         _read(asked, f"SELECT id FROM vecmig.{name}_vectors"),
-        _read(asked, f"SELECT id FROM {lab.space(SMALL).relation.as_string(None)}"),
+        _read(asked, f"SELECT id FROM {lab.stamps(SMALL).relation.as_string(None)}"),
         _read(asked, "SELECT FROM vecmig.change UNION ALL SELECT FROM vecmig.collection, generate_series(1, 20)"),
     ]
     assert found == _table()[row]

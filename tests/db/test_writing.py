@@ -36,44 +36,44 @@ def _stored(connection: Own) -> list[tuple[Any, ...]]:
 
 @pytest.mark.upgraded("r1", until="expand", chain=(SMALL,))
 def test_writing_what_is_there_changes_nothing(lab: Lab, connection: Own) -> None:
-    with lab.opened(SMALL) as (session, space):
-        records = embedded(read_page(session, space, None, 100).pending)
+    with lab.opened(SMALL) as (session, stamps):
+        records = embedded(read_page(session, stamps, None, 100).pending)
         assert all(record.new for record in records)
-        assert write_records(session, space, records[:15]) == 15
+        assert write_records(session, stamps, records[:15]) == 15
         before = _stored(connection)
-        assert write_records(session, space, records[:15]) == 15
+        assert write_records(session, stamps, records[:15]) == 15
         assert _stored(connection) == before
-        assert write_records(session, space, records) == 20
+        assert write_records(session, stamps, records) == 20
         assert _stored(connection)[:15] == before
-        assert write_records(session, space, []) == 0
-        reject_records(session, space, [])
+        assert write_records(session, stamps, []) == 0
+        reject_records(session, stamps, [])
 
 
 @pytest.mark.upgraded("r1", until="expand", chain=(SMALL,))
 def test_records_that_changed_or_went_are_left_out(lab: Lab, connection: Own) -> None:
-    with lab.opened(SMALL) as (session, space):
-        records = embedded(read_page(session, space, None, 100).pending)
+    with lab.opened(SMALL) as (session, stamps):
+        records = embedded(read_page(session, stamps, None, 100).pending)
         connection.execute("UPDATE documents SET body = 'new' WHERE id <= 3")
         connection.execute("DELETE FROM documents WHERE id = 20")
-        assert write_records(session, space, records) == 16
+        assert write_records(session, stamps, records) == 16
         assert {row[0] for row in _stored(connection)} == set(range(4, 20))
-        assert write_records(session, space, records[:3]) == 0
+        assert write_records(session, stamps, records[:3]) == 0
 
 
 @pytest.mark.upgraded("r1", until="expand", chain=(CHUNKED,))
 def test_fewer_chunks_replace_more_and_more_replace_fewer(lab: Lab, connection: Own) -> None:
-    with lab.opened(CHUNKED) as (session, space):
+    with lab.opened(CHUNKED) as (session, stamps):
         for body, chunks in (("one", 5), ("two", 2), ("three", 1), ("four", 4)):
             connection.execute("UPDATE documents SET body = %s", [body])
-            pending = read_page(session, space, None, 100).pending
+            pending = read_page(session, stamps, None, 100).pending
             assert len(pending) == 20
             assert {record.new for record in pending} == {body == "one"}
-            assert write_records(session, space, embedded(pending, chunks)) == 20
+            assert write_records(session, stamps, embedded(pending, chunks)) == 20
             assert connection.execute(
                 "SELECT count(*), max(chunk) + 1, min(chunks), max(chunks), count(DISTINCT chunk_text) "
                 "FROM documents_vectors"
             ).fetchone() == (20 * chunks, chunks, chunks, chunks, 20 * chunks)
-            assert read_page(session, space, None, 100).pending == ()
+            assert read_page(session, stamps, None, 100).pending == ()
 
 
 @pytest.mark.parametrize("tag", [SMALL, CHUNKED])
@@ -81,9 +81,9 @@ def test_two_writers_of_the_same_records_leave_each_once_and_whole(lab: Lab, con
     """A second runner gets past the lock in a network partition, say: idempotent statements make it harmless."""
     lab = lab.write(chain=(tag,))
     lab.upgrade(until="expand")
-    space = lab.space(tag)
+    stamps = lab.stamps(tag)
     with lab.database.session() as session:
-        pending = read_page(session, space, None, 100).pending
+        pending = read_page(session, stamps, None, 100).pending
     start = threading.Barrier(4)
     written: list[int] = []
 
@@ -94,7 +94,7 @@ def test_two_writers_of_the_same_records_leave_each_once_and_whole(lab: Lab, con
         with lab.database.session() as session:
             prepare_to_write(session)
             start.wait(60)
-            written.append(write_records(session, space, records))
+            written.append(write_records(session, stamps, records))
 
     threads = [threading.Thread(target=write, args=(name, chunks)) for chunks, name in enumerate("abcd", start=1)]
     for thread in threads:

@@ -15,7 +15,7 @@ from vecmig import runner
 from vecmig.config import Config, load_config
 from vecmig.events import Event, Listener, ignore
 from vecmig.freshness.coverage import Coverage, measure_coverage
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.ledger.identity import find_source
 from vecmig.ledger.ledger import Ledger
 from vecmig.postgres.sessions import Connection, Database
@@ -210,9 +210,9 @@ class Lab:
         """The database as vecmig sees it."""
         return Database(self.url)
 
-    def space(self, tag: str) -> Space:
+    def stamps(self, tag: str) -> Stamps:
         """Where the vectors of a tag lie."""
-        return Space(self.inspected(), "vecmig", tag)
+        return Stamps(self.inspected(), "vecmig", tag)
 
     def inspected(self) -> Source:
         """The source as the catalogue has it."""
@@ -220,16 +220,16 @@ class Lab:
             return find_source(Ledger(connection, "vecmig"), Project(self.config).collections.collection(self.name))
 
     @contextmanager
-    def opened(self, tag: str) -> Iterator[tuple[Connection, Space]]:
-        """A connection as vecmig's own, and the space of a tag."""
-        space = self.space(tag)
+    def opened(self, tag: str) -> Iterator[tuple[Connection, Stamps]]:
+        """A connection as vecmig's own, and the stamps of a tag."""
+        stamps = self.stamps(tag)
         with self.database.session() as connection:
-            yield connection, space
+            yield connection, stamps
 
     def cover(self, tag: str) -> Coverage:
         """Measure a tag."""
-        with self.opened(tag) as (connection, space):
-            return measure_coverage(connection, space)
+        with self.opened(tag) as (connection, stamps):
+            return measure_coverage(connection, stamps)
 
     def sql(self, statement: str, *params: Any) -> list[tuple[Any, ...]]:
         """Run one statement as the superuser and give its rows."""

@@ -25,7 +25,7 @@ from vecmig.errors import (
     TransientEmbedderError,
     VecmigError,
 )
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.model.collection import Collection
 from vecmig.model.recipe import Recipe, Service
 from vecmig.postgres.pgvector import Pgvector
@@ -61,7 +61,7 @@ def order(*, url: str = "postgresql://app@db/shop", key: str = "sk") -> WorkerTa
     return WorkerTask(
         version="1",
         database=Database(url, "vecmig", lock_wait=2.5),
-        space=Space(source, "vecmig", TAG),
+        stamps=Stamps(source, "vecmig", TAG),
         recipe=Recipe("python", "toy", 4),
         account=CostAccount("r1", "backfill", 1.5),
         options=RunOptions(supervised=True, throttle=Throttle(query="SELECT 0", max_replica_lag=3), workers=2),
@@ -102,10 +102,10 @@ def test_an_error_arrives_as_what_it_was(kind: type[VecmigError]) -> None:
 def test_an_order_travels_whole_and_shows_no_secret() -> None:
     sent = order(url="postgresql://app:sesame@db/shop", key="sk-sesame")
     arrived = pickle.loads(pickle.dumps(sent))
-    assert (arrived.database, arrived.environ, arrived.space, arrived.account) == (
+    assert (arrived.database, arrived.environ, arrived.stamps, arrived.account) == (
         sent.database,
         sent.environ,
-        sent.space,
+        sent.stamps,
         sent.account,
     )
     assert arrived.options.throttle is not None

@@ -10,7 +10,7 @@ from vecmig.backfill.slow import Slow
 from vecmig.chunking import Chunker, chunker
 from vecmig.embedders import Abandoned, Embedder, document_tokens, pack
 from vecmig.freshness.pending import Page, PendingRecord, read_page
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.postgres.reconnecting import ReconnectingSession
 from vecmig.postgres.sessions import Connection
 from vecmig.source.keys import Key
@@ -40,11 +40,11 @@ def new_job(embedder: Embedder, record: PendingRecord, chunks: Iterable[str]) ->
     return Job(record, cut, sum(document_tokens(embedder, chunk) for chunk in cut))
 
 
-def whole_source(space: Space, *, after: Key | None = None, upto: Key | None = None) -> ReadPage:
-    """Read the records of a space in key order: those behind ``after``, up to ``upto``."""
+def whole_source(stamps: Stamps, *, after: Key | None = None, upto: Key | None = None) -> ReadPage:
+    """Read the records in key order: those behind ``after``, up to ``upto``."""
 
     def read(connection: Connection, last: Key | None, size: int) -> Page:
-        return read_page(connection, space, last or after, size, upto)
+        return read_page(connection, stamps, last or after, size, upto)
 
     return read
 

@@ -12,7 +12,7 @@ from vecmig.backfill.slow import Slow
 from vecmig.errors import Interrupted
 from vecmig.events import Listener, Progress, Waiting, Warned
 from vecmig.freshness.coverage import Coverage
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.ledger.control import Run, What
 from vecmig.text import counted, noun
 
@@ -44,7 +44,7 @@ class Figures:
 class Counters:
     """What a run has done so far; counted by the thread that began it, read by any."""
 
-    space: Space
+    stamps: Stamps
     what: What
     listener: Listener
     #: Records to do in this run, and how the tag stood when it began.
@@ -67,7 +67,7 @@ class Counters:
     slow: Slow = field(init=False)
 
     def __post_init__(self) -> None:
-        self.slow = Slow(self.space.source.collection.name, lambda reason: self.listener(Waiting(reason)))
+        self.slow = Slow(self.stamps.source.collection.name, lambda reason: self.listener(Waiting(reason)))
 
     def expect(self, before: Coverage, limit: int | None) -> None:
         """Set what there is to do."""
@@ -119,7 +119,7 @@ class Counters:
         """Tell how far the run is."""
         self.reported = time.monotonic()
         coverage = min(1.0, (self.fresh + self.written) / self.eligible) if self.eligible else 1.0
-        collection, tag = self.space.source.collection.name, self.space.tag
+        collection, tag = self.stamps.source.collection.name, self.stamps.tag
         self.listener(Progress(collection, tag, self.written, self.total, self.rejected, self.rate, coverage))
 
     def wait(self, reason: str, seconds: float | None = None) -> None:
@@ -144,8 +144,8 @@ class Counters:
     def standing(self) -> Run:
         """Return the run as it stands, for operators elsewhere."""
         return Run(
-            self.space.source.collection.name,
-            self.space.tag,
+            self.stamps.source.collection.name,
+            self.stamps.tag,
             self.what,
             "running" if self.waits_for is None else "waiting",
             self.waits_for or self.slow.reason,

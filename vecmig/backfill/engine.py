@@ -12,7 +12,7 @@ from vecmig.backfill.run_options import RunOptions
 from vecmig.backfill.supervisor import RunSupervisor
 from vecmig.embedders import Embedder
 from vecmig.events import Listener
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.postgres.reconnecting import ReconnectingSession
 from vecmig.postgres.sessions import Connection, Database
 
@@ -40,7 +40,7 @@ class TagBackfill:
 
     #: Where the source and the vectors are.
     database: Database
-    space: Space
+    stamps: Stamps
     embedder: Embedder
     options: RunOptions
     #: Told of the progress, and of what is waited for.
@@ -50,7 +50,7 @@ class TagBackfill:
 
     def new_counters(self) -> Counters:
         """Return the counters of a run that has done nothing yet."""
-        return Counters(self.space, self.options.what, self.listener)
+        return Counters(self.stamps, self.options.what, self.listener)
 
     def session(self, counters: Counters, prepare: Callable[[Connection], None] | None = None) -> ReconnectingSession:
         """Return a session that waits for a lost database, as long as the options say and the run is wanted."""
@@ -71,7 +71,7 @@ class TagBackfill:
             self.options,
             self.embedder.limiter,
             concurrency=self.embedder.recipe.service.concurrency,
-            collection=self.space.source.collection.name,
+            collection=self.stamps.source.collection.name,
             listener=self.listener,
             standing=counters.standing,
         )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from vecmig.backfill.embed import Answer
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.homes import home_over, prepare_to_write, reject_records
 from vecmig.model.collection import Storage
 from vecmig.postgres.reconnecting import ReconnectingSession
@@ -42,11 +42,11 @@ class GroupCommit:
     """
 
     def __init__(
-        self, space: Space, open_session: Callable[[Callable[[Connection], None]], ReconnectingSession]
+        self, stamps: Stamps, open_session: Callable[[Callable[[Connection], None]], ReconnectingSession]
     ) -> None:
-        self._space = space
+        self._stamps = stamps
         #: Rows in one statement.
-        self._room = max(1, min(_STATEMENT_RECORDS, _STATEMENT_BYTES // (4 * space.dims)))
+        self._room = max(1, min(_STATEMENT_RECORDS, _STATEMENT_BYTES // (4 * stamps.dims)))
         self._open_session = open_session
         self._free: list[ReconnectingSession] = []
         self._waiting: deque[_Waiting] = deque()
@@ -69,7 +69,7 @@ class GroupCommit:
     @property
     def storage(self) -> Storage:
         """The type that the vectors are stored as."""
-        return self._space.source.collection.storage
+        return self._stamps.source.collection.storage
 
     def write(self, answer: Answer) -> int:
         """Write one batch, rejected records included; return when it is committed.
@@ -121,9 +121,9 @@ class GroupCommit:
         rejected = [record for waiting in group for record in waiting.answer.rejected]
 
         def work(connection: Connection) -> int:
-            written = home_over(connection, self._space).write(embedded) if embedded else 0
+            written = home_over(connection, self._stamps).write(embedded) if embedded else 0
             if rejected:
-                reject_records(connection, self._space, rejected)
+                reject_records(connection, self._stamps, rejected)
             return written
 
         try:

@@ -34,7 +34,7 @@ class LocalEngine:
         self._embedder = backfill.embedder
         self._limiter = backfill.embedder.limiter
         self._concurrency = backfill.embedder.recipe.service.concurrency
-        self._group_commit = GroupCommit(backfill.space, self.session)
+        self._group_commit = GroupCommit(backfill.stamps, self.session)
         self._prepared = False
         self._supervisor: RunSupervisor | None = None
         self._open = ExitStack()
@@ -68,7 +68,7 @@ class LocalEngine:
 
     def whole_pass(self, limit: int | None = None) -> None:
         """Go once over the full source."""
-        self.one_pass(whole_source(self._backfill.space), limit)
+        self.one_pass(whole_source(self._backfill.stamps), limit)
 
     def one_pass(self, read: ReadPage, limit: int | None = None) -> None:
         """Embed and write what ``read`` finds, at most ``limit`` records.

@@ -120,7 +120,7 @@ class RayEngine:
             version=version(),
             # a watch is of one process, and a worker begins one of its own
             database=replace(self._backfill.database, url=self._backfill.database.url_on_this_host, watch=None),
-            space=self._backfill.space,
+            stamps=self._backfill.stamps,
             recipe=shared_recipe(self._recipe, workers),
             account=self._ray.account,
             options=options,
@@ -135,7 +135,7 @@ class RayEngine:
         records = self.counters.eligible
         parts = max(-(-records // _LARGEST_RANGE), min(workers * _RANGES_EACH, records // _SMALLEST_RANGE), 1)
         with self.session() as session:
-            keys = session.run(lambda connection: split_keys(connection, self._backfill.space.source, parts))
+            keys = session.run(lambda connection: split_keys(connection, self._backfill.stamps.source, parts))
         ends: list[Key | None] = [None, *keys, None]
         return (KeyRange(after, upto) for after, upto in pairwise(ends))
 

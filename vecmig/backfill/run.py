@@ -18,7 +18,7 @@ from vecmig.events import Listener, Warned, ignore
 from vecmig.freshness.changes import changed_since, forget_settled, snapshot
 from vecmig.freshness.coverage import Coverage, measure_coverage, sweep
 from vecmig.freshness.full_pass import noted_for, settle_full_pass
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.freshness.steadiness import refuse_unsteady_texts
 from vecmig.postgres.reconnecting import ReconnectingSession
 from vecmig.postgres.sessions import Connection, Database
@@ -40,7 +40,7 @@ class Result:
 
 def run_backfill(
     database: Database,
-    space: Space,
+    stamps: Stamps,
     embedder: Embedder,
     *,
     limit: int | None = None,
@@ -49,11 +49,11 @@ def run_backfill(
     prepare: Callable[[], None] = lambda: None,
     listener: Listener = ignore,
 ) -> Result:
-    """Embed every pending record of a space, and say how complete it is afterwards.
+    """Embed every pending record of the stamps, and say how complete it is afterwards.
 
     Args:
         database: where the source and the vectors are.
-        space: the tag to complete.
+        stamps: the tag to complete.
         embedder: what makes this tag's vectors.
         limit: stop after about this many records; None for all.
         options: what to heed beside the recipe.
@@ -69,23 +69,23 @@ def run_backfill(
         Interrupted: by SIGINT; what was in flight was written first.
     """
     started = time.monotonic()
-    backfill = TagBackfill(database, space, embedder, options or RunOptions(), listener, prepare)
+    backfill = TagBackfill(database, stamps, embedder, options or RunOptions(), listener, prepare)
     engine: Engine = LocalEngine(backfill) if ray is None else RayEngine(backfill, ray)
     with engine, engine.session() as session:
         counters = engine.counters
-        counters.expect(session.run(lambda connection: measure_coverage(connection, space)), limit)
-        session.run(lambda connection: refuse_unsteady_texts(connection, space))
+        counters.expect(session.run(lambda connection: measure_coverage(connection, stamps)), limit)
+        session.run(lambda connection: refuse_unsteady_texts(connection, stamps))
         try:
-            _make_passes(engine, session, space, limit)
+            _make_passes(engine, session, stamps, limit)
         except EmbedderError as error:
             error.state = error.state or counters.kept
             raise
         counters.report()
-        after = session.run(lambda connection: _finish(connection, space, listener))
+        after = session.run(lambda connection: _finish(connection, stamps, listener))
     return Result(counters.written, counters.rejected, after, time.monotonic() - started, counters.tokens)
 
 
-def _make_passes(engine: Engine, session: ReconnectingSession, space: Space, limit: int | None) -> None:
+def _make_passes(engine: Engine, session: ReconnectingSession, stamps: Stamps, limit: int | None) -> None:
     counters = engine.counters
     for _ in range(_MOST_PASSES):
         since, handled = session.run(snapshot), counters.handled
@@ -98,41 +98,43 @@ def _make_passes(engine: Engine, session: ReconnectingSession, space: Space, lim
             # records that an application keeps locked or keeps changing would be paid for in every pass
             again = 0 < refused < before
         else:
-            again = session.run(partial(_may_have_changed, space=space, since=since))
+            again = session.run(partial(_may_have_changed, stamps=stamps, since=since))
         if not again:
             return
 
 
-def _may_have_changed(connection: Connection, space: Space, since: str) -> bool:
-    return not space.source.tracked or changed_since(connection, space.source, space.schema, since) > 0
+def _may_have_changed(connection: Connection, stamps: Stamps, since: str) -> bool:
+    return not stamps.source.tracked or changed_since(connection, stamps.source, stamps.schema, since) > 0
 
 
-def _finish(connection: Connection, space: Space, listener: Listener) -> Coverage:
+def _finish(connection: Connection, stamps: Stamps, listener: Listener) -> Coverage:
     """Measure, remove what no record stands behind any more, and forget changes that are dealt with under every tag."""
-    noted = noted_for(connection, space)
-    coverage = measure_coverage(connection, space)
-    remove_unbacked(connection, space, listener, coverage)
-    forget_settled(connection, space.source, space.schema)
-    settle_full_pass(connection, space, noted, coverage)
+    noted = noted_for(connection, stamps)
+    coverage = measure_coverage(connection, stamps)
+    remove_unbacked(connection, stamps, listener, coverage)
+    forget_settled(connection, stamps.source, stamps.schema)
+    settle_full_pass(connection, stamps, noted, coverage)
     return coverage
 
 
-def finish_full_pass(connection: Connection, space: Space, listener: Listener) -> None:
+def finish_full_pass(connection: Connection, stamps: Stamps, listener: Listener) -> None:
     """Remove what no record stands behind any more; where a full pass was noted as needed, see whether it is done."""
-    noted = noted_for(connection, space)
-    coverage = measure_coverage(connection, space) if noted else None
-    remove_unbacked(connection, space, listener, coverage)
+    noted = noted_for(connection, stamps)
+    coverage = measure_coverage(connection, stamps) if noted else None
+    remove_unbacked(connection, stamps, listener, coverage)
     if coverage is not None:
-        settle_full_pass(connection, space, noted, coverage)
+        settle_full_pass(connection, stamps, noted, coverage)
 
 
-def remove_unbacked(connection: Connection, space: Space, listener: Listener, coverage: Coverage | None = None) -> None:
+def remove_unbacked(
+    connection: Connection, stamps: Stamps, listener: Listener, coverage: Coverage | None = None
+) -> None:
     """Remove the vectors that have no record any more; a ``coverage`` measured just now spares a look at each."""
-    kept = sweep(connection, space, coverage)
+    kept = sweep(connection, stamps, coverage)
     if kept:
         listener(
             Warned(
-                f"{kept} records of {space.source.collection.name} have vectors under {space.tag} and no text any "
+                f"{kept} records of {stamps.source.collection.name} have vectors under {stamps.tag} and no text any "
                 "more, although they did not change; nothing was deleted. Is text: in collections.yaml right?"
             )
         )

@@ -20,7 +20,7 @@ from vecmig.events import Listener
 from vecmig.freshness.changes import free
 from vecmig.freshness.coverage import measure_coverage
 from vecmig.freshness.pending import Page, read_changed
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.postgres.sessions import Connection
 from vecmig.source.keys import Key
 
@@ -66,17 +66,17 @@ class TagFollower:
 
     def __init__(
         self,
-        space: Space,
+        stamps: Stamps,
         open_engine: OpenEngine,
         tell: Callable[[PassResult | FollowerEnded], None],
         listener: Listener,
     ) -> None:
-        self.space = space
+        self.stamps = stamps
         self._open_engine = open_engine
         self._tell = tell
         self._listener = listener
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._run, name=f"vecmig-follow-{space.tag}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"vecmig-follow-{stamps.tag}", daemon=True)
         #: What to do next: None for nothing, False for the outbox, True for the full source.
         self._next_pass: bool | None = True
         self._busy = True
@@ -127,7 +127,7 @@ class TagFollower:
             with self._open_engine(self._limited_by) as engine:
                 with engine.session() as session:
                     engine.counters.expect(
-                        session.run(lambda connection: measure_coverage(connection, self.space)), None
+                        session.run(lambda connection: measure_coverage(connection, self.stamps)), None
                     )
                 try:
                     while (whole := self._next()) is not None:
@@ -166,13 +166,13 @@ class TagFollower:
         self._held, self._looking = 0, 0.0
         before = counters.figures
         try:
-            engine.one_pass(whole_source(self.space) if whole else self._outbox)
+            engine.one_pass(whole_source(self.stamps) if whole else self._outbox)
         except BaseException:
             self._tell(PassResult(self, counters.figures.since(before), False, time.monotonic() - began))
             raise
         if whole:
             with engine.session() as session:
-                session.run(lambda connection: finish_full_pass(connection, self.space, self._listener))
+                session.run(lambda connection: finish_full_pass(connection, self.stamps, self._listener))
             self._whole_at = datetime.now(UTC)
         done = counters.figures.since(before)
         seconds = time.monotonic() - began
@@ -185,7 +185,7 @@ class TagFollower:
     @property
     def _idle(self) -> str:
         """Say why there is nothing to do, in the words of ``vecmig status``, and no more than is known."""
-        noted = "no change is noted" if self.space.source.tracked else "no change was found"
+        noted = "no change is noted" if self.stamps.source.tracked else "no change was found"
         return f"{noted}; last full pass {self._whole_at:%Y-%m-%d %H:%M:%S} UTC" if self._whole_at else noted
 
     def _plan(self, done: Figures) -> None:
@@ -205,8 +205,8 @@ class TagFollower:
 
     def _outbox(self, connection: Connection, after: Key | None, size: int) -> Page:
         began = time.monotonic()
-        page = read_changed(connection, self.space, after, size)
-        pending = tuple(free(connection, self.space, page.pending))
+        page = read_changed(connection, self.stamps, after, size)
+        pending = tuple(free(connection, self.stamps, page.pending))
         self._looking += time.monotonic() - began
         self._held += len(page.pending) - len(pending)
         return replace(page, pending=pending)

@@ -22,7 +22,7 @@ from vecmig.backfill.run_options import RunOptions
 from vecmig.embedders import Abandoned, Embedder
 from vecmig.errors import Interrupted, VecmigError
 from vecmig.events import Event, Waiting, Warned
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.model.recipe import Recipe
 from vecmig.postgres.locks import watched
 from vecmig.postgres.sessions import Database
@@ -45,7 +45,7 @@ class WorkerTask:
     version: str
     #: As the driver has it: the settings of its sessions are those of each worker's.
     database: Database = field(repr=False)
-    space: Space
+    stamps: Stamps
     #: This worker's share of it.
     recipe: Recipe
     account: CostAccount | None
@@ -107,7 +107,7 @@ class Worker:
         try:
             engine = self._opened(task)
             before = engine.counters.handled
-            engine.one_pass(whole_source(task.space, after=key_range.after, upto=key_range.upto), limit)
+            engine.one_pass(whole_source(task.stamps, after=key_range.after, upto=key_range.upto), limit)
         except VecmigError as error:
             failure = error
         except Abandoned:
@@ -164,7 +164,7 @@ class Worker:
         self._embedder = opening.enter_context(
             open_backfill_embedder(
                 database,
-                task.space.tag,
+                task.stamps.tag,
                 task.recipe,
                 account=task.account,
                 reconnect_wait=task.options.reconnect_wait,
@@ -175,7 +175,7 @@ class Worker:
         )
         embedder = self._embedder
         backfill = TagBackfill(
-            database, task.space, embedder, task.options, self._listen, prepare=lambda: task.check(embedder)
+            database, task.stamps, embedder, task.options, self._listen, prepare=lambda: task.check(embedder)
         )
         engine = LocalEngine(backfill)
         engine.counters.total = task.total

@@ -14,7 +14,7 @@ from vecmig.config.suites import Suite, WrittenKey
 from vecmig.evaluation.metrics import query_metrics
 from vecmig.evaluation.statistics import intervals
 from vecmig.freshness.coverage import Coverage, measure_coverage
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.homes import Hit, Home
 from vecmig.ledger.evals import EvalRun, QueryResult, Score, Scores, SliceScores, find_keys, metric_names
 from vecmig.postgres.sessions import Connection
@@ -83,11 +83,11 @@ def nearest_records(home: Home, vector: NDArray[np.float32], k: int, *, exact: b
 
 
 def _relevant(
-    connection: Connection, space: Space, suite: Suite
+    connection: Connection, stamps: Stamps, suite: Suite
 ) -> tuple[list[dict[tuple[Any, ...], int]], tuple[WrittenKey, ...]]:
     """Return the grades of each query's records by their keys as a search has them, and the keys that do not exist."""
     written = list(dict.fromkeys(key for query in suite.queries for key in query.relevant))
-    found = dict(zip(written, find_keys(connection, space.source, written), strict=True))
+    found = dict(zip(written, find_keys(connection, stamps.source, written), strict=True))
     unknown = tuple(key for key, (_, exists) in found.items() if not exists)
     graded: list[dict[tuple[Any, ...], int]] = []
     for query in suite.queries:
@@ -100,7 +100,7 @@ def _relevant(
 
 
 def _run(
-    space: Space,
+    stamps: Stamps,
     suite: Suite,
     relevant: Sequence[Mapping[tuple[Any, ...], int]],
     answers: _Answers,
@@ -115,7 +115,7 @@ def _run(
     recalls = [one.index_recall for one in per_query if one.index_recall is not None]
     return EvalRun(
         collection=suite.collection,
-        tag=space.tag,
+        tag=stamps.tag,
         suite=suite.name,
         suite_fingerprint=suite.fingerprint,
         k=suite.k,

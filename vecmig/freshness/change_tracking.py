@@ -9,7 +9,7 @@ from psycopg import sql
 
 from vecmig.errors import ConfigError
 from vecmig.freshness.pending import read_changed, read_page
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.freshness.tracking_functions import (
     UNFINISHED,
     forget,
@@ -82,17 +82,17 @@ def _install_functions(connection: Connection, source: Source, schema: str) -> s
     return function
 
 
-def try_tracking(connection: Connection, space: Space) -> None:
+def try_tracking(connection: Connection, stamps: Stamps) -> None:
     """Do, and roll back, what the triggers and a run are about to do with the keys, on their real types.
 
     Raises:
         ConfigError: PostgreSQL refuses it; the message names the column and its type.
     """
-    source, key = space.source, ""
+    source, key = stamps.source, ""
     try:
         with connection.transaction(force_rollback=True):
             nulls = sql.SQL("jsonb_build_array({})").format(sql.SQL(", ").join([sql.SQL("NULL")] * len(source.key)))
-            first = space.statement(
+            first = stamps.statement(
                 "freshness/change_tracking", "trial_key", key_json=source.key_json("s"), nulls=nulls
             )
             (key,) = connection.execute(first, {}).fetchone() or ("",)
@@ -100,14 +100,14 @@ def try_tracking(connection: Connection, space: Space) -> None:
                 # as the trigger function has it
                 connection.execute("SET LOCAL search_path = pg_catalog, pg_temp")
                 literal = sql.SQL("{}::jsonb").format(sql.Literal(key))
-                connection.execute(forget(source, space.schema, literal))
-            connection.execute(note(source, space.schema, sql.SQL("{}::jsonb").format(sql.Literal(key))))
-            read_page(connection, space, None, 1)
-            read_changed(connection, space, None, 1)
+                connection.execute(forget(source, stamps.schema, literal))
+            connection.execute(note(source, stamps.schema, sql.SQL("{}::jsonb").format(sql.Literal(key))))
+            read_page(connection, stamps, None, 1)
+            read_changed(connection, stamps, None, 1)
             connection.execute(
-                sql.SQL("EXPLAIN {}").format(space.statement("freshness/coverage", "coverage")), space.values
+                sql.SQL("EXPLAIN {}").format(stamps.statement("freshness/coverage", "coverage")), stamps.values
             )
-            there_and_back = space.statement("freshness/change_tracking", "trial_round", key_json=source.key_json("s"))
+            there_and_back = stamps.statement("freshness/change_tracking", "trial_round", key_json=source.key_json("s"))
             changed = connection.execute(there_and_back, {}).fetchone()
     except (psycopg.ProgrammingError, psycopg.DataError, psycopg.NotSupportedError) as error:
         raise _unfit(connection, source, str(error.diag.message_primary)) from error

@@ -13,7 +13,7 @@ from psycopg import errors as pg
 from psycopg import sql
 
 from vecmig.freshness.pending import FIRST_DIGEST, PendingRecord
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.ledger.recorded import columns_said
 from vecmig.ledger.rows import Route
 from vecmig.ledger.schema import installed_version
@@ -72,15 +72,15 @@ def outbox(connection: Connection, source: Source, schema: str) -> Outbox:
     return Outbox(*row) if row else Outbox(0, None)
 
 
-def lag(connection: Connection, spaces: Sequence[Space]) -> Lag:
+def lag(connection: Connection, tags: Sequence[Stamps]) -> Lag:
     """Measure what the tags of one collection are behind: the changes that at least one of them lacks.
 
     A change that all of them have, and that only waits to be forgotten, is none of them.
     """
-    if not spaces:
+    if not tags:
         return Lag()
-    query = spaces[0].statement("freshness/changes", "lag", unsettled=_unsettled(spaces))
-    row = connection.execute(query, spaces[0].values).fetchone()
+    query = tags[0].statement("freshness/changes", "lag", unsettled=_unsettled(tags))
+    row = connection.execute(query, tags[0].values).fetchone()
     return Lag(*row) if row else Lag()
 
 
@@ -104,12 +104,12 @@ def look(connection: Connection, schema: str, since: Mapping[str, str | None]) -
     return {row[0]: Look.from_row(row) for row in rows}
 
 
-def free(connection: Connection, space: Space, records: Sequence[PendingRecord]) -> list[PendingRecord]:
+def free(connection: Connection, stamps: Stamps, records: Sequence[PendingRecord]) -> list[PendingRecord]:
     """Leave out records that an application holds now: their vectors would be paid for, and could not be written."""
-    if not records or not space.source.tracked:
+    if not records or not stamps.source.tracked:
         return list(records)
     keys = [json.dumps(record.key) for record in records]
-    rows = connection.execute(space.statement("freshness/changes", "free"), {"keys": keys})
+    rows = connection.execute(stamps.statement("freshness/changes", "free"), {"keys": keys})
     return [records[at - 1] for (at,) in rows]
 
 
@@ -144,42 +144,42 @@ def forget_settled(connection: Connection, source: Source, schema: str) -> None:
 
 def _forget_batch(connection: Connection, source: Source, schema: str, after: str) -> str | None:
     """Forget what is settled of the next rows; give where to go on."""
-    spaces = _maintained(connection, source, schema)
-    if not spaces:
+    tags = _maintained(connection, source, schema)
+    if not tags:
         return None
     connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT_MS)))
-    relations = sql.SQL(", ").join([source.relation, *(space.relation for space in spaces)])
+    relations = sql.SQL(", ").join([source.relation, *(stamps.relation for stamps in tags)])
     connection.execute(statement("freshness/changes", "hold_relations", relations=relations))
     values: dict[str, Any] = {"collection": source.collection.name, "after": after, "size": _BATCH}
-    digests = [row[0] for row in connection.execute(spaces[0].statement("freshness/changes", "lock_batch"), values)]
+    digests = [row[0] for row in connection.execute(tags[0].statement("freshness/changes", "lock_batch"), values)]
     if not digests:
         return None
-    if _maintained(connection, source, schema) != spaces:
+    if _maintained(connection, source, schema) != tags:
         return after
     values = {"collection": source.collection.name, "digests": digests}
-    for space in spaces:
-        connection.execute(space.statement("freshness/changes", "sweep_emptied", rows=source.rows), values)
-    connection.execute(spaces[0].statement("freshness/changes", "forget_settled", unsettled=_unsettled(spaces)), values)
+    for stamps in tags:
+        connection.execute(stamps.statement("freshness/changes", "sweep_emptied", rows=source.rows), values)
+    connection.execute(tags[0].statement("freshness/changes", "forget_settled", unsettled=_unsettled(tags)), values)
     return str(digests[-1])
 
 
-def _maintained(connection: Connection, source: Source, schema: str) -> list[Space]:
+def _maintained(connection: Connection, source: Source, schema: str) -> list[Stamps]:
     query = statement("freshness/changes", "maintained", schema=sql.Identifier(schema))
     row = connection.execute(query, {"collection": source.collection.name}).fetchone()
-    return [Space(source, schema, tag) for tag in dict.fromkeys(row or ()) if tag is not None]
+    return [Stamps(source, schema, tag) for tag in dict.fromkeys(row or ()) if tag is not None]
 
 
-def _unsettled(spaces: Sequence[Space]) -> sql.Composed:
+def _unsettled(tags: Sequence[Stamps]) -> sql.Composed:
     """Whether at least one of the tags lacks a change of the outbox."""
-    return spaces[0].statement(
+    return tags[0].statement(
         "freshness/changes",
         "unsettled",
-        rows=spaces[0].source.rows,
-        unfinished=sql.SQL(" OR ").join(_unfinished(space) for space in spaces),
-        emptied=sql.SQL(" OR ").join(space.statement("freshness/changes", "emptied") for space in spaces),
+        rows=tags[0].source.rows,
+        unfinished=sql.SQL(" OR ").join(_unfinished(stamps) for stamps in tags),
+        emptied=sql.SQL(" OR ").join(stamps.statement("freshness/changes", "emptied") for stamps in tags),
     )
 
 
-def _unfinished(space: Space) -> sql.Composed:
+def _unfinished(stamps: Stamps) -> sql.Composed:
     """Neither fresh under this tag, nor rejected as it stands."""
-    return space.statement("freshness/changes", "unfinished", tag=sql.Literal(space.tag), whole=space.whole)
+    return stamps.statement("freshness/changes", "unfinished", tag=sql.Literal(stamps.tag), whole=stamps.whole)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.postgres.named_sql import statement
 from vecmig.postgres.sessions import Connection
 from vecmig.source.source import Source
@@ -39,9 +39,9 @@ class Coverage:
         return self.fresh / self.eligible if self.eligible else 1.0
 
 
-def measure_coverage(connection: Connection, space: Space) -> Coverage:
+def measure_coverage(connection: Connection, stamps: Stamps) -> Coverage:
     """Compare every record's text with the hash beside its vector; one pass over the source, nothing cached."""
-    row = connection.execute(space.statement("freshness/coverage", "coverage"), space.values).fetchone()
+    row = connection.execute(stamps.statement("freshness/coverage", "coverage"), stamps.values).fetchone()
     records, eligible, fresh, rejected, stale, unaccounted, vectors = row or (0,) * 7
     return Coverage(records, eligible, fresh, stale, rejected, unaccounted, vectors)
 
@@ -54,19 +54,19 @@ def count_records(connection: Connection, source: Source) -> tuple[int, int]:
     return (row[0], row[1]) if row else (0, 0)
 
 
-def count_vectors(connection: Connection, space: Space) -> tuple[int, int]:
+def count_vectors(connection: Connection, stamps: Stamps) -> tuple[int, int]:
     """Count a tag's vectors, and the records they belong to."""
-    row = connection.execute(space.statement("freshness/coverage", "count_vectors")).fetchone()
+    row = connection.execute(stamps.statement("freshness/coverage", "count_vectors")).fetchone()
     return (row[0], row[1]) if row else (0, 0)
 
 
-def has_vectors(connection: Connection, space: Space) -> bool:
+def has_vectors(connection: Connection, stamps: Stamps) -> bool:
     """Return whether a tag has any vector."""
-    row = connection.execute(space.statement("freshness/coverage", "has_vectors")).fetchone()
+    row = connection.execute(stamps.statement("freshness/coverage", "has_vectors")).fetchone()
     return bool(row and row[0])
 
 
-def sweep(connection: Connection, space: Space, found: Coverage | None = None) -> int:
+def sweep(connection: Connection, stamps: Stamps, found: Coverage | None = None) -> int:
     """Delete the vectors of records that are gone or no longer have a text, and forget their rejections.
 
     Triggers delete with a record at once where they see it; a disabled trigger or a view as source leaves it to this. A
@@ -75,38 +75,38 @@ def sweep(connection: Connection, space: Space, found: Coverage | None = None) -
 
     Args:
         connection: in autocommit mode.
-        space: whose vectors.
+        stamps: whose vectors.
         found: what was measured just now; it spares a look at each vector where all of them belong to a record.
 
     Returns:
         How many records keep vectors although they have no text any more.
     """
-    connection.execute(space.statement("freshness/coverage", "sweep_rejected"), space.values)
-    if found is not None and count_vectors(connection, space)[0] <= found.vectors:
+    connection.execute(stamps.statement("freshness/coverage", "sweep_rejected"), stamps.values)
+    if found is not None and count_vectors(connection, stamps)[0] <= found.vectors:
         return 0
-    source = space.source
-    gone, emptied, total = _count_idle(connection, space)
+    source = stamps.source
+    gone, emptied, total = _count_idle(connection, stamps)
     if gone:
         same = source.match_source("s", "v")
         connection.execute(
-            space.statement("freshness/coverage", "sweep_gone", source=source.relation, same_source=same), {}
+            stamps.statement("freshness/coverage", "sweep_gone", source=source.relation, same_source=same), {}
         )
     few = emptied <= total * _MOST_EMPTIED
     if emptied:
         connection.execute(
-            space.statement("freshness/coverage", "sweep_emptied", rows=source.rows), space.values | {"all": few}
+            stamps.statement("freshness/coverage", "sweep_emptied", rows=source.rows), stamps.values | {"all": few}
         )
-    return _count_idle(connection, space)[1] if emptied and not few else 0
+    return _count_idle(connection, stamps)[1] if emptied and not few else 0
 
 
-def _count_idle(connection: Connection, space: Space) -> tuple[int, int, int]:
+def _count_idle(connection: Connection, stamps: Stamps) -> tuple[int, int, int]:
     """Count the vectors of no row, the records with vectors and no text, and the records with vectors."""
-    row = connection.execute(space.statement("freshness/coverage", "count_idle", rows=space.source.rows)).fetchone()
+    row = connection.execute(stamps.statement("freshness/coverage", "count_idle", rows=stamps.source.rows)).fetchone()
     return row or (0, 0, 0)
 
 
-def count_embedded_since(connection: Connection, space: Space, at: object, most: int) -> int:
+def count_embedded_since(connection: Connection, stamps: Stamps, at: object, most: int) -> int:
     """Count the vectors of a tag that were made after a moment, as far as ``most``."""
-    query = space.statement("freshness/coverage", "embedded_since")
+    query = stamps.statement("freshness/coverage", "embedded_since")
     row = connection.execute(query, {"at": at, "most": most}).fetchone()
     return int(row[0]) if row else 0

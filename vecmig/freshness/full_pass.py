@@ -10,7 +10,7 @@ from typing import Final
 from psycopg import sql
 
 from vecmig.freshness.coverage import Coverage
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.ledger.schema import FILES, installed_version
 from vecmig.postgres.named_sql import statement
 from vecmig.postgres.sessions import Connection
@@ -48,19 +48,19 @@ def needed_full_pass(connection: Connection, schema: str, collection: str) -> tu
     return tuple(FullPass(*row) for row in connection.execute(query, {"collection": collection}))
 
 
-def noted_for(connection: Connection, space: Space) -> list[int]:
+def noted_for(connection: Connection, stamps: Stamps) -> list[int]:
     """Return the notes that a comparison from now on answers for one tag.
 
     To be read before the records are: what a note that is seen here stands for is committed with it.
     """
-    return [row[0] for row in connection.execute(space.statement("freshness/full_pass", "noted"), space.values)]
+    return [row[0] for row in connection.execute(stamps.statement("freshness/full_pass", "noted"), stamps.values)]
 
 
-def settle_full_pass(connection: Connection, space: Space, noted: Sequence[int], found: Coverage) -> None:
+def settle_full_pass(connection: Connection, stamps: Stamps, noted: Sequence[int], found: Coverage) -> None:
     """Enter that a tag was compared since ``noted``, and forget the notes for which all tags in use were.
 
     Nothing is entered where a record lacks its vector and neither the outbox nor a rejection says so.
     """
     if noted and not found.unaccounted:
-        connection.execute(space.statement("freshness/full_pass", "passed"), space.values | {"ids": list(noted)})
-        connection.execute(space.statement("freshness/full_pass", "forget"), space.values)
+        connection.execute(stamps.statement("freshness/full_pass", "passed"), stamps.values | {"ids": list(noted)})
+        connection.execute(stamps.statement("freshness/full_pass", "forget"), stamps.values)

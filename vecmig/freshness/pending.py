@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from psycopg import sql
 
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.postgres.named_sql import finished, statement
 from vecmig.postgres.sessions import Connection
 from vecmig.source.keys import Key, compared_keys
@@ -46,7 +46,7 @@ class Page:
 
 def read_page(
     connection: Connection,
-    space: Space,
+    stamps: Stamps,
     after: Key | None,
     size: int,
     upto: Key | None = None,
@@ -57,28 +57,28 @@ def read_page(
 
     Args:
         connection: a connection of vecmig's.
-        space: the tag.
+        stamps: the tag.
         after: the key to start behind; None for the first record.
         size: how many records to look at, at most.
         upto: the last key to look at; None for the last record.
         max_bytes: the page ends with the record whose text reaches this, so that a page of long texts is a short one.
     """
-    query = _page(space, after is None, upto is None)
-    values = space.values | {"size": size, "bytes": max_bytes} | _key_values("k", after) | _key_values("u", upto)
+    query = _page(stamps, after is None, upto is None)
+    values = stamps.values | {"size": size, "bytes": max_bytes} | _key_values("k", after) | _key_values("u", upto)
     rows, size, place = _fetch(connection, query, values)
     return Page(rows, size, tuple(json.loads(place)) if size else None)
 
 
 def read_changed(
-    connection: Connection, space: Space, after: Key | None, size: int, *, max_bytes: int = PAGE_BYTES
+    connection: Connection, stamps: Stamps, after: Key | None, size: int, *, max_bytes: int = PAGE_BYTES
 ) -> Page:
     """Read the next ``size`` changes in the outbox, with the text of those records that lack a fresh vector.
 
     What it costs depends on the number of changes, not on the size of the source. ``after`` and the page's ``last``
     are places in the outbox, not keys of records.
     """
-    values = space.values | {"size": size, "bytes": max_bytes, "after": after[0] if after else FIRST_DIGEST}
-    pending, size, place = _fetch(connection, _changed(space), values)
+    values = stamps.values | {"size": size, "bytes": max_bytes, "after": after[0] if after else FIRST_DIGEST}
+    pending, size, place = _fetch(connection, _changed(stamps), values)
     return Page(pending, size, (place,) if size else None)
 
 
@@ -128,8 +128,8 @@ def sample_texts(connection: Connection, source: Source, size: int) -> list[str]
 
 
 @lru_cache(maxsize=64)
-def _page(space: Space, first: bool, last: bool) -> str:
-    source = space.source
+def _page(stamps: Stamps, first: bool, last: bool) -> str:
+    source = stamps.source
     true = sql.SQL("true")
     after = true if first else _compared(source, ">", "k")
     upto = true if last else _compared(source, "<=", "u")
@@ -137,24 +137,24 @@ def _page(space: Space, first: bool, last: bool) -> str:
         "freshness/pending", "looked_at", records=source.records, after=after, upto=upto, keys=source.alias_list("s")
     )
     place = sql.SQL("json_build_array({})").format(source.alias_text("p"))
-    return finished(_pending(space, looked_at, order=source.alias_list("l"), place=place))
+    return finished(_pending(stamps, looked_at, order=source.alias_list("l"), place=place))
 
 
 @lru_cache(maxsize=64)
-def _changed(space: Space) -> str:
-    looked_at = space.statement("freshness/pending", "changed")
-    return finished(_pending(space, looked_at, order=sql.SQL("l.outbox"), place=sql.SQL("p.outbox")))
+def _changed(stamps: Stamps) -> str:
+    looked_at = stamps.statement("freshness/pending", "changed")
+    return finished(_pending(stamps, looked_at, order=sql.SQL("l.outbox"), place=sql.SQL("p.outbox")))
 
 
-def _pending(space: Space, looked_at: sql.Composed, *, order: sql.Composable, place: sql.Composable) -> sql.Composed:
-    source = space.source
+def _pending(stamps: Stamps, looked_at: sql.Composed, *, order: sql.Composable, place: sql.Composable) -> sql.Composed:
+    source = stamps.source
     # in another order than the vectors' index has, the ends of a page are not the ends of its vectors
     near = "near_any" if any(column.collated for column in source.key) else "near"
-    return space.statement(
+    return stamps.statement(
         "freshness/pending",
         "pending",
         looked_at=looked_at,
-        near=space.statement(
+        near=stamps.statement(
             "freshness/pending",
             near,
             within=sql.SQL("{} AND {}").format(
@@ -163,9 +163,9 @@ def _pending(space: Space, looked_at: sql.Composed, *, order: sql.Composable, pl
             ),
             keys_descending=source.descending,
         ),
-        whole=space.whole,
+        whole=stamps.whole,
         eligible=source.eligible("p"),
-        match=space.match("p", "v"),
+        match=stamps.match("p", "v"),
         key_json=source.key_json("p"),
         keys_text=source.alias_text("p"),
         order=order,

@@ -1,4 +1,4 @@
-"""Where the vectors of a tag lie, and how a record is named."""
+"""The stamps of a tag: where they lie, and how they are matched with the records of the source."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from vecmig.source.source import Source
 
 
 @dataclass(frozen=True, slots=True)
-class Space:
-    """Where the vectors of one tag of one collection lie. All reading and writing of vectors goes through it."""
+class Stamps:
+    """The stamps of one tag of one collection, which tell what is fresh. The vectors are in the tag's home."""
 
     source: Source
     schema: str
@@ -25,7 +25,7 @@ class Space:
 
     @property
     def relation(self) -> Own:
-        """The relation that holds this tag's vectors and no others."""
+        """The relation that holds this tag's stamps and no others."""
         return self.source.partition(self.tag)
 
     @property
@@ -48,8 +48,8 @@ class Space:
         condition: sql.Composable = sql.SQL("")
         if self.chunks:
             same = same_key(self.source.key, self.source.stored_of("c"), self.source.stored_of("v"))
-            condition = statement("freshness/stamps", "all_chunks", space=self.relation, same_record=same)
-        return statement("freshness/stamps", "whole", space=self.relation, condition=condition)
+            condition = statement("freshness/stamps", "all_chunks", stamps=self.relation, same_record=same)
+        return statement("freshness/stamps", "whole", stamps=self.relation, condition=condition)
 
     @property
     def hash(self) -> sql.Composed:
@@ -70,7 +70,7 @@ class Space:
         source = self.source
         common: dict[str, sql.Composable] = {
             "schema": sql.Identifier(self.schema),
-            "space": self.relation,
+            "stamps": self.relation,
             "whole": self.whole,
             "records": source.records,
             "keys": source.alias_list(),
@@ -84,5 +84,5 @@ class Space:
 
     @property
     def values(self) -> dict[str, Any]:
-        """The parameters that name this space in vecmig's tables."""
+        """The parameters that name these stamps in vecmig's tables."""
         return {"collection": self.source.collection.name, "tag": self.tag}

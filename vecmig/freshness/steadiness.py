@@ -10,13 +10,13 @@ from typing import Final
 
 from vecmig.errors import UnsteadyExpression
 from vecmig.freshness.pending import read_page
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.postgres.sessions import Connection
 
 _LOOKED_AT: Final = 50
 
 
-def refuse_unsteady_texts(connection: Connection, space: Space) -> None:
+def refuse_unsteady_texts(connection: Connection, stamps: Stamps) -> None:
     """Read the first pending texts of a tag twice in one snapshot, and refuse those that differ.
 
     Raises:
@@ -24,13 +24,13 @@ def refuse_unsteady_texts(connection: Connection, space: Space) -> None:
     """
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        first = _hashes(connection, space)
-        second = _hashes(connection, space) if first else first
+        first = _hashes(connection, stamps)
+        second = _hashes(connection, stamps) if first else first
     unsteady = [key for key, hash_ in first.items() if second.get(key, hash_) != hash_]
     if unsteady:
         key = ", ".join(unsteady[0])
         raise UnsteadyExpression(
-            f"Collection {space.source.collection.name}: the text of the record {key} is another one each time it is "
+            f"Collection {stamps.source.collection.name}: the text of the record {key} is another one each time it is "
             "read: it would be paid for at each run, and never be written.",
             state="Nothing was embedded.",
             hint="Look for chance or the time in what text: in collections.yaml reads: a view, or a function that is "
@@ -38,5 +38,5 @@ def refuse_unsteady_texts(connection: Connection, space: Space) -> None:
         )
 
 
-def _hashes(connection: Connection, space: Space) -> dict[tuple[str, ...], str]:
-    return {record.key: record.source_hash for record in read_page(connection, space, None, _LOOKED_AT).pending}
+def _hashes(connection: Connection, stamps: Stamps) -> dict[tuple[str, ...], str]:
+    return {record.key: record.source_hash for record in read_page(connection, stamps, None, _LOOKED_AT).pending}

@@ -8,7 +8,7 @@ from typing import TypedDict, Unpack
 from vecmig.freshness.change_tracking import tracking_works
 from vecmig.freshness.changes import changed_since, lag, snapshot
 from vecmig.freshness.coverage import Coverage, measure_coverage
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.gate.checks import judge
 from vecmig.gate.quality import Shadowing, Trial
 from vecmig.gate.report import Evidence, Report
@@ -67,7 +67,7 @@ def judge_again(gate: Gate, report: Report, home: Home, old: Home | None) -> Rep
     return replace(report, checks=judge(gate, evidence), evidence=evidence)
 
 
-def _at_worst(report: Report, session: Connection, stamps: Space) -> Coverage:
+def _at_worst(report: Report, session: Connection, stamps: Stamps) -> Coverage:
     before = report.evidence.coverage
     changed = min(changed_since(session, stamps.source, stamps.schema, report.measured_at), before.fresh)
     return replace(before, fresh=before.fresh - changed, stale=before.stale + changed)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from vecmig.errors import DatabaseError
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.homes.base import Home, coverage_of
 from vecmig.homes.partition import PartitionHome
 from vecmig.homes.partition.writing import prepare_to_write, reject_records
@@ -71,7 +71,7 @@ __all__ = [
     "widen_key",
 ]
 
-_KINDS: Final[Mapping[str, Callable[[Connection, Space], Home]]] = {PartitionHome.kind: PartitionHome}
+_KINDS: Final[Mapping[str, Callable[[Connection, Stamps], Home]]] = {PartitionHome.kind: PartitionHome}
 
 
 def open_home(ledger: Ledger, source: Source, tag: str, *, kind: str | None = None) -> Home:
@@ -83,10 +83,10 @@ def open_home(ledger: Ledger, source: Source, tag: str, *, kind: str | None = No
         DatabaseError: this version of vecmig knows no such home.
     """
     kind = ledger.tags.home_of(source.collection.name, tag) if kind is None else kind
-    return home_over(ledger.connection, Space(source, ledger.schema, tag, kind))
+    return home_over(ledger.connection, Stamps(source, ledger.schema, tag, kind))
 
 
-def home_over(session: Connection, stamps: Space) -> Home:
+def home_over(session: Connection, stamps: Stamps) -> Home:
     """Open a home that was open before over another session.
 
     Raises:

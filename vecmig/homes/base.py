@@ -11,7 +11,7 @@ from psycopg import sql
 
 from vecmig.events import Listener
 from vecmig.freshness.coverage import Coverage, count_records, measure_coverage
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.homes.search import Hit
 from vecmig.homes.values import (
     EmbeddedRecord,
@@ -36,7 +36,7 @@ class Home(Protocol):
         """The session that it works on."""
 
     @property
-    def stamps(self) -> Space:
+    def stamps(self) -> Stamps:
         """The stamps of its tag."""
 
     def exists(self) -> bool:

@@ -17,7 +17,7 @@ from psycopg import BaseConnection, sql
 from psycopg import errors as pg
 
 from vecmig.errors import ConditionError, UsageError
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.homes.vectors import to_send
 from vecmig.postgres.named_sql import finished, statement
 from vecmig.postgres.settings import lock_timeout, transaction_settings
@@ -53,7 +53,7 @@ class Hit:
 class Search:
     """One search as it is sent, but for the query."""
 
-    space: Space
+    stamps: Stamps
     k: int
     #: Gives the open transaction what the search needs; it ends with it.
     settings: str
@@ -81,17 +81,17 @@ class Search:
                 placeholders, values = counted(len(self.names), "placeholder"), counted(len(params), "value")
                 raise UsageError(f"where has {placeholders}, and {values} came with it.")
             own = dict(zip(self.names, params, strict=True))
-        return own | {"query": to_send(vector, self.space.source.collection.storage)}
+        return own | {"query": to_send(vector, self.stamps.source.collection.storage)}
 
     def hits(self, rows: Iterable[tuple[Any, ...]]) -> list[Hit]:
         """Read the rows that ``query`` gives."""
-        keys, tag = len(self.space.source.key), self.space.tag
+        keys, tag = len(self.stamps.source.key), self.stamps.tag
         return [Hit(tuple(row[:keys]), tag, row[keys], *row[keys + 1 :]) for row in rows]
 
 
 @lru_cache(maxsize=64)
 def new_search(
-    space: Space,
+    stamps: Stamps,
     k: int,
     *,
     where: str | None = None,
@@ -102,7 +102,7 @@ def new_search(
     """Put a search together; the same one is kept, for that takes longer than a short search.
 
     Args:
-        space: the tag to search.
+        stamps: the tag to search.
         k: how many chunks to give.
         where: a condition over the source's columns, with psycopg's placeholders; %% is a percent sign.
         exact: read every vector, and use no index.
@@ -117,23 +117,23 @@ def new_search(
     if ef_search is not None and not 1 <= ef_search <= 1000:
         raise UsageError(f"ef_search is {ef_search}; pgvector takes 1 to 1000.")
     condition, names = (None, ()) if where is None else _condition(where)
-    source = space.source
-    query = space.statement(
+    source = stamps.source
+    query = stamps.statement(
         "homes/search",
         "search",
-        nearest=nearest(space, query=sql.SQL("%(query)s"), k=sql.Literal(k), where=condition, exact=exact),
+        nearest=nearest(stamps, query=sql.SQL("%(query)s"), k=sql.Literal(k), where=condition, exact=exact),
         n_keys=source.alias_list("n"),
         same_record=same_key(source.key, source.aliases_of("r"), source.aliases_of("n")),
         same_source=source.match("n", "s"),
         same_vector=source.match_stored("n", "v"),
         vectors=source.vectors,
-        tag_literal=sql.Literal(space.tag),
+        tag_literal=sql.Literal(stamps.tag),
         source=source.relation,
     )
     limit = {} if lock_wait is None else lock_timeout(lock_wait)
-    more = _settings(space, exact=exact, ef_search=ef_search) | limit
+    more = _settings(stamps, exact=exact, ef_search=ef_search) | limit
     settings = statement("postgres/connect", "settle_transaction", settings=transaction_settings(more))
-    return Search(space, k, settings.as_string(), finished(query), names, where is None, where)
+    return Search(stamps, k, settings.as_string(), finished(query), names, where is None, where)
 
 
 def fetch(connection: psycopg.Connection[Any], search: Search, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
@@ -156,9 +156,9 @@ def fetch_each(
     return [cursor.fetchall() for cursor in cursors]
 
 
-def _settings(space: Space, *, exact: bool, ef_search: int | None) -> dict[str, str]:
+def _settings(stamps: Stamps, *, exact: bool, ef_search: int | None) -> dict[str, str]:
     settings: dict[str, str] = {}
-    if not exact and space.source.pgvector.iterative_scan:
+    if not exact and stamps.source.pgvector.iterative_scan:
         settings |= {"hnsw.iterative_scan": "strict_order"}
     if ef_search is not None:
         settings["hnsw.ef_search"] = str(ef_search)
@@ -206,7 +206,7 @@ def blamed(search: Search) -> Iterator[None]:
     except psycopg.Error as error:
         if search.where is None or not (found := _blame(search, error)):
             raise
-        source = search.space.source
+        source = search.stamps.source
         raise ConditionError(
             f"where does not work: {found}.",
             hint=f"Correct it. It is a condition over {source.schema}.{source.table}, whose columns are: "
@@ -276,7 +276,7 @@ def allow_preparing(connection: BaseConnection[Any], pid: int) -> None:
 
 
 def nearest(
-    space: Space,
+    stamps: Stamps,
     *,
     query: sql.Composable,
     k: sql.Composable,
@@ -288,15 +288,15 @@ def nearest(
     One statement serves the search function, the reader, and what the planner is asked: whether it uses the index.
 
     Args:
-        space: the tag to search.
+        stamps: the tag to search.
         query: the vector.
         k: how many.
         where: one more condition on the source's columns.
         exact: order by an expression that no index has.
     """
-    source = space.source
+    source = stamps.source
     collection, pgvector = source.collection, source.pgvector
-    index_type = pgvector.type(collection.storage, space.dims)
+    index_type = pgvector.type(collection.storage, stamps.dims)
     return statement(
         "homes/search",
         "nearest",
@@ -313,5 +313,5 @@ def nearest(
         source=source.relation,
         condition=source.condition,
         match=source.match_source("s", "e"),
-        tag=sql.Literal(space.tag),
+        tag=sql.Literal(stamps.tag),
     )

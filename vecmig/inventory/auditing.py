@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 from vecmig.errors import DatabaseError
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.postgres.named_sql import Fragment, statement
 from vecmig.postgres.sessions import Connection
 from vecmig.source.source import Source
@@ -182,17 +182,17 @@ def names(connection: Connection, source: Source) -> Names:
 # Records and vectors -----------------------------------------------------------------------------------------------
 
 
-def faults(connection: Connection, space: Space) -> list[Fault]:
+def faults(connection: Connection, stamps: Stamps) -> list[Fault]:
     """Compare a tag's vectors with the records, in one pass over both.
 
     Raises:
         DatabaseError: the text of a record cannot be made; nothing is compared.
     """
-    source = space.source
+    source = stamps.source
     named = [sql.Identifier(column.stored) for column in source.key]
     pairs = list(zip(source.aliases, named, strict=True))
     found = sql.SQL(", ").join(sql.SQL("coalesce(s.{}, v.{}) AS {}").format(a, name, a) for a, name in pairs)
-    query = space.statement(
+    query = stamps.statement(
         "inventory/auditing",
         "faults",
         rows=source.rows,
@@ -201,13 +201,13 @@ def faults(connection: Connection, space: Space) -> list[Fault]:
         found_keys=found,
         v_keys=source.stored_list("v"),
         same=source.match_stored("s", "v"),
-        all_chunks=statement("inventory/auditing", "all_chunks" if space.chunks else "one_chunk"),
+        all_chunks=statement("inventory/auditing", "all_chunks" if stamps.chunks else "one_chunk"),
         rejected_key=source.match_json("f", "r"),
         changed_key=source.match_json("f", "c"),
     )
     try:
         with connection.transaction():
-            rows = connection.execute(query, space.values).fetchall()
+            rows = connection.execute(query, stamps.values).fetchall()
     except psycopg.DataError as error:
         raise DatabaseError(
             f"The records could not be compared: {error.diag.message_primary}.",
@@ -228,7 +228,7 @@ def partitions(connection: Connection, source: Source) -> list[Part]:
 
 def tags_in(connection: Connection, relation: str) -> dict[str, int]:
     """Count the rows of a relation, named as SQL has it, by tag; the five tags with most of them."""
-    return dict(connection.execute(statement("inventory/auditing", "tags_in", space=Fragment(relation))).fetchall())
+    return dict(connection.execute(statement("inventory/auditing", "tags_in", stamps=Fragment(relation))).fetchall())
 
 
 def vector_columns(connection: Connection, pgvector: str) -> list[VectorColumn]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from vecmig.backfill import Result, run_backfill
 from vecmig.freshness.coverage import count_records, measure_coverage
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.homes import open_home
 from vecmig.operations.context import Context
 from vecmig.operations.embedders import embedder_to_fill, prepare_tag, ray_options, run_options
@@ -32,7 +32,7 @@ class Backfill(Operation):
     def run(self) -> None:
         """Embed what is pending; each batch commits with its stamps."""
         with self.reported("backfill", self.new_tag) as summarise:
-            result = fill_tag(self.context, self.space(self.followed_source()), self.revision.revision, self.limit)
+            result = fill_tag(self.context, self.stamps(self.followed_source()), self.revision.revision, self.limit)
             with self.context.transaction() as ledger:
                 figures = {"written": result.written, "rejected": result.rejected, "seconds": round(result.seconds, 3)}
                 self.record(ledger, "backfill", figures | {"coverage": result.coverage.share})
@@ -51,20 +51,22 @@ class Backfill(Operation):
         return [f"-- backfill: up to {eligible} records are embedded under {self.new_tag}: vecmig backfill"]
 
 
-def fill_tag(context: Context, space: Space, revision: str, limit: int | None = None, *, here: bool = False) -> Result:
+def fill_tag(
+    context: Context, stamps: Stamps, revision: str, limit: int | None = None, *, here: bool = False
+) -> Result:
     """Embed what is pending under the tag of a revision.
 
     Args:
         context: the context.
-        space: the tag.
+        stamps: the tag.
         revision: whose cost it is.
         limit: stop after about this many records.
         here: whether this process does it, whichever engine is chosen.
     """
-    name = space.source.collection.name
-    with embedder_to_fill(context, name, space.tag, what="backfill", revision=revision) as embedder:
+    name = stamps.source.collection.name
+    with embedder_to_fill(context, name, stamps.tag, what="backfill", revision=revision) as embedder:
         with context.database.session() as connection:
-            home = open_home(context.ledger(connection), space.source, space.tag)
+            home = open_home(context.ledger(connection), stamps.source, stamps.tag)
             home.require()
         return run_backfill(
             context.database,
@@ -72,8 +74,8 @@ def fill_tag(context: Context, space: Space, revision: str, limit: int | None = 
             embedder,
             limit=limit,
             options=run_options(context, "backfill"),
-            ray=None if here else ray_options(context, name, space.tag, revision=revision),
-            prepare=prepare_tag(context, embedder, space),
+            ray=None if here else ray_options(context, name, stamps.tag, revision=revision),
+            prepare=prepare_tag(context, embedder, stamps),
             listener=context.listener,
         )
 

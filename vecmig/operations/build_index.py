@@ -23,11 +23,11 @@ class BuildIndex(Operation):
 
     def run(self) -> None:
         """Build it, dropping an invalid one first."""
-        space = self.space(self.followed_source())
+        stamps = self.stamps(self.followed_source())
         with self.reported("index", self.new_tag) as summarise:
-            built = build_index(self.context, space)
+            built = build_index(self.context, stamps)
             with self.context.transaction() as ledger:
-                state = open_home(ledger, space.source, space.tag).index()
+                state = open_home(ledger, stamps.source, stamps.tag).index()
                 if not state.usable:
                     raise DatabaseError(
                         f"The index of {self.new_tag} is {state.word} after it was built.",

@@ -12,7 +12,7 @@ from vecmig.config import Config
 from vecmig.config.collections import Collections
 from vecmig.errors import ScriptError
 from vecmig.events import Listener, Waiting, Warned, ignore
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.ledger.ledger import Ledger
 from vecmig.ledger.rows import Actor
 from vecmig.model.gate import Gate
@@ -50,9 +50,9 @@ class Context:
         """Open the ledger on a connection."""
         return Ledger(connection, self.database.schema, self.actor, vectors_schema=self.database.vectors_schema)
 
-    def space(self, source: Source, tag: str) -> Space:
-        """Return the space of one tag."""
-        return Space(source, self.database.schema, tag)
+    def stamps(self, source: Source, tag: str) -> Stamps:
+        """Return the stamps of one tag."""
+        return Stamps(source, self.database.schema, tag)
 
     @contextmanager
     def transaction(self) -> Iterator[Ledger]:

@@ -12,7 +12,7 @@ from vecmig.events import Warned
 from vecmig.freshness.changes import outbox
 from vecmig.freshness.coverage import measure_coverage
 from vecmig.freshness.full_pass import needed_full_pass
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.gate import Report, judge_again
 from vecmig.homes import home_over, open_home
 from vecmig.ledger.ledger import Ledger
@@ -89,7 +89,7 @@ class Cutover(Operation):
             GateRefused: the old tag lacks more records than the revision's freshness budget allows.
         """
         source = self.recorded_source()
-        old = self.old_space(source)
+        old = self.old_stamps(source)
         with self.context.database.session() as connection:
             ledger = self.context.ledger(connection)
             if old is not None:
@@ -120,7 +120,7 @@ class Cutover(Operation):
         """Return the statements of ``undo`` as a comment."""
         source = self.source()
         statements = self.context.recorded(
-            lambda connection: self._roll_back(connection, source, self.old_space(source))
+            lambda connection: self._roll_back(connection, source, self.old_stamps(source))
         )
         return ["-- rollback: vecmig downgrade runs this; no vector is touched", *map(commented, statements)]
 
@@ -133,7 +133,7 @@ class Cutover(Operation):
             )
         if source.tracked and waiting:
             with self.reported("catch up", self.new_tag) as summarise:
-                result = fill_tag(self.context, self.space(source), self.revision.revision, here=True)
+                result = fill_tag(self.context, self.stamps(source), self.revision.revision, here=True)
                 summarise(summary(result))
 
     def _require(self, report: Report) -> None:
@@ -146,7 +146,7 @@ class Cutover(Operation):
                 hint=report.remedies,
             )
 
-    def _require_complete(self, old: Space) -> None:
+    def _require_complete(self, old: Stamps) -> None:
         """Judge the gate of the rollback: measured before the switch, whose cost does not grow with the corpus."""
         try:
             with self.context.database.session() as connection:
@@ -173,14 +173,14 @@ class Cutover(Operation):
         ledger.routes.move(
             self.collection, before=self.revision.old_tag, live=self.new_tag, standby=self.revision.old_tag
         )
-        publish(connection, source, self.space(source), ledger=ledger.schema, shown=shown)
+        publish(connection, source, self.stamps(source), ledger=ledger.schema, shown=shown)
         self.record(ledger, "cutover", {"from": self.revision.old_tag, "gate": checks})
 
     def _roll_back(
         self,
         connection: Connection,
         source: Source,
-        old: Space | None,
+        old: Stamps | None,
         *,
         standby: str | None = None,
         shown: Sequence[str] | None = None,

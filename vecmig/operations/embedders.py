@@ -11,7 +11,7 @@ from vecmig.backfill import CostAccount, Needs, RayOptions, RunOptions, asking, 
 from vecmig.embedders import Embedder
 from vecmig.errors import UsageError
 from vecmig.freshness.coverage import has_vectors
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.gate import new_canary, require_same_model
 from vecmig.ledger.control import What
 from vecmig.model.recipe import Recipe
@@ -98,19 +98,19 @@ def run_options(context: Context, what: What) -> RunOptions:
     )
 
 
-def prepare_tag(context: Context, embedder: Embedder, space: Space) -> Callable[[], None]:
+def prepare_tag(context: Context, embedder: Embedder, stamps: Stamps) -> Callable[[], None]:
     """Prepare to add vectors to a tag: the recipe's service is written down for the readers.
 
     Returns:
         What must be called before the first of them: it keeps the canary, or raises TerminalEmbedderError where the
         embedder is not the one that made the tag's vectors. No session is kept for later from then on.
     """
-    name = space.source.collection.name
+    name = stamps.source.collection.name
     with context.database.session() as connection:
         ledger = context.ledger(connection)
-        ledger.tags.refresh_recipe(name, space.tag, embedder.recipe)
-        lost = ledger.tags.get(name, space.tag).canary is None and has_vectors(connection, space)
-    keep = partial(_keep_canary, context, embedder, name, space.tag)
+        ledger.tags.refresh_recipe(name, stamps.tag, embedder.recipe)
+        lost = ledger.tags.get(name, stamps.tag).canary is None and has_vectors(connection, stamps)
+    keep = partial(_keep_canary, context, embedder, name, stamps.tag)
     if lost:
         keep()
 

@@ -10,7 +10,7 @@ from vecmig.config.suites import Suite
 from vecmig.errors import VecmigError
 from vecmig.evaluation import mean_loss, no_worse
 from vecmig.freshness.coverage import count_embedded_since, count_records
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.gate import Shadowing, Trial
 from vecmig.ledger.evals import EvalRun, latest
 from vecmig.ledger.ledger import Ledger
@@ -29,8 +29,8 @@ class Witness:
 
     connection: Connection
     gate: Gate
-    new: Space
-    old: Space
+    new: Stamps
+    old: Stamps
     load_suite: Callable[[str], Suite]
 
     def trials(self) -> tuple[Trial, ...]:
@@ -59,9 +59,9 @@ class Witness:
                 condition, False, f"{condition.suite} asks {suite.collection}", "Name a suite of this collection."
             )
         runs: list[EvalRun] = []
-        for space in (self.old, self.new):
-            run = latest(self.connection, self.new.schema, collection, space.tag, condition.suite)
-            problem = f"it was never run against {space.tag}" if run is None else self._problem(suite, run, space)
+        for stamps in (self.old, self.new):
+            run = latest(self.connection, self.new.schema, collection, stamps.tag, condition.suite)
+            problem = f"it was never run against {stamps.tag}" if run is None else self._problem(suite, run, stamps)
             if run is None or problem:
                 return Trial(condition, False, problem, again, command)
             runs.append(run)
@@ -69,22 +69,22 @@ class Witness:
         detail = f"{detail}; taken at {percent(runs[1].coverage)} coverage"
         return Trial(condition, passed, detail, "" if passed else _remedy(condition, runs[0], runs[1]))
 
-    def _problem(self, suite: Suite, run: EvalRun, space: Space) -> str:
+    def _problem(self, suite: Suite, run: EvalRun, stamps: Stamps) -> str:
         """Say why a run does not count; empty where it does."""
         if run.suite_fingerprint != suite.fingerprint:
-            return f"the suite was changed since it was run against {space.tag}"
+            return f"the suite was changed since it was run against {stamps.tag}"
         if run.coverage < self.gate.coverage:
             return (
-                f"it was run against {space.tag} at {percent(run.coverage)} coverage; an eval counts from "
+                f"it was run against {stamps.tag} at {percent(run.coverage)} coverage; an eval counts from "
                 f"{percent(self.gate.coverage)} on"
             )
-        _, eligible = count_records(self.connection, space.source)
+        _, eligible = count_records(self.connection, stamps.source)
         most = int(_MOST_CHANGED * max(eligible, run.eligible))
         grown = abs(eligible - run.eligible)
-        changed = max(grown, count_embedded_since(self.connection, space, run.at, most + 1))
+        changed = max(grown, count_embedded_since(self.connection, stamps, run.at, most + 1))
         if changed > most:
             return (
-                f"more than {percent(_MOST_CHANGED)} of the records have changed since it was run against {space.tag} "
+                f"more than {percent(_MOST_CHANGED)} of the records have changed since it was run against {stamps.tag} "
                 f"({count(run.eligible)} then, {count(eligible)} now)"
             )
         return ""

@@ -151,7 +151,7 @@ class Expand(Operation):
         if source.tracked and not is_detached(connection, schema, self.collection):
             install_tracking(connection, source, schema)
             if attempt:
-                try_tracking(connection, self.space(source))
+                try_tracking(connection, self.stamps(source))
         ledger.routes.set_candidate(self.collection, self.new_tag)
         declared = self.revision
         ledger.revisions.start(

@@ -82,7 +82,7 @@ def follow(context: Context, source: Source, *, edits: bool = True) -> list[str]
 
     context.locked(change)
     for tag in indexed:
-        build_index(context, context.space(source, tag))
+        build_index(context, context.stamps(source, tag))
     return missing
 
 
@@ -106,8 +106,8 @@ def install(
     # a sync may stand beside a cutover: the view must not go back to the tag that was live a moment ago
     route = ledger.routes.hold(source.collection.name)
     if route.live is not None:
-        space = context.space(source, route.live)
-        publish(connection, source, space, ledger=ledger.schema, columns=columns, shown=shown)
+        stamps = context.stamps(source, route.live)
+        publish(connection, source, stamps, ledger=ledger.schema, columns=columns, shown=shown)
 
 
 def attach(context: Context, source: Source) -> bool:
@@ -162,7 +162,7 @@ def _publish_again(context: Context, ledger: Ledger, collection: Collection) -> 
         ledger = context.ledger(connection)
         live = ledger.routes.hold(collection.name).live
         if live is not None and lacks_reads(connection, ledger, source, live, aside=False):
-            publish(connection, source, context.space(source, live), ledger=ledger.schema)
+            publish(connection, source, context.stamps(source, live), ledger=ledger.schema)
             ledger.record_event("follow", collection=collection.name)
 
     context.locked(change)

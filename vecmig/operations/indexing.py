@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from vecmig.freshness.coverage import count_vectors
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.homes import IndexBuild, IndexLimits, home_over
 from vecmig.operations.context import Context
 
 
-def build_index(context: Context, space: Space) -> IndexBuild | None:
+def build_index(context: Context, stamps: Stamps) -> IndexBuild | None:
     """Build a tag's index within what is allowed, again if its session is lost; None where a valid one is there."""
     limits = IndexLimits(context.config.maintenance_work_mem_mb, context.config.index_workers)
 
     def attempt() -> IndexBuild | None:
         with context.database.session() as connection:
-            vectors, _ = count_vectors(connection, space)
-            home = home_over(connection, space)
+            vectors, _ = count_vectors(connection, stamps)
+            home = home_over(connection, stamps)
         return home.build_index(context.database, vectors=vectors, limits=limits, listener=context.listener)
 
     return context.reconnecting(attempt)

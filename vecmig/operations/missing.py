@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vecmig.freshness.change_tracking import has_function, tracking_is_old, tracking_is_open, tracking_works
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.homes import Home, open_home
 from vecmig.ledger.ledger import Ledger
 from vecmig.ledger.rows import Route
@@ -47,7 +47,7 @@ def lacks_reads(connection: Connection, ledger: Ledger, source: Source, live: st
         missing.append(f"the live view does not read the live tag {live}")
     if not has_search(connection, source):
         missing.append("the search function is gone")
-    elif not search_is_current(connection, source, Space(source, ledger.schema, live)):
+    elif not search_is_current(connection, source, Stamps(source, ledger.schema, live)):
         missing.append("the search function is out of date")
     return missing
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vecmig.events import StepDone, StepStarted
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.ledger.identity import find_source
 from vecmig.ledger.ledger import Ledger
 from vecmig.ledger.phases import PHASES
@@ -78,13 +78,13 @@ class Operation(ABC):
             ledger = self.context.ledger(connection)
             return find_source(ledger, ledger.collections.get(self.collection), expressions=False, even_replaced=True)
 
-    def space(self, source: Source) -> Space:
-        """Return the space of the new tag."""
-        return self.context.space(source, self.new_tag)
+    def stamps(self, source: Source) -> Stamps:
+        """Return the stamps of the new tag."""
+        return self.context.stamps(source, self.new_tag)
 
-    def old_space(self, source: Source) -> Space | None:
-        """Return the space of the old tag; None where there is none."""
-        return self.context.space(source, self.revision.old_tag) if self.revision.old_tag else None
+    def old_stamps(self, source: Source) -> Stamps | None:
+        """Return the stamps of the old tag; None where there is none."""
+        return self.context.stamps(source, self.revision.old_tag) if self.revision.old_tag else None
 
     def record(self, ledger: Ledger, kind: str, data: Mapping[str, Any]) -> None:
         """Append to the history what was done."""

@@ -43,7 +43,7 @@ def place(context: Context, source: Source) -> None:
                 follow_vectors(connection, placed)
         live = ledger.routes.hold(name).live
         if live is not None:
-            publish(connection, placed, context.space(placed, live), ledger=schema)
+            publish(connection, placed, context.stamps(placed, live), ledger=schema)
         remember_grants(connection, placed, schema)
         ledger.routes.announce(name)
         return exposed

@@ -10,7 +10,7 @@ from psycopg import errors as pg
 from psycopg import sql
 
 from vecmig.errors import DatabaseError
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.homes.search import nearest
 from vecmig.ledger.access import mirror_grants, open_search, remember_grants, restore_grants
 from vecmig.model.collection import LIVE_OWN
@@ -40,7 +40,7 @@ def columns_to_show(connection: Connection, source: Source, ledger: str) -> tupl
 def publish(
     connection: Connection,
     source: Source,
-    space: Space | None,
+    stamps: Stamps | None,
     *,
     ledger: str,
     columns: bool = False,
@@ -56,7 +56,7 @@ def publish(
     Args:
         connection: the connection.
         source: the collection.
-        space: the tag to read; None for none.
+        stamps: the tag to read; None for none.
         ledger: the schema of vecmig's own tables.
         columns: whether the view's columns follow collections.yaml; otherwise a view keeps those that it has.
         shown: what ``columns_to_show`` gave for this very source; asked here otherwise.
@@ -65,17 +65,17 @@ def publish(
         DatabaseError: a column of the view was renamed in the source, or is to go while something hangs on the view.
     """
     new_search = not has_search(connection, source)
-    connection.execute(_search(connection, source, space))
+    connection.execute(_search(connection, source, stamps))
     open_search(connection, source, born=new_search)
     if not is_detached(connection, ledger, source.collection.name):
         wanted = shown if shown is not None and not columns else None
-        _publish_view(connection, source, space, ledger=ledger, columns=columns, wanted=wanted)
+        _publish_view(connection, source, stamps, ledger=ledger, columns=columns, wanted=wanted)
 
 
 def _publish_view(
     connection: Connection,
     source: Source,
-    space: Space | None,
+    stamps: Stamps | None,
     *,
     ledger: str,
     columns: bool,
@@ -92,7 +92,7 @@ def _publish_view(
         shown = list(named)
     if columns and set(present) - {*shown, *LIVE_OWN}:
         with replaced(connection, ledger, source.live):
-            connection.execute(_view(source, space, shown, present=()))
+            connection.execute(_view(source, stamps, shown, present=()))
             restore_grants(connection, source, ledger)
         # what belonged to the one before is back
         mirror_grants(connection, source, source.live, ledger)
@@ -100,7 +100,7 @@ def _publish_view(
         return
     if renamed := [name for name in present if name not in (*named, *LIVE_OWN)]:
         raise _renamed(connection, source, renamed[0])
-    connection.execute(_view(source, space, shown, present))
+    connection.execute(_view(source, stamps, shown, present))
     if not present:
         restore_grants(connection, source, ledger)
 
@@ -136,12 +136,12 @@ def has_search(connection: Connection, source: Source) -> bool:
     return bool(row and row[0])
 
 
-def search_is_current(connection: Connection, source: Source, space: Space) -> bool:
+def search_is_current(connection: Connection, source: Source, stamps: Stamps) -> bool:
     """Whether the search function is as it would be published now: what it names may be called otherwise since."""
     names = {"schema": source.home, "name": f"{source.collection.name}_search"}
     row = connection.execute(
         statement("published/live_view", "same_search"),
-        names | {"body": _search_body(source, space).as_string(connection)},
+        names | {"body": _search_body(source, stamps).as_string(connection)},
     ).fetchone()
     return bool(row and row[0])
 
@@ -179,11 +179,11 @@ def _named(source: Source) -> dict[str, str]:
     return {keys.get(name, name): name for name in source.columns if name in keys or name not in keys.values()}
 
 
-def _view(source: Source, space: Space | None, shown: Sequence[str], present: Sequence[str]) -> sql.Composed:
+def _view(source: Source, stamps: Stamps | None, shown: Sequence[str], present: Sequence[str]) -> sql.Composed:
     storage = source.pgvector.type(source.collection.storage)
     embedding = sql.SQL("e.embedding::{}").format(storage)
-    if space is not None:
-        indexed = source.pgvector.type(source.collection.storage, space.dims)
+    if stamps is not None:
+        indexed = source.pgvector.type(source.collection.storage, stamps.dims)
         embedding = sql.SQL("(e.embedding::{})::{}").format(indexed, storage)
     named = _named(source)
     expressions = {name: sql.SQL("s.{}").format(sql.Identifier(column)) for name, column in named.items()}
@@ -194,7 +194,7 @@ def _view(source: Source, space: Space | None, shown: Sequence[str], present: Se
     needed = dict.fromkeys((*(column.name for column in source.key), *(named[n] for n in order if n not in LIVE_OWN)))
     source_columns = sql.SQL(", ").join(map(sql.Identifier, needed))
     columns = [sql.SQL("{} AS {}").format(expressions[name], sql.Identifier(name)) for name in order]
-    parts = _parts(source, space) | {"columns": sql.SQL(", ").join(columns), "source_columns": source_columns}
+    parts = _parts(source, stamps) | {"columns": sql.SQL(", ").join(columns), "source_columns": source_columns}
     return statement("published/live_view", "create_view", **parts)
 
 
@@ -208,9 +208,9 @@ def _renamed(connection: Connection, source: Source, column: str) -> DatabaseErr
     )
 
 
-def _search(connection: Connection, source: Source, space: Space | None) -> sql.Composed:
+def _search(connection: Connection, source: Source, stamps: Stamps | None) -> sql.Composed:
     pgvector = source.pgvector
-    body = _search_body(source, space)
+    body = _search_body(source, stamps)
     path = f"SET search_path = {SEARCH_PATH}"
     return statement(
         "published/live_view",
@@ -223,19 +223,19 @@ def _search(connection: Connection, source: Source, space: Space | None) -> sql.
     )
 
 
-def _search_body(source: Source, space: Space | None) -> sql.Composed:
-    parts = _parts(source, space)
-    if space is None:
+def _search_body(source: Source, stamps: Stamps | None) -> sql.Composed:
+    parts = _parts(source, stamps)
+    if stamps is None:
         return statement("published/live_view", "no_search_body", **parts)
     return statement(
         "published/live_view",
         "search_body",
         vector_dims=source.pgvector.function("vector_dims"),
-        dims=sql.Literal(space.dims),
+        dims=sql.Literal(stamps.dims),
         answer=statement(
             "published/live_view",
             "scan_on" if source.pgvector.iterative_scan else "scan_once",
-            nearest=nearest(space, query=sql.SQL("$1"), k=sql.SQL("$2")),
+            nearest=nearest(stamps, query=sql.SQL("$1"), k=sql.SQL("$2")),
         ),
         **parts,
     )
@@ -247,7 +247,7 @@ def _result_columns(source: Source) -> Iterator[sql.Composed]:
         yield sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(column.type))
 
 
-def _parts(source: Source, space: Space | None) -> dict[str, sql.Composable]:
+def _parts(source: Source, stamps: Stamps | None) -> dict[str, sql.Composable]:
     return {
         "live": source.live,
         "vectors": source.vectors,
@@ -255,6 +255,6 @@ def _parts(source: Source, space: Space | None) -> dict[str, sql.Composable]:
         "keys": source.key_list(),
         "condition": raw(source.collection.where) if source.collection.where else sql.SQL("true"),
         "match": source.match_source("s", "e"),
-        "tag": sql.Literal(_NO_TAG if space is None else space.tag),
+        "tag": sql.Literal(_NO_TAG if stamps is None else stamps.tag),
         "name": sql.Literal(source.collection.name),
     }

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from vecmig.errors import ConditionError, UsageError
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.homes.search import Hit, Parameters, Search, new_search
 from vecmig.ledger.rows import TagRow
 from vecmig.model.tag import Tag
@@ -173,11 +173,11 @@ def _check_vector(vector: Vector, row: TagRow, snapshot: CollectionSnapshot) -> 
 
 def prepared(request: SearchRequest, snapshot: CollectionSnapshot, tag: str) -> Search:
     """Put the search of one tag together, once."""
-    space = Space(snapshot.source, snapshot.schema, tag)
+    stamps = Stamps(snapshot.source, snapshot.schema, tag)
     return snapshot.search(
         (tag, request.k, request.where, request.ef_search),
         lambda: new_search(
-            space, request.k, where=request.where, ef_search=request.ef_search, lock_wait=snapshot.lock_wait
+            stamps, request.k, where=request.where, ef_search=request.ef_search, lock_wait=snapshot.lock_wait
         ),
     )
 

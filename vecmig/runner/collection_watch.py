@@ -229,7 +229,7 @@ class CollectionWatch:
 
     def _take_up(self, source: Source, tag: str) -> None:
         self._done.begin()
-        self.followers.take_up(self.project.context.space(source, tag))
+        self.followers.take_up(self.project.context.stamps(source, tag))
         if tag not in self._told:
             self._told.add(tag)
             self._tell(Noted(f"{self.name}: {tag} is kept complete"))
@@ -246,7 +246,7 @@ class CollectionWatch:
 
     def add(self, news: PassResult) -> None:
         """Enter what a follower has done."""
-        tag, done = news.follower.space.tag, news.done
+        tag, done = news.follower.stamps.tag, news.done
         self._done.add(tag, done.written, done.rejected)
         if self._scanned:
             self._full_at = max(self._full_at, time.monotonic() + _SCAN_REST * news.seconds)
@@ -255,7 +255,7 @@ class CollectionWatch:
 
     def ended(self, news: FollowerEnded) -> None:
         """Forget a follower that has ended, and raise what it ended by unless it can begin again."""
-        source, tag, failure = news.follower.space.source, news.follower.space.tag, news.failure
+        source, tag, failure = news.follower.stamps.source, news.follower.stamps.tag, news.failure
         self.followers.forget(news.follower)
         if failure is None:
             return
@@ -287,8 +287,8 @@ class CollectionWatch:
         if self.followers.busy and began - done.began < _TELL_EVERY:
             return
         if done.words:
-            spaces = [self.project.context.space(source, tag) for tag in self.followers.tags]
-            behind = self.session.run(lambda connection: lag(connection, spaces))
+            tags = [self.project.context.stamps(source, tag) for tag in self.followers.tags]
+            behind = self.session.run(lambda connection: lag(connection, tags))
             summary = f"{self.name}: {done.words}; {waits(behind)}"
             self._tell(StepDone("sync", "", self.name, summary, time.monotonic() - done.began))
         self._done = Done()

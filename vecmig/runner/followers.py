@@ -12,7 +12,7 @@ from vecmig.backfill import LocalEngine, TagBackfill
 from vecmig.backfill.tag_follower import FollowerEnded, PassResult, TagFollower
 from vecmig.embedders import Limiter
 from vecmig.events import Event
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.homes import open_home
 from vecmig.operations.context import Context
 from vecmig.operations.embedders import embedder_to_fill, prepare_tag, run_options
@@ -39,7 +39,7 @@ class Followers:
     @property
     def leaving(self) -> frozenset[str]:
         """The tags of those that are finishing."""
-        return frozenset(follower.space.tag for follower in self._leaving)
+        return frozenset(follower.stamps.tag for follower in self._leaving)
 
     @property
     def busy(self) -> bool:
@@ -51,12 +51,12 @@ class Followers:
         for follower in self._by_tag.values():
             follower.wake(whole=whole)
 
-    def take_up(self, space: Space) -> None:
+    def take_up(self, stamps: Stamps) -> None:
         """Begin to keep a tag complete."""
         follower = TagFollower(
-            space, lambda limited_by: self._engine(space, limited_by), self._inbox.put, self._inbox.put
+            stamps, lambda limited_by: self._engine(stamps, limited_by), self._inbox.put, self._inbox.put
         )
-        self._by_tag[space.tag] = follower
+        self._by_tag[stamps.tag] = follower
         follower.start()
 
     def let_go(self, tag: str) -> None:
@@ -69,8 +69,8 @@ class Followers:
         """Forget one that has ended."""
         if follower in self._leaving:
             self._leaving.remove(follower)
-        if self._by_tag.get(follower.space.tag) is follower:
-            del self._by_tag[follower.space.tag]
+        if self._by_tag.get(follower.stamps.tag) is follower:
+            del self._by_tag[follower.stamps.tag]
 
     def stop(self) -> None:
         """Ask all of them to end."""
@@ -83,19 +83,19 @@ class Followers:
             follower.join()
 
     @contextmanager
-    def _engine(self, space: Space, limited_by: Callable[[Limiter], None]) -> Iterator[LocalEngine]:
+    def _engine(self, stamps: Stamps, limited_by: Callable[[Limiter], None]) -> Iterator[LocalEngine]:
         """Open the engine of a follower; in the follower's thread."""
         context = replace(self._context, listener=self._inbox.put)
-        name = space.source.collection.name
+        name = stamps.source.collection.name
         with context.database.session() as connection:
             ledger = context.ledger(connection)
-            home = open_home(ledger, space.source, space.tag)
+            home = open_home(ledger, stamps.source, stamps.tag)
             home.require()
-            revision, what = account(ledger, name, space.tag)
+            revision, what = account(ledger, name, stamps.tag)
         options = replace(run_options(context, "sync"), reconnect_wait=math.inf)
-        with embedder_to_fill(context, name, space.tag, what=what, revision=revision) as embedder:
+        with embedder_to_fill(context, name, stamps.tag, what=what, revision=revision) as embedder:
             limited_by(embedder.limiter)
-            prepare = prepare_tag(context, embedder, space)
+            prepare = prepare_tag(context, embedder, stamps)
             backfill = TagBackfill(context.database, home.stamps, embedder, options, self._inbox.put, prepare)
             with LocalEngine(backfill) as engine:
                 yield engine

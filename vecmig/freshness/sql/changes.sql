@@ -18,12 +18,12 @@ SELECT live, standby, candidate FROM {schema}.route WHERE collection = %(collect
 
 -- sweep_emptied --
 -- past what an application holds, which is taken the next time
-DELETE FROM {space} v
+DELETE FROM {stamps} v
 WHERE v.ctid = ANY (ARRAY(
     SELECT v.ctid
     FROM {schema}.change c
     JOIN {rows} s ON {changed_key} AND s.belongs AND NOT coalesce({eligible}, false)
-    JOIN {space} v ON {match}
+    JOIN {stamps} v ON {match}
     WHERE c.collection = %(collection)s AND md5(c.key::text)::uuid = ANY (%(digests)s::uuid[])
     FOR UPDATE OF v SKIP LOCKED))
 
@@ -37,7 +37,7 @@ EXISTS (SELECT FROM {rows} s
         WHERE {changed_key} AND s.belongs AND CASE WHEN {eligible} THEN ({unfinished}) ELSE ({emptied}) END)
 
 -- emptied --
-EXISTS (SELECT FROM {space} v WHERE {match})
+EXISTS (SELECT FROM {stamps} v WHERE {match})
 
 -- unfinished --
 (NOT EXISTS (SELECT FROM {whole} v WHERE {match} AND v.source_hash = {hash})

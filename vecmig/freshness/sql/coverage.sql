@@ -1,5 +1,5 @@
 -- How complete a tag is, and the sweep of what no record stands behind.
--- {records} is a sub-select over the source with columns k0, k1, … and txt; {space} is the relation of one tag.
+-- {records} is a sub-select over the source with columns k0, k1, … and txt; {stamps} is the relation of one tag.
 
 -- coverage --
 SELECT count(*) AS records,
@@ -13,7 +13,7 @@ SELECT count(*) AS records,
 -- OFFSET 0 keeps the planner from hashing a text once for every place that names its hash; before the first vector
 -- there is nothing to compare it with
 FROM (SELECT {keys}, {eligible} AS eligible,
-             CASE WHEN (SELECT EXISTS (SELECT FROM {space})
+             CASE WHEN (SELECT EXISTS (SELECT FROM {stamps})
                             OR EXISTS (SELECT FROM {schema}.rejected r
                                        WHERE r.collection = %(collection)s AND r.tag = %(tag)s))
                   THEN {hash} END AS hash
@@ -27,25 +27,25 @@ LEFT JOIN {schema}.change c ON c.collection = %(collection)s AND {changed_key}
 SELECT count(*), count(*) FILTER (WHERE {eligible}) FROM {records} s
 
 -- count_vectors --
-SELECT count(*), count(*) FILTER (WHERE v.chunk = 0) FROM {space} v
+SELECT count(*), count(*) FILTER (WHERE v.chunk = 0) FROM {stamps} v
 
 -- has_vectors --
-SELECT EXISTS (SELECT FROM {space})
+SELECT EXISTS (SELECT FROM {stamps})
 
 -- count_idle --
 -- per chunk 0 but for the first figure, so that a record of many chunks counts once
 SELECT count(*) FILTER (WHERE s.k0 IS NULL),
        count(*) FILTER (WHERE s.belongs AND v.chunk = 0 AND NOT coalesce({eligible}, false)),
        count(*) FILTER (WHERE s.belongs AND v.chunk = 0)
-FROM {space} v
+FROM {stamps} v
 LEFT JOIN {rows} s ON {match}
 
 -- sweep_gone --
-DELETE FROM {space} v
+DELETE FROM {stamps} v
 WHERE NOT EXISTS (SELECT FROM {source} s WHERE {same_source})
 
 -- sweep_emptied --
-DELETE FROM {space} v
+DELETE FROM {stamps} v
 USING {rows} s
 WHERE {match} AND s.belongs AND NOT coalesce({eligible}, false)
   AND (%(all)s OR EXISTS (
@@ -58,4 +58,4 @@ WHERE r.collection = %(collection)s AND r.tag = %(tag)s
 
 -- embedded_since --
 SELECT count(*)
-FROM (SELECT FROM {space} v WHERE v.chunk = 0 AND v.embedded_at > %(at)s LIMIT %(most)s) v
+FROM (SELECT FROM {stamps} v WHERE v.chunk = 0 AND v.embedded_at > %(at)s LIMIT %(most)s) v

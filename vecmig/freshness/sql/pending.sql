@@ -1,5 +1,5 @@
 -- What reads records, in pages, to find those that need a vector.
--- {records} is a sub-select over the source with columns k0, k1, … and txt; {space} is the relation of one tag.
+-- {records} is a sub-select over the source with columns k0, k1, … and txt; {stamps} is the relation of one tag.
 
 -- looked_at --
 SELECT NULL::uuid AS outbox, s.* FROM {records} s WHERE {after} AND {upto} ORDER BY {keys} LIMIT %(size)s
@@ -27,7 +27,7 @@ refused AS MATERIALIZED (
     SELECT EXISTS (SELECT FROM {schema}.rejected r WHERE r.collection = %(collection)s AND r.tag = %(tag)s) AS found
 )
 -- OFFSET 0 keeps the planner from reading the vectors of all records for each page
-SELECT p.n, p.hash::text, p.txt, NOT ((SELECT found FROM near) AND EXISTS (SELECT FROM {space} v WHERE {match} OFFSET 0)),
+SELECT p.n, p.hash::text, p.txt, NOT ((SELECT found FROM near) AND EXISTS (SELECT FROM {stamps} v WHERE {match} OFFSET 0)),
        {keys_text}
 FROM page p
 WHERE {eligible}
@@ -49,11 +49,11 @@ SELECT EXISTS (
     SELECT
     FROM (SELECT {keys} FROM page WHERE k0 IS NOT NULL ORDER BY {keys} LIMIT 1) f,
          (SELECT {keys} FROM page WHERE k0 IS NOT NULL ORDER BY {keys_descending} LIMIT 1) l,
-         LATERAL (SELECT FROM {space} v
+         LATERAL (SELECT FROM {stamps} v
                   WHERE v.tag = %(tag)s AND {within} LIMIT 1) v) AS found
 
 -- near_any --
-SELECT EXISTS (SELECT FROM {space}) AS found
+SELECT EXISTS (SELECT FROM {stamps}) AS found
 
 -- split --
 SELECT {keys_text}

@@ -1,13 +1,13 @@
 -- What a stamp says of its record: whether all its vectors are there, and the hash of its text.
--- {records} is a sub-select over the source with columns k0, k1, … and txt; {space} is the relation of one tag.
+-- {records} is a sub-select over the source with columns k0, k1, … and txt; {stamps} is the relation of one tag.
 
 -- whole --
-(SELECT v.* FROM {space} v WHERE v.chunk = 0 {condition})
+(SELECT v.* FROM {stamps} v WHERE v.chunk = 0 {condition})
 
 -- all_chunks --
 AND (v.chunks = 1 OR v.chunks = (
     SELECT count(*)
-    FROM {space} c
+    FROM {stamps} c
     WHERE c.tag = v.tag AND {same_record} AND c.chunk < v.chunks AND c.source_hash = v.source_hash))
 
 -- hash --

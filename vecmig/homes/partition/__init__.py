@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from vecmig.events import Listener
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.homes.partition import relation
 from vecmig.homes.partition.index import create_statement, footprint, index_state, plan_uses_index
 from vecmig.homes.partition.index_build import build_index
@@ -36,7 +36,7 @@ class PartitionHome:
     """A partition of the vectors table; see ``Home``."""
 
     session: Connection
-    stamps: Space
+    stamps: Stamps
     kind: ClassVar[str] = "partition"
 
     def exists(self) -> bool:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from psycopg import sql
 
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.homes.search import nearest
 from vecmig.homes.values import Footprint, IndexState
 from vecmig.postgres.named_sql import statement
@@ -27,92 +27,92 @@ _NEIGHBOUR_BYTES: Final = 6
 _PAGE_BYTES: Final = 8_100
 
 
-def index_name(space: Space) -> sql.Identifier:
+def index_name(stamps: Stamps) -> sql.Identifier:
     """Name the index after the partition."""
-    return sql.Identifier(space.source.vectors_schema, _plain_name(space))
+    return sql.Identifier(stamps.source.vectors_schema, _plain_name(stamps))
 
 
-def _plain_name(space: Space) -> str:
-    return f"{space.source.partition_name(space.tag)}_hnsw"
+def _plain_name(stamps: Stamps) -> str:
+    return f"{stamps.source.partition_name(stamps.tag)}_hnsw"
 
 
-def index_state(connection: Connection, space: Space) -> IndexState:
+def index_state(connection: Connection, stamps: Stamps) -> IndexState:
     """Look the index up."""
-    relations = {"index": index_name(space), "partition": space.relation}
+    relations = {"index": index_name(stamps), "partition": stamps.relation}
     values = {name: relation.as_string(connection) for name, relation in relations.items()}
     row = connection.execute(statement("homes/index", "state"), values).fetchone()
     return IndexState(True, *row) if row else IndexState()
 
 
-def wanted_memory_mb(space: Space, rows: int) -> int:
+def wanted_memory_mb(stamps: Stamps, rows: int) -> int:
     """Give the maintenance_work_mem that holds the graph of ``rows`` vectors while it is built.
 
     With less, pgvector goes on building on disk, many times slower.
     """
-    return max(_SMALLEST_MEMORY_MB, int(rows * _node_bytes(space) * _GROWTH) // 2**20 + 1 + _SHARED_MB)
+    return max(_SMALLEST_MEMORY_MB, int(rows * _node_bytes(stamps) * _GROWTH) // 2**20 + 1 + _SHARED_MB)
 
 
-def vectors_in(memory_mb: int, space: Space) -> int:
+def vectors_in(memory_mb: int, stamps: Stamps) -> int:
     """Give the number of vectors whose graph fits into that much memory, about."""
-    return memory_mb * 2**20 // _node_bytes(space)
+    return memory_mb * 2**20 // _node_bytes(stamps)
 
 
-def table_bytes(space: Space, rows: int) -> int:
+def table_bytes(stamps: Stamps, rows: int) -> int:
     """Give the size of ``rows`` vectors, wherever PostgreSQL puts them."""
-    return rows * _vector_bytes(space)
+    return rows * _vector_bytes(stamps)
 
 
-def _node_bytes(space: Space) -> int:
-    return _vector_bytes(space) + _NODE_BYTES + _NODE_BYTES_PER_M * space.source.collection.hnsw.m
+def _node_bytes(stamps: Stamps) -> int:
+    return _vector_bytes(stamps) + _NODE_BYTES + _NODE_BYTES_PER_M * stamps.source.collection.hnsw.m
 
 
-def _index_bytes(space: Space, rows: int) -> int:
+def _index_bytes(stamps: Stamps, rows: int) -> int:
     """Estimate the index of ``rows`` vectors: complete elements and their neighbour lists on pages of 8 kB."""
-    element = _vector_bytes(space) + _ELEMENT_OVERHEAD
-    neighbours = _NEIGHBOUR_BYTES * 2 * space.source.collection.hnsw.m
+    element = _vector_bytes(stamps) + _ELEMENT_OVERHEAD
+    neighbours = _NEIGHBOUR_BYTES * 2 * stamps.source.collection.hnsw.m
     pages = rows * (element + neighbours) / _PAGE_BYTES
     return int(max(pages, rows if element > _PAGE_BYTES / 2 else 0)) * 8192
 
 
-def _vector_bytes(space: Space) -> int:
-    return 8 + space.dims * (4 if space.source.collection.storage == "vector" else 2)
+def _vector_bytes(stamps: Stamps) -> int:
+    return 8 + stamps.dims * (4 if stamps.source.collection.storage == "vector" else 2)
 
 
-def create_statement(space: Space) -> sql.Composed:
+def create_statement(stamps: Stamps) -> sql.Composed:
     """Give the CREATE INDEX CONCURRENTLY of a tag."""
-    collection = space.source.collection
+    collection = stamps.source.collection
     return statement(
         "homes/index",
         "create",
-        index=sql.Identifier(_plain_name(space)),
-        space=space.relation,
-        embedding=_indexed_expression(space),
-        opclass=space.source.pgvector.opclass(collection.storage, collection.metric),
+        index=sql.Identifier(_plain_name(stamps)),
+        stamps=stamps.relation,
+        embedding=_indexed_expression(stamps),
+        opclass=stamps.source.pgvector.opclass(collection.storage, collection.metric),
         m=sql.Literal(collection.hnsw.m),
         ef_construction=sql.Literal(collection.hnsw.ef_construction),
     )
 
 
-def _indexed_expression(space: Space) -> sql.Composed:
-    return sql.SQL("embedding::{}").format(space.source.pgvector.type(space.source.collection.storage, space.dims))
+def _indexed_expression(stamps: Stamps) -> sql.Composed:
+    return sql.SQL("embedding::{}").format(stamps.source.pgvector.type(stamps.source.collection.storage, stamps.dims))
 
 
-def plan_uses_index(connection: Connection, space: Space) -> tuple[bool, bool]:
+def plan_uses_index(connection: Connection, stamps: Stamps) -> tuple[bool, bool]:
     """Ask the planner about the search's own statement: (the index is used, it can be used).
 
     On a handful of rows PostgreSQL rightly prefers to read them all; then only the second is true.
     """
-    return _plan_names_index(connection, space, forced=False), _plan_names_index(connection, space, forced=True)
+    return _plan_names_index(connection, stamps, forced=False), _plan_names_index(connection, stamps, forced=True)
 
 
-def _plan_names_index(connection: Connection, space: Space, *, forced: bool) -> bool:
-    probe = sql.Literal("[" + ",".join(["1"] * space.dims) + "]")
-    query = nearest(space, query=probe, k=sql.Literal(10))
+def _plan_names_index(connection: Connection, stamps: Stamps, *, forced: bool) -> bool:
+    probe = sql.Literal("[" + ",".join(["1"] * stamps.dims) + "]")
+    query = nearest(stamps, query=probe, k=sql.Literal(10))
     with connection.transaction(force_rollback=True):
         if forced:
             connection.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off")
         row = connection.execute(sql.SQL("EXPLAIN (FORMAT JSON) ") + query).fetchone()
-    return row is not None and _plain_name(space) in _index_names(row[0][0]["Plan"])
+    return row is not None and _plain_name(stamps) in _index_names(row[0][0]["Plan"])
 
 
 def _index_names(plan: dict[str, Any]) -> set[str]:
@@ -124,11 +124,11 @@ def _index_names(plan: dict[str, Any]) -> set[str]:
 _ROW_OVERHEAD: Final = 48
 
 
-def footprint(space: Space, count: int) -> Footprint:
+def footprint(stamps: Stamps, count: int) -> Footprint:
     """Estimate what ``count`` vectors take.
 
     Beside the index these are the values, the tag, key and hash, and the key's index.
     """
-    width = 4 if space.source.collection.storage == "vector" else 2
-    vectors = count * (space.dims * width + 2 * (len(space.tag) + _ROW_OVERHEAD))
-    return Footprint(vectors, _index_bytes(space, count), wanted_memory_mb(space, count))
+    width = 4 if stamps.source.collection.storage == "vector" else 2
+    vectors = count * (stamps.dims * width + 2 * (len(stamps.tag) + _ROW_OVERHEAD))
+    return Footprint(vectors, _index_bytes(stamps, count), wanted_memory_mb(stamps, count))

@@ -17,7 +17,7 @@ from psycopg import errors as pg
 
 from vecmig.errors import Blocked, DatabaseError, DatabaseUnreachable
 from vecmig.events import IndexProgress, Listener, Waiting, Warned, ignore
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.homes.partition.index import (
     create_statement,
     index_name,
@@ -50,7 +50,7 @@ class _Task:
     """One build: of what, with what, and who is told."""
 
     database: Database
-    space: Space
+    stamps: Stamps
     rows: int
     memory_mb: int
     workers: int
@@ -58,7 +58,7 @@ class _Task:
 
     @property
     def wanted_mb(self) -> int:
-        return wanted_memory_mb(self.space, self.rows)
+        return wanted_memory_mb(self.stamps, self.rows)
 
 
 class _SharedMemoryError(Exception):
@@ -66,7 +66,7 @@ class _SharedMemoryError(Exception):
 
 
 def build_index(
-    database: Database, space: Space, *, rows: int, limits: IndexLimits, listener: Listener = ignore
+    database: Database, stamps: Stamps, *, rows: int, limits: IndexLimits, listener: Listener = ignore
 ) -> IndexBuild | None:
     """Build the index CONCURRENTLY, unless a valid one is there; give None then.
 
@@ -78,7 +78,7 @@ def build_index(
 
     Args:
         database: where; the build has a session of its own, and another one watches it.
-        space: the tag.
+        stamps: the tag.
         rows: how many vectors to expect, to size maintenance_work_mem by.
         limits: the most that may be used.
         listener: told of progress, of who is waited for, and of a lack of memory, in this thread.
@@ -89,10 +89,10 @@ def build_index(
         DatabaseError: the server refused.
     """
     with database.session() as connection:
-        _await_other_build(connection, space, listener, Patience(database.lock_wait, space.tag))
-        if index_state(connection, space).usable:
+        _await_other_build(connection, stamps, listener, Patience(database.lock_wait, stamps.tag))
+        if index_state(connection, stamps).usable:
             return None
-        task = _task(connection, space, database=database, rows=rows, limits=limits, listener=listener)
+        task = _task(connection, stamps, database=database, rows=rows, limits=limits, listener=listener)
     _warn_if_tight(task, limits)
     began = time.monotonic()
     try:
@@ -104,17 +104,17 @@ def build_index(
     return IndexBuild(rows, task.memory_mb, seen, time.monotonic() - began)
 
 
-def _task(connection: Connection, space: Space, *, rows: int, limits: IndexLimits, **others: Any) -> _Task:
+def _task(connection: Connection, stamps: Stamps, *, rows: int, limits: IndexLimits, **others: Any) -> _Task:
     workers = _value(connection, "server_workers") if limits.workers is None else limits.workers
-    if table_bytes(space, rows) < _WORTH_WORKERS:
+    if table_bytes(stamps, rows) < _WORTH_WORKERS:
         workers = 0
-    memory = min(limits.memory_mb, wanted_memory_mb(space, rows))
-    return _Task(space=space, rows=rows, memory_mb=memory, workers=workers, **others)
+    memory = min(limits.memory_mb, wanted_memory_mb(stamps, rows))
+    return _Task(stamps=stamps, rows=rows, memory_mb=memory, workers=workers, **others)
 
 
-def _await_other_build(connection: Connection, space: Space, listener: Listener, patience: Patience) -> None:
+def _await_other_build(connection: Connection, stamps: Stamps, listener: Listener, patience: Patience) -> None:
     """Let a build come to its end: PostgreSQL goes on with that of a run that was killed, and dropping it deadlocks."""
-    values = {"partition": space.relation.as_string(connection)}
+    values = {"partition": stamps.relation.as_string(connection)}
     while row := connection.execute(statement("homes/index", "being_built"), values).fetchone():
         who = blocking(connection, row[0])
         waits = f"; it waits for {who.words}" if who.words else ""
@@ -167,19 +167,19 @@ class _Builder(threading.Thread):
             self.done.wait(_TICK)
 
     def _work(self, connection: Connection) -> None:
-        task, name = self._task, index_name(self._task.space)
+        task, name = self._task, index_name(self._task.stamps)
         values = {"memory": f"{task.memory_mb}MB", "workers": task.workers}
         connection.add_notice_handler(self._note)
         connection.execute(statement("homes/index", "settle"), values)
         self.pid = _value(connection, "pid")
         self._connection = connection
-        if index_state(connection, task.space).exists:
+        if index_state(connection, task.stamps).exists:
             self._execute(statement("homes/index", "drop", index=name))
         try:
-            self._execute(create_statement(task.space))
+            self._execute(create_statement(task.stamps))
         except (pg.DiskFull, pg.OutOfMemory) as error:
             raise _explained(error, task) from error
-        self._execute(statement("homes/index", "analyze", space=task.space.relation))
+        self._execute(statement("homes/index", "analyze", stamps=task.stamps.relation))
 
     def _execute(self, query: Any) -> None:
         if not self._stopping.is_set() and self._connection is not None:
@@ -216,7 +216,7 @@ def _run(task: _Task) -> int:
     """Build, and tell how it goes from this thread; give the most parallel workers that were seen."""
     builder = _Builder(task)
     with translated(task.database.safe_url), ReconnectingSession(task.database) as session:
-        watch = _Watch(task, Patience(task.database.lock_wait, task.space.tag))
+        watch = _Watch(task, Patience(task.database.lock_wait, task.stamps.tag))
         builder.start()
         try:
             while not builder.done.wait(_TICK):
@@ -226,7 +226,7 @@ def _run(task: _Task) -> int:
                     session.run(partial(watch.look, pid=builder.pid))
         except Blocked as given_up:
             builder.cancel()
-            if session.run(lambda connection: index_state(connection, task.space)).usable:
+            if session.run(lambda connection: index_state(connection, task.stamps)).usable:
                 return watch.workers
             given_up.state = session.run(partial(_put_away, task=task))
             raise
@@ -241,12 +241,12 @@ def _run(task: _Task) -> int:
 
 def _put_away(connection: Connection, task: _Task) -> str:
     """Drop the index that a build has left half made, if nothing is in the way of that; say how things stand."""
-    drop = statement("homes/index", "drop", index=index_name(task.space))
+    drop = statement("homes/index", "drop", index=index_name(task.stamps))
     with suppress(Blocked):
         with_lock_retries(
             task.database, lambda other: other.execute(drop), wait=0, on_wait=lambda *_: None, in_transaction=False
         )
-    left = index_state(connection, task.space).exists
+    left = index_state(connection, task.stamps).exists
     return "The vectors are all there; the index is invalid, and the next build replaces it." if left else NO_INDEX
 
 
@@ -313,8 +313,8 @@ class _Watch:
             self._pace.clear()
         self._done = max(done, self._done)
         task = self.task
-        name = task.space.source.collection.name
-        task.listener(IndexProgress(name, task.space.tag, phase, self._done, total, self._left(total)))
+        name = task.stamps.source.collection.name
+        task.listener(IndexProgress(name, task.stamps.tag, phase, self._done, total, self._left(total)))
 
     def _left(self, total: int) -> float | None:
         now = time.monotonic()
@@ -333,9 +333,9 @@ def _warn_if_tight(task: _Task, limits: IndexLimits) -> None:
         return
     task.listener(
         Warned(
-            f"The index of {task.space.tag} takes about {task.wanted_mb:,} MB of maintenance_work_mem while it is "
+            f"The index of {task.stamps.tag} takes about {task.wanted_mb:,} MB of maintenance_work_mem while it is "
             f"built, and maintenance_work_mem_mb allows {limits.memory_mb:,} MB: after about "
-            f"{vectors_in(limits.memory_mb, task.space):,} of {task.rows:,} vectors it is built on disk, many times "
+            f"{vectors_in(limits.memory_mb, task.stamps):,} of {task.rows:,} vectors it is built on disk, many times "
             f"slower. If the server has the memory, set maintenance_work_mem_mb = {task.wanted_mb} in vecmig.ini."
         )
     )
@@ -344,7 +344,7 @@ def _warn_if_tight(task: _Task, limits: IndexLimits) -> None:
 def _outgrown(task: _Task, fitted: int) -> str:
     needed = max(task.wanted_mb, int(task.memory_mb * 1.1 * task.rows / max(fitted, 1)) + 1)
     return (
-        f"The index of {task.space.tag} no longer fits into maintenance_work_mem ({task.memory_mb:,} MB) after "
+        f"The index of {task.stamps.tag} no longer fits into maintenance_work_mem ({task.memory_mb:,} MB) after "
         f"{fitted:,} of {task.rows:,} vectors: the rest is built on disk, many times slower. To have it in memory, "
         f"interrupt this (Ctrl-C), set maintenance_work_mem_mb = {needed} in vecmig.ini, and run it again."
     )

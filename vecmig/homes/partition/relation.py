@@ -8,7 +8,7 @@ from typing import Final
 from psycopg import sql
 
 from vecmig.errors import DatabaseError
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.homes.values import Standing
 from vecmig.ledger.access import close_table
 from vecmig.model.tag import NORM_TOLERANCE, Tag
@@ -21,65 +21,65 @@ from vecmig.source.relations import exists
 CONSTRAINT: Final = "vecmig_vector"
 
 
-def standing(connection: Connection, space: Space) -> Standing:
+def standing(connection: Connection, stamps: Stamps) -> Standing:
     """Look up where a tag's partition is, and what it takes on disk."""
-    relations = {"partition": space.relation, "vectors": space.source.vectors}
+    relations = {"partition": stamps.relation, "vectors": stamps.source.vectors}
     values = {name: relation.as_string(connection) for name, relation in relations.items()}
     row = connection.execute(statement("homes/retiring", "partition"), values).fetchone()
     return Standing(*row) if row else Standing("gone", 0)
 
 
-def create_partition(connection: Connection, space: Space) -> None:
+def create_partition(connection: Connection, stamps: Stamps) -> None:
     """Create and attach the partition of one tag.
 
     It is attached rather than created in place: ATTACH takes only SHARE UPDATE EXCLUSIVE on the parent, so reads and
     writes of the other tags go on.
     """
-    if is_attached(connection, space):
+    if is_attached(connection, stamps):
         return
-    tag = sql.Literal(space.tag)
-    parts = {"partition": space.relation, "vectors": space.source.vectors, "tag": tag}
-    if standing(connection, space).state == "pending":
+    tag = sql.Literal(stamps.tag)
+    parts = {"partition": stamps.relation, "vectors": stamps.source.vectors, "tag": tag}
+    if standing(connection, stamps).state == "pending":
         # a retire that was cut short: its vectors are as good as they were
         connection.execute(
-            statement("homes/retiring", "finalize", partition=space.relation, vectors=space.source.vectors)
+            statement("homes/retiring", "finalize", partition=stamps.relation, vectors=stamps.source.vectors)
         )
-    if not exists(connection, space.relation):
+    if not exists(connection, stamps.relation):
         connection.execute(statement("homes/table", "create_partition", **parts))
-        close_table(connection, space.source, space.relation)
+        close_table(connection, stamps.source, stamps.relation)
         connection.execute(
             statement(
                 "homes/table",
                 "alter_partition",
                 constraint=sql.Identifier(CONSTRAINT),
                 tag_constraint=sql.Identifier("vecmig_tag"),
-                condition=vector_condition(space),
+                condition=vector_condition(stamps),
                 **parts,
             )
         )
-        comment = sql.Literal(f"vecmig: {space.tag}")
-        connection.execute(statement("homes/table", "comment_table", vectors=space.relation, comment=comment))
+        comment = sql.Literal(f"vecmig: {stamps.tag}")
+        connection.execute(statement("homes/table", "comment_table", vectors=stamps.relation, comment=comment))
     connection.execute(statement("homes/table", "attach_partition", **parts))
 
 
-def drop_partition(connection: Connection, space: Space) -> None:
+def drop_partition(connection: Connection, stamps: Stamps) -> None:
     """Detach and drop the partition of one tag, vectors and index included."""
-    parts = {"partition": space.relation, "vectors": space.source.vectors}
-    if is_attached(connection, space):
+    parts = {"partition": stamps.relation, "vectors": stamps.source.vectors}
+    if is_attached(connection, stamps):
         connection.execute(statement("homes/table", "detach_partition", **parts))
-    if exists(connection, space.relation):
+    if exists(connection, stamps.relation):
         connection.execute(statement("homes/table", "drop_partition", **parts))
 
 
-def vector_condition(space: Space) -> sql.Composed:
+def vector_condition(stamps: Stamps) -> sql.Composed:
     """What every vector of a tag must fulfil: its dims, and a length that the metric and the tag can work with."""
-    pgvector, storage = space.source.pgvector, space.source.collection.storage
+    pgvector, storage = stamps.source.pgvector, stamps.source.collection.storage
     embedding = sql.Identifier("embedding")
-    dims = sql.SQL("{}({}) = {}").format(pgvector.function("vector_dims"), embedding, sql.Literal(space.dims))
+    dims = sql.SQL("{}({}) = {}").format(pgvector.function("vector_dims"), embedding, sql.Literal(stamps.dims))
     norm = sql.SQL("{}({})").format(pgvector.function(_norm_function(storage)), embedding)
-    if Tag.parse(space.tag).norm == "l2":
+    if Tag.parse(stamps.tag).norm == "l2":
         return sql.SQL("{} AND abs({} - 1) <= {}").format(dims, norm, sql.Literal(NORM_TOLERANCE))
-    if space.source.collection.metric == "cosine":
+    if stamps.source.collection.metric == "cosine":
         return sql.SQL("{} AND {} > 0").format(dims, norm)
     return dims
 
@@ -88,16 +88,16 @@ def _norm_function(storage: str) -> str:
     return "vector_norm" if storage == "vector" else "l2_norm"
 
 
-def constraint_holds(connection: Connection, space: Space) -> bool:
+def constraint_holds(connection: Connection, stamps: Stamps) -> bool:
     """Whether a validated constraint of the partition says what ``vector_condition`` does, so that no vector breaks it.
 
     It goes by what PostgreSQL prints for it, which is alike from 15 to 18: a name guarantees nothing, and a comment is
     lost in a dump without comments.
     """
     values = {
-        "partition": space.relation.as_string(connection),
-        "definition": _printed_condition(space),
-        "pgvector": space.source.pgvector.schema,
+        "partition": stamps.relation.as_string(connection),
+        "definition": _printed_condition(stamps),
+        "pgvector": stamps.source.pgvector.schema,
     }
     with connection.transaction(force_rollback=True):
         # what is on the path is printed without its schema
@@ -106,12 +106,12 @@ def constraint_holds(connection: Connection, space: Space) -> bool:
     return row is not None and bool(row[0])
 
 
-def _printed_condition(space: Space) -> str:
+def _printed_condition(stamps: Stamps) -> str:
     """Write ``vector_condition`` as PostgreSQL prints it, without pgvector's schema, for the extension may move."""
-    collection = space.source.collection
+    collection = stamps.source.collection
     norm = f"{_norm_function(collection.storage)}(embedding)"
-    dims = f"(vector_dims(embedding) = {space.dims})"
-    if Tag.parse(space.tag).norm == "l2":
+    dims = f"(vector_dims(embedding) = {stamps.dims})"
+    if Tag.parse(stamps.tag).norm == "l2":
         bound = f"(abs(({norm} - (1)::double precision)) <= ({NORM_TOLERANCE})::double precision)"
         return f"CHECK (({dims} AND {bound}))"
     if collection.metric == "cosine":
@@ -119,58 +119,58 @@ def _printed_condition(space: Space) -> str:
     return f"CHECK ({dims})"
 
 
-def constraint_sql(connection: Connection, space: Space) -> str:
+def constraint_sql(connection: Connection, stamps: Stamps) -> str:
     """Write the statement that gives a partition its constraint again; it reads every vector of it."""
     parts = {
-        "partition": space.relation,
+        "partition": stamps.relation,
         "constraint": sql.Identifier(CONSTRAINT),
-        "condition": vector_condition(space),
+        "condition": vector_condition(stamps),
     }
     return statement("homes/table", "restore_constraint", **parts).as_string(connection) + ";"
 
 
-def is_attached(connection: Connection, space: Space) -> bool:
+def is_attached(connection: Connection, stamps: Stamps) -> bool:
     """Whether the partition of a tag is part of the vectors table."""
-    relations = {"partition": space.relation, "vectors": space.source.vectors}
+    relations = {"partition": stamps.relation, "vectors": stamps.source.vectors}
     values = {name: relation.as_string(connection) for name, relation in relations.items()}
     row = connection.execute(statement("homes/table", "attached"), values).fetchone()
     return bool(row and row[0])
 
 
-def require_partition(connection: Connection, space: Space) -> None:
+def require_partition(connection: Connection, stamps: Stamps) -> None:
     """Refuse to go on without the partition of a tag."""
-    if not is_attached(connection, space):
+    if not is_attached(connection, stamps):
         raise DatabaseError(
-            f"The partition of {space.tag} is not there.",
+            f"The partition of {stamps.tag} is not there.",
             hint="Somebody dropped or detached it. Run: vecmig status",
         )
 
 
-def detach(database: Database, space: Space, *, wait: float, on_wait: Callable[[str, str], None]) -> None:
+def detach(database: Database, stamps: Stamps, *, wait: float, on_wait: Callable[[str, str], None]) -> None:
     """Take a tag's partition out of the vectors table while reads and writes go on; finish what was cut short.
 
     PostgreSQL waits for the transactions that have touched the vectors table. No session waits for that in turn.
 
     Args:
         database: where; it cannot be done in a transaction.
-        space: the tag.
+        stamps: the tag.
         wait: seconds after which to give up.
         on_wait: told who is in the way, each time, and the same without since when.
     """
 
     def step(connection: Connection) -> None:
-        state = standing(connection, space).state
+        state = standing(connection, stamps).state
         if state in ("attached", "pending"):
             name = "detach" if state == "attached" else "finalize"
-            parts = {"vectors": space.source.vectors, "partition": space.relation}
+            parts = {"vectors": stamps.source.vectors, "partition": stamps.relation}
             connection.execute(statement("homes/retiring", name, **parts))
 
     with_lock_retries(database, step, wait=wait, on_wait=on_wait, in_transaction=False)
 
 
-def drop_detached(connection: Connection, space: Space) -> int:
+def drop_detached(connection: Connection, stamps: Stamps) -> int:
     """Drop a partition that is detached, in the caller's transaction; return the bytes that it took."""
-    found = standing(connection, space)
+    found = standing(connection, stamps)
     if found.state != "gone":
-        connection.execute(statement("homes/retiring", "drop", partition=space.relation))
+        connection.execute(statement("homes/retiring", "drop", partition=stamps.relation))
     return found.bytes

@@ -6,7 +6,7 @@ from typing import Final
 
 from psycopg import sql
 
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.homes.values import Sampled
 from vecmig.homes.vectors import load_vectors, loaded
 from vecmig.postgres.named_sql import statement
@@ -18,17 +18,17 @@ _MANY: Final = 10_000
 _PAGES: Final = 2_560
 
 
-def sample_vectors(connection: Connection, space: Space, size: int) -> list[Sampled]:
+def sample_vectors(connection: Connection, stamps: Stamps, size: int) -> list[Sampled]:
     """Give up to ``size`` vectors whose text is still the one that they were made from, drawn again each time.
 
     By the time of embedding the tag falls into ``size`` equal parts, and one vector of each part is drawn; they come in
     random order.
     """
-    source = space.source
-    query = space.statement(
+    source = stamps.source
+    query = stamps.statement(
         "homes/sampling",
         "sample",
-        drawn=_drawn(connection, space),
+        drawn=_drawn(connection, stamps),
         vector=source.pgvector.type("vector"),
         keys_text=source.alias_text("s"),
     )
@@ -37,16 +37,16 @@ def sample_vectors(connection: Connection, space: Space, size: int) -> list[Samp
     return [Sampled(tuple(row[2:]), row[0], loaded(row[1])) for row in rows]
 
 
-def longest_text(connection: Connection, space: Space, size: int) -> str | None:
+def longest_text(connection: Connection, stamps: Stamps, size: int) -> str | None:
     """Give the longest text among ``size`` vectors drawn at random; None where there are none."""
-    query = space.statement("homes/sampling", "longest", drawn=_drawn(connection, space))
+    query = stamps.statement("homes/sampling", "longest", drawn=_drawn(connection, stamps))
     row = connection.execute(query, {"size": size}).fetchone()
     return row[0] if row else None
 
 
-def _drawn(connection: Connection, space: Space) -> sql.Composable:
+def _drawn(connection: Connection, stamps: Stamps) -> sql.Composable:
     """Give what draws some pages of a large tag: looking at it must not cost the more the larger it is."""
-    name = space.relation.as_string(connection)
+    name = stamps.relation.as_string(connection)
     row = connection.execute(statement("homes/sampling", "pages"), {"name": name}).fetchone()
     pages = row[0] or 0 if row else 0
     if pages <= _MANY:

@@ -15,7 +15,7 @@ from psycopg import errors as pg
 from psycopg import sql
 
 from vecmig.freshness.pending import PendingRecord
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.homes.partition.copy_binary import Rows
 from vecmig.homes.values import EmbeddedRecord
 from vecmig.postgres.named_sql import finished, statement
@@ -30,7 +30,7 @@ _HELD: Final = (pg.LockNotAvailable, pg.DeadlockDetected, pg.SerializationFailur
 
 
 def write_records(
-    connection: Connection, space: Space, records: Sequence[EmbeddedRecord], *, patience: float = LOCK_PATIENCE
+    connection: Connection, stamps: Stamps, records: Sequence[EmbeddedRecord], *, patience: float = LOCK_PATIENCE
 ) -> int:
     """Write complete records in one transaction; return how many of them have their vectors now.
 
@@ -46,35 +46,35 @@ def write_records(
     """
     if not records:
         return 0
-    values = space.values | {"hash": _array(record.source_hash for record in records)} | _key_arrays(space, records)
+    values = stamps.values | {"hash": _array(record.source_hash for record in records)} | _key_arrays(stamps, records)
     deadline = time.monotonic() + patience
     new = all(record.new for record in records)
     while True:
         try:
-            return _write_once(connection, space, records, values, "NOWAIT", new=new)
+            return _write_once(connection, stamps, records, values, "NOWAIT", new=new)
         except pg.ProgramLimitExceeded as error:
             if len(records) == 1:
-                _reject_unstored(connection, space, records[0], error)
+                _reject_unstored(connection, stamps, records[0], error)
                 return 0
             halves = records[: len(records) // 2], records[len(records) // 2 :]
-            return sum(write_records(connection, space, half, patience=patience) for half in halves)
+            return sum(write_records(connection, stamps, half, patience=patience) for half in halves)
         except pg.UniqueViolation:
             new = False
         except _HELD:
             pass
         if time.monotonic() > deadline:
-            return _write_once(connection, space, records, values, "SKIP LOCKED", new=new)
+            return _write_once(connection, stamps, records, values, "SKIP LOCKED", new=new)
         time.sleep(random.uniform(0.02, 0.1))  # noqa: S311  # no secret
 
 
-def _reject_unstored(connection: Connection, space: Space, record: EmbeddedRecord, error: psycopg.Error) -> None:
+def _reject_unstored(connection: Connection, stamps: Stamps, record: EmbeddedRecord, error: psycopg.Error) -> None:
     unstored = PendingRecord(record.key, "", record.source_hash)
-    reject_records(connection, space, [(unstored, f"PostgreSQL cannot store it: {error.diag.message_primary}")])
+    reject_records(connection, stamps, [(unstored, f"PostgreSQL cannot store it: {error.diag.message_primary}")])
 
 
 def _write_once(
     connection: Connection,
-    space: Space,
+    stamps: Stamps,
     records: Sequence[EmbeddedRecord],
     values: dict[str, Any],
     held: str,
@@ -82,13 +82,13 @@ def _write_once(
     new: bool,
 ) -> int:
     with connection.transaction():
-        guarded = _Guarded.read(connection.execute(_guard(space, held), values, binary=True))
+        guarded = _Guarded.read(connection.execute(_guard(stamps, held), values, binary=True))
         left = guarded
         if guarded.at and not new:
-            fresh = connection.execute(_replace(space), values | {"guarded": guarded.at})
+            fresh = connection.execute(_replace(stamps), values | {"guarded": guarded.at})
             left = guarded.without({at for (at,) in fresh})
         if left.at:
-            _copy(connection, space, [records[at - 1] for at in left.at], left.keys)
+            _copy(connection, stamps, [records[at - 1] for at in left.at], left.keys)
     return len(guarded.at)
 
 
@@ -117,10 +117,10 @@ class _Guarded:
 
 
 @lru_cache(maxsize=64)
-def _guard(space: Space, held: str) -> str:
-    source = space.source
+def _guard(stamps: Stamps, held: str) -> str:
+    source = stamps.source
     sent = sql.SQL("r.{}" if _has_binary_keys(source) else "r.{}::text")
-    query = space.statement(
+    query = stamps.statement(
         "homes/writing",
         "guard",
         casts=_casts(source),
@@ -133,60 +133,60 @@ def _guard(space: Space, held: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def _replace(space: Space) -> str:
-    source = space.source
-    query = space.statement(
+def _replace(stamps: Stamps) -> str:
+    source = stamps.source
+    query = stamps.statement(
         "homes/writing",
         "replace",
         casts=_casts(source),
         key_arrays=_placeholders(source),
-        whole=space.whole,
-        match_record=space.match("r", "v"),
+        whole=stamps.whole,
+        match_record=stamps.match("r", "v"),
     )
     return finished(query)
 
 
 def _copy(
-    connection: Connection, space: Space, records: Sequence[EmbeddedRecord], keys: Sequence[Sequence[bytes]]
+    connection: Connection, stamps: Stamps, records: Sequence[EmbeddedRecord], keys: Sequence[Sequence[bytes]]
 ) -> None:
     """Send rows by COPY, which the server takes at half the cost of INSERT."""
-    source, encoding = space.source, connection.info.encoding
-    texts = [text.encode(encoding) for record in records for text in record.texts or ()] if space.chunks else None
+    source, encoding = stamps.source, connection.info.encoding
+    texts = [text.encode(encoding) for record in records for text in record.texts or ()] if stamps.chunks else None
     hashes, vectors = [record.source_hash for record in records], [record.vectors for record in records]
-    rows = Rows(space.tag.encode(encoding), keys, hashes, vectors, texts)
+    rows = Rows(stamps.tag.encode(encoding), keys, hashes, vectors, texts)
     columns = sql.SQL(", ").join(
         [sql.Identifier("tag"), source.stored_list(), *(sql.Identifier(name) for name in rows.columns)]
     )
-    target: sql.Composable = space.relation
+    target: sql.Composable = stamps.relation
     if not _has_binary_keys(source):
         target = sql.Identifier("pg_temp", "vecmig_incoming")
         connection.execute(
-            statement("homes/writing", "stage", space=space.relation, columns=_staged(source, rows.columns))
+            statement("homes/writing", "stage", stamps=stamps.relation, columns=_staged(source, rows.columns))
         )
     with connection.cursor().copy(statement("homes/writing", "copy", target=target, columns=columns)) as copy:
         for piece in rows.pieces(source.collection.storage):
             copy.write(piece)
     if not _has_binary_keys(source):
         casts = _staged(source, rows.columns, cast=True)
-        connection.execute(statement("homes/writing", "unstage", space=space.relation, columns=columns, casts=casts))
+        connection.execute(statement("homes/writing", "unstage", stamps=stamps.relation, columns=columns, casts=casts))
 
 
-def reject_records(connection: Connection, space: Space, rejected: Sequence[tuple[PendingRecord, str]]) -> None:
+def reject_records(connection: Connection, stamps: Stamps, rejected: Sequence[tuple[PendingRecord, str]]) -> None:
     """Enter records that cannot be embedded, each with its reason. Another text gets another try."""
     if not rejected:
         return
-    values = space.values | {
+    values = stamps.values | {
         "hash": _array(record.source_hash for record, _ in rejected),
         "reason": [reason for _, reason in rejected],
     }
-    query = space.statement(
+    query = stamps.statement(
         "homes/writing",
         "reject",
-        casts=_casts(space.source),
-        key_arrays=_placeholders(space.source),
-        key_json=space.source.key_json("i"),
+        casts=_casts(stamps.source),
+        key_arrays=_placeholders(stamps.source),
+        key_json=stamps.source.key_json("i"),
     )
-    connection.execute(query, values | _key_arrays(space, [record for record, _ in rejected]))
+    connection.execute(query, values | _key_arrays(stamps, [record for record, _ in rejected]))
 
 
 def prepare_to_write(connection: Connection) -> None:
@@ -220,8 +220,8 @@ def _array(values: Iterable[str]) -> str:
     return f'{{"{escaped}"}}'
 
 
-def _key_arrays(space: Space, records: Sequence[EmbeddedRecord] | Sequence[PendingRecord]) -> dict[str, str]:
-    columns = range(len(space.source.key))
+def _key_arrays(stamps: Stamps, records: Sequence[EmbeddedRecord] | Sequence[PendingRecord]) -> dict[str, str]:
+    columns = range(len(stamps.source.key))
     return {f"k{column}": _array(record.key[column] for record in records) for column in columns}
 
 

@@ -13,7 +13,7 @@ WHERE p.relid = pg_catalog.to_regclass(%(partition)s) AND p.pid <> pg_catalog.pg
 LIMIT 1
 
 -- create --
-CREATE INDEX CONCURRENTLY {index} ON {space} USING hnsw (({embedding}) {opclass})
+CREATE INDEX CONCURRENTLY {index} ON {stamps} USING hnsw (({embedding}) {opclass})
 WITH (m = {m}, ef_construction = {ef_construction})
 
 -- server_workers --
@@ -43,4 +43,4 @@ WHERE p.pid = %(pid)s
 DROP INDEX CONCURRENTLY IF EXISTS {index}
 
 -- analyze --
-ANALYZE {space}
+ANALYZE {stamps}

@@ -3,20 +3,20 @@
 -- sample --
 -- one of each equal part of the tag by the time of embedding: what went wrong for a while cannot fall between them
 SELECT coalesce(v.chunk_text, s.txt), v.embedding::{vector}, {keys_text}
-FROM {space} v
+FROM {stamps} v
 JOIN {records} s ON {match} AND v.source_hash = {hash}
 WHERE v.ctid = ANY (ARRAY(
     SELECT DISTINCT ON (p.part) p.place
     FROM (SELECT d.ctid AS place, ntile(%(size)s) OVER (ORDER BY d.embedded_at, random()) AS part
-          FROM {space} d {drawn}) p
+          FROM {stamps} d {drawn}) p
     ORDER BY p.part, random()))
 ORDER BY random()
 
 -- longest --
 SELECT coalesce(v.chunk_text, s.txt)
-FROM {space} v
+FROM {stamps} v
 JOIN {records} s ON {match} AND v.source_hash = {hash}
-WHERE v.ctid = ANY (ARRAY(SELECT d.ctid FROM {space} d {drawn} ORDER BY random() LIMIT %(size)s))
+WHERE v.ctid = ANY (ARRAY(SELECT d.ctid FROM {stamps} d {drawn} ORDER BY random() LIMIT %(size)s))
 ORDER BY length(coalesce(v.chunk_text, s.txt)) DESC
 LIMIT 1
 

@@ -1,5 +1,5 @@
 -- What writes vectors, and records that cannot have any.
--- {records} is a sub-select over the source with columns k0, k1, … and txt; {space} is the relation of one tag.
+-- {records} is a sub-select over the source with columns k0, k1, … and txt; {stamps} is the relation of one tag.
 
 -- guard --
 WITH record AS MATERIALIZED (
@@ -25,11 +25,11 @@ fresh AS MATERIALIZED (
     WHERE EXISTS (SELECT FROM {whole} v WHERE {match_record} AND v.source_hash = r.hash OFFSET 0)
 ),
 replaced AS (
-    DELETE FROM {space} v
+    DELETE FROM {stamps} v
     WHERE v.ctid = ANY (ARRAY(
         SELECT o.ctid
         FROM record r
-        CROSS JOIN LATERAL (SELECT v.ctid FROM {space} v WHERE {match_record} OFFSET 0) o
+        CROSS JOIN LATERAL (SELECT v.ctid FROM {stamps} v WHERE {match_record} OFFSET 0) o
         WHERE r.at NOT IN (SELECT f.at FROM fresh f)))
 )
 SELECT at FROM fresh
@@ -38,10 +38,10 @@ SELECT at FROM fresh
 COPY {target} ({columns}) FROM STDIN WITH (FORMAT binary)
 
 -- stage --
-CREATE TEMPORARY TABLE vecmig_incoming ON COMMIT DROP AS SELECT {columns} FROM {space} v LIMIT 0
+CREATE TEMPORARY TABLE vecmig_incoming ON COMMIT DROP AS SELECT {columns} FROM {stamps} v LIMIT 0
 
 -- unstage --
-INSERT INTO {space} ({columns}) SELECT {casts} FROM pg_temp.vecmig_incoming v
+INSERT INTO {stamps} ({columns}) SELECT {casts} FROM pg_temp.vecmig_incoming v
 
 -- reject --
 INSERT INTO {schema}.rejected AS r (collection, tag, key, source_hash, reason)

@@ -1,5 +1,5 @@
 -- What an audit asks of a database. Everything here reads only.
--- {rows} is a sub-select over the source with columns k0, k1, …, belongs and txt; {space} is the relation of one tag.
+-- {rows} is a sub-select over the source with columns k0, k1, …, belongs and txt; {stamps} is the relation of one tag.
 
 -- faults --
 -- One pass over the source and one over a tag's vectors: which records do not fit, how many, and the first keys; apart
@@ -20,7 +20,7 @@ FROM (SELECT f.kind, c.key IS NOT NULL AS known, c.changed_at, {key_json}::text 
                   FROM {rows} s OFFSET 0) s
             FULL JOIN (SELECT {v_keys}, true AS there, coalesce({all_chunks}, false) AS whole,
                               (min(v.source_hash::text) FILTER (WHERE v.chunk = 0))::uuid AS source_hash
-                       FROM {space} v
+                       FROM {stamps} v
                        GROUP BY {v_keys}) v ON {same}) f
       LEFT JOIN {schema}.rejected r
           ON r.collection = %(collection)s AND r.tag = %(tag)s AND {rejected_key} AND r.source_hash = f.hash
@@ -63,7 +63,7 @@ WHERE c.relkind IN ('r', 'p', 'f')
 ORDER BY c.relname
 
 -- tags_in --
-SELECT v.tag, count(*) FROM {space} v GROUP BY v.tag ORDER BY 2 DESC, 1 LIMIT 5
+SELECT v.tag, count(*) FROM {stamps} v GROUP BY v.tag ORDER BY 2 DESC, 1 LIMIT 5
 
 -- vector_columns --
 -- the tag column is the one that is called like the vectors' own with _tag behind it

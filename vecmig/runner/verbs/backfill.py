@@ -62,5 +62,5 @@ def backfill(
     with project.database.session() as connection:
         for name, row in revisions.items():
             source = find_source(project.context.ledger(connection), project.collections.collection(name))
-            coverages[name] = measure_coverage(connection, project.context.space(source, row.new_tag or ""))
+            coverages[name] = measure_coverage(connection, project.context.stamps(source, row.new_tag or ""))
     return coverages

@@ -12,7 +12,7 @@ from vecmig.config import Config
 from vecmig.embedders import estimated_tokens
 from vecmig.freshness.coverage import count_records
 from vecmig.freshness.pending import sample_texts
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.homes import coverage_of, open_home
 from vecmig.ledger.control import Control, read_control, runs
 from vecmig.ledger.identity import find_source
@@ -171,7 +171,7 @@ class Redone:
     seconds: float | None
 
 
-def redone(ledger: Ledger, stamps: Space) -> Redone:
+def redone(ledger: Ledger, stamps: Stamps) -> Redone:
     """Estimate what embedding all records under a recorded tag once more would take; nothing is written or sent."""
     connection, source = ledger.connection, stamps.source
     recipe = ledger.tags.get(source.collection.name, stamps.tag).recipe

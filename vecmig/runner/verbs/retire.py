@@ -10,7 +10,7 @@ from vecmig.config import Config
 from vecmig.errors import DatabaseError, GateRefused, UsageError
 from vecmig.events import Listener, StepDone, StepStarted, ignore
 from vecmig.freshness.coverage import count_vectors
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.homes import home_over, open_home
 from vecmig.ledger.identity import find_source
 from vecmig.ledger.install import ensure
@@ -122,7 +122,7 @@ def _retire(project: Project, retirement: Retirement, reason: str | None) -> int
     return freed
 
 
-def _drop(ledger: Ledger, stamps: Space) -> int:
+def _drop(ledger: Ledger, stamps: Stamps) -> int:
     freed = home_over(ledger.connection, stamps).remove()
     if freed:
         ledger.record_event(
@@ -131,13 +131,13 @@ def _drop(ledger: Ledger, stamps: Space) -> int:
     return freed
 
 
-def _verify(project: Project, space: Space) -> None:
-    name = space.source.collection.name
+def _verify(project: Project, stamps: Stamps) -> None:
+    name = stamps.source.collection.name
     with project.database.session() as connection:
-        state = home_over(connection, space).standing().state
-        if state != "gone" or project.context.ledger(connection).tags.get(name, space.tag).state != "retired":
+        state = home_over(connection, stamps).standing().state
+        if state != "gone" or project.context.ledger(connection).tags.get(name, stamps.tag).state != "retired":
             raise DatabaseError(
-                f"The vectors of {space.tag} were dropped, and they are {state}.",
+                f"The vectors of {stamps.tag} were dropped, and they are {state}.",
                 hint="They were created again just now. Run: vecmig status",
             )
 

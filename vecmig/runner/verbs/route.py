@@ -137,7 +137,7 @@ def _check_ramp(project: Project, collection: str, before: Route) -> None:
         _require_searchable(project, connection, collection, tag)
         revision = project.context.ledger(connection).revisions.leading_to(collection, tag)
         source = find_source(project.context.ledger(connection), project.collections.collection(collection))
-        coverage = measure_coverage(connection, project.context.space(source, tag))
+        coverage = measure_coverage(connection, project.context.stamps(source, tag))
     script = project.scripts[revision] if revision in project.scripts.map else None
     required = ((script.gate if script else None) or Gate()).coverage
     if coverage.share < required or not coverage.eligible:

@@ -136,7 +136,7 @@ def _half_retired(
     project: Project, connection: Connection, source: Source, known: Mapping[str, TagRow]
 ) -> tuple[str, ...]:
     retired = [tag for tag, row in known.items() if row.state == "retired"]
-    return tuple(tag for tag in retired if exists(connection, project.context.space(source, tag).relation))
+    return tuple(tag for tag in retired if exists(connection, project.context.stamps(source, tag).relation))
 
 
 def _disagreement(
@@ -171,19 +171,19 @@ def _disagreement(
 
 def _tag(ledger: Ledger, source: Source, row: TagRow) -> TagStatus:
     home = open_home(ledger, source, row.tag, kind=row.home)
-    connection, space = home.session, home.stamps
+    connection, stamps = home.session, home.stamps
     if not home.exists():
         return TagStatus(row.tag, "gone", row.dims, 0, 0, coverage_of(home), IndexState(), Lag())
-    vectors, with_vectors = count_vectors(connection, space)
+    vectors, with_vectors = count_vectors(connection, stamps)
     return TagStatus(
         tag=row.tag,
         state=row.state,
         dims=row.dims,
         records=with_vectors,
         vectors=vectors,
-        coverage=measure_coverage(connection, space),
+        coverage=measure_coverage(connection, stamps),
         index=home.index(),
-        lag=lag(connection, [space]),
+        lag=lag(connection, [stamps]),
     )
 
 
@@ -193,7 +193,7 @@ def _lag(project: Project, connection: Connection, source: Source, route: Route,
     read = [tag for tag in (route.live, route.standby) if tag in present] or [
         tag for tag in (route.candidate,) if tag in present
     ]
-    return lag(connection, [project.context.space(source, tag) for tag in read])
+    return lag(connection, [project.context.stamps(source, tag) for tag in read])
 
 
 def _gate(

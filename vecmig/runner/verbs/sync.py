@@ -193,7 +193,7 @@ def build_indexes(project: Project, source: Source, tags: Sequence[str | None]) 
     """Build the indexes of tags that reads use or may go back to, where somebody dropped one or left it invalid."""
     for tag in filter(None, tags):
         with tolerating(project, source.collection.name, tag):
-            build_index(project.context, project.context.space(source, tag))
+            build_index(project.context, project.context.stamps(source, tag))
 
 
 def account(ledger: Ledger, name: str, tag: str) -> tuple[str, What]:

@@ -152,15 +152,15 @@ class Service:
         match news:
             case PassResult():
                 self._count(news)
-                self._collections[news.follower.space.source.collection.name].add(news)
+                self._collections[news.follower.stamps.source.collection.name].add(news)
             case FollowerEnded():
-                self._collections[news.follower.space.source.collection.name].ended(news)
+                self._collections[news.follower.stamps.source.collection.name].ended(news)
             case _:
                 self._project.listener(news)
 
     def _count(self, news: PassResult) -> None:
-        space = news.follower.space
-        self._written[space.source.collection.name, space.tag] += news.done.written
+        stamps = news.follower.stamps
+        self._written[stamps.source.collection.name, stamps.tag] += news.done.written
 
     def _stop(self) -> None:
         """Let the followers finish what is in flight.

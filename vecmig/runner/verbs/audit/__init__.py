@@ -181,7 +181,7 @@ class _Looker:
         """Return the tags whose models answer or fill; no tag has a canary before its first vector."""
 
         def was_filled(tag: str) -> bool:
-            return subject.attached(tag) and has_vectors(subject.connection, subject.space(tag))
+            return subject.attached(tag) and has_vectors(subject.connection, subject.stamps(tag))
 
         rows = [subject.tags[tag] for tag in dict.fromkeys(subject.route.maintained) if tag in subject.tags]
         return [row for row in rows if row.canary or (row.tag in subject.served and was_filled(row.tag))]

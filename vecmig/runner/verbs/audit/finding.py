@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
 
-from vecmig.freshness.stamps import Space
+from vecmig.freshness.stamps import Stamps
 from vecmig.inventory.auditing import Names, Part
 from vecmig.ledger.ledger import Ledger
 from vecmig.ledger.rows import Route, TagRow
@@ -98,9 +98,9 @@ class Subject:
         """The tags that must be complete now: live and standby. A candidate is only on its way."""
         return tuple(tag for tag in (self.route.live, self.route.standby) if tag is not None)
 
-    def space(self, tag: str) -> Space:
-        """Return the space of a tag."""
-        return self.project.context.space(self.source, tag)
+    def stamps(self, tag: str) -> Stamps:
+        """Return the stamps of a tag."""
+        return self.project.context.stamps(self.source, tag)
 
     def part(self, tag: str) -> Part | None:
         """Return the partition of a tag, wherever it is."""

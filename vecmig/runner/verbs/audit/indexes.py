@@ -78,7 +78,7 @@ def _own(subject: Subject, tag: str, index: VectorIndex, counted_since: datetime
 
 
 def _mistakes(subject: Subject, tag: str, index: VectorIndex) -> str:
-    collection, dims = subject.source.collection, subject.space(tag).dims
+    collection, dims = subject.source.collection, subject.stamps(tag).dims
     operators = {"cosine": "cosine_ops", "l2": "l2_ops", "ip": "ip_ops"}[collection.metric]
     opclass = f"{collection.storage}_{operators}"
     if index.method != "hnsw":

@@ -48,7 +48,7 @@ def findings(subject: Subject) -> Iterator[Finding]:
         if not subject.attached(tag):
             continue
         try:
-            counts = faults(subject.connection, subject.space(tag))
+            counts = faults(subject.connection, subject.stamps(tag))
         except DatabaseError as error:
             yield subject.finding("unreadable records", "error", subject.table, error.message, error.hint)
             return
