@@ -112,7 +112,7 @@ class Cluster:
                 raise VecmigError(
                     f"The Ray cluster {what}: {_first_line(error)}.",
                     state="Nothing was embedded.",
-                    hint="Run: ray status. ray_address stands in the recipe; else RAY_ADDRESS says where.",
+                    hint="ray_address stands in the recipe; else RAY_ADDRESS says where. Run: ray status",
                 ) from error
         return self
 
