@@ -696,7 +696,7 @@ def test_who_is_in_the_way_is_named_and_the_next_run_finishes_it(trusted: Lab, c
 
 def _state(lab: Lab) -> str:
     with lab.opened(SMALL) as (connection, stamps):
-        return home_over(connection, stamps).standing().state
+        return home_over(connection, stamps).state().place
 
 
 class _Killed(BaseException):

@@ -26,11 +26,11 @@ from vecmig.homes.table import create_vectors_table, notes_writers
 from vecmig.homes.values import (
     EmbeddedRecord,
     Footprint,
+    HomeState,
     IndexBuild,
     IndexLimits,
     IndexState,
     Sampled,
-    Standing,
 )
 from vecmig.homes.vectors import send_vectors
 from vecmig.homes.widening import drop_policies, drop_published, rewritten_bytes, widen_key
@@ -44,13 +44,13 @@ __all__ = [
     "Footprint",
     "Hit",
     "Home",
+    "HomeState",
     "IndexBuild",
     "IndexLimits",
     "IndexState",
     "Parameters",
     "Sampled",
     "Search",
-    "Standing",
     "allow_preparing",
     "blamed",
     "coverage_of",

@@ -16,11 +16,11 @@ from vecmig.homes.search import Hit
 from vecmig.homes.values import (
     EmbeddedRecord,
     Footprint,
+    HomeState,
     IndexBuild,
     IndexLimits,
     IndexState,
     Sampled,
-    Standing,
 )
 from vecmig.postgres.sessions import Connection, Database
 
@@ -51,7 +51,7 @@ class Home(Protocol):
     def drop(self) -> None:
         """Drop it with its vectors and index; in the caller's transaction. No row of the source goes with it."""
 
-    def standing(self) -> Standing:
+    def state(self) -> HomeState:
         """Return where it is, and what it takes on disk."""
 
     def leave(self, database: Database, *, wait: float, on_wait: Callable[[str, str], None]) -> None:

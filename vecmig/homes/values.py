@@ -74,15 +74,15 @@ class IndexBuild:
     seconds: float
 
 
-#: Where a home is: in use, on its way out of use, out of use, or nowhere.
-Whereabouts = Literal["attached", "pending", "detached", "gone"]
+#: In use, on its way out of use, out of use, or nowhere.
+Place = Literal["attached", "pending", "detached", "gone"]
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class HomeState:
     """Where a home is, and what it takes on disk."""
 
-    state: Whereabouts
+    place: Place
     #: With its indexes, and what is stored out of line.
     bytes: int
 

@@ -21,11 +21,11 @@ from vecmig.homes.search import Hit, fetch_each, new_search
 from vecmig.homes.values import (
     EmbeddedRecord,
     Footprint,
+    HomeState,
     IndexBuild,
     IndexLimits,
     IndexState,
     Sampled,
-    Standing,
 )
 from vecmig.homes.vectors import send_vectors
 from vecmig.postgres.sessions import Connection, Database
@@ -51,8 +51,8 @@ class PartitionHome:
     def drop(self) -> None:
         relation.drop_partition(self.session, self.stamps)
 
-    def standing(self) -> Standing:
-        return relation.standing(self.session, self.stamps)
+    def state(self) -> HomeState:
+        return relation.home_state(self.session, self.stamps)
 
     def leave(self, database: Database, *, wait: float, on_wait: Callable[[str, str], None]) -> None:
         relation.detach(database, self.stamps, wait=wait, on_wait=on_wait)

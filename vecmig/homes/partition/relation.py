@@ -9,7 +9,7 @@ from psycopg import sql
 
 from vecmig.errors import DatabaseError
 from vecmig.freshness.stamps import Stamps
-from vecmig.homes.values import Standing
+from vecmig.homes.values import HomeState
 from vecmig.ledger.access import close_table
 from vecmig.model.tag import NORM_TOLERANCE, Tag
 from vecmig.postgres.locks import with_lock_retries
@@ -21,12 +21,12 @@ from vecmig.source.relations import exists
 CONSTRAINT: Final = "vecmig_vector"
 
 
-def standing(connection: Connection, stamps: Stamps) -> Standing:
+def home_state(connection: Connection, stamps: Stamps) -> HomeState:
     """Look up where a tag's partition is, and what it takes on disk."""
     relations = {"partition": stamps.relation, "vectors": stamps.source.vectors}
     values = {name: relation.as_string(connection) for name, relation in relations.items()}
     row = connection.execute(statement("homes/retiring", "partition"), values).fetchone()
-    return Standing(*row) if row else Standing("gone", 0)
+    return HomeState(*row) if row else HomeState("gone", 0)
 
 
 def create_partition(connection: Connection, stamps: Stamps) -> None:
@@ -39,7 +39,7 @@ def create_partition(connection: Connection, stamps: Stamps) -> None:
         return
     tag = sql.Literal(stamps.tag)
     parts = {"partition": stamps.relation, "vectors": stamps.source.vectors, "tag": tag}
-    if standing(connection, stamps).state == "pending":
+    if home_state(connection, stamps).place == "pending":
         # a retire that was cut short: its vectors are as good as they were
         connection.execute(
             statement("homes/retiring", "finalize", partition=stamps.relation, vectors=stamps.source.vectors)
@@ -159,9 +159,9 @@ def detach(database: Database, stamps: Stamps, *, wait: float, on_wait: Callable
     """
 
     def step(connection: Connection) -> None:
-        state = standing(connection, stamps).state
-        if state in ("attached", "pending"):
-            name = "detach" if state == "attached" else "finalize"
+        place = home_state(connection, stamps).place
+        if place in ("attached", "pending"):
+            name = "detach" if place == "attached" else "finalize"
             parts = {"vectors": stamps.source.vectors, "partition": stamps.relation}
             connection.execute(statement("homes/retiring", name, **parts))
 
@@ -170,7 +170,7 @@ def detach(database: Database, stamps: Stamps, *, wait: float, on_wait: Callable
 
 def drop_detached(connection: Connection, stamps: Stamps) -> int:
     """Drop a partition that is detached, in the caller's transaction; return the bytes that it took."""
-    found = standing(connection, stamps)
-    if found.state != "gone":
+    found = home_state(connection, stamps)
+    if found.place != "gone":
         connection.execute(statement("homes/retiring", "drop", partition=stamps.relation))
     return found.bytes

@@ -134,10 +134,10 @@ def _drop(ledger: Ledger, stamps: Stamps) -> int:
 def _verify(project: Project, stamps: Stamps) -> None:
     name = stamps.source.collection.name
     with project.database.session() as connection:
-        state = home_over(connection, stamps).standing().state
-        if state != "gone" or project.context.ledger(connection).tags.get(name, stamps.tag).state != "retired":
+        place = home_over(connection, stamps).state().place
+        if place != "gone" or project.context.ledger(connection).tags.get(name, stamps.tag).state != "retired":
             raise DatabaseError(
-                f"The vectors of {stamps.tag} were dropped, and they are {state}.",
+                f"The vectors of {stamps.tag} were dropped, and they are {place}.",
                 hint="They were created again just now. Run: vecmig status",
             )
 
@@ -160,10 +160,10 @@ def _look(project: Project, collection: str, tag: str) -> Retirement:
         source = _source(ledger, collection)
         state = ledger.tags.get(collection, tag).state
         home = open_home(ledger, source, tag)
-        standing = home.standing()
+        kept = home.state()
         _refuse_needed(ledger, collection, tag)
         begun = state == "retired"
-        if begun and standing.state == "gone":
+        if begun and kept.place == "gone":
             at = ledger.retired_at(collection, tag)
             when = f" on {at:%Y-%m-%d %H:%M} UTC" if at else ""
             raise UsageError(
@@ -173,14 +173,14 @@ def _look(project: Project, collection: str, tag: str) -> Retirement:
         trusted = None if begun else trust_report(project, connection, ledger, source)
         if not begun:
             _require_trust(ledger, trusted, collection, tag)
-        vectors, records = count_vectors(home.session, home.stamps) if standing.state != "gone" else (0, 0)
+        vectors, records = count_vectors(home.session, home.stamps) if kept.place != "gone" else (0, 0)
         return Retirement(
             collection=collection,
             tag=tag,
             begun=begun,
             vectors=vectors,
             records=records,
-            bytes=standing.bytes,
+            bytes=kept.bytes,
             index_bytes=home.index().bytes,
             redone=redone(ledger, home.stamps),
             trust=trusted,
