@@ -26,14 +26,16 @@ _HOMES = {
 __all__ = ["AsyncReader", "Gate", "Migration", "MinSamples", "NoWorse", "Reader", "Trust", "VecmigError", "__version__"]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from vecmig.about import version
+if not TYPE_CHECKING:
+    # a type checker goes by the imports above, and finds a name that is not there
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            from vecmig.about import version
 
-        return version()
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+            return version()
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -55,7 +55,7 @@ def test_a_gate_names_its_own_next_step(lab: Lab) -> None:
     assert _next(lab)[0] == "vecmig eval faq"
     runner.evaluate(lab.config)
     assert _next(lab)[0] == f"vecmig route documents --shadow {LARGE} --share 0.05"
-    runner.route(lab.config, "documents", runner.Reads(shadow=LARGE))
+    runner.route(lab.config, "documents", runner.RouteChange(shadow=LARGE))
     assert _next(lab) == (None, f"Wait for more searches of the application: 5 % of them ask {LARGE} too.")
 
 
