@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from vecmig.operations import Migration
     from vecmig.reader import AsyncReader, Reader
 
+    __version__: str
+
 #: Where each public name is defined. Names are imported when first used, so that a command starts quickly.
 _HOMES = {
     "AsyncReader": "vecmig.reader",
