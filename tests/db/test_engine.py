@@ -161,8 +161,11 @@ def test_a_connection_that_is_somebody_elses_is_left_alone(lab: Lab) -> None:
         assert own.execute("SELECT count(*) FROM of_the_application").fetchone() == (0,)
     with psycopg_pool.ConnectionPool(lab.url, min_size=1, max_size=1) as pool:
         pooled = create_engine("postgresql+psycopg://", creator=pool.getconn, poolclass=NullPool)
-        with pytest.raises(UsageError, match="connections of a pool"):
-            database_at(pooled).connect()
+        for _ in range(2):
+            with pytest.raises(UsageError, match="connections of a pool"):
+                database_at(pooled).connect()
+        with pool.connection(timeout=5) as still_there:
+            assert still_there.execute("SELECT 1").fetchone() == (1,)
 
 
 def test_what_the_engines_own_code_raises_is_an_outage(lab: Lab) -> None:

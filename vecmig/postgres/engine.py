@@ -14,11 +14,10 @@ from vecmig.errors import UsageError
 from vecmig.postgres.core import DIALECT
 from vecmig.postgres.loaders import load_alike
 
-#: One of the hosts that SQLAlchemy reads from a URL's query.
-_HOST: Final = re.compile(r"(?:^|&)host=")
 _C = TypeVar("_C", bound=psycopg.Connection[Any] | psycopg.AsyncConnection[Any])
 
-
+#: One of the hosts that SQLAlchemy reads from a URL's query.
+_HOST: Final = re.compile(r"(?:^|&)host=")
 #: Said where an engine's connection has another encoding: models and their providers read and write every script.
 UTF8: Final = "SET client_encoding TO 'UTF8'"
 
@@ -62,8 +61,8 @@ def open_by(engine: sqlalchemy.Engine) -> psycopg.Connection[Any]:
         raise psycopg.OperationalError(f"the engine's own code raised {type(error).__name__}") from error
     connection: psycopg.Connection[Any] = proxied.driver_connection  # type: ignore[assignment]  # it is psycopg's
     proxied.detach()
-    if getattr(connection, "_pool", None) is not None:
-        connection.close()
+    if (pool := getattr(connection, "_pool", None)) is not None:
+        pool.putconn(connection)
         raise UsageError(
             "The engine's creator hands out the connections of a pool, which vecmig would keep.",
             hint="Give vecmig an engine whose creator opens a connection.",
