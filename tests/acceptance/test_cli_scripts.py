@@ -303,3 +303,28 @@ def _root() -> Path:
     import vecmig
 
     return Path(vecmig.__path__[0]).parent
+
+
+def test_check_offline_asks_for_a_revision_that_nobody_wrote(project: Run) -> None:
+    _, err = project("check", "--offline", code=4)
+    assert f"No revision leads documents to {OLD_TAG}" in err
+    assert "to no tag" in err
+    assert "Run: vecmig revision" in err
+    project("revision", "-m", "first tag")
+    assert project("check", "--offline")[0] == "The scripts lead to every tag that collections.yaml asks for.\n"
+    want(NEW_TAG)
+    out, err = project("check", "--offline", "--json", code=4)
+    assert json.loads(out) == {
+        "pending": True,
+        "collections": [{"name": "documents", "newest": OLD_TAG, "wanted": NEW_TAG}],
+    }
+    project("revision", "-m", "second tag")
+    assert json.loads(project("check", "--offline", "--json")[0]) == {"pending": False, "collections": []}
+
+
+def test_check_offline_refuses_scripts_that_do_not_fit_together(project: Run) -> None:
+    project("revision", "-m", "first tag", "--rev-id", "aaaa")
+    (script,) = Path("migrations/versions").glob("aaaa*.py")
+    script.write_text(script.read_text().replace("down_revision = None", 'down_revision = "zzzz"'))
+    _, err = project("check", "--offline", code=2)
+    assert "zzzz" in err

@@ -15,6 +15,7 @@ from vecmig.errors import Pending
 from vecmig.text import counted, noun, percent_of
 
 if TYPE_CHECKING:
+    from vecmig.cli.context import Options
     from vecmig.freshness.coverage import Coverage
     from vecmig.runner import RevisionResult
 
@@ -147,11 +148,21 @@ def current(
         raise Pending("The database is not at all heads.", hint="Run: vecmig upgrade heads")
 
 
-def check(ctx: typer.Context, as_json: Annotated[bool, _JSON] = False) -> None:
+def check(
+    ctx: typer.Context,
+    *,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Ask no database: is there a script for each tag that is asked for?")
+    ] = False,
+    as_json: Annotated[bool, _JSON] = False,
+) -> None:
     """Exit with 4 if something is pending.
 
     That is an object that is gone, a revision to run, or a tag that has no revision yet.
     """
+    if offline:
+        _check_offline(options_of(ctx), as_json=as_json)
+        return
     from vecmig import runner
 
     config = options_of(ctx).config()
@@ -183,6 +194,31 @@ def check(ctx: typer.Context, as_json: Annotated[bool, _JSON] = False) -> None:
         )
     if not as_json:
         render.line("Nothing is pending.")
+
+
+def _check_offline(options: Options, *, as_json: bool) -> None:
+    """Compare the scripts with collections.yaml, as what is reviewed has both, before there is a database."""
+    from vecmig.config.collections import load_collections
+    from vecmig.script.generate import movers
+
+    directory = options.scripts()
+    collections = load_collections(options.config(database=False).collections_path)
+    # reading the map checks the scripts against each other
+    newest = {name: directory.newest(name, directory.map.heads) for name in movers(directory, collections)}
+    asked = [
+        {"name": name, "newest": script and script.new_tag, "wanted": collections.collection(name).tag}
+        for name, script in newest.items()
+    ]
+    if as_json:
+        render.as_json({"pending": bool(asked), "collections": asked})
+    for one in asked:
+        raise Pending(
+            f"No revision leads {one['name']} to {one['wanted']}, which collections.yaml asks for: "
+            f"the newest one leads to {one['newest'] or 'no tag'}.",
+            hint='Run: vecmig revision -m "…"',
+        )
+    if not as_json:
+        render.line("The scripts lead to every tag that collections.yaml asks for.")
 
 
 def stamp(
