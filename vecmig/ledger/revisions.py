@@ -54,10 +54,10 @@ class Revisions(Part):
             )
         )
 
-    def set_phase(self, revision: str, phase: str) -> None:
-        """Move a revision to a phase from an earlier one, from the same one, or from none other."""
-        before = PHASES[: PHASES.index(phase) + 1]
-        self._update(revision, REVISION.c.phase.in_(before), phase=phase)
+    def advance(self, revision: str, phase: str) -> None:
+        """Enter that a revision has reached a phase, unless it is there or beyond it."""
+        behind = REVISION.c.id == revision, REVISION.c.phase.in_(PHASES[: PHASES.index(phase)])
+        self._tables.write(update(REVISION).where(*behind).values(phase=phase, updated_at=func.now()))
 
     def go_live(self, revision: str, sha: str) -> None:
         """Enter the cutover of a revision, with the checksum of the script as it is now.

@@ -109,6 +109,11 @@ class Tags(Part):
         """Set the state of one tag."""
         self._tables.write_one(update(TAG).where(*_is(collection, tag)).values(state=state))
 
+    def finish_building(self, collection: str, tag: str) -> None:
+        """Enter that a tag is ready, if it was building until now."""
+        building = *_is(collection, tag), TAG.c.state == "building"
+        self._tables.write(update(TAG).where(*building).values(state="ready"))
+
     def set_canary(self, collection: str, tag: str, canary: Mapping[str, Any]) -> None:
         """Keep a tag's canary vectors, unless it has some already."""
         self._tables.write(update(TAG).where(*_is(collection, tag), TAG.c.canary.is_(None)).values(canary=canary))

@@ -13,7 +13,6 @@ from vecmig.events import StepDone, StepStarted
 from vecmig.freshness.stamps import Stamps
 from vecmig.ledger.identity import find_source
 from vecmig.ledger.ledger import Ledger
-from vecmig.ledger.phases import PHASES
 from vecmig.operations.context import Context, Declaration
 from vecmig.operations.following import follow
 from vecmig.source.source import Source
@@ -95,10 +94,8 @@ class Operation(ABC):
 
     def advance(self, ledger: Ledger, phase: str) -> None:
         """Enter that the revision has reached a phase, unless it is beyond it."""
-        if PHASES.index(ledger.revisions.all()[self.revision.revision].phase) < PHASES.index(phase):
-            ledger.revisions.set_phase(self.revision.revision, phase)
-        if ledger.tags.get(self.collection, self.new_tag).state == "building":
-            ledger.tags.set_state(self.collection, self.new_tag, "ready")
+        ledger.revisions.advance(self.revision.revision, phase)
+        ledger.tags.finish_building(self.collection, self.new_tag)
 
     @contextmanager
     def reported(self, step: str, subject: str) -> Iterator[Callable[[str], None]]:
