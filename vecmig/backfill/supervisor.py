@@ -112,11 +112,8 @@ class RunSupervisor(Supervisor):
 
     def _leave(self) -> None:
         """Take the run off the list."""
-        for _ in range(2):
-            # what cancels the statement that an interrupt came upon may reach the server only with this one
-            with suppress(VecmigError):
-                self._session.run(lambda connection: end_run(connection, self.database.schema, self._id))
-                break
+        with suppress(VecmigError):
+            self._session.run(lambda connection: end_run(connection, self.database.schema, self._id))
         super()._leave()
 
     def _show(self, connection: Connection, control: Control) -> None:

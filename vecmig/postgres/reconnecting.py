@@ -109,7 +109,8 @@ class ReconnectingSession:
         try:
             with translated(self._database.safe_url):
                 return work(self._open())
-        except DatabaseUnreachable:
+        except (DatabaseUnreachable, KeyboardInterrupt):
+            # what cancels the statement that an interrupt came upon may reach the server only with the next one
             self._close()
             raise
 
