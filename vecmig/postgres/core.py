@@ -17,19 +17,10 @@ from sqlalchemy.pool import PoolProxiedConnection
 
 
 class _Dialect(PGDialect_psycopg):
-    """PostgreSQL through psycopg: without casts, which it needs none of; transactions are the session's."""
+    """PostgreSQL through psycopg: without casts, which it needs none of."""
 
     supports_statement_cache = True
     bind_typing = BindTyping.NONE
-
-    def do_begin(self, dbapi_connection: Any) -> None:
-        pass
-
-    def do_commit(self, dbapi_connection: Any) -> None:
-        pass
-
-    def do_rollback(self, dbapi_connection: Any) -> None:
-        pass
 
     def is_disconnect(self, *_: Any) -> bool:
         """Leave it to the session to say what it broke of."""
@@ -40,7 +31,6 @@ class _Lent(PoolProxiedConnection):
     """A session, or what stands in for one, as SQLAlchemy takes it out of a pool; nothing that it does ends it."""
 
     is_valid = True
-    is_detached = True
 
     def __init__(self, session: Any) -> None:
         self.dbapi_connection = self.driver_connection = session
@@ -55,9 +45,6 @@ class _Lent(PoolProxiedConnection):
         pass
 
     def close(self) -> None:
-        pass
-
-    def detach(self) -> None:
         pass
 
     def invalidate(self, e: BaseException | None = None, soft: bool = False) -> None:

@@ -18,8 +18,6 @@ _C = TypeVar("_C", bound=psycopg.Connection[Any] | psycopg.AsyncConnection[Any])
 
 #: One of the hosts that SQLAlchemy reads from a URL's query.
 _HOST: Final = re.compile(r"(?:^|&)host=")
-#: Said where an engine's connection has another encoding: models and their providers read and write every script.
-UTF8: Final = "SET client_encoding TO 'UTF8'"
 
 
 def require_psycopg(engine: sqlalchemy.Engine) -> None:
@@ -46,6 +44,8 @@ def require_psycopg(engine: sqlalchemy.Engine) -> None:
 def open_by(engine: sqlalchemy.Engine) -> psycopg.Connection[Any]:
     """Open a connection as an engine opens one, for the caller alone: it never goes back to the engine's pool.
 
+    It speaks UTF-8, because models and their providers read and write every script.
+
     Raises:
         psycopg.OperationalError: there is no answer, the server refuses, or what the engine asks for a token does.
         UsageError: the connection is somebody else's.
@@ -67,6 +67,8 @@ def open_by(engine: sqlalchemy.Engine) -> psycopg.Connection[Any]:
             "The engine's creator hands out the connections of a pool, which vecmig would keep.",
             hint="Give vecmig an engine whose creator opens a connection.",
         )
+    if connection.info.encoding != "utf-8":
+        connection.execute("SET client_encoding TO 'UTF8'")
     # what an event has set in a transaction that it left open, such as a role, holds as it does for the application
     connection.commit()
     return connection

@@ -19,7 +19,7 @@ from sqlalchemy.exc import ArgumentError
 from vecmig.config import redact
 from vecmig.errors import Blocked, ConfigError, DatabaseError, DatabaseUnreachable, UsageError
 from vecmig.postgres.embedded import start_embedded
-from vecmig.postgres.engine import UTF8, open_by, parameters_of, require_psycopg, taken_over
+from vecmig.postgres.engine import open_by, parameters_of, require_psycopg, taken_over
 from vecmig.postgres.kept import KeptSessions
 from vecmig.postgres.loaders import CONTEXT
 from vecmig.postgres.lock_watch import LockWatch
@@ -148,8 +148,6 @@ class Database:
     def _named(self, connection: Session) -> Session:
         """Say whose session it is, as a URL's parameters do: the vectors note who else writes to them."""
         connection.autocommit = True
-        if connection.info.encoding != "utf-8":
-            connection.execute(UTF8)
         if self.sees_all:
             query = statement("postgres/connect", "name")
             connection.execute(query, {"name": self.application_name})

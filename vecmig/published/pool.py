@@ -16,7 +16,7 @@ from psycopg import sql
 from vecmig.errors import DatabaseUnreachable, VecmigError
 from vecmig.homes.search import WHOSE_SESSION, Search, allow_preparing, blamed, fetch
 from vecmig.homes.vectors import send_vectors
-from vecmig.postgres.engine import UTF8, open_by, taken_over
+from vecmig.postgres.engine import open_by, taken_over
 from vecmig.postgres.loaders import CONTEXT
 from vecmig.postgres.lock_watch import Watched
 from vecmig.postgres.named_sql import finished, statement
@@ -151,18 +151,12 @@ class AsyncPool:
 
 def make_ready(connection: psycopg.Connection[Any]) -> None:
     """Let a connection send query vectors, and prepare statements where its session is its own."""
-    connection.autocommit = True
-    if connection.info.encoding != "utf-8":
-        connection.execute(UTF8)
     send_vectors(connection.adapters)
     row = connection.execute(WHOSE_SESSION).fetchone()
     allow_preparing(connection, row[0] if row else 0)
 
 
 async def _make_ready_async(connection: psycopg.AsyncConnection[Any]) -> None:
-    await connection.set_autocommit(True)
-    if connection.info.encoding != "utf-8":
-        await connection.execute(UTF8)
     send_vectors(connection.adapters)
     row = await (await connection.execute(WHOSE_SESSION)).fetchone()
     allow_preparing(connection, row[0] if row else 0)
@@ -241,7 +235,9 @@ def _told(words: _Words, base: type[psycopg.Connection[Any]], database: Database
         def connect(cls, conninfo: str = "", **options: Any) -> Any:
             with words.connecting():
                 if database.engine is not None:
-                    return taken_over(open_by(database.engine), cls)
+                    connection = taken_over(open_by(database.engine), cls)
+                    connection.autocommit = True
+                    return connection
                 return super().connect(conninfo, **options)
 
     return Told
@@ -254,7 +250,9 @@ def _told_async(words: _Words, database: Database) -> type[psycopg.AsyncConnecti
             with words.connecting():
                 if database.engine is not None:
                     # only what speaks on a socket knows whether it waits or awaits
-                    return taken_over(await asyncio.to_thread(open_by, database.engine), cls)
+                    connection = taken_over(await asyncio.to_thread(open_by, database.engine), cls)
+                    await connection.set_autocommit(True)
+                    return connection
                 return await super().connect(conninfo, **options)
 
     return Told
