@@ -203,11 +203,9 @@ def _check_offline(options: Options, *, as_json: bool) -> None:
 
     directory = options.scripts()
     collections = load_collections(options.config(database=False).collections_path)
-    # reading the map checks the scripts against each other
-    newest = {name: directory.newest(name, directory.map.heads) for name in movers(directory, collections)}
     asked = [
         {"name": name, "newest": script and script.new_tag, "wanted": collections.collection(name).tag}
-        for name, script in newest.items()
+        for name, script in movers(directory, collections, directory.map.heads).items()
     ]
     if as_json:
         render.as_json({"pending": bool(asked), "collections": asked})

@@ -130,7 +130,7 @@ def autogenerate(directory: ScriptDirectory, collections: Collections, wish: Wis
     Gives no scripts if no collection has to move.
     """
     parents = _parents(directory, wish)
-    moves = [_move(directory, collections, parents, name) for name in _movers(directory, collections, parents)]
+    moves = [_move(directory, collections, parents, name) for name in movers(directory, collections, parents)]
     if len(moves) > 1 and wish.rev_id is not None:
         raise ScriptError(
             f"--rev-id cannot name {len(moves)} revisions at once.",
@@ -142,11 +142,6 @@ def autogenerate(directory: ScriptDirectory, collections: Collections, wish: Wis
         drafts.append(_draft(directory, each, parents, "script", move))
         parents = (drafts[-1].revision.id,)
     return _write(directory, drafts)
-
-
-def movers(directory: ScriptDirectory, collections: Collections) -> tuple[str, ...]:
-    """Name the collections whose wished tag differs from their newest revision's, over all branches."""
-    return _movers(directory, collections, directory.map.heads)
 
 
 def _parents(directory: ScriptDirectory, wish: Wish) -> tuple[str, ...]:
@@ -172,12 +167,14 @@ def _wished(collections: Collections, name: str) -> str:
     return tag
 
 
-def _movers(directory: ScriptDirectory, collections: Collections, heads: Sequence[str]) -> tuple[str, ...]:
-    def moves(name: str) -> bool:
-        newest = directory.newest(name, heads)
-        return collections.collections[name].tag not in (None, newest and newest.new_tag)
-
-    return tuple(name for name in collections.collections if moves(name))
+def movers(directory: ScriptDirectory, collections: Collections, heads: Sequence[str]) -> dict[str, Script | None]:
+    """Return the newest revision, among ``heads`` and all they rest on, of each collection that asks for another tag."""
+    newest = {name: directory.newest(name, heads) for name in collections.collections}
+    return {
+        name: script
+        for name, script in newest.items()
+        if collections.collections[name].tag not in (None, script and script.new_tag)
+    }
 
 
 def _only_mover(
@@ -185,7 +182,7 @@ def _only_mover(
 ) -> str:
     if to_tag is not None and len(collections.collections) == 1:
         return next(iter(collections.collections))
-    names = _movers(directory, collections, parents)
+    names = tuple(movers(directory, collections, parents))
     if len(names) == 1 and to_tag is None:
         return names[0]
     if names or to_tag is not None:
