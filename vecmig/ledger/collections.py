@@ -62,7 +62,7 @@ class Collections(Part):
         Raises:
             DatabaseError: it is recorded with another source, key, storage or metric, which its vectors rest on.
         """
-        recorded = self._unchanged(source)
+        recorded = self.unchanged(source)
         return recorded is not None and recorded.edited(source)
 
     def differs(self, source: Source) -> bool:
@@ -71,16 +71,8 @@ class Collections(Part):
         Raises:
             DatabaseError: it is recorded with another source, key, storage or metric, which its vectors rest on.
         """
-        recorded = self._unchanged(source)
+        recorded = self.unchanged(source)
         return recorded is not None and recorded.differs(source)
-
-    def require_unchanged(self, source: Source) -> None:
-        """Refuse a collection that is recorded otherwise in what its vectors rest on.
-
-        Raises:
-            DatabaseError: it is recorded with another source, key, storage or metric.
-        """
-        self._unchanged(source)
 
     def require_form(self, source: Source) -> None:
         """Refuse a collection whose vectors are recorded in another form than it is configured with.
@@ -133,8 +125,12 @@ class Collections(Part):
         """Return a schema as it is written down: vecmig's own may be called otherwise one day."""
         return "" if schema == self._tables.schema else schema
 
-    def _unchanged(self, source: Source) -> Recorded | None:
-        """Return what is recorded of a collection, if it is as the vectors rest on it."""
+    def unchanged(self, source: Source) -> Recorded | None:
+        """Return what is recorded of a collection, if it is as the vectors rest on it.
+
+        Raises:
+            DatabaseError: it is recorded with another source, key, storage or metric.
+        """
         recorded = self.recorded(source.collection.name)
         if recorded is not None and (changed := recorded.changes(source)):
             raise _otherwise(source, changed)

@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from vecmig.config.suites import WrittenKey
 from vecmig.errors import ConfigError
 from vecmig.ledger.schema import installed_version
-from vecmig.ledger.tables import EVAL, execute
+from vecmig.ledger.tables import EVAL, execute, last_of_each
 from vecmig.postgres.named_sql import raw, statement
 from vecmig.postgres.sessions import Connection
 from vecmig.source.keys import Key, same_key
@@ -189,15 +189,15 @@ def runs(connection: Connection, schema: str, collection: str, tag: str, suite: 
 
 def latest_of_each(connection: Connection, schema: str, collection: str) -> dict[str, list[EvalRun]]:
     """Return, by tag, the last run of each suite, in the order of the suites; without what each query came to."""
-    order = EVAL.c.at.desc(), EVAL.c.id.desc()
-    nth = func.row_number().over(partition_by=(EVAL.c.tag, EVAL.c.suite), order_by=order)
-    # the values of each query may be many
-    columns = [cast([], JSONB) if name == "per_query" else EVAL.c[name] for name in _COLUMNS]
-    labelled = [column.label(name) for column, name in zip(columns, _COLUMNS, strict=True)]
-    each = select(*labelled, nth.label("nth")).where(EVAL.c.collection == collection).subquery()
-    last = select(*(each.c[name] for name in _COLUMNS)).where(each.c.nth == 1)
+    last = last_of_each(
+        # the values of each query may be many
+        [cast([], JSONB).label(name) if name == "per_query" else EVAL.c[name] for name in _COLUMNS],
+        by=(EVAL.c.tag, EVAL.c.suite),
+        order=(EVAL.c.at.desc(), EVAL.c.id.desc()),
+        where=[EVAL.c.collection == collection],
+    )
     by_tag: dict[str, list[EvalRun]] = {}
-    for run in _runs(connection, schema, last.order_by(each.c.tag, each.c.suite)):
+    for run in _runs(connection, schema, last.order_by("tag", "suite")):
         by_tag.setdefault(run.tag, []).append(run)
     return by_tag
 

@@ -57,7 +57,7 @@ class Ledger:
         Raises:
             DatabaseError: it is recorded with another source, key, storage or metric, which its vectors rest on.
         """
-        self.collections.require_unchanged(source)
+        self.collections.unchanged(source)
         self.collections.record(source)
         self.routes.record(source.collection.name)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import and_, case, delete, func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import Insert, insert
 
 from vecmig.ledger.part import Part
 from vecmig.ledger.phases import PHASES, RevisionRow
@@ -14,6 +14,8 @@ from vecmig.ledger.tables import REVISION, STATEMENT
 _COLUMNS = [REVISION.c[name] for name in RevisionRow.__slots__]
 #: A phase after which no reads are the revision's.
 _BEFORE_LIVE = case((REVISION.c.phase == "live", "indexed"), else_=REVISION.c.phase)
+#: It was not taken back, and its old tag is there still.
+_GOING_ON = REVISION.c.phase != "retired", REVISION.c.withdrawn_at.is_(None)
 
 
 class Revisions(Part):
@@ -31,27 +33,15 @@ class Revisions(Part):
 
     def start(self, revision: str, collection: str | None, old: str | None, new: str | None, sha: str) -> None:
         """Enter a revision as expanded, or take up again one that was withdrawn."""
-        entry = insert(REVISION).values(
-            id=revision, collection=collection, old_tag=old, new_tag=new, phase="expanded", checksum=sha
-        )
+        entry = _entry(revision, collection, old, new, sha).values(phase="expanded")
         # one that was withdrawn may have been edited since; what was live then was the tag that it led to then
         same = and_(
             *(REVISION.c[name].is_not_distinct_from(entry.excluded[name]) for name in ("collection", "new_tag"))
         )
-        self._tables.write(
-            entry.on_conflict_do_update(
-                index_elements=[REVISION.c.id],
-                set_={
-                    "collection": entry.excluded.collection,
-                    "old_tag": entry.excluded.old_tag,
-                    "new_tag": entry.excluded.new_tag,
-                    "phase": case((REVISION.c.withdrawn_at.is_(None), REVISION.c.phase), else_="expanded"),
-                    "withdrawn_at": None,
-                    "live_at": case((same, REVISION.c.live_at)),
-                    "checksum": entry.excluded.checksum,
-                    "updated_at": func.now(),
-                },
-            )
+        self._enter(
+            entry,
+            phase=case((REVISION.c.withdrawn_at.is_(None), REVISION.c.phase), else_="expanded"),
+            live_at=case((same, REVISION.c.live_at)),
         )
 
     def advance(self, revision: str, phase: str) -> None:
@@ -66,8 +56,7 @@ class Revisions(Part):
         """
         self._update(
             revision,
-            REVISION.c.phase != "retired",
-            REVISION.c.withdrawn_at.is_(None),
+            *_GOING_ON,
             phase="live",
             checksum=sha,
             live_at=func.now(),
@@ -81,8 +70,7 @@ class Revisions(Part):
         """Take a revision back; what it made stays, so that it can go forward again."""
         self._update(
             revision,
-            REVISION.c.phase != "retired",
-            REVISION.c.withdrawn_at.is_(None),
+            *_GOING_ON,
             phase=_BEFORE_LIVE,
             withdrawn_at=func.now(),
         )
@@ -94,32 +82,20 @@ class Revisions(Part):
 
     def stamp(self, revision: str, collection: str | None, old: str | None, new: str | None, sha: str) -> None:
         """Enter a revision as live without running it."""
-        entry = insert(REVISION).values(
-            id=revision,
-            collection=collection,
-            old_tag=old,
-            new_tag=new,
-            phase="live",
-            checksum=sha,
-            live_at=func.now(),
-        )
+        entry = _entry(revision, collection, old, new, sha).values(phase="live", live_at=func.now())
         # the vectors of its old tag do not come back
         retired = and_(REVISION.c.phase == "retired", REVISION.c.old_tag == entry.excluded.old_tag)
-        self._tables.write(
-            entry.on_conflict_do_update(
-                index_elements=[REVISION.c.id],
-                set_={
-                    "collection": entry.excluded.collection,
-                    "old_tag": entry.excluded.old_tag,
-                    "new_tag": entry.excluded.new_tag,
-                    "phase": case((retired, "retired"), else_="live"),
-                    "withdrawn_at": None,
-                    "live_at": func.coalesce(REVISION.c.live_at, func.now()),
-                    "checksum": entry.excluded.checksum,
-                    "updated_at": func.now(),
-                },
-            )
+        self._enter(
+            entry,
+            phase=case((retired, "retired"), else_="live"),
+            live_at=func.coalesce(REVISION.c.live_at, func.now()),
         )
+
+    def _enter(self, entry: Insert, **known: Any) -> None:
+        """Enter a revision; one that is known already is as the entry has it, but for these."""
+        said = {name: entry.excluded[name] for name in ("collection", "old_tag", "new_tag", "checksum")}
+        again = said | {"withdrawn_at": None, "updated_at": func.now()} | known
+        self._tables.write(entry.on_conflict_do_update(index_elements=[REVISION.c.id], set_=again))
 
     def unstamp(self, revision: str) -> None:
         """Remove a revision from the ledger."""
@@ -128,6 +104,10 @@ class Revisions(Part):
     def _update(self, revision: str, *conditions: Any, **values: Any) -> None:
         statement = update(REVISION).where(REVISION.c.id == revision, *conditions)
         self._tables.write_one(statement.values(**values, updated_at=func.now()))
+
+
+def _entry(revision: str, collection: str | None, old: str | None, new: str | None, sha: str) -> Insert:
+    return insert(REVISION).values(id=revision, collection=collection, old_tag=old, new_tag=new, checksum=sha)
 
 
 class Statements(Part):

@@ -11,9 +11,14 @@ from sqlalchemy import Column, and_, func, insert, select
 from sqlalchemy.dialects.postgresql import array
 
 from vecmig.ledger.schema import installed_version
-from vecmig.ledger.tables import SHADOW, TAG, execute
+from vecmig.ledger.tables import SHADOW, TAG, execute, last_of_each
 from vecmig.postgres.sessions import Connection
 
+#: Joins a shadow read with the tag that was asked too: one that was discarded or retired, and begun anew, starts from
+#: nothing.
+OF_TAG_NOW = and_(
+    TAG.c.collection == SHADOW.c.collection, TAG.c.tag == SHADOW.c.other_tag, SHADOW.c.at >= TAG.c.created_at
+)
 #: The version of vecmig's schema that has the table.
 _SINCE = 3
 
@@ -76,13 +81,9 @@ def count_pair(connection: Connection, schema: str, collection: str, live: str, 
     """Count the searches that two tags were asked, since the other one was recorded: answered by both, and failed."""
     if installed_version(connection, schema) < _SINCE:
         return 0, 0
-    # a tag that was discarded or retired, and begun anew, starts from nothing
-    same = and_(
-        TAG.c.collection == SHADOW.c.collection, TAG.c.tag == SHADOW.c.other_tag, SHADOW.c.at >= TAG.c.created_at
-    )
     query = (
         select(func.count() - func.count(SHADOW.c.error), func.count(SHADOW.c.error))
-        .join_from(SHADOW, TAG, same)
+        .join_from(SHADOW, TAG, OF_TAG_NOW)
         .where(SHADOW.c.collection == collection, SHADOW.c.live_tag == live, SHADOW.c.other_tag == other)
     )
     answered, failed = execute(connection, schema, query).one()
@@ -129,16 +130,14 @@ def questions(connection: Connection, schema: str, collection: str, pair: Pair) 
 
     Each stands there once, as it was answered last: one that is asked all day tells no more than once.
     """
-    nth = func.row_number().over(partition_by=SHADOW.c.query_hash, order_by=SHADOW.c.at.desc())
-    columns = (SHADOW.c[name] for name in ("query_hash", "query", "overlap", "rbo", "top_changed", "k"))
-    answered = (
-        select(*columns, nth.label("nth"))
-        .where(SHADOW.c.collection == collection, SHADOW.c.error.is_(None))
-        .where(SHADOW.c.live_tag == pair.live_tag, SHADOW.c.other_tag == pair.other_tag)
-        .subquery()
+    tags = SHADOW.c.live_tag == pair.live_tag, SHADOW.c.other_tag == pair.other_tag
+    last = last_of_each(
+        [SHADOW.c[name] for name in ("query_hash", "query", "overlap", "rbo", "top_changed", "k")],
+        by=[SHADOW.c.query_hash],
+        order=[SHADOW.c.at.desc()],
+        where=[SHADOW.c.collection == collection, *tags, SHADOW.c.error.is_(None)],
     )
-    query = select(*list(answered.c)[:-1]).where(answered.c.nth == 1).order_by(answered.c.query_hash)
-    return [Question(*row) for row in execute(connection, schema, query)]
+    return [Question(*row) for row in execute(connection, schema, last.order_by("query_hash"))]
 
 
 def _latency(quantiles: Sequence[float | None] | None) -> tuple[float, float] | None:

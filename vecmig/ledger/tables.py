@@ -5,6 +5,7 @@ The tables name no schema: whoever runs a statement says which one holds them.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy import (
@@ -24,12 +25,14 @@ from sqlalchemy import (
     Integer,
     MetaData,
     Numeric,
+    Select,
     SmallInteger,
     Table,
     Text,
     Uuid,
     func,
     quoted_name,
+    select,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, OID
@@ -301,6 +304,15 @@ def execute(connection: Connection, schema: str, statement: Executable) -> Rows:
     # quoted always: PostgreSQL has more reserved words than SQLAlchemy knows of
     options = {"schema_translate_map": {None: quoted_name(schema, quote=True)}, "preserve_rowcount": True}
     return connection.core.execute(statement, execution_options=options)
+
+
+def last_of_each(
+    columns: Iterable[Any], by: Iterable[Any], *, order: Iterable[Any], where: Iterable[Any]
+) -> Select[Any]:
+    """Select the row that comes first in ``order`` of each group ``by`` some columns."""
+    nth = func.row_number().over(partition_by=tuple(by), order_by=tuple(order)).label("nth")
+    rows = select(*columns, nth).where(*where).subquery()
+    return select(*(column for column in rows.c if column.name != "nth")).where(rows.c.nth == 1)
 
 
 def later(column: Column[Any]) -> Any:

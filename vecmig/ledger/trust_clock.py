@@ -10,7 +10,8 @@ from uuid import UUID
 from sqlalchemy import Date, Double, and_, cast, func, select
 
 from vecmig.ledger.schema import installed_version
-from vecmig.ledger.tables import EVAL, EVENT, REVISION, ROUTE, SHADOW, TAG, execute
+from vecmig.ledger.shadows import OF_TAG_NOW
+from vecmig.ledger.tables import EVAL, EVENT, REVISION, ROUTE, SHADOW, TAG, execute, last_of_each
 from vecmig.postgres.sessions import Connection
 
 #: The version of vecmig's schema that keeps what evals and shadow reads have shown.
@@ -77,13 +78,10 @@ def shadow_errors(
     """
     if installed_version(connection, schema) < _EVIDENCE_SINCE:
         return 0, 0
-    # whichever tag was live; what is told of vectors that were retired tells nothing of those made anew
-    same = and_(
-        TAG.c.collection == SHADOW.c.collection, TAG.c.tag == SHADOW.c.other_tag, SHADOW.c.at >= TAG.c.created_at
-    )
+    # whichever tag was live
     query = (
         select(func.count(SHADOW.c.error), func.count())
-        .join_from(SHADOW, TAG, same)
+        .join_from(SHADOW, TAG, OF_TAG_NOW)
         .where(SHADOW.c.collection == collection, SHADOW.c.other_tag == tag)
         .where(SHADOW.c.at > moved - timedelta(days=days))
     )
@@ -118,11 +116,9 @@ def eval_pairs(
 def _last_runs(collection: str, tag: str, since: datetime, coverage: float) -> Any:
     """Select the last run of each suite and day against a tag."""
     day = cast(func.timezone("UTC", EVAL.c.at), Date)
-    order = EVAL.c.at.desc(), EVAL.c.id.desc()
-    nth = func.row_number().over(partition_by=(EVAL.c.suite, day), order_by=order)
-    runs = (
-        select(EVAL.c.id, EVAL.c.suite, EVAL.c.suite_fingerprint, day.label("day"), nth.label("nth"))
-        .where(EVAL.c.collection == collection, EVAL.c.tag == tag, EVAL.c.at >= since, EVAL.c.coverage >= coverage)
-        .subquery()
+    return last_of_each(
+        [EVAL.c.id, EVAL.c.suite, EVAL.c.suite_fingerprint, day.label("day")],
+        by=(EVAL.c.suite, day),
+        order=(EVAL.c.at.desc(), EVAL.c.id.desc()),
+        where=[EVAL.c.collection == collection, EVAL.c.tag == tag, EVAL.c.at >= since, EVAL.c.coverage >= coverage],
     )
-    return select(runs).where(runs.c.nth == 1)
