@@ -168,7 +168,7 @@ def _wished(collections: Collections, name: str) -> str:
 
 
 def movers(directory: ScriptDirectory, collections: Collections, heads: Sequence[str]) -> dict[str, Script | None]:
-    """Return the newest revision, among ``heads`` and all they rest on, of each collection that asks for another tag."""
+    """Return the newest revision, below some heads, of each collection that asks for another tag than it leads to."""
     newest = {name: directory.newest(name, heads) for name in collections.collections}
     return {
         name: script
