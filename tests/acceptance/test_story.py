@@ -60,7 +60,7 @@ def test_two_tags_and_back(project: Project, documents: int) -> None:
     assert project.sql(LIVE) == []
     assert project.sql("SELECT count(*) FROM documents_vectors") == [(2 * documents,)]
     kinds = [kind for (kind,) in project.sql("SELECT kind FROM vecmig.event ORDER BY id")]
-    forward_kinds, others = ["expand", "backfill", "index", "cutover"], ["sync", "sync", "pause", "resume"]
+    forward_kinds, others = ["expand", "backfill", "index", "cutover"], ["pause", "resume"]
     assert kinds == [*forward_kinds * 2, "rollback", *forward_kinds, *others, "rollback", "rollback"]
 
 

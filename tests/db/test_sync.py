@@ -17,9 +17,10 @@ from support.lab import CHUNKED, LARGE, SMALL, Lab, create_documents, recipe
 from support.postgres import Postgres, configured
 from support.stamps import text_hash
 from vecmig import runner
-from vecmig.errors import BudgetSpent, ConfigError, DatabaseError, TerminalEmbedderError
+from vecmig.errors import BudgetSpent, ConfigError, DatabaseError, PoisonInputError, TerminalEmbedderError
 from vecmig.events import Event, Noted, StepDone, Waiting
 from vecmig.freshness import changes
+from vecmig.ledger.ledger import Ledger
 from vecmig.postgres.locks import runner_locks
 
 Connection = psycopg.Connection[Any]
@@ -141,6 +142,91 @@ def _until(holds: Callable[[], bool]) -> None:
             return
         pause.wait(0.01)
     pytest.fail("it never came true")
+
+
+# The history ---------------------------------------------------------------------------------------------------------
+
+
+def _events(lab: Lab) -> list[tuple[str, str | None, dict[str, Any]]]:
+    """Return the history, oldest first."""
+    return [(kind, tag, data) for kind, tag, data in lab.sql("SELECT kind, tag, data FROM vecmig.event ORDER BY id")]
+
+
+@pytest.mark.upgraded
+def test_a_sync_that_did_nothing_leaves_no_event(lab: Lab) -> None:
+    before = _events(lab)
+    lab.sync()
+    assert _events(lab) == before
+    lab.sql("UPDATE documents SET body = 'new' WHERE id < 4")
+    lab.sync()
+    lab.sync()
+    written = {"written": 3, "rejected": 0, "coverage": 1.0}
+    assert _events(lab)[len(before) :] == [("sync", LARGE, written), ("sync", SMALL, written)]
+
+
+@pytest.mark.upgraded
+def test_what_a_sync_rejects_or_makes_good_is_an_event(lab: Lab, model: Model) -> None:
+    def refuse(texts: list[str]) -> None:
+        if any("POISON" in text for text in texts):
+            raise PoisonInputError("no")
+
+    before = len(_events(lab))
+    lab.sql("DROP VIEW documents_live")
+    ((index,),) = lab.sql(
+        "SELECT indexrelid::regclass::text FROM pg_index JOIN pg_class c ON c.oid = indexrelid "
+        "WHERE pg_get_indexdef(indexrelid) LIKE '%hnsw%' AND pg_get_indexdef(indexrelid) LIKE '%vector(64)%'"
+    )
+    lab.sql(f"DROP INDEX {index}")
+    lab.sync()
+    followed, built = _events(lab)[before:]
+    assert followed == ("follow", None, {"made_good": ["the live view is gone"]})
+    assert built[:2] == ("index", SMALL)
+    assert {"bytes", "vectors", "seconds"} <= built[2].keys()
+    model.before = refuse
+    lab.sql("UPDATE documents SET body = 'POISON' WHERE id = 1")
+    lab.sync()
+    lab.sync()
+    rejected = [(kind, data["written"], data["rejected"]) for kind, _, data in _events(lab)[before + 2 :]]
+    assert rejected == [("sync", 0, 1)] * 2, "once for each tag, and not by the second sync"
+
+
+@pytest.mark.upgraded("r1")
+def test_rights_that_a_sync_mends_are_an_event(lab: Lab, connection: Connection) -> None:
+    connection.execute("ALTER TABLE documents_vectors ENABLE ROW LEVEL SECURITY")
+    before = len(_events(lab))
+    lab.sync()
+    lab.sync()
+    made_good = ["the vectors have row-level security, and public.documents has none"]
+    assert _events(lab)[before:] == [("follow", None, {"made_good": made_good})]
+
+
+@pytest.mark.upgraded
+def test_a_watch_that_finds_nothing_leaves_no_event(lab: Lab) -> None:
+    before = _events(lab)
+
+    def story() -> Iterator[Callable[[], bool]]:
+        yield lambda: _idle(lab, tags=2)
+
+    _watch(lab, story())
+    assert _events(lab) == before
+
+
+@pytest.mark.upgraded
+def test_what_reads_the_history_does_without_empty_syncs(lab: Lab) -> None:
+    """The rate of a backfill and the clock of trust are read from other events than those of syncs."""
+    with lab.database.session() as session:
+        rate = Ledger(session, "vecmig").last_rate(lab.name, LARGE)
+    trust = lab.status().trust
+    lab.sync()
+    lab.sql("UPDATE documents SET body = 'new' WHERE id = 1")
+    lab.sync()
+    with lab.database.session() as session:
+        assert Ledger(session, "vecmig").last_rate(lab.name, LARGE) == rate
+    assert rate
+    after = lab.status().trust
+    assert trust is not None
+    assert after is not None
+    assert (after.since, after.due) == (trust.since, trust.due)
 
 
 # The outbox ----------------------------------------------------------------------------------------------------------
@@ -398,8 +484,6 @@ def test_a_candidate_is_kept_complete_once_its_backfill_is_done(lab: Lab, model:
 
 
 def test_a_poison_record_is_rejected_once_and_does_not_make_it_spin(lab: Lab, model: Model) -> None:
-    from vecmig.errors import PoisonInputError
-
     def refuse(texts: list[str]) -> None:
         asked.update(texts)
         if any("POISON" in text for text in texts):

@@ -78,7 +78,8 @@ def follow(context: Context, source: Source, *, edits: bool = True) -> list[str]
             return
         _bring_up_to_date(context, connection, ledger, source, shown)
         ledger.routes.announce(source.collection.name)
-        ledger.record_event("follow", collection=source.collection.name)
+        made_good = {"made_good": missing} if missing else {}
+        ledger.record_event("follow", collection=source.collection.name, data=made_good)
 
     context.locked(change)
     for tag in indexed:

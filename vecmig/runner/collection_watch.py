@@ -250,7 +250,7 @@ class CollectionWatch:
         self._done.add(tag, done.written, done.rejected)
         if self._scanned:
             self._full_at = max(self._full_at, time.monotonic() + _SCAN_REST * news.seconds)
-        if news.whole and (done.written or done.rejected):
+        if news.whole:
             record(self.project.context, self.name, tag, done.written, done.rejected)
 
     def ended(self, news: FollowerEnded) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from vecmig.backfill import Result, RunBudget, run_backfill
 from vecmig.config import Config
@@ -182,6 +182,9 @@ def prepare(context: Context, source: Source, *, edits: bool = True) -> list[str
         close_restored(connection, schema)
         mirror_access(connection, source, schema)
         remember_grants(connection, source, schema)
+        if exposed:
+            ledger = context.ledger(connection)
+            ledger.record_event("follow", collection=source.collection.name, data={"made_good": exposed})
 
     context.locked(mirror)
     if lacking := exposed + missing:
@@ -191,9 +194,14 @@ def prepare(context: Context, source: Source, *, edits: bool = True) -> list[str
 
 def build_indexes(project: Project, source: Source, tags: Sequence[str | None]) -> None:
     """Build the indexes of tags that reads use or may go back to, where somebody dropped one or left it invalid."""
+    name = source.collection.name
     for tag in filter(None, tags):
-        with tolerating(project, source.collection.name, tag):
-            build_index(project.context, project.context.stamps(source, tag))
+        with tolerating(project, name, tag):
+            built = build_index(project.context, project.context.stamps(source, tag))
+            if built is not None:
+                with project.context.transaction() as ledger:
+                    figures = {"bytes": open_home(ledger, source, tag).index().bytes} | asdict(built)
+                    ledger.record_event("index", collection=name, tag=tag, data=figures)
 
 
 def account(ledger: Ledger, name: str, tag: str) -> tuple[str, What]:
@@ -208,7 +216,9 @@ def account(ledger: Ledger, name: str, tag: str) -> tuple[str, What]:
 
 
 def record(context: Context, name: str, tag: str, written: int, rejected: int, **more: float) -> None:
-    """Enter what was done into the history."""
+    """Enter what was done into the history; a sync that found nothing to do, as most do, leaves no event."""
+    if not (written or rejected):
+        return
     figures = {"written": written, "rejected": rejected} | more
     with context.transaction() as ledger:
         ledger.record_event("sync", collection=name, tag=tag, data=figures)
