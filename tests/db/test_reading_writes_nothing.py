@@ -32,6 +32,11 @@ READS: dict[str, Callable[[Lab], object]] = {
     "gate": lambda lab: lab.checks(),
     "search": _search,
     "rejected": lambda lab: runner.rejected(lab.config),
+    "events": lambda lab: (
+        list(runner.events(lab.config)),
+        runner.newest_event(lab.config),
+        runner.known_tags(lab.config),
+    ),
     "audit": lambda lab: runner.audit(lab.config),
     "estimate": lambda lab: runner.estimate(lab.config),
     "upgrade_sql": lambda lab: runner.upgrade_sql(lab.config, "head", _drop),
@@ -57,6 +62,11 @@ def test_before_vecmig_is_there(lab: Lab, connection: Connection, forbidden: Cal
     assert (found.records, found.eligible, found.tags, found.gate) == (20, 20, (), None)
     runner.current(lab.config)
     assert runner.gate_reports(lab.config) == {}
+    assert (list(runner.events(lab.config)), runner.newest_event(lab.config), runner.known_tags(lab.config)) == (
+        [],
+        None,
+        {},
+    )
     with pytest.raises(VecmigError, match="no collection documents"):
         _search(lab)
     assert connection.execute("SELECT to_regnamespace('vecmig')").fetchone() == (None,)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from vecmig.errors import RecipeError, TagError
 from vecmig.model.gate import Gate
 from vecmig.model.recipe import Chunking, Recipe, Service, recipe_problems
-from vecmig.model.tag import MAX_TAG_LENGTH, Tag
+from vecmig.model.tag import MAX_TAG_LENGTH, Tag, short_name
 
 TEXT = "text-embedding-3-small@1/dim-1536/chunk-512/norm-l2"
 TAG = Tag.parse(TEXT)
@@ -285,3 +285,29 @@ def test_a_recipe_never_repeats_what_may_be_a_secret() -> None:
 
 
 # Money -------------------------------------------------------------------------------------------------------------
+
+
+# Short names ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("tag", "others", "short"),
+    [
+        (TEXT, [], "text-embedding-3-small/dim-1536"),
+        (TEXT, [TEXT, "other@1/dim-1536/chunk-none/norm-l2"], "text-embedding-3-small/dim-1536"),
+        (TEXT, [EXAMPLE], "text-embedding-3-small/dim-1536/chunk-512"),
+        (TEXT, [TEXT.replace("@1", "@2")], "text-embedding-3-small@1/dim-1536"),
+        (TEXT, [TEXT + "/prompt-2"], "text-embedding-3-small/dim-1536"),
+        (TEXT + "/prompt-2", [TEXT], "text-embedding-3-small/dim-1536/prompt-2"),
+        (TEXT, ["no tag at all"], TEXT),
+        ("no tag at all", [TEXT], "no tag at all"),
+        ("BAAI/bge-m3@1/dim-8/chunk-none/norm-l2", [PLAIN.__str__()], "BAAI/bge-m3/dim-8"),
+    ],
+)
+def test_a_short_name_has_what_tells_a_tag_apart(tag: str, others: list[str], short: str) -> None:
+    assert short_name(tag, others) == short
+
+
+@given(found=st.lists(tags.map(str), min_size=2, max_size=6, unique=True))
+def test_no_two_tags_have_one_short_name(found: list[str]) -> None:
+    assert len({short_name(tag, found) for tag in found}) == len(found)

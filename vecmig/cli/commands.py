@@ -22,6 +22,7 @@ FAMILIES: Final = {
     "control": ("pause", "resume", "tune"),
     "views": ("view",),
     "inspect": ("status", "gate", "rejected", "search"),
+    "events": ("events",),
     "audit": ("audit",),
     "evals": ("eval",),
     "routes": ("route", "compare"),

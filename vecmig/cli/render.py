@@ -151,7 +151,16 @@ def broken(text: str, width: int) -> list[str]:
 
 def as_json(value: Any) -> None:
     """Print a value as one JSON document to stdout."""
-    text = json.dumps(_finite(value), indent=2, ensure_ascii=False, default=_plain)
+    _write_json(value, indent=2)
+
+
+def as_json_line(value: Any) -> None:
+    """Print a value as a JSON document of one line to stdout, where others follow."""
+    _write_json(value, indent=None)
+
+
+def _write_json(value: Any, *, indent: int | None) -> None:
+    text = json.dumps(_finite(value), indent=indent, ensure_ascii=False, default=_plain)
     # of what terminals obey, JSON itself writes out the first 32
     _write(sys.stdout, _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n")
 
@@ -187,7 +196,7 @@ def column_lines(
     # before the cells are measured
     rows = [[visible(text) for text in row] for row in rows]
     table = [*([list(heads)] if heads else []), *rows]
-    widths = [max(_cells(row[at]) for row in table) for at in range(len(table[0]))]
+    widths = [max(cells(row[at]) for row in table) for at in range(len(table[0]))]
     before = sum(widths[:-1]) + 2 * (len(widths) - 1)
     if before + widths[-1] > width and width - before < 20:
         names = [f"{head}: " for head in heads] or [""] * len(rows[0])
@@ -208,7 +217,7 @@ def _wrapped(text: str, width: int) -> list[str]:
     """Break at spaces only, so that an id, a tag or a path can be copied in one piece."""
     pieces = [""]
     for word in text.split(" "):
-        if pieces[-1] and _cells(pieces[-1]) + 1 + _cells(word) > width:
+        if pieces[-1] and cells(pieces[-1]) + 1 + cells(word) > width:
             pieces.append(word)
         else:
             pieces[-1] = f"{pieces[-1]} {word}" if pieces[-1] else word
@@ -216,11 +225,12 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def _pad(text: str, width: int, *, right: bool) -> str:
-    blanks = " " * (width - _cells(text))
+    blanks = " " * (width - cells(text))
     return blanks + text if right else text + blanks
 
 
-def _cells(text: str) -> int:
+def cells(text: str) -> int:
+    """Return how many columns of a terminal a text takes."""
     from rich.cells import cell_len
 
     return cell_len(text)

@@ -8,6 +8,7 @@ __all__ = [
     "belongings",
     "control",
     "evals",
+    "history",
     "identity",
     "install",
     "learned_limits",

@@ -73,6 +73,27 @@ class Rejected:
 
 
 @dataclass(frozen=True, slots=True)
+class EventRow:
+    """One event of the history: who did what, when, with which figures."""
+
+    id: int
+    at: datetime
+    #: What was done, in one word: cutover, rollback, sync, failed, …. Those of other versions are kept as they are.
+    kind: str
+    revision: str | None
+    collection: str | None
+    tag: str | None
+    role: str
+    #: None where it was done by SQL.
+    host: str | None
+    git_commit: str | None
+    #: Vecmig's.
+    version: str
+    #: The figures, which each kind has of its own.
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Actor:
     """Who writes to the ledger: host, program version, and the commit of the scripts where git knows it."""
 

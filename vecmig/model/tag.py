@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -60,6 +61,31 @@ class Tag:
         chunk = "none" if self.chunk is None else str(self.chunk)
         parts = (f"dim-{self.dims}", f"chunk-{chunk}", f"norm-{self.norm}", *self.labels)
         return f"{self.model}@{self.version}/{'/'.join(parts)}"
+
+
+def short_name(tag: str, among: Iterable[str] = ()) -> str:
+    """Return model and dims of a tag, and of its other parts those without which one ``among`` others has that name.
+
+    What is not a tag is returned as it is.
+    """
+    try:
+        own = _named_parts(tag)
+        others = [_named_parts(other) for other in among if other != tag]
+    except TagError:
+        return tag
+    kept = {"model", "dim"}
+    for name in own:
+        alike = [other for other in others if all(other[part] == own[part] for part in kept)]
+        if any(other[name] != own[name] for other in alike):
+            kept.add(name)
+    return own["model"] + "".join(part for name, part in own.items() if name in kept - {"model"})
+
+
+def _named_parts(text: str) -> dict[str, str]:
+    tag = Tag.parse(text)
+    dims, chunk, norm, *labels = str(tag).removeprefix(f"{tag.model}@{tag.version}/").split("/")
+    parts = {"model": tag.model, "version": f"@{tag.version}", "dim": f"/{dims}", "chunk": f"/{chunk}"}
+    return parts | {"norm": f"/{norm}", "labels": "".join(f"/{label}" for label in labels)}
 
 
 class _Parts:

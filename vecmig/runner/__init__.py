@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vecmig.inventory.uninstalling import TagSize
+    from vecmig.ledger.rows import EventRow
     from vecmig.runner.project_status import CollectionStatus, RollbackStatus, Status, TagStatus
     from vecmig.runner.steps import RevisionResult
     from vecmig.runner.trust import TrustReport
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from vecmig.runner.verbs.ensure_version import ensure_version
     from vecmig.runner.verbs.estimate import Estimate, estimate
     from vecmig.runner.verbs.evaluate import Evaluation, MadeSuite, evaluate, make_suite
+    from vecmig.runner.verbs.events import events, follow_events, known_tags, newest_event
     from vecmig.runner.verbs.gate import gate_reports
     from vecmig.runner.verbs.rejected import rejected, retry_rejected
     from vecmig.runner.verbs.retire import Retired, Retirement, retire, retirement
@@ -46,6 +48,7 @@ _HOMES = {
     "Controlled": "vecmig.runner.verbs.control",
     "Estimate": "vecmig.runner.verbs.estimate",
     "Evaluation": "vecmig.runner.verbs.evaluate",
+    "EventRow": "vecmig.ledger.rows",
     "Finding": "vecmig.runner.verbs.audit",
     "Interval": "vecmig.runner.verbs.compare",
     "MadeSuite": "vecmig.runner.verbs.evaluate",
@@ -74,8 +77,12 @@ _HOMES = {
     "ensure_version": "vecmig.runner.verbs.ensure_version",
     "estimate": "vecmig.runner.verbs.estimate",
     "evaluate": "vecmig.runner.verbs.evaluate",
+    "events": "vecmig.runner.verbs.events",
+    "follow_events": "vecmig.runner.verbs.events",
     "gate_reports": "vecmig.runner.verbs.gate",
+    "known_tags": "vecmig.runner.verbs.events",
     "make_suite": "vecmig.runner.verbs.evaluate",
+    "newest_event": "vecmig.runner.verbs.events",
     "pause": "vecmig.runner.verbs.control",
     "rejected": "vecmig.runner.verbs.rejected",
     "resume": "vecmig.runner.verbs.control",
@@ -105,6 +112,7 @@ __all__ = [
     "Controlled",
     "Estimate",
     "Evaluation",
+    "EventRow",
     "Finding",
     "Interval",
     "MadeSuite",
@@ -133,8 +141,12 @@ __all__ = [
     "ensure_version",
     "estimate",
     "evaluate",
+    "events",
+    "follow_events",
     "gate_reports",
+    "known_tags",
     "make_suite",
+    "newest_event",
     "pause",
     "rejected",
     "resume",
