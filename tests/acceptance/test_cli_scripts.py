@@ -142,36 +142,43 @@ def test_options_that_exclude_each_other(project: Run) -> None:
 
 def test_history(forked: Run) -> None:
     assert forked("history")[0].splitlines() == [
-        "aaaa -> bbbb (head), documents: 64 to 256",
-        "aaaa -> cccc (ops) (head), grants",
-        "<base> -> aaaa (branchpoint), documents: first tag",
+        "aaaa -> bbbb (documents) (head), documents: 64 to 256",
+        "aaaa -> cccc (documents, ops) (head), grants",
+        "<base> -> aaaa (documents) (branchpoint), documents: first tag",
     ]
-    assert forked("history", "-r", "cccc:ops@head")[0] == "aaaa -> cccc (ops) (head), grants\n"
-    assert forked("history", "-r", ":bbbb")[0].startswith("aaaa -> bbbb (head)")
+    assert forked("history", "-r", "cccc:ops@head")[0] == "aaaa -> cccc (documents, ops) (head), grants\n"
+    assert forked("history", "-r", ":bbbb")[0].startswith("aaaa -> bbbb (documents) (head)")
     assert [each["revision"] for each in json.loads(forked("history", "--json")[0])] == ["bbbb", "cccc", "aaaa"]
 
 
 def test_history_in_full(forked: Run) -> None:
     out, _ = forked("history", "-v", "-r", "aaaa:bbbb")
-    assert out.startswith("Rev: bbbb (head)\nParent: aaaa\nCollection: documents\n")
+    assert out.startswith("Rev: bbbb (head)\nParent: aaaa\nBranch names: documents\nCollection: documents\n")
     assert f"Old tag: {OLD_TAG}\nNew tag: {NEW_TAG}\nGate: coverage 0.995, freshness budget 0.005\n" in out
     assert "Rev: aaaa (branchpoint)\nParent: <base>\nBranches into: bbbb, cccc\n" in out
 
 
 def test_history_with_the_current_revision(forked: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Options, "current_heads", lambda options: ("bbbb",))
-    assert "aaaa -> bbbb (head) (current), documents" in forked("history", "-i")[0]
-    assert forked("history", "-r", ":current")[0].splitlines()[0] == "aaaa -> bbbb (head), documents: 64 to 256"
+    assert "aaaa -> bbbb (documents) (head) (current), documents" in forked("history", "-i")[0]
+    assert forked("history", "-r", ":current")[0].splitlines()[0].startswith("aaaa -> bbbb (documents) (head), ")
     assert forked("show", "current")[0].startswith("Rev: bbbb")
 
 
 def test_heads(forked: Run) -> None:
     out, err = forked("heads")
-    assert out == "bbbb (head)\ncccc (ops) (head)\n"
-    assert err == "There is more than one head. To join them: vecmig merge heads\n"
+    assert out == "bbbb (documents) (head)\ncccc (documents, ops) (head)\n"
+    assert err == "", "the one is that of documents, the other has a label of its own"
+    forked("revision", "--empty", "--head", "aaaa", "--splice", "--rev-id", "dddd")
+    out, err = forked("heads")
+    assert out.splitlines()[2] == "dddd (documents) (head)"
+    assert err == (
+        "'head' is ambiguous: there are 3 heads, bbbb, cccc, dddd.\n"
+        "Join them with: vecmig merge heads   (or name one of them; `heads` means all)\n"
+    )
     assert forked("-q", "heads")[1] == ""
     project = forked("heads", "-v")[0]
-    assert "Branch names: ops" in project
+    assert "Branch names: documents, ops" in project
 
 
 def test_heads_that_are_depended_on(project: Run) -> None:
@@ -183,16 +190,20 @@ def test_heads_that_are_depended_on(project: Run) -> None:
 
 
 def test_branches(forked: Run) -> None:
-    assert forked("branches")[0] == "aaaa (branchpoint)\n     -> bbbb (head)\n     -> cccc (ops) (head)\n"
+    assert forked("branches")[0] == (
+        "aaaa (documents) (branchpoint)\n     -> bbbb (documents) (head)\n     -> cccc (documents, ops) (head)\n"
+    )
     (point,) = json.loads(forked("branches", "--json")[0])
     assert point["next"] == ["bbbb", "cccc"]
 
 
 def test_merge(forked: Run) -> None:
-    assert "there are 2 heads, bbbb, cccc" in forked("revision", "--empty", code=2)[1]
+    assert forked("revision", "--empty", code=2)[1] == (
+        "'head' is ambiguous: there are 2 heads, bbbb, cccc.\nAdd one of: --head bbbb, --head ops@head\n"
+    )
     forked("merge", "heads", "-m", "join", "--rev-id", "dddd")
-    assert forked("heads")[0] == "dddd (ops) (head)\n"
-    assert "bbbb, cccc -> dddd (ops) (head) (mergepoint), join" in forked("history")[0]
+    assert forked("heads")[0] == "dddd (documents, ops) (head)\n"
+    assert "bbbb, cccc -> dddd (documents, ops) (head) (mergepoint), join" in forked("history")[0]
     assert "Merges: bbbb, cccc" in forked("show", "dd")[0]
 
 

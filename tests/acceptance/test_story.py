@@ -306,10 +306,11 @@ def test_current_and_check_on_the_way(project: Project, documents: int, vecmig: 
         "revisions": ["aaaa"],
         "collections": [{"name": "documents", "live": None, "wanted": OLD_TAG}],
         "problems": [],
+        "conflicts": [],
     }
     assert vecmig("check", code=4).stderr == "Revisions are pending: aaaa.\nRun: vecmig upgrade head\n"
     behind = vecmig("current", "--check-heads", code=4)
-    assert behind.stderr == "The database is not at all heads.\nRun: vecmig upgrade heads\n"
+    assert behind.stderr == "The database is not at all heads.\nRun: vecmig upgrade head\n"
     vecmig("upgrade")
     assert vecmig("current", "--check-heads").stdout == "aaaa  live (head)  revision aaaa\n"
     assert vecmig("check").stdout == "Nothing is pending.\n"
@@ -318,6 +319,7 @@ def test_current_and_check_on_the_way(project: Project, documents: int, vecmig: 
         "revisions": [],
         "collections": [],
         "problems": [],
+        "conflicts": [],
     }
     assert vecmig("upgrade").stdout == "Nothing to do: the database is there already.\n"
     assert vecmig("upgrade", "aaaa").stdout == "Nothing to do: the database is there already.\n"

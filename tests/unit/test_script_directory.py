@@ -14,7 +14,7 @@ import pytest
 from vecmig.config import Config, load_config
 from vecmig.config.collections import load_collections
 from vecmig.errors import ConfigError, ScriptError, TagError
-from vecmig.script import MultipleHeads, Script, ScriptDirectory
+from vecmig.script import ConflictingHeads, MultipleHeads, Script, ScriptDirectory
 from vecmig.script.checksum import checksum
 from vecmig.script.generate import Wish, autogenerate, empty_revision, merge_revision, new_revision
 from vecmig.script.loading import load_script
@@ -81,7 +81,7 @@ def want(**dims: int) -> None:
     """Write a collections.yaml that asks for these dimensions."""
     lines = ["collections:"]
     for name, wanted in dims.items():
-        lines.append(f"  {name}: {{source: {name}, key: [id], text: body, tag: {TAG.format(wanted)}}}")
+        lines.append(f"  {name}: {{source: texts, key: [id], text: body, tag: {TAG.format(wanted)}}}")
     lines.append("tags:")
     lines += [f"  {TAG.format(n)}: {{provider: wordllama, dims: {n}}}" for n in (64, 128, 256)]
     Path("migrations/collections.yaml").write_text("\n".join(lines) + "\n")
@@ -287,21 +287,123 @@ def test_tags_can_be_given(directory: ScriptDirectory) -> None:
         new(directory, collection="docs")
 
 
-def test_autogenerate_writes_a_chain(directory: ScriptDirectory) -> None:
+def test_autogenerate_gives_each_collection_a_branch(directory: ScriptDirectory) -> None:
     want(documents=64, mail=128)
     collections = load_collections(directory.config.collections_path)
     first, second = autogenerate(directory, collections, Wish())
     assert (first.collection, second.collection) == ("documents", "mail")
-    assert second.revision.down_revisions == (first.id,)
+    assert [one.revision.down_revisions for one in (first, second)] == [(), ()]
+    assert [one.revision.branch_labels for one in (first, second)] == [("documents",), ("mail",)]
     assert autogenerate(directory, collections, Wish()) == ()
+    want(documents=256, mail=64)
+    collections = load_collections(directory.config.collections_path)
+    third, fourth = autogenerate(directory, collections, Wish())
+    assert [one.revision.down_revisions for one in (third, fourth)] == [(first.id,), (second.id,)]
+    assert [one.revision.branch_labels for one in (third, fourth)] == [(), ()]
+
+
+def test_autogenerate_writes_a_chain_where_it_is_told_what_to_follow(directory: ScriptDirectory) -> None:
+    want(documents=64, mail=128)
+    collections = load_collections(directory.config.collections_path)
+    first = empty_revision(directory, Wish("roles"))
+    second, third = autogenerate(directory, collections, Wish(head=(first.id,)))
+    assert second.revision.down_revisions == (first.id,)
+    assert third.revision.down_revisions == (second.id,)
+    assert {second.revision.branch_labels, third.revision.branch_labels} == {()}
+
+
+def test_one_line_for_several_collections_stays_one(directory: ScriptDirectory) -> None:
+    want(documents=64, mail=64)
+    first = new(directory, collection="documents")
+    collections = load_collections(directory.config.collections_path)
+    second = new_revision(directory, collections, Wish(head=(first.id,)), collection="mail")
+    want(documents=256, mail=256)
+    collections = load_collections(directory.config.collections_path)
+    third, fourth = autogenerate(directory, collections, Wish())
+    assert (third.collection, fourth.collection) == ("documents", "mail")
+    assert third.revision.down_revisions == (second.id,)
+    assert fourth.revision.down_revisions == (third.id,)
+    want(documents=128, mail=256)
+    assert new(directory).revision.down_revisions == (fourth.id,)
+
+
+@pytest.mark.parametrize("name", ["head", "heads", "base", "current", "my docs"])
+def test_a_collection_whose_name_is_no_label_begins_a_branch_without(directory: ScriptDirectory, name: str) -> None:
+    want(**{name: 64})
+    first = new(directory)
+    assert (first.revision.down_revisions, first.revision.branch_labels) == ((), ())
+    want(**{name: 64, "mail": 64})
+    assert new(directory).revision.branch_labels == ("mail",)
+    assert directory.branches.head_name(first.id) == first.id
+    assert directory.find("head") == directory.heads()
+
+
+def test_a_name_that_is_taken_is_no_label(directory: ScriptDirectory) -> None:
+    empty_revision(directory, Wish("theirs", branch_labels=("mail",)))
+    want(mail=64, documents=64)
+    assert new(directory, collection="mail").revision.branch_labels == ()
+    collections = load_collections(directory.config.collections_path)
+    own = new_revision(directory, collections, Wish(rev_id="documents"), collection="documents")
+    assert (own.id, own.revision.branch_labels) == ("documents", ())
+
+
+def test_a_label_of_ones_own_wins(directory: ScriptDirectory) -> None:
+    want(documents=64, mail=64)
+    collections = load_collections(directory.config.collections_path)
+    named = new_revision(directory, collections, Wish(branch_labels=("docs",)), collection="documents")
+    assert named.revision.branch_labels == ("docs",)
+    want(documents=128, mail=64)
+    collections = load_collections(directory.config.collections_path)
+    with pytest.raises(ScriptError, match="--branch-label x cannot name several branches at once"):
+        autogenerate(directory, collections, Wish(branch_labels=("x",)))
+    assert len(directory.paths()) == 1
+
+
+def test_a_branch_that_forks_above_its_newest_revision_has_to_be_named(directory: ScriptDirectory) -> None:
+    want(documents=64)
+    first = new(directory)
+    left = empty_revision(directory, Wish("left"))
+    right = empty_revision(directory, Wish("right", head=(first.id,), splice=True, branch_labels=("right",)))
+    want(documents=128)
+    with pytest.raises(MultipleHeads) as caught:
+        new(directory)
+    assert set(caught.value.heads) == {left.id, right.id}
+    assert f"--head {left.id}" in caught.value.hint
+    assert "--head right@head" in caught.value.hint
+
+
+def test_two_who_begin_the_same_collection_conflict(directory: ScriptDirectory) -> None:
+    """Each in a git branch of their own, so that both labelled it."""
+    want(documents=64, mail=64)
+    first = new(directory, collection="documents")
+    new(directory, collection="mail")
+    theirs = first.path.read_text().replace(first.id, "ffffffffffff").replace("dim-64", "dim-128")
+    write_script(theirs, "ffffffffffff.py")
+    directory.reload()
+    assert len(directory.heads()) == 3
+    (conflict,) = directory.branches.conflicts
+    assert (conflict.collection, set(conflict.revisions)) == ("documents", {first.id, "ffffffffffff"})
+    for target in ("head", "heads"):
+        with pytest.raises(ConflictingHeads, match="documents has 2 heads"):
+            directory.upgrade_path(target)
+    assert [script.collection for script in directory.upgrade_path("mail@head")] == ["mail"]
+    # what the message asks for is enough
+    path = Path("migrations/versions/ffffffffffff.py")
+    after = path.read_text().replace("down_revision = None", f'down_revision = "{first.id}"')
+    path.write_text(after.replace("old_tag = None", f'old_tag = "{first.new_tag}"'))
+    directory.reload()
+    assert directory.branches.conflicts == ()
+    assert [script.id for script in directory.upgrade_path("documents@head")] == [first.id, "ffffffffffff"]
 
 
 def test_empty_revisions_and_merges(directory: ScriptDirectory) -> None:
     left = empty_revision(directory, Wish("left", branch_labels=("left",)))
     right = empty_revision(directory, Wish("right", head=("base",)))
     assert (left.collection, list(left.functions)) == (None, ["upgrade", "downgrade"])
-    with pytest.raises(MultipleHeads):
+    with pytest.raises(MultipleHeads) as caught:
         empty_revision(directory, Wish("which?"))
+    assert f"--head {right.id}" in caught.value.hint
+    assert "--head left@head" in caught.value.hint
     merged = merge_revision(directory, Wish(head=("heads",)))
     assert set(merged.revision.down_revisions) == {left.id, right.id}
     assert directory.heads() == (merged,)

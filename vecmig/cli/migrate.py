@@ -145,7 +145,9 @@ def current(
                 render.line(f"    {script.collection}: {script.old_tag or 'no tag'} → {script.new_tag}")
                 render.line(f"    {script.path}")
     if check_heads and not standing.at_head:
-        raise Pending("The database is not at all heads.", hint="Run: vecmig upgrade heads")
+        scripts = options_of(ctx).scripts()
+        scripts.branches.refuse_conflicts(scripts.map.applied(script.id for script in standing.heads))
+        raise Pending("The database is not at all heads.", hint=f"Run: {scripts.upgrade_command}")
 
 
 def check(
@@ -172,16 +174,19 @@ def check(
     if as_json:
         render.as_json(
             {
-                "pending": bool(status.pending or unserved or status.problems),
+                "pending": bool(status.conflicts or status.pending or unserved or status.problems),
                 "problems": [{"name": c.name, "problem": e.message, "next": e.hint} for c, e in status.problems],
                 "revisions": list(status.pending),
                 "collections": [{"name": c.name, "live": c.route.live, "wanted": c.wanted} for c in unserved],
+                "conflicts": [{"name": c.collection, "revisions": list(c.revisions)} for c in status.conflicts],
             }
         )
     for collection, problem in status.problems:
         if not collection.tags and not collection.replaced:
             raise problem
         raise Pending(problem.message, hint=problem.hint)
+    for conflict in status.conflicts:
+        raise conflict.error
     if status.pending:
         command = status.next_command
         hint = f"Run: {command}" if command else status.next_step

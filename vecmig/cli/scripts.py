@@ -10,7 +10,7 @@ import typer
 
 from vecmig.cli import render
 from vecmig.cli.context import Options, add_command, options_of
-from vecmig.errors import UsageError
+from vecmig.errors import ScriptError, UsageError
 
 if TYPE_CHECKING:
     from vecmig.cli.script_lines import ScriptLines
@@ -84,8 +84,9 @@ def revision(
         bool, typer.Option("--empty", help="Move no collection: a revision for statements of your own.")
     ] = False,
     head: Annotated[
-        str, typer.Option("--head", metavar="REV", help="The revision to follow; base begins a new history.")
-    ] = "head",
+        str | None,
+        typer.Option("--head", metavar="REV", help="The revision to follow, if not the newest; base begins a branch."),
+    ] = None,
     splice: Annotated[bool, typer.Option("--splice", help="Allow --head to be followed by others already.")] = False,
     branch_label: BranchLabel = None,
     rev_id: RevId = None,
@@ -97,13 +98,16 @@ def revision(
         Path | None, typer.Option("--version-path", metavar="DIR", help="The version location to write to.")
     ] = None,
 ) -> None:
-    """Write a new revision. It moves a collection to the tag that collections.yaml asks for."""
+    """Write a new revision. It moves a collection to the tag that collections.yaml asks for.
+
+    Each collection has a branch of its own, which its first revision begins and labels with its name.
+    """
     from vecmig.script.generate import Wish
 
     _refuse_together(empty, autogenerate=autogenerate, collection=collection, from_tag=from_tag, to_tag=to_tag)
     wish = Wish(
         message=message,
-        head=(head,),
+        head=None if head is None else (head,),
         splice=splice,
         branch_labels=_labels(branch_label),
         rev_id=rev_id,
@@ -114,7 +118,8 @@ def revision(
     if empty:
         from vecmig.script.generate import empty_revision
 
-        _wrote(options, [empty_revision(options.scripts(), wish)])
+        scripts = options.scripts()
+        _wrote(options, scripts, [empty_revision(scripts, wish)])
     elif autogenerate:
         _refuse_with_autogenerate(collection, from_tag, to_tag)
         _autogenerate(options, wish)
@@ -125,7 +130,7 @@ def revision(
         scripts = options.scripts()
         collections = load_collections(scripts.config.collections_path)
         written = new_revision(scripts, collections, wish, collection=collection, from_tag=from_tag, to_tag=to_tag)
-        _wrote(options, [written])
+        _wrote(options, scripts, [written])
 
 
 def history(
@@ -177,8 +182,10 @@ def heads(
         return
     _print(text for script in listed for text in (lines.entry(script) if verbose else [lines.head(script)]))
     _say_if_empty(options, scripts)
-    if len(scripts.heads(resolve_dependencies=True)) > 1:
-        _note(options, "There is more than one head. To join them: vecmig merge heads")
+    try:
+        scripts.branches.refuse_ambiguous("head")
+    except ScriptError as problem:
+        _note(options, f"{problem.message}\n{problem.hint}")
 
 
 def branches(ctx: typer.Context, verbose: Verbose = False, as_json: Json = False) -> None:
@@ -232,7 +239,8 @@ def merge(
 
     options = options_of(ctx)
     wish = Wish(message, tuple(revisions), splice=splice, branch_labels=_labels(branch_label), rev_id=rev_id)
-    _wrote(options, [merge_revision(options.scripts(), wish)])
+    scripts = options.scripts()
+    _wrote(options, scripts, [merge_revision(scripts, wish)])
 
 
 def edit(
@@ -273,7 +281,7 @@ def _autogenerate(options: Options, wish: Wish) -> None:
 
     scripts = options.scripts()
     written = autogenerate(scripts, load_collections(scripts.config.collections_path), wish)
-    _wrote(options, written)
+    _wrote(options, scripts, written)
     if not written:
         _note(options, "Nothing to do: every collection is at the tag that collections.yaml asks for.")
 
@@ -292,15 +300,17 @@ def _refuse_with_autogenerate(*others: str | None) -> None:
         )
 
 
-def _wrote(options: Options, written: Sequence[Script]) -> None:
+def _wrote(options: Options, scripts: ScriptDirectory, written: Sequence[Script]) -> None:
     from vecmig.text import shown
 
     for script in written:
         render.line(f"Wrote {shown(script.path)}")
         if script.collection:
             _note(options, f"  {script.collection}: {script.old_tag or '(no tag)'}\n  -> {script.new_tag}")
+        if script.collection and not script.revision.down_revisions and not script.revision.branch_labels:
+            _note(options, f"  its branch has no label: {script.id}@head is its head")
     if written:
-        _note(options, "Next: vecmig upgrade head")
+        _note(options, f"Next: {'vecmig heads' if scripts.branches.conflicts else scripts.upgrade_command}")
 
 
 def _lines(scripts: ScriptDirectory, current: Sequence[str] = ()) -> ScriptLines:

@@ -125,7 +125,7 @@ class Project:
                 )
         return self.scripts.map.current_heads(applied)
 
-    def upgrade_steps(self, target: str, rows: Mapping[str, RevisionRow]) -> tuple[Script, ...]:
+    def upgrade_steps(self, target: str | tuple[str, ...], rows: Mapping[str, RevisionRow]) -> tuple[Script, ...]:
         """Return what an upgrade applies, in that order."""
         return self.scripts.upgrade_path(target, self.current(rows), again=self.forgotten(rows))
 

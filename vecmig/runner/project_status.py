@@ -25,6 +25,7 @@ from vecmig.operations.rollback_gate import lacking
 from vecmig.published.detaching import Detached
 from vecmig.runner.trust import TrustReport
 from vecmig.runner.verbs.downgrade import DowngradeCommand
+from vecmig.script import Conflict
 
 _SYNC: Final = "vecmig sync"
 
@@ -160,6 +161,10 @@ class Status:
     #: What revisions have cost so far.
     spend: tuple[Spend, ...]
     measured_at: datetime
+    #: Collections of which several revisions move on from the same one, and this database has not all of them.
+    conflicts: tuple[Conflict, ...] = ()
+    #: What takes it to the head of each collection.
+    upgrade_command: str = "vecmig upgrade head"
 
     @property
     def settled(self) -> bool:
@@ -198,15 +203,16 @@ class Status:
         for collection in self.collections:
             if collection.blocked_by:
                 return collection.blocked_by, ""
+        for conflict in self.conflicts:
+            return None, f"{conflict.error.message} {conflict.error.hint}"
         for collection in self.collections:
             blocker = collection.gate[1].waits_for if collection.gate else None
             remedy = blocker.remedy if blocker is not None else None
             if remedy is not None:
                 return self._sync([collection]) if remedy.by is By.SYNC else (remedy.command, remedy.text)
         if any(c.gate is not None for c in self.collections) or self.pending:
-            upgrade = "vecmig upgrade heads" if len(self.heads) > 1 else "vecmig upgrade head"
             # a paused backfill would wait before it had embedded anything
-            return _resume([c for c in self.collections if c.gate is not None]) or upgrade, ""
+            return _resume([c for c in self.collections if c.gate is not None]) or self.upgrade_command, ""
         if any(c.wanted is not None and c.route.live != c.wanted for c in self.collections):
             return "vecmig revision", ""
         if any(c.problem is not None and not c.tags for c in self.collections):

@@ -1,8 +1,10 @@
 """The revisions of a project: the graph as pure values, and the scripts on disk."""
 
+from vecmig.script.branches import Conflict
 from vecmig.script.directory import ScriptDirectory
 from vecmig.script.errors import (
     AmbiguousRevision,
+    ConflictingHeads,
     CycleDetected,
     GraphError,
     MultipleHeads,
@@ -17,6 +19,8 @@ from vecmig.script.script import STEPS, Script, Step
 __all__ = [
     "STEPS",
     "AmbiguousRevision",
+    "Conflict",
+    "ConflictingHeads",
     "CycleDetected",
     "GraphError",
     "MultipleHeads",

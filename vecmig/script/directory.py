@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 
 from vecmig.config import Config
 from vecmig.errors import ScriptError
-from vecmig.script.errors import DuplicateRevision
+from vecmig.script.branches import Branches, labelled_once
+from vecmig.script.errors import AmbiguousStep, DuplicateRevision, MultipleHeads, OutOfRange, ResolutionError
 from vecmig.script.graph import Revision
 from vecmig.script.loading import load_script
 from vecmig.script.names import Target
@@ -17,6 +21,8 @@ from vecmig.script.script import Script
 from vecmig.text import shown
 
 CURRENT = "current"
+#: Steps from wherever the database is.
+_STEPS = re.compile(r"[+-]\d+")
 
 
 class ScriptDirectory:
@@ -48,7 +54,12 @@ class ScriptDirectory:
     @cached_property
     def map(self) -> RevisionMap:
         """The graph of the scripts."""
-        return RevisionMap(lambda: (script.revision for script in self.scripts.values()))
+        return RevisionMap(lambda: labelled_once(self.scripts.values()))
+
+    @cached_property
+    def branches(self) -> Branches:
+        """What the branches of the graph move."""
+        return Branches(self.map.graph, {id_: script.collection for id_, script in self.scripts.items()})
 
     def paths(self) -> tuple[Path, ...]:
         """Return the script files, without loading them."""
@@ -57,21 +68,28 @@ class ScriptDirectory:
 
     def reload(self) -> None:
         """Forget what was loaded, because files have been added or edited."""
-        self.__dict__.pop("scripts", None)
-        self.__dict__.pop("map", None)
+        for name in ("scripts", "map", "branches"):
+            self.__dict__.pop(name, None)
 
     def __getitem__(self, id_: str) -> Script:
         """Return the script with exactly this id (KeyError)."""
         return self.scripts[id_]
 
-    def get(self, target: str) -> Script | None:
-        """Return the one script that a name means; None for base."""
-        revision = self.map.get(target)
-        return None if revision is None else self.scripts[revision.id]
-
     def find(self, target: Target, current: Iterable[str] = ()) -> tuple[Script, ...]:
-        """Return the scripts that a name, or several, mean; ``current`` stands for a database with these heads."""
-        return self._scripts(self.map.find(tuple(current) if target == CURRENT else target))
+        """Return the scripts that a name, or several, mean; ``current`` stands for a database with these heads.
+
+        ``head`` is each collection's head, and refused where a collection has several.
+        """
+        if target == "head":
+            self.branches.refuse_ambiguous(target)
+            target = "heads"
+        with self._explained():
+            return self._scripts(self.map.find(tuple(current) if target == CURRENT else target))
+
+    @property
+    def upgrade_command(self) -> str:
+        """What takes a database to the head of each collection, unless one has several."""
+        return "vecmig upgrade heads" if self.branches.unplaced else "vecmig upgrade head"
 
     def heads(self, *, resolve_dependencies: bool = False) -> tuple[Script, ...]:
         """Return the scripts that none follows; with ``resolve_dependencies`` those that none depends on either."""
@@ -98,12 +116,36 @@ class ScriptDirectory:
     def upgrade_path(
         self, target: Target, current: Iterable[str] = (), *, again: Iterable[str] = ()
     ) -> tuple[Script, ...]:
-        """Return what an upgrade applies, in that order, to a database with these heads that lacks some below them."""
-        return self._scripts(self.map.upgrade_path(target, current, again=again))
+        """Return what an upgrade applies, in that order, to a database with these heads that lacks some below them.
+
+        ``head`` and ``heads`` are each collection's head, and refused where a collection has several of which the
+        database lacks one.
+        """
+        heads = tuple(current)
+        if target in ("head", "heads"):
+            self.branches.refuse_ambiguous(str(target), self.map.applied(heads))
+            target = "heads"
+        try:
+            with self._explained():
+                return self._scripts(self.map.upgrade_path(target, heads, again=again))
+        except (AmbiguousStep, OutOfRange) as error:
+            if not isinstance(target, str) or _STEPS.fullmatch(target) is None:
+                raise
+            behind = [head for head in self.map.heads if head not in self.map.applied(heads)]
+            choices = [f"{self.branches.name(head, self.map.heads)}@{target}" for head in behind]
+            raise _choice(error, self.map.upgrade_path, choices, heads) from None
 
     def downgrade_path(self, target: str, current: Iterable[str]) -> tuple[Script, ...]:
         """Return what a downgrade rolls back, in that order, from a database with these heads."""
-        return self._scripts(self.map.downgrade_path(target, current))
+        heads = self.map.current_heads(current)
+        try:
+            with self._explained():
+                return self._scripts(self.map.downgrade_path(target, heads))
+        except AmbiguousStep as error:
+            if _STEPS.fullmatch(target) is None:
+                raise
+            choices = [f"{self.branches.name(head, heads)}@{target}" for head in heads]
+            raise _choice(error, self.map.downgrade_path, choices, heads) from None
 
     def newest(self, collection: str, heads: Iterable[str]) -> Script | None:
         """Return the newest script of a collection among ``heads`` and all they rest on."""
@@ -111,5 +153,32 @@ class ScriptDirectory:
         ordered = (self.scripts[r.id] for r in self.map.history() if r.id in below)
         return next((script for script in ordered if script.collection == collection), None)
 
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Say of several heads what is right for their collections: the graph knows none."""
+        try:
+            yield
+        except MultipleHeads as error:
+            raise self.branches.explained(error) from None
+
     def _scripts(self, revisions: Iterable[Revision]) -> tuple[Script, ...]:
         return tuple(self.scripts[revision.id] for revision in revisions)
+
+
+def _choice(
+    error: ResolutionError, path: Callable[[str, Iterable[str]], object], targets: Iterable[str], heads: Iterable[str]
+) -> ResolutionError:
+    """Return what is said of steps that lead on from several heads: a command for each that has as many."""
+    choices = []
+    for target in targets:
+        with suppress(ResolutionError):
+            path(target, heads)
+            choices.append(target)
+    if not choices:
+        return error
+    command = "upgrade" if error.argument.startswith("+") else "downgrade"
+    hint = "Run: " + "\nor:  ".join(f"vecmig {command} {shlex.quote(choice)}" for choice in choices)
+    if isinstance(error, AmbiguousStep):
+        return AmbiguousStep(error.argument, choices, hint=hint)
+    error.hint = hint
+    return error

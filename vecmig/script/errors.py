@@ -134,12 +134,29 @@ class NotOnBranch(ResolutionError):
 class MultipleHeads(ResolutionError):
     """``head`` where there is more than one."""
 
-    def __init__(self, argument: str, heads: Sequence[str]) -> None:
+    def __init__(
+        self,
+        argument: str,
+        heads: Sequence[str],
+        *,
+        hint: str = "Join them with: vecmig merge heads   (or name one of them; `heads` means all)",
+    ) -> None:
         self.heads = tuple(heads)
+        message = f"{argument!r} is ambiguous: there are {len(heads)} heads, {listed(heads)}."
+        super().__init__(argument, message, hint=hint)
+
+
+class ConflictingHeads(ScriptError):
+    """Several revisions move one collection, and none of them follows another."""
+
+    def __init__(self, collection: str, revisions: Sequence[str], begin: Sequence[str]) -> None:
+        self.collection = collection
+        self.revisions = tuple(revisions)
+        neither = "neither follows the other" if len(revisions) == 2 else "none follows another"
+        edits = ", or ".join(f"vecmig edit {revision}" for revision in dict.fromkeys(begin))
         super().__init__(
-            argument,
-            f"{argument!r} is ambiguous: there are {len(heads)} heads, {listed(heads)}.",
-            hint="Join them with: vecmig merge heads   (or name one of them; `heads` means all)",
+            f"{collection} has {len(revisions)} heads, {listed(revisions)}: each moves it, and {neither}.",
+            hint="Let one that is not applied follow the other, by its down_revision and old_tag: " + edits,
         )
 
 
@@ -153,13 +170,11 @@ class OutOfRange(ResolutionError):
 class AmbiguousStep(ResolutionError):
     """A relative target comes to a place where the history forks, or starts from several revisions."""
 
-    def __init__(self, argument: str, choices: Sequence[str]) -> None:
+    def __init__(
+        self, argument: str, choices: Sequence[str], *, hint: str = "Name the revision, or the branch as in label@+1."
+    ) -> None:
         self.choices = tuple(choices)
-        super().__init__(
-            argument,
-            f"{argument!r} is ambiguous: it could mean {listed(choices)}.",
-            hint="Name the revision, or the branch as in label@+1.",
-        )
+        super().__init__(argument, f"{argument!r} is ambiguous: it could mean {listed(choices)}.", hint=hint)
 
 
 class OverlappingTargets(ResolutionError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import unicodedata
 import uuid
 from collections.abc import Sequence
@@ -14,8 +15,9 @@ from typing import Literal
 from vecmig.config.collections import Collections
 from vecmig.errors import ScriptError
 from vecmig.model.tag import Tag
+from vecmig.script.branches import Branches
 from vecmig.script.directory import ScriptDirectory
-from vecmig.script.errors import InvalidName, listed
+from vecmig.script.errors import InvalidName, MultipleHeads, listed
 from vecmig.script.graph import Graph, Revision
 from vecmig.script.script import Script
 from vecmig.script.template import SUFFIX, docstring, literal, render, template_folder, write_all_new
@@ -30,8 +32,8 @@ class Wish:
     """How a new revision is to be placed in the graph; the options of ``vecmig revision``, in its words."""
 
     message: str = ""
-    #: What it follows: names of the grammar.
-    head: tuple[str, ...] = ("head",)
+    #: What it follows: names of the grammar. None for where its collection is; its first revision begins a branch.
+    head: tuple[str, ...] | None = None
     #: Whether it may follow a revision that others follow already.
     splice: bool = False
     branch_labels: tuple[str, ...] = ()
@@ -92,45 +94,64 @@ def new_revision(
 ) -> Script:
     """Write a revision that moves one collection to another tag.
 
-    The old tag is where the collection's newest revision on this branch leads, the new one what collections.yaml
-    asks for; ``from_tag`` and ``to_tag`` say otherwise. Without ``collection`` it is the only one that has to move.
+    The old tag is where the collection's newest revision leads, on the branch that ``wish`` names if it names one; the
+    new one is what collections.yaml asks for; ``from_tag`` and ``to_tag`` say otherwise. Without ``collection`` it is
+    the only one that has to move.
 
     Raises:
-        ScriptError: there is nothing to move, or more than one collection could be meant.
+        ScriptError: there is nothing to move, or more than one collection, or branch, could be meant.
         ConfigError, TagError: the collection, the tag, or the tag's recipe is unknown.
     """
-    parents = _parents(directory, wish)
-    name = collection or _only_mover(directory, collections, parents, to_tag)
-    move = _move(directory, collections, parents, name, from_tag=from_tag, to_tag=to_tag)
+    named = None if wish.head is None else _named(directory, wish.head, splice=wish.splice)
+    heads = directory.map.heads if named is None else named
+    name = collection or _only_mover(directory, collections, heads, to_tag)
+    parents = _above(directory.branches, name) if named is None else named
+    move = _move(directory, collections, heads, name, from_tag=from_tag, to_tag=to_tag)
     return _write(directory, [_draft(directory, wish, parents, "script", move)])[0]
 
 
 def empty_revision(directory: ScriptDirectory, wish: Wish) -> Script:
-    """Write a revision that moves no collection and holds statements of the team's own."""
-    return _write(directory, [_draft(directory, wish, _parents(directory, wish), "empty")])[0]
+    """Write a revision that moves no collection and holds statements of the team's own.
+
+    Raises:
+        MultipleHeads: there are several heads, and ``wish`` names none.
+    """
+    heads = directory.map.heads
+    if wish.head is None and len(heads) > 1:
+        raise _choice(directory.branches, heads)
+    parents = heads if wish.head is None else _named(directory, wish.head, splice=wish.splice)
+    return _write(directory, [_draft(directory, wish, parents, "empty")])[0]
 
 
 def merge_revision(directory: ScriptDirectory, wish: Wish) -> Script:
-    """Write a revision that joins the branches that ``wish.head`` names."""
-    named = [revision.id for revision in directory.map.find(wish.head)]
+    """Write a revision that joins the branches that ``wish.head`` names, all heads by default.
+
+    Raises:
+        ConflictingHeads: they move the same collection, of which a merge would keep both.
+    """
+    names = wish.head or ("heads",)
+    named = [revision.id for revision in directory.map.find(names)]
     if len(named) < 2:
         raise ScriptError(
-            f"A merge joins at least two revisions; {' '.join(wish.head)} means {listed(named) or 'none'}.",
+            f"A merge joins at least two revisions; {' '.join(names)} means {listed(named) or 'none'}.",
             hint="To see the heads: vecmig heads",
         )
-    parents = _parents(directory, wish)
+    directory.branches.refuse_merge(named)
+    parents = _named(directory, names, splice=wish.splice)
     if not wish.message:
         wish = replace(wish, message=f"merge {' and '.join(parents)}")
     return _write(directory, [_draft(directory, wish, parents, "merge")])[0]
 
 
 def autogenerate(directory: ScriptDirectory, collections: Collections, wish: Wish) -> tuple[Script, ...]:
-    """Write a revision for every collection whose wished tag differs from its newest one, each after the other.
+    """Write a revision for every collection whose wished tag differs from its newest one.
 
+    Each follows the newest revision of its collection; where ``wish`` names what they follow, they follow each other.
     Gives no scripts if no collection has to move.
     """
-    parents = _parents(directory, wish)
-    moves = [_move(directory, collections, parents, name) for name in movers(directory, collections, parents)]
+    named = None if wish.head is None else _named(directory, wish.head, splice=wish.splice)
+    heads = directory.map.heads if named is None else named
+    moves = [_move(directory, collections, heads, name) for name in movers(directory, collections, heads)]
     if len(moves) > 1 and wish.rev_id is not None:
         raise ScriptError(
             f"--rev-id cannot name {len(moves)} revisions at once.",
@@ -138,23 +159,54 @@ def autogenerate(directory: ScriptDirectory, collections: Collections, wish: Wis
         )
     drafts: list[_Draft] = []
     for move in moves:
-        each = wish if not drafts else replace(wish, branch_labels=(), depends_on=())
+        parents = _above(_branches_with(directory, drafts), move.collection) if named is None else named
+        on_top = any(draft.revision.id in parents for draft in drafts)
+        if drafts and not on_top and wish.branch_labels:
+            raise ScriptError(
+                f"--branch-label {wish.branch_labels[0]} cannot name several branches at once.",
+                hint="Leave --branch-label out; each new branch then has the name of its collection.",
+            )
+        each = replace(wish, branch_labels=(), depends_on=()) if on_top else wish
         drafts.append(_draft(directory, each, parents, "script", move))
-        parents = (drafts[-1].revision.id,)
+        named = None if named is None else (drafts[-1].revision.id,)
     return _write(directory, drafts)
 
 
-def _parents(directory: ScriptDirectory, wish: Wish) -> tuple[str, ...]:
-    parents = tuple(revision.id for revision in directory.map.find(wish.head))
+def _named(directory: ScriptDirectory, names: tuple[str, ...], *, splice: bool) -> tuple[str, ...]:
+    try:
+        parents = tuple(revision.id for revision in directory.map.find(names))
+    except MultipleHeads as error:
+        raise _choice(directory.branches, error.heads) from None
     if len(set(parents)) < len(parents):
-        raise ScriptError(f"{' '.join(wish.head)} names the same revision twice.", hint="Name each once.")
+        raise ScriptError(f"{' '.join(names)} names the same revision twice.", hint="Name each once.")
     for id_ in parents:
-        if directory.map.next(id_) and not wish.splice:
+        if directory.map.next(id_) and not splice:
             raise ScriptError(
                 f"Revision {id_} is not a head: it is followed by {listed(directory.map.next(id_))}.",
                 hint="Add --splice to begin a new branch at this revision.",
             )
     return parents
+
+
+def _above(branches: Branches, collection: str) -> tuple[str, ...]:
+    """Return what the next revision of a collection follows: the head above its newest; none before the first."""
+    heads = branches.heads_above(collection)
+    if len(heads) > 1:
+        raise _choice(branches, heads)
+    return heads
+
+
+def _choice(branches: Branches, heads: Sequence[str], argument: str = "head") -> MultipleHeads:
+    """Return the refusal to choose one of several heads to follow."""
+    options = (f"--head {shlex.quote(branches.head_name(head))}" for head in heads)
+    return MultipleHeads(argument, heads, hint=f"Add one of: {listed(options, 20)}")
+
+
+def _branches_with(directory: ScriptDirectory, drafts: Sequence[_Draft]) -> Branches:
+    """Return the branches as they will be with these drafts."""
+    moved: dict[str, str | None] = {id_: script.collection for id_, script in directory.scripts.items()}
+    moved |= {draft.revision.id: draft.move.collection if draft.move else None for draft in drafts}
+    return Branches(Graph([*directory.map, *(draft.revision for draft in drafts)]), moved)
 
 
 def _wished(collections: Collections, name: str) -> str:
@@ -168,7 +220,12 @@ def _wished(collections: Collections, name: str) -> str:
 
 
 def movers(directory: ScriptDirectory, collections: Collections, heads: Sequence[str]) -> dict[str, Script | None]:
-    """Return the newest revision, below some heads, of each collection that asks for another tag than it leads to."""
+    """Return the newest revision, below some heads, of each collection that asks for another tag than it leads to.
+
+    Raises:
+        ConflictingHeads: a collection has several newest ones.
+    """
+    directory.branches.refuse_conflicts()
     newest = {name: directory.newest(name, heads) for name in collections.collections}
     return {
         name: script
@@ -234,7 +291,10 @@ def _draft(
         raise InvalidName(id_, "revision id", "a new id has 1 to 64 letters, digits and underscores")
     if id_ in directory.scripts:
         raise InvalidName(id_, "revision id", f"it is that of {shown(directory[id_].path)}")
-    revision = Revision(id_, parents, wish.branch_labels, _dependencies(directory, wish.depends_on))
+    labels = wish.branch_labels
+    if move is not None and not parents and not labels:
+        labels = directory.branches.label_for(move.collection, id_)
+    revision = Revision(id_, parents, labels, _dependencies(directory, wish.depends_on))
     message = wish.message.strip() or (move.message if move else "empty message")
     return _Draft(revision, kind, message, _folder(directory, wish, parents), move)
 

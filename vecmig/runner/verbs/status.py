@@ -48,7 +48,8 @@ def status(config: Config) -> Status:
         ledger = Ledger(connection, project.database.schema)
         rows = ledger.revisions.all()
         heads = project.current(rows)
-        pending = project.upgrade_steps("heads", rows)
+        # by name, so that revisions that conflict are listed beside each other
+        pending = project.upgrade_steps(project.scripts.map.real_heads, rows)
         schema = project.database.schema
         collections = [
             _collection(project, connection, ledger, name) for name in sorted(project.collections.collections)
@@ -71,6 +72,8 @@ def status(config: Config) -> Status:
             ),
             spend=tuple(spent(connection, schema)),
             measured_at=row[0],
+            conflicts=project.scripts.branches.conflicts_beyond(project.scripts.map.applied(heads)),
+            upgrade_command=project.scripts.upgrade_command,
         )
 
 
