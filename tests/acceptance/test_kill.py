@@ -153,7 +153,7 @@ def candidate(project: Project, provider: Provider, vecmig: Vecmig) -> Project:
 def test_killed_inside_the_cutover_and_inside_the_rollback(candidate: Project, vecmig: Vecmig) -> None:
     """The flip is one transaction: whenever the process ends, reads use one tag or the other."""
     project = candidate
-    for command, before, after in ((("upgrade", "head"), TAG, NEXT), (("downgrade", "-1"), NEXT, TAG)):
+    for command, before, after in ((("upgrade", "head"), TAG, NEXT), (("downgrade", "-1", "--no-hold"), NEXT, TAG)):
         assert live_tag(project) == before
         for instant, comes_to_its_end in _INSTANTS.items():
             project.sql(_HOLD)

@@ -37,7 +37,7 @@ def there_and_back(
     for target, expected in [("+1", (A, 16)), ("+1", (B, 32))]:
         vecmig("upgrade", target)
         assert seen() == [expected]
-    vecmig("downgrade", "-1")
+    vecmig("downgrade", "-1", "--no-hold")
     assert seen() == [(A, 16)]
     done = vecmig("upgrade")
     assert "backfill  0 records embedded" in done.stderr
@@ -277,7 +277,7 @@ def test_execute_runs_once_when_a_script_is_resumed(project: Project, vecmig: Ve
     vecmig("upgrade")
     assert project.sql("SELECT n FROM log ORDER BY n") == [(1,), (2,), (3,)]
     assert project.sql("SELECT n FROM later") == [(4,)]
-    vecmig("downgrade", "-1")
+    vecmig("downgrade", "-1", "--no-hold")
     vecmig("upgrade")
     assert project.sql("SELECT n FROM log ORDER BY n") == [(1,), (2,), (3,)]
     assert project.sql("SELECT n FROM later") == [(4,), (4,)]
@@ -332,14 +332,14 @@ def test_three_tags_and_back_to_the_first_as_a_revision(project: Project, vecmig
     script(project, "cccc", third, old=B, down="bbbb")
     vecmig("upgrade")
     assert vecmig("status", "--json").json["collections"][0]["standby_tag"] == B
-    vecmig("downgrade", "-1")
+    vecmig("downgrade", "-1", "--no-hold")
     (collection,) = vecmig("status", "--json").json["collections"]
     assert (collection["live_tag"], collection["standby_tag"]) == (B, A)
-    vecmig("downgrade", "-1")
+    vecmig("downgrade", "-1", "--no-hold")
     (collection,) = vecmig("status", "--json").json["collections"]
     assert (collection["live_tag"], collection["standby_tag"], collection["candidate_tag"]) == (A, None, None)
     vecmig("upgrade", "heads")
-    vecmig("downgrade", "aaaa")
+    vecmig("downgrade", "aaaa", "--no-hold")
     assert vecmig("current").stdout == "aaaa  live  revision aaaa\n"
     vecmig("upgrade")
     stamps = project.sql("SELECT tag, id, embedded_at FROM documents_vectors ORDER BY 1, 2")
@@ -347,7 +347,7 @@ def test_three_tags_and_back_to_the_first_as_a_revision(project: Project, vecmig
     vecmig("upgrade")
     assert project.sql("SELECT tag, id, embedded_at FROM documents_vectors ORDER BY 1, 2") == stamps
     assert project.sql("SELECT DISTINCT tag FROM documents_live") == [(A,)]
-    vecmig("downgrade", "-1")
+    vecmig("downgrade", "-1", "--no-hold")
     assert project.sql("SELECT DISTINCT tag FROM documents_live") == [(third,)]
 
 

@@ -42,7 +42,7 @@ def project(tmp_path: Path, postgres: Postgres, name: str) -> Project:
 def test_the_owner_goes_back_and_forward(project: Project, vecmig: Vecmig) -> None:
     vecmig("upgrade")
     first = project.sql(SEARCH)
-    vecmig("downgrade", "-1")
+    vecmig("downgrade", "-1", "--no-hold")
     assert project.sql(SEARCH) == first
     vecmig("upgrade")
     project.sql("DROP VIEW documents_live")

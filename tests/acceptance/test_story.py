@@ -39,12 +39,19 @@ def test_two_tags_and_back(project: Project, documents: int) -> None:
     before = project.sql(LIVE)
     assert [row[:2] for row in before] == [(NEW_TAG, documents)]
 
-    back = project.vecmig("downgrade", "-1").expect()
-    assert back.stdout == f"{second}  rolled back  second tag\n"
+    back = project.vecmig("downgrade", "-1", "--reason", "recall fell").expect()
+    assert back.stdout == f"{second}  rolled back  second tag\n  reads of documents use {OLD_TAG}\n"
+    assert back.stderr.endswith(f"On hold: vecmig upgrade passes by until: vecmig release {second}\n")
     assert "no vector was touched" in back.stderr
     assert [row[:2] for row in project.sql(LIVE)] == [(OLD_TAG, documents)]
     assert project.vecmig("current").expect().stdout == f"{first}  live  first tag\n"
 
+    held = project.vecmig("upgrade", "head").expect().stdout
+    assert re.fullmatch(rf"{second}  on hold  since \S+ \S+ UTC by .*: recall fell; to go .*release {second}\n", held)
+    project.vecmig("status", "--check").expect()
+    project.vecmig("check").expect()
+    project.vecmig("current", "--check-heads").expect()
+    assert project.vecmig("release", second).expect().stdout == f"{second}  released\n"
     forward = project.vecmig("upgrade", "head").expect()
     assert f"backfill  0 records embedded; {documents} of {documents} fresh" in forward.stderr
     assert project.sql(LIVE) == before, "embedded_at included: nothing was embedded again"
@@ -61,7 +68,7 @@ def test_two_tags_and_back(project: Project, documents: int) -> None:
     assert project.sql("SELECT count(*) FROM documents_vectors") == [(2 * documents,)]
     kinds = [kind for (kind,) in project.sql("SELECT kind FROM vecmig.event ORDER BY id")]
     forward_kinds, others = ["expand", "backfill", "index", "cutover"], ["pause", "resume"]
-    assert kinds == [*forward_kinds * 2, "rollback", *forward_kinds, *others, "rollback", "rollback"]
+    assert kinds == [*forward_kinds * 2, "rollback", "release", *forward_kinds, *others, "rollback", "rollback"]
 
 
 def test_search_speaks_to_the_live_tag(project: Project, documents: int, vecmig: Vecmig) -> None:
@@ -210,7 +217,7 @@ def test_nothing_is_paid_for_twice(
     provider.forget()
     embedded = project.sql("SELECT tag, id, embedded_at FROM documents_vectors ORDER BY 1, 2")
     for target in ("-1", "base"):
-        vecmig("downgrade", target)
+        vecmig("downgrade", target, "--no-hold")
         provider.forget()
         vecmig("upgrade", "+1", "--until", "index")
         assert records_of(provider) == []
@@ -264,8 +271,9 @@ def test_downgrade_of_a_revision_that_is_not_live(project: Project, vecmig: Vecm
     script(project, "bbbb", NEW_TAG, old=OLD_TAG, down="aaaa")
     vecmig("upgrade", "aaaa")
     vecmig("upgrade", "head", "--until", "index")
-    kept = vecmig("downgrade", "-1")
-    assert kept.stdout == "bbbb  rolled back  revision bbbb\n"
+    kept = vecmig("downgrade", "-1", "--no-hold")
+    moves = f"  reads of documents have not moved: they use {OLD_TAG}; to move them back: vecmig downgrade -1\n"
+    assert kept.stdout == f"bbbb  abandoned  revision bbbb\n{moves}"
     assert "its vectors are kept" in kept.stderr
     relation = partition("documents", NEW_TAG)
     assert project.sql(f"SELECT count(*) FROM {relation}") == [(documents,)]
@@ -283,7 +291,7 @@ def test_downgrade_of_a_revision_that_is_not_live(project: Project, vecmig: Vecm
         "Run it without --discard: the vectors are kept, and going forward again is instant.",
     ]
     assert vecmig("status", "--json").json["current"] == ["aaaa"]
-    vecmig("upgrade")
+    vecmig("upgrade", "--release")
     vecmig("downgrade", "-1")
     was_live = vecmig("downgrade", "aaaa", code=0)
     assert was_live.stdout == "Nothing to do: the database is there already.\n"

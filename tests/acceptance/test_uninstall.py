@@ -126,7 +126,7 @@ def _live_through(project: Project, vecmig: Vecmig, reader: str) -> None:
     project.sql("UPDATE documents SET body = 'edited' WHERE id = 1")
     project.sql("DELETE FROM articles WHERE id = 'a0'")
     vecmig("sync")
-    vecmig("downgrade", "cccc")
+    vecmig("downgrade", "cccc", "--no-hold")
     vecmig("upgrade", "head")
     vecmig("pause", "articles", "--reason", "lunch")
     vecmig("tune", "documents", "max-rate=100")

@@ -243,7 +243,8 @@ def test_a_candidate_that_was_given_up_is_told_of_too(lab: Lab) -> None:
     with pytest.raises(GateRefused) as refused:
         lab.downgrade("r1")
     assert refused.value.state.startswith(
-        f"Revision r3 was rolled back: reads of documents use {LARGE}. At revision r2: Nothing was changed"
+        f"Revision r3 was abandoned: reads of documents have not moved: they use {LARGE}. At revision r2: Nothing was "
+        "changed"
     )
     assert lab.status().route.candidate is None
     with pytest.raises(GateRefused) as refused:

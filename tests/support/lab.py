@@ -161,9 +161,11 @@ class Lab:
         walked = runner.upgrade(self.config, target, until=until, listener=listener or self.listen)
         return [step.phase for step in walked]
 
-    def downgrade(self, target: str = "-1", *, discard: bool = False, listener: Listener = ignore) -> list[str]:
-        """Downgrade; give the revisions taken back."""
-        walked = runner.downgrade(self.config, target, discard=discard, listener=listener)
+    def downgrade(
+        self, target: str = "-1", *, discard: bool = False, hold: bool = False, listener: Listener = ignore
+    ) -> list[str]:
+        """Downgrade, so that an upgrade goes up again; give the revisions taken back."""
+        walked = runner.downgrade(self.config, target, discard=discard, hold=hold, listener=listener)
         return [step.revision for step in walked]
 
     def backfill(self, *, limit: int | None = None) -> Coverage:

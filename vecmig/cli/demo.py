@@ -93,8 +93,8 @@ def _show_result(part: Result) -> None:
     match part:
         case story.Wrote(paths):
             render.line(f"Wrote {', '.join(paths)}")
-        case story.Walk(results, back):
-            migrate.show_results(results, back=back)
+        case story.Walk(results):
+            migrate.show_results(results)
         case story.Covered(coverage):
             migrate.show_coverage(coverage)
         case story.Judged():

@@ -13,7 +13,7 @@ from vecmig.cli.checks import check_json, show_checks
 from vecmig.cli.context import options_of
 from vecmig.cli.control import control_json, paused_text, run_json, run_text, tuned_words
 from vecmig.cli.evals import eval_json, eval_text
-from vecmig.cli.retire import rollback_json, show_rollback, trust_json
+from vecmig.cli.retire import passed_json, rollback_json, show_rollback, trust_json
 from vecmig.cli.routes import route_lines
 from vecmig.errors import GateRefused, Pending
 from vecmig.text import counted, duration, money, noun, percent_of
@@ -165,6 +165,8 @@ def show_status(project: Status) -> None:
     if project.pending:
         phases = [f"{r} ({_phase(project, r)})" for r in project.pending]
         render.line(f"pending   {', '.join(phases)}")
+    for passed in project.passed:
+        render.line(f"{passed.outcome:<9} {passed.revision} {passed.words}")
     for spend in project.spend:
         if spend.usd > 0:
             render.line(f"spent     {money(spend.usd)} for {spend.revision}: {spend.tokens:,} tokens by {spend.what}")
@@ -287,6 +289,7 @@ def _status_json(project: Status) -> dict[str, Any]:
         "current": list(project.current),
         "heads": list(project.heads),
         "pending": list(project.pending),
+        "passed": [passed_json(passed) for passed in project.passed],
         "settled": project.settled,
         "next": project.next_command,
         "measured_at": project.measured_at,

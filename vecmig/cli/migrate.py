@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,11 +12,12 @@ import typer
 from vecmig.cli import render
 from vecmig.cli.context import options_of, revision_argument
 from vecmig.cli.progress import Narrator
-from vecmig.errors import Pending
+from vecmig.errors import Pending, UsageError
 from vecmig.text import counted, noun, percent_of
 
 if TYPE_CHECKING:
     from vecmig.cli.context import Options
+    from vecmig.config import Config
     from vecmig.freshness.coverage import Coverage
     from vecmig.runner import RevisionResult
 
@@ -38,7 +40,7 @@ _COLLECTIONS = typer.Argument(metavar="COLLECTION", help="Which collections; all
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    named: tuple[Callable[..., None], ...] = (upgrade, downgrade, stamp)
+    named: tuple[Callable[..., None], ...] = (upgrade, downgrade, release, stamp)
     for command in named:
         # -1 is a revision, not an option
         app.command(context_settings={"ignore_unknown_options": True})(command)
@@ -59,6 +61,9 @@ def upgrade(
     engine: Annotated[str | None, _ENGINE] = None,
     workers: Annotated[int | None, _WORKERS] = None,
     provider_wait: Annotated[str | None, _PROVIDER_WAIT] = None,
+    release: Annotated[
+        bool, typer.Option("--release", help="Release what was rolled back and is on hold, and take it forward.")
+    ] = False,
     sql: Annotated[bool, _SQL] = False,
 ) -> None:
     """Embed, index, pass the gate, move reads to the new tag.
@@ -69,7 +74,7 @@ def upgrade(
 
     options = options_of(ctx)
     if sql:
-        runner.upgrade_sql(options.config(), revision, render.line)
+        runner.upgrade_sql(options.config(), revision, render.line, release=release)
         return
     with Narrator(quiet=options.quiet) as tell:
         results = runner.upgrade(
@@ -79,10 +84,11 @@ def upgrade(
             max_cost=max_cost,
             engine=engine,
             workers=workers,
+            release=release,
             listener=tell,
         )
     show_results(results)
-    if any(step.phase == "live" for step in results) and not options.quiet:
+    if any(step.outcome == "live" for step in results) and not options.quiet:
         render.note("New and edited records reach the tags when vecmig sync runs: let it run regularly.")
 
 
@@ -91,14 +97,22 @@ def downgrade(
     revision: Annotated[
         str, typer.Argument(help="-1, base, or a revision id", show_default=False, callback=revision_argument)
     ],
+    *,
     discard: Annotated[
         bool, typer.Option("--discard", help="Delete the new tag's vectors of a revision that never was live.")
     ] = False,
+    reason: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Why: vecmig status and vecmig events show it.")
+    ] = None,
+    no_hold: Annotated[
+        bool, typer.Option("--no-hold", help="Let the next upgrade take forward again what is rolled back here.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     sql: Annotated[bool, _SQL] = False,
 ) -> None:
     """Move reads back to the old tag; every vector is kept.
 
-    Going forward again then embeds only what changed since.
+    What is rolled back is on hold: vecmig upgrade passes it by until vecmig release.
     """
     from vecmig import runner
 
@@ -106,9 +120,48 @@ def downgrade(
     if sql:
         runner.downgrade_sql(options.config(), revision, render.line)
         return
+    if not yes and sys.stdin.isatty():
+        reason = _ask_back(options.config(), revision, reason, hold=not no_hold)
     with Narrator(quiet=options.quiet) as tell:
-        results = runner.downgrade(options.config(), revision, discard=discard, listener=tell)
-    show_results(results, back=True)
+        results = runner.downgrade(
+            options.config(), revision, discard=discard, hold=not no_hold, reason=reason, listener=tell
+        )
+    show_results(results)
+    held = [step.revision for step in results if step.on_hold]
+    if held and not options.quiet:
+        render.note(f"On hold: vecmig upgrade passes by until: vecmig release {' '.join(held)}")
+
+
+def _ask_back(config: Config, revision: str, reason: str | None, *, hold: bool) -> str | None:
+    """Ask for the reason of a rollback, and before one that leaves reads without a tag."""
+    from vecmig import runner
+
+    steps = runner.downgrade_steps(config, revision)
+    bare = [step.collection for step in steps if step.live and step.collection and step.old_tag is None]
+    if bare and not typer.confirm(f"Reads of {', '.join(bare)} will use no tag. Go on?", err=True):
+        raise UsageError("Nothing was rolled back.", state="Nothing was changed.")
+    if reason is None and hold and not bare:
+        reason = typer.prompt("Why, for the history (Enter for none)", default="", show_default=False, err=True)
+    return reason or None
+
+
+def release(
+    ctx: typer.Context,
+    revision: Annotated[
+        list[str] | None, typer.Argument(metavar="REV...", help="The revisions, which are on hold.", show_default=False)
+    ] = None,
+) -> None:
+    """Let vecmig upgrade take forward again what was rolled back.
+
+    The next upgrade embeds only what changed since.
+    """
+    from vecmig import runner
+
+    options = options_of(ctx)
+    for released in runner.release(options.config(), revision or []):
+        render.line(f"{released}  released")
+    if not options.quiet:
+        render.note("To go forward: vecmig upgrade head")
 
 
 def current(
@@ -121,8 +174,7 @@ def current(
     from vecmig import runner
 
     standing = runner.current(options_of(ctx).config())
-    heads = set(standing_heads(standing))
-    rows = [(script, "live" + (" (head)" if script.id in heads else "")) for script in standing.heads]
+    rows = [(script, "live" + (" (head)" if script.id in standing.script_heads else "")) for script in standing.heads]
     rows += [(script, phase) for script, phase in standing.in_progress]
     if as_json:
         render.as_json(
@@ -170,7 +222,7 @@ def check(
     config = options_of(ctx).config()
     runner.verify(config)
     status = runner.status(config)
-    unserved = [c for c in status.collections if c.wanted is not None and c.wanted != c.route.live]
+    unserved = [c for c in status.collections if c.unserved]
     if as_json:
         render.as_json(
             {
@@ -335,12 +387,14 @@ def ensure_version(ctx: typer.Context) -> None:
     render.line(f"vecmig's schema, version {now}: {done}")
 
 
-def show_results(results: Sequence[RevisionResult], *, back: bool = False) -> None:
-    """Print the revisions that a run took forward, or back, one a line."""
+def show_results(results: Sequence[RevisionResult]) -> None:
+    """Print what became of the revisions that a run took forward or back, or passed by, one a line."""
     if not results:
         render.line("Nothing to do: the database is there already.")
     for step in results:
-        render.line(f"{step.revision}  {'rolled back' if back else step.phase}  {step.message}")
+        render.line(f"{step.revision}  {step.outcome}  {step.note if step.passed else step.message}")
+        if step.note and not step.passed:
+            render.line(f"  {step.note}" + (f"; to move them back: {step.command}" if step.command else ""))
 
 
 def show_coverage(covered: Mapping[str, Coverage]) -> None:
@@ -348,8 +402,3 @@ def show_coverage(covered: Mapping[str, Coverage]) -> None:
     for name, coverage in covered.items():
         records = counted(coverage.eligible, "record")
         render.line(f"{name}: {coverage.fresh:,} of {records} fresh, {percent_of(coverage.fresh, coverage.eligible)}")
-
-
-def standing_heads(standing: Any) -> list[str]:
-    """Return the ids of a standing's heads if it is at the scripts' heads."""
-    return [script.id for script in standing.heads] if standing.at_head else []

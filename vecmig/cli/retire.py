@@ -15,7 +15,7 @@ from vecmig.errors import UsageError
 from vecmig.text import counted, data_size, duration, money, noun, percent, percent_up
 
 if TYPE_CHECKING:
-    from vecmig.runner import CollectionStatus, Retirement, RollbackStatus, TrustReport
+    from vecmig.runner import CollectionStatus, Passed, Retirement, RollbackStatus, TrustReport
 
 
 def register(app: typer.Typer) -> None:
@@ -142,6 +142,19 @@ def _retire_text(trust: TrustReport) -> str:
         return f"not yet; first {first}"
     when = f"{trust.old_tag} possible from {trust.due:%Y-%m-%d}"
     return f"{when}, but first: {first}" if first else when
+
+
+def passed_json(passed: Passed) -> dict[str, Any]:
+    """Return a revision that upgrades pass by as the documented JSON."""
+    hold = passed.hold
+    return {
+        "revision": passed.revision,
+        "collection": passed.collection,
+        "new_tag": passed.new_tag,
+        "hold": None if hold is None else {"at": hold.at, "by": hold.by, "reason": hold.reason},
+        "waits_for": passed.waits_for or None,
+        "replaced_by": passed.replaced_by or None,
+    }
 
 
 def rollback_json(way: RollbackStatus | None) -> dict[str, Any] | None:

@@ -30,6 +30,7 @@ NEW_TAG: Final = "wordllama@0.4/dim-256/chunk-none/norm-l2"
 #: A query that 64 dimensions answer with how to delete a directory; found by trying.
 QUESTION: Final = "temporary directory that is deleted afterwards"
 ANSWERS: Final = 2
+_REASON: Final = "to show that it is quick"
 _TABLE: Final = "CREATE TABLE public.documents (id bigint PRIMARY KEY, title text NOT NULL, body text NOT NULL)"
 _COPY: Final = "COPY public.documents (id, title, body) FROM STDIN"
 _WRITTEN_SINCE: Final = "SELECT count(*), count(*) FILTER (WHERE embedded_at > %s) FROM vecmig.documents_vectors"
@@ -72,7 +73,6 @@ class Walk:
     """What `vecmig upgrade` or `vecmig downgrade` gave."""
 
     results: tuple[runner.RevisionResult, ...]
-    back: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,12 +197,13 @@ class Story:
     def _back_and_forward(self) -> Iterator[Part]:
         yield Chapter("5  Back, and forward again")
         yield Said("Should the new tag disappoint: one short transaction goes back, and forward.")
-        yield Typed("vecmig downgrade -1")
-        yield Walk(runner.downgrade(self._config, "-1", listener=self.listener), back=True)
+        yield Typed(f'vecmig downgrade -1 --reason "{_REASON}"')
+        yield Walk(runner.downgrade(self._config, "-1", reason=_REASON, listener=self.listener))
+        yield Said("It is on hold now: no deploy undoes that. To go forward, release it.")
         with self._database.session() as connection:
             since = _clock(connection)
-        yield Typed("vecmig upgrade head")
-        yield Walk(runner.upgrade(self._config, "head", listener=self.listener))
+        yield Typed("vecmig upgrade head --release")
+        yield Walk(runner.upgrade(self._config, "head", release=True, listener=self.listener))
         with self._database.session() as connection:
             vectors, written = _written_since(connection, since)
         yield Said(f"Of {vectors:,} vectors, {written:,} were made by this second upgrade.")

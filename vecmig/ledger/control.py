@@ -10,11 +10,11 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 from uuid import UUID, uuid4
 
-from sqlalchemy import Text, case, delete, func, literal_column, or_, select, update
+from sqlalchemy import case, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from vecmig.ledger.schema import installed_version
-from vecmig.ledger.tables import CONTROL, RUN, execute
+from vecmig.ledger.tables import CONTROL, RUN, execute, who
 from vecmig.postgres.sessions import Connection
 
 What = Literal["backfill", "sync"]
@@ -102,9 +102,8 @@ def read_control(connection: Connection, schema: str, collection: str) -> Contro
 
 def pause(connection: Connection, schema: str, collection: str, reason: str | None) -> None:
     """Let the runs of a collection wait, those that begin later too."""
-    who = literal_column("session_user", Text).concat(f" on {platform.node()}")
     entry = insert(CONTROL).values(
-        collection=collection, paused=True, reason=reason, paused_at=func.now(), paused_by=who
+        collection=collection, paused=True, reason=reason, paused_at=func.now(), paused_by=who()
     )
     first = {
         name: case((CONTROL.c.paused, CONTROL.c[name]), else_=entry.excluded[name])

@@ -11,6 +11,7 @@ from sqlalchemy import BigInteger, Double, cast, func, insert, select
 from vecmig.errors import DatabaseError
 from vecmig.ledger.collections import Collections
 from vecmig.ledger.part import Tables
+from vecmig.ledger.phases import RevisionRow
 from vecmig.ledger.revisions import Revisions, Statements
 from vecmig.ledger.routes import Routes
 from vecmig.ledger.rows import Actor
@@ -78,6 +79,13 @@ class Ledger:
         self.rejections.forget(collection, tag)
         self.record_event("retire", collection=collection, tag=tag, data=figures)
         self.routes.announce(collection)
+
+    def live_revision(self, collection: str) -> RevisionRow | None:
+        """Return the revision that led to the tag that reads use; None where no tag is live."""
+        live = self.routes.of(collection).live
+        rows = [row for row in self.revisions.all().values() if row.applied and row.collection == collection]
+        led = [row for row in rows if live is not None and row.new_tag == live]
+        return max(led, key=lambda row: row.live_at or row.started_at) if led else None
 
     def retired_at(self, collection: str, tag: str) -> datetime | None:
         """Return when a tag was retired last, by the history."""

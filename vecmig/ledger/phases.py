@@ -4,10 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 PHASES: Final = ("expanded", "backfilled", "indexed", "live", "retired")
 _APPLIED: Final = ("live", "retired")
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Why a revision is passed by: somebody rolled it back, or abandoned it."""
+
+    at: datetime
+    by: str
+    reason: str | None = None
+
+    @property
+    def words(self) -> str:
+        """Since when, by whom and why."""
+        why = f": {self.reason}" if self.reason else ""
+        return f"since {self.at:%Y-%m-%d %H:%M} UTC by {self.by}{why}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +38,14 @@ class RevisionRow:
     withdrawn_at: datetime | None
     started_at: datetime
     live_at: datetime | None
+    #: None where it is not on hold.
+    hold: Hold | None = None
+
+    @classmethod
+    def from_row(cls, row: tuple[Any, ...]) -> RevisionRow:
+        """Read a row of ``revision``."""
+        *own, held_at, held_by, reason = row
+        return cls(*[*own, Hold(held_at, held_by, reason) if held_at else None])
 
     @property
     def applied(self) -> bool:

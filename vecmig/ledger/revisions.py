@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Final
 
-from sqlalchemy import and_, case, delete, func, select, update
+from sqlalchemy import DateTime, and_, case, cast, delete, func, select, update
 from sqlalchemy.dialects.postgresql import Insert, insert
 
 from vecmig.ledger.part import Part
 from vecmig.ledger.phases import PHASES, RevisionRow
-from vecmig.ledger.tables import REVISION, STATEMENT
+from vecmig.ledger.tables import REVISION, STATEMENT, later, who
 
-_COLUMNS = [REVISION.c[name] for name in RevisionRow.__slots__]
+#: Before version 13 nothing was on hold.
+_HELD_AT: Final = cast(later(REVISION.c.held_at).astext, DateTime(timezone=True))
+_COLUMNS = [
+    *(REVISION.c[name] for name in RevisionRow.__slots__ if name != "hold"),
+    *(_HELD_AT, later(REVISION.c.held_by).astext, later(REVISION.c.hold_reason).astext),
+]
+_RELEASED: Final = {"held_at": None, "held_by": None, "hold_reason": None}
 #: A phase after which no reads are the revision's.
 _BEFORE_LIVE = case((REVISION.c.phase == "live", "indexed"), else_=REVISION.c.phase)
 #: It was not taken back, and its old tag is there still.
@@ -24,7 +31,7 @@ class Revisions(Part):
     def all(self) -> dict[str, RevisionRow]:
         """Return all revisions ever started, by id."""
         query = select(*_COLUMNS).order_by(REVISION.c.started_at, REVISION.c.id)
-        return {row[0]: RevisionRow(*row) for row in self._tables.read(query)}
+        return {row[0]: RevisionRow.from_row(row) for row in self._tables.read(query)}
 
     def leading_to(self, collection: str, tag: str) -> str:
         """Return the revision that led to a tag last; empty where none did."""
@@ -75,6 +82,16 @@ class Revisions(Part):
             withdrawn_at=func.now(),
         )
 
+    def hold(self, revision: str, reason: str | None) -> None:
+        """Have upgrades pass a revision by until it is released."""
+        self._update(revision, held_at=func.now(), held_by=who(), hold_reason=reason)
+
+    def release(self, revisions: Iterable[str]) -> list[str]:
+        """Let upgrades take revisions again; return those that were on hold."""
+        held = REVISION.c.id.in_(list(revisions)), REVISION.c.held_at.is_not(None)
+        released = update(REVISION).where(*held).values(**_RELEASED, updated_at=func.now()).returning(REVISION.c.id)
+        return sorted(self._tables.execute(released).scalars())
+
     def retire(self, collection: str, old_tag: str) -> None:
         """Enter that no revision leads back to a tag: its vectors go."""
         live = REVISION.c.collection == collection, REVISION.c.old_tag == old_tag, REVISION.c.phase == "live"
@@ -94,7 +111,7 @@ class Revisions(Part):
     def _enter(self, entry: Insert, **known: Any) -> None:
         """Enter a revision; one that is known already is as the entry has it, but for these."""
         said = {name: entry.excluded[name] for name in ("collection", "old_tag", "new_tag", "checksum")}
-        again = said | {"withdrawn_at": None, "updated_at": func.now()} | known
+        again = said | _RELEASED | {"withdrawn_at": None, "updated_at": func.now()} | known
         self._tables.write(entry.on_conflict_do_update(index_elements=[REVISION.c.id], set_=again))
 
     def unstamp(self, revision: str) -> None:

@@ -26,6 +26,7 @@ FILES: Final = (
     "010_gathering",
     "011_learned_limits",
     "012_home",
+    "013_holds",
 )
 VERSION: Final = len(FILES)
 _TABLE: Final = re.compile(r'^CREATE TABLE "vecmig"\.(\w+)', re.MULTILINE)

@@ -5,6 +5,7 @@ The tables name no schema: whoever runs a statement says which one holds them.
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterable
 from typing import Any, Final, TypeAlias
 
@@ -31,6 +32,7 @@ from sqlalchemy import (
     Text,
     Uuid,
     func,
+    literal_column,
     quoted_name,
     select,
     text,
@@ -141,6 +143,9 @@ REVISION: Final = _table(
     Column("started_by", Text, server_default=_ROLE, nullable=False),
     _moment("live_at"),
     _moment("updated_at", _NOW),
+    _moment("held_at"),
+    Column("held_by", Text),
+    Column("hold_reason", Text),
     CheckConstraint("phase IN ('expanded', 'backfilled', 'indexed', 'live', 'retired')"),
 )
 
@@ -214,7 +219,7 @@ RUN: Final = _table(
     Column("id", Uuid, primary_key=True),
     Column("collection", Text, nullable=False),
     Column("tag", Text, nullable=False),
-    Column("what", Text, CheckConstraint("what IN ('backfill', 'sync')"), nullable=False),
+    Column("what", Text, nullable=False),
     Column("host", Text, nullable=False),
     Column("pid", Integer, nullable=False),
     Column("state", Text, nullable=False),
@@ -226,6 +231,7 @@ RUN: Final = _table(
     Column("concurrency", Integer, nullable=False),
     _moment("started_at", _NOW),
     _moment("seen_at", _CLOCK),
+    _moment("ends_at"),
     CheckConstraint("state IN ('running', 'paused', 'throttled', 'waiting')"),
 )
 
@@ -304,6 +310,11 @@ def execute(connection: Connection, schema: str, statement: Executable) -> Rows:
     # quoted always: PostgreSQL has more reserved words than SQLAlchemy knows of
     options = {"schema_translate_map": {None: quoted_name(schema, quote=True)}, "preserve_rowcount": True}
     return connection.core.execute(statement, execution_options=options)
+
+
+def who() -> Any:
+    """Return an expression for who writes: the role, and the host that this process is on."""
+    return literal_column("session_user", Text).concat(f" on {platform.node()}")
 
 
 def last_of_each(

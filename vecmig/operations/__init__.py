@@ -9,6 +9,7 @@ __all__ = [
     "following",
     "indexing",
     "judging",
+    "leaving",
     "missing",
     "placing",
     "recipes",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from vecmig.errors import DatabaseError, GateRefused
@@ -19,6 +19,7 @@ from vecmig.ledger.ledger import Ledger
 from vecmig.model.gate import Gate
 from vecmig.operations.backfill import fill_tag, summary
 from vecmig.operations.judging import judge
+from vecmig.operations.leaving import Leaving
 from vecmig.operations.operation import Operation, commented
 from vecmig.operations.rollback_gate import lacking, rollback_refused, what_lacks
 from vecmig.postgres.sessions import Connection
@@ -36,6 +37,8 @@ class Cutover(Operation):
     """
 
     gate: Gate
+    #: How ``undo`` leaves the revision.
+    leaving: Leaving = field(default=Leaving())
 
     def done(self) -> bool:
         """Return whether the new tag is live."""
@@ -190,7 +193,8 @@ class Cutover(Operation):
         ledger.routes.move(self.collection, before=self.new_tag, live=self.revision.old_tag, standby=standby)
         publish(connection, source, old, ledger=ledger.schema, shown=shown)
         ledger.revisions.step_back(self.revision.revision)
-        self.record(ledger, "rollback", {"to": self.revision.old_tag})
+        self.leaving.enter(ledger, self.revision.revision, self.collection)
+        self.record(ledger, "rollback", {"to": self.revision.old_tag} | self.leaving.figures)
         return time.monotonic() - began
 
     def _verify_live(self, source: Source, tag: str | None) -> None:

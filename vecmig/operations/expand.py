@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vecmig.chunking import chunker
 from vecmig.errors import ConfigError, DatabaseError, ScriptError
@@ -15,6 +15,7 @@ from vecmig.ledger.recipe_check import check_recipes
 from vecmig.model.collection import index_problem
 from vecmig.model.recipe import Recipe
 from vecmig.operations.following import follow
+from vecmig.operations.leaving import Leaving
 from vecmig.operations.operation import Operation
 from vecmig.postgres.sessions import Connection
 from vecmig.published.detaching import is_detached
@@ -28,8 +29,8 @@ from vecmig.text import counted
 class Expand(Operation):
     """Create what the new tag needs, and make it the candidate."""
 
-    #: Whether ``undo`` also drops the vectors.
-    discard: bool = False
+    #: How ``undo`` leaves the revision.
+    leaving: Leaving = field(default=Leaving())
 
     def done(self) -> bool:
         """Return whether the tag is live already, or all of it is there."""
@@ -58,7 +59,7 @@ class Expand(Operation):
             ScriptError: they are to be discarded, and the tag was live once.
         """
         with self.reported("abandon", self.new_tag) as summarise:
-            source = self.recorded_source() if self.discard else None
+            source = self.recorded_source() if self.leaving.discard else None
 
             def change(connection: Connection) -> None:
                 ledger = self.context.ledger(connection)
@@ -66,10 +67,11 @@ class Expand(Operation):
                     ledger.routes.set_candidate(self.collection, None)
                 if source is not None:
                     self._drop_never_live(ledger, source)
-                self.record(ledger, "abandon", {"discarded": source is not None})
+                self.leaving.enter(ledger, self.revision.revision, self.collection)
+                self.record(ledger, "abandon", {"discarded": source is not None} | self.leaving.figures)
 
             self.context.locked(change)
-            summarise("its vectors are gone" if self.discard else "its vectors are kept")
+            summarise("its vectors are gone" if self.leaving.discard else "its vectors are kept")
 
     def sql(self) -> list[str]:
         """Return the statements; the revisions before this one are taken to have run."""

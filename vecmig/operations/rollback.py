@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vecmig.errors import ScriptError
 from vecmig.operations.cutover import Cutover
 from vecmig.operations.expand import Expand
+from vecmig.operations.leaving import Leaving
 from vecmig.operations.operation import Operation
 
 
@@ -14,8 +15,7 @@ from vecmig.operations.operation import Operation
 class Rollback(Operation):
     """Undo the cutover of a live revision, or the expand of one that never got there. Every vector is kept."""
 
-    #: Whether the vectors of a revision that was never live are dropped.
-    discard: bool = False
+    leaving: Leaving = field(default=Leaving())
 
     def done(self) -> bool:
         """Return whether the new tag is neither live nor the candidate."""
@@ -29,12 +29,12 @@ class Rollback(Operation):
         Raises:
             ScriptError: the vectors of a live revision are to be discarded.
         """
-        if self.done() and not self.discard:
+        if self.done() and not self.leaving.discard:
             return
         if not self._cutover.done():
             self._expand.undo()
             return
-        if self.discard:
+        if self.leaving.discard:
             raise ScriptError(
                 f"--discard is for a revision that was never live; {self.revision.revision} is live.",
                 state="Nothing was changed.",
@@ -53,8 +53,8 @@ class Rollback(Operation):
 
     @property
     def _cutover(self) -> Cutover:
-        return Cutover(self.context, self.revision, self.revision.gate)
+        return Cutover(self.context, self.revision, self.revision.gate, self.leaving)
 
     @property
     def _expand(self) -> Expand:
-        return Expand(self.context, self.revision, discard=self.discard)
+        return Expand(self.context, self.revision, self.leaving)

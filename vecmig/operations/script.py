@@ -12,6 +12,7 @@ from vecmig.operations.context import Context, Declaration
 from vecmig.operations.cutover import Cutover
 from vecmig.operations.execute import Execute
 from vecmig.operations.expand import Expand
+from vecmig.operations.leaving import Leaving
 from vecmig.operations.migration import Migration
 from vecmig.operations.operation import Operation, commented
 from vecmig.operations.rollback import Rollback
@@ -35,7 +36,7 @@ class ScriptMigration(Migration):
         *,
         step: str,
         until: str | None = None,
-        discard: bool = False,
+        leaving: Leaving | None = None,
         limit: int | None = None,
     ) -> None:
         """Run nothing yet.
@@ -45,14 +46,14 @@ class ScriptMigration(Migration):
             declared: what the script declares.
             step: the function.
             until: stop after this phase.
-            discard: whether a revision that was never live leaves no vectors.
+            leaving: how a downgrade leaves the revision.
             limit: stop a backfill after about this many records.
         """
         self._context = context
         self._declared = declared
         self._step = step
         self._until = until
-        self._discard = discard
+        self._leaving = leaving or Leaving()
         self._limit = limit
         self._statements = 0
 
@@ -98,7 +99,7 @@ class ScriptMigration(Migration):
             raise Stopped
 
     def rollback(self) -> None:
-        self._do(Rollback(self._context, self._declared, self._discard))
+        self._do(Rollback(self._context, self._declared, self._leaving))
 
     def execute(self, statement: Any) -> None:
         self._statements += 1

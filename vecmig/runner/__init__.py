@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vecmig.inventory.uninstalling import TagSize
     from vecmig.ledger.rows import EventRow
+    from vecmig.runner.passing import Passed
     from vecmig.runner.project_status import CollectionStatus, RollbackStatus, Status, TagStatus
     from vecmig.runner.steps import RevisionResult
     from vecmig.runner.trust import TrustReport
@@ -17,13 +18,14 @@ if TYPE_CHECKING:
     from vecmig.runner.verbs.compare import Comparison, Interval, compare
     from vecmig.runner.verbs.control import Controlled, controlled, pause, resume, tune
     from vecmig.runner.verbs.current import Standing, current
-    from vecmig.runner.verbs.downgrade import downgrade
+    from vecmig.runner.verbs.downgrade import StepDown, downgrade, downgrade_steps
     from vecmig.runner.verbs.ensure_version import ensure_version
     from vecmig.runner.verbs.estimate import Estimate, estimate
     from vecmig.runner.verbs.evaluate import Evaluation, MadeSuite, evaluate, make_suite
     from vecmig.runner.verbs.events import events, follow_events, known_tags, newest_event
     from vecmig.runner.verbs.gate import gate_reports
     from vecmig.runner.verbs.rejected import rejected, retry_rejected
+    from vecmig.runner.verbs.release import release
     from vecmig.runner.verbs.retire import Retired, Retirement, retire, retirement
     from vecmig.runner.verbs.route import RouteChange, route
     from vecmig.runner.verbs.sql import downgrade_sql, upgrade_sql
@@ -52,6 +54,7 @@ _HOMES = {
     "Finding": "vecmig.runner.verbs.audit",
     "Interval": "vecmig.runner.verbs.compare",
     "MadeSuite": "vecmig.runner.verbs.evaluate",
+    "Passed": "vecmig.runner.passing",
     "Retired": "vecmig.runner.verbs.retire",
     "Retirement": "vecmig.runner.verbs.retire",
     "RevisionResult": "vecmig.runner.steps",
@@ -59,6 +62,7 @@ _HOMES = {
     "RouteChange": "vecmig.runner.verbs.route",
     "Standing": "vecmig.runner.verbs.current",
     "Status": "vecmig.runner.project_status",
+    "StepDown": "vecmig.runner.verbs.downgrade",
     "TagSize": "vecmig.inventory.uninstalling",
     "TagStatus": "vecmig.runner.project_status",
     "TrustReport": "vecmig.runner.trust",
@@ -74,6 +78,7 @@ _HOMES = {
     "detach_view": "vecmig.runner.verbs.view",
     "downgrade": "vecmig.runner.verbs.downgrade",
     "downgrade_sql": "vecmig.runner.verbs.sql",
+    "downgrade_steps": "vecmig.runner.verbs.downgrade",
     "ensure_version": "vecmig.runner.verbs.ensure_version",
     "estimate": "vecmig.runner.verbs.estimate",
     "evaluate": "vecmig.runner.verbs.evaluate",
@@ -85,6 +90,7 @@ _HOMES = {
     "newest_event": "vecmig.runner.verbs.events",
     "pause": "vecmig.runner.verbs.control",
     "rejected": "vecmig.runner.verbs.rejected",
+    "release": "vecmig.runner.verbs.release",
     "resume": "vecmig.runner.verbs.control",
     "retire": "vecmig.runner.verbs.retire",
     "retirement": "vecmig.runner.verbs.retire",
@@ -116,6 +122,7 @@ __all__ = [
     "Finding",
     "Interval",
     "MadeSuite",
+    "Passed",
     "Retired",
     "Retirement",
     "RevisionResult",
@@ -123,6 +130,7 @@ __all__ = [
     "RouteChange",
     "Standing",
     "Status",
+    "StepDown",
     "TagSize",
     "TagStatus",
     "TrustReport",
@@ -138,6 +146,7 @@ __all__ = [
     "detach_view",
     "downgrade",
     "downgrade_sql",
+    "downgrade_steps",
     "ensure_version",
     "estimate",
     "evaluate",
@@ -149,6 +158,7 @@ __all__ = [
     "newest_event",
     "pause",
     "rejected",
+    "release",
     "resume",
     "retire",
     "retirement",

@@ -21,7 +21,8 @@ from vecmig.ledger.revisions import Revisions
 from vecmig.operations.run_locks import NO_LOCKS, Locks
 from vecmig.postgres.locks import RunnerLocks, watched
 from vecmig.postgres.sessions import Database, database_at
-from vecmig.script import Script, ScriptDirectory
+from vecmig.runner.passing import UpgradePath, pass_by
+from vecmig.script import ScriptDirectory
 
 if TYPE_CHECKING:
     from vecmig.backfill import RunBudget
@@ -125,9 +126,12 @@ class Project:
                 )
         return self.scripts.map.current_heads(applied)
 
-    def upgrade_steps(self, target: str | tuple[str, ...], rows: Mapping[str, RevisionRow]) -> tuple[Script, ...]:
-        """Return what an upgrade applies, in that order."""
-        return self.scripts.upgrade_path(target, self.current(rows), again=self.forgotten(rows))
+    def upgrade_path(
+        self, target: str | tuple[str, ...], rows: Mapping[str, RevisionRow], *, release: bool = False
+    ) -> UpgradePath:
+        """Return what an upgrade runs, in that order, and what it passes by; ``release`` takes what is on hold too."""
+        path = self.scripts.upgrade_path(target, self.current(rows), again=self.forgotten(rows))
+        return pass_by(path, rows, self.scripts.map.graph, release=release)
 
     def forgotten(self, rows: Mapping[str, RevisionRow]) -> frozenset[str]:
         """Name the revisions below the heads that begin again, because their collection was uninstalled.

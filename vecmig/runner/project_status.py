@@ -23,6 +23,7 @@ from vecmig.ledger.rows import Route
 from vecmig.ledger.spend import Spend
 from vecmig.operations.rollback_gate import lacking
 from vecmig.published.detaching import Detached
+from vecmig.runner.passing import Passed
 from vecmig.runner.trust import TrustReport
 from vecmig.runner.verbs.downgrade import DowngradeCommand
 from vecmig.script import Conflict
@@ -88,12 +89,20 @@ class CollectionStatus:
     notes: tuple[str, ...] = ()
     #: Since when its live view stepped aside for a migration of the source; None where it did not.
     detached: Detached | None = None
+    #: The revisions that upgrades pass by, because they are on hold, or wait for one that is.
+    held: tuple[Passed, ...] = ()
 
     @property
     def complete(self) -> bool:
         """Whether it is complete, and each tag that must stay complete is."""
         lacking = sum(t.coverage.stale + t.coverage.missing for t in _maintained(self))
         return self.problem is None and lacking == 0 and not self.full_pass and self.detached is None
+
+    @property
+    def unserved(self) -> bool:
+        """Whether collections.yaml asks for another tag than reads use, and nobody decided that it waits."""
+        decided = {passed.new_tag for passed in self.held}
+        return self.wanted not in (None, self.route.live) and self.wanted not in decided
 
     @property
     def replaced(self) -> bool:
@@ -155,6 +164,8 @@ class Status:
     current: tuple[str, ...]
     heads: tuple[str, ...]
     pending: tuple[str, ...]
+    #: What an upgrade passes by.
+    passed: tuple[Passed, ...]
     #: The revisions that were ever started here, by id.
     revisions: Mapping[str, RevisionRow]
     collections: tuple[CollectionStatus, ...]
@@ -168,9 +179,11 @@ class Status:
 
     @property
     def settled(self) -> bool:
-        """Whether nothing is pending: all revisions are applied, and reads use the tags that are asked for."""
-        served = all(c.wanted is None or c.route.live == c.wanted for c in self.collections)
-        return not self.pending and served and all(c.complete for c in self.collections)
+        """Whether nothing is pending: all revisions are applied, and reads use the tags that are asked for.
+
+        What is on hold is not pending: somebody decided so.
+        """
+        return not self.pending and all(c.complete and not c.unserved for c in self.collections)
 
     @property
     def problems(self) -> tuple[tuple[CollectionStatus, VecmigError], ...]:
@@ -199,7 +212,9 @@ class Status:
     def _next(self) -> tuple[str | None, str]:
         """The next command, and what to say where there is none."""
         if self.settled:
-            return None, "nothing to do"
+            held = [passed.revision for passed in self.passed if passed.hold]
+            on_hold = f"; on hold: {', '.join(held)} (to go forward: vecmig release {' '.join(held)})" if held else ""
+            return None, f"nothing to do{on_hold}"
         for collection in self.collections:
             if collection.blocked_by:
                 return collection.blocked_by, ""
@@ -213,7 +228,7 @@ class Status:
         if any(c.gate is not None for c in self.collections) or self.pending:
             # a paused backfill would wait before it had embedded anything
             return _resume([c for c in self.collections if c.gate is not None]) or self.upgrade_command, ""
-        if any(c.wanted is not None and c.route.live != c.wanted for c in self.collections):
+        if any(c.unserved for c in self.collections):
             return "vecmig revision", ""
         if any(c.problem is not None and not c.tags for c in self.collections):
             return None, "correct what stands above"

@@ -12,6 +12,7 @@ from vecmig.ledger.phases import RevisionRow
 from vecmig.ledger.recipe_check import check_recipes
 from vecmig.model.gate import Gate
 from vecmig.operations.context import Declaration
+from vecmig.operations.leaving import Leaving
 from vecmig.operations.script import ScriptMigration, Stopped
 from vecmig.runner.plan import collections_of
 from vecmig.runner.project import Project
@@ -20,13 +21,22 @@ from vecmig.script import Script, Step
 
 @dataclass(frozen=True, slots=True)
 class RevisionResult:
-    """One revision that a run took forward or back, and the phase it is in now."""
+    """One revision that a run took forward or back, or passed by, and the phase it is in now."""
 
     revision: str
     message: str
+    #: Of one that never began, where it is passed by: ``""``.
     phase: str
-    #: What reads of its collection use after a step back; empty where the revision has no collection.
-    reads: str = ""
+    #: What became of it, in words: its phase, or rolled back, abandoned, on hold, waits, passed by.
+    outcome: str
+    #: What reads of its collection use after a step back; why it was passed by; else empty.
+    note: str = ""
+    #: What moves reads back, where one was abandoned that they had not moved to.
+    command: str = ""
+    #: Whether this run passed it by.
+    passed: bool = False
+    #: Whether upgrades pass it by until it is released.
+    on_hold: bool = False
 
 
 def declaration(script: Script) -> Declaration:
@@ -35,9 +45,11 @@ def declaration(script: Script) -> Declaration:
     return Declaration(script.id, script.collection, script.old_tag, script.new_tag, script.checksum, gate)
 
 
-def call(project: Project, script: Script, step: Step, until: str | None, *, discard: bool = False) -> bool:
+def call(
+    project: Project, script: Script, step: Step, until: str | None = None, *, leaving: Leaving | None = None
+) -> bool:
     """Run one function of a script; return whether it came to its end, or was to stop before."""
-    m = ScriptMigration(project.context, declaration(script), step=step, until=until, discard=discard)
+    m = ScriptMigration(project.context, declaration(script), step=step, until=until, leaving=leaving)
     try:
         script.function(step)(m)
     except Stopped:
@@ -74,7 +86,8 @@ def check_known_recipes(project: Project) -> None:
 
 def by_collection(rows: Mapping[str, RevisionRow]) -> dict[str, RevisionRow]:
     """Return the revision that is in progress for each collection that has one."""
-    return {row.collection: row for row in rows.values() if row.in_progress and row.collection is not None}
+    going = [row for row in rows.values() if row.in_progress and row.hold is None]
+    return {row.collection: row for row in going if row.collection is not None}
 
 
 def revisions_in_progress(project: Project, collections: Sequence[str]) -> dict[str, RevisionRow]:

@@ -91,14 +91,6 @@ class Evidence:
         return max(self.now - self.since, timedelta()) / _DAY
 
 
-def live_revision(ledger: Ledger, collection: str) -> RevisionRow | None:
-    """Return the revision that led to the tag that reads use; None where no tag is live."""
-    live = ledger.routes.of(collection).live
-    rows = [row for row in ledger.revisions.all().values() if row.applied and row.collection == collection]
-    led = [row for row in rows if live is not None and row.new_tag == live]
-    return max(led, key=lambda row: row.live_at or row.started_at) if led else None
-
-
 def old_retired(ledger: Ledger, row: RevisionRow) -> bool:
     """Whether the vectors that a revision led away from were retired, also where there are others of that tag again."""
     old = ledger.tags.of(row.collection).get(row.old_tag) if row.collection and row.old_tag else None
@@ -107,7 +99,7 @@ def old_retired(ledger: Ledger, row: RevisionRow) -> bool:
 
 def trust_report(project: Project, connection: Connection, ledger: Ledger, source: Source) -> TrustReport | None:
     """Look at the evidence for a collection's live tag and judge it; None where no tag is live. Reads only."""
-    row = live_revision(ledger, source.collection.name)
+    row = ledger.live_revision(source.collection.name)
     if row is None or row.new_tag is None:
         return None
     script = project.scripts[row.id] if row.id in project.scripts.map else None

@@ -11,7 +11,7 @@ from vecmig.script.errors import (
     ResolutionError,
     UnknownRevision,
 )
-from vecmig.script.graph import Revision
+from vecmig.script.graph import Graph, Revision
 from vecmig.script.loading import load_script
 from vecmig.script.revision import RevisionMap
 from vecmig.script.script import STEPS, Script, Step
@@ -22,6 +22,7 @@ __all__ = [
     "Conflict",
     "ConflictingHeads",
     "CycleDetected",
+    "Graph",
     "GraphError",
     "MultipleHeads",
     "ResolutionError",

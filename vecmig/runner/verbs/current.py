@@ -11,12 +11,14 @@ from vecmig.script import Script
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a database is: the heads of what is applied, what is on its way, and whether all scripts are applied."""
+    """Where a database is: the heads of what is applied, what is on its way, and whether nothing is left to apply."""
 
     heads: tuple[Script, ...]
     #: Revisions that were started and are not live, with their phase.
     in_progress: tuple[tuple[Script, str], ...]
     at_head: bool
+    #: The ids of the scripts that no other follows or depends on.
+    script_heads: tuple[str, ...]
 
 
 def current(config: Config) -> Standing:
@@ -33,5 +35,6 @@ def current(config: Config) -> Standing:
     return Standing(
         heads=tuple(project.scripts[revision] for revision in shown),
         in_progress=tuple(going),
-        at_head=set(heads) == set(project.scripts.map.real_heads) and not project.forgotten(rows),
+        at_head=not project.upgrade_path(project.scripts.map.real_heads, rows).steps,
+        script_heads=project.scripts.map.real_heads,
     )

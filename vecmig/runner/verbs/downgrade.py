@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from vecmig.config import Config
 from vecmig.errors import ScriptError, UsageError, VecmigError
 from vecmig.events import Listener, Warned, ignore
+from vecmig.ledger.install import ensure
 from vecmig.ledger.phases import RevisionRow
+from vecmig.operations.leaving import Leaving
 from vecmig.postgres.locks import runner_locks
 from vecmig.runner.plan import check_downgrade, collections_of
 from vecmig.runner.project import Project
@@ -80,19 +82,59 @@ def _below(script: Script) -> str:
 
 
 def downgrade(
-    config: Config, target: str, *, discard: bool = False, listener: Listener = ignore
+    config: Config,
+    target: str,
+    *,
+    discard: bool = False,
+    hold: bool = True,
+    reason: str | None = None,
+    listener: Listener = ignore,
 ) -> tuple[RevisionResult, ...]:
     """Roll revisions back down to ``target``: reads return to the old tag, and every vector is kept.
 
-    A revision that is not live yet is abandoned; its vectors are kept too, unless ``discard`` says otherwise.
+    A revision that is not live yet is abandoned; its vectors are kept too, unless ``discard`` says otherwise. Either is
+    on hold from then on, and upgrades pass it by, unless its collection is left without a live tag.
+
+    Args:
+        config: the project.
+        target: a revision, in Alembic's grammar.
+        discard: whether the vectors of a revision that never was live are deleted.
+        hold: False where the next upgrade is to take them forward again.
+        reason: why, for everybody who looks.
+        listener: told of what happens.
     """
     project = Project(config, listener)
+    leaving = Leaving(discard=discard, hold=hold, reason=reason)
     with project.database.keeping_sessions():
         steps = _steps_down(project, target)
+        # a ledger of an earlier version has no room for a hold
+        ensure(project.database)
         with runner_locks(project.database, collections_of(steps), what="downgrade") as locks:
             project = project.holding(locks)
             again = same_collections(steps, _steps_down(project, target))
-            return _backward(project, again, target, discard=discard)
+            return _backward(project, again, target, leaving)
+
+
+@dataclass(frozen=True, slots=True)
+class StepDown:
+    """One revision that a downgrade would leave."""
+
+    revision: str
+    collection: str | None
+    old_tag: str | None
+    new_tag: str | None
+    #: Whether its tag is live: reads move then.
+    live: bool
+
+
+def downgrade_steps(config: Config, target: str) -> tuple[StepDown, ...]:
+    """Return what ``downgrade`` would leave, newest first. Nothing is written."""
+    project = Project(config)
+    rows = project.revisions()
+    return tuple(
+        StepDown(script.id, script.collection, script.old_tag, script.new_tag, rows[script.id].applied)
+        for script in _steps_down(project, target)
+    )
 
 
 def _steps_down(project: Project, target: str) -> tuple[Script, ...]:
@@ -107,27 +149,35 @@ def _steps_down(project: Project, target: str) -> tuple[Script, ...]:
     return steps
 
 
-def _backward(project: Project, steps: tuple[Script, ...], target: str, *, discard: bool) -> tuple[RevisionResult, ...]:
+def _backward(project: Project, steps: tuple[Script, ...], target: str, leaving: Leaving) -> tuple[RevisionResult, ...]:
     results: list[RevisionResult] = []
+    stays = {id_ for id_, row in project.revisions().items() if row.applied} - {script.id for script in steps}
+    if not stays:
+        # a way to begin again
+        leaving = replace(leaving, hold=False)
     for script in steps:
         try:
             if project.revisions()[script.id].checksum != script.checksum:
                 what = f"Revision {script.id} was changed since it was applied; its downgrade() runs as it is."
                 project.listener(Warned(what))
-            call(project, script, "downgrade", None, discard=discard)
-            reads = _withdrawn(project, script)
-            results.append(RevisionResult(script.id, script.message, project.revisions()[script.id].phase, reads))
+            was_live = project.revisions()[script.id].applied
+            call(project, script, "downgrade", leaving=leaving)
+            _withdraw(project, script, leaving)
+            results.append(_left(project, script, was_live=was_live))
         except VecmigError as error:
             if results:
                 _tell_of_steps(error, results, script, goal_of(target, steps[-1]))
             raise
+    if not stays:
+        with project.context.transaction() as ledger:
+            ledger.revisions.release(ledger.revisions.all())
     return tuple(results)
 
 
 def _tell_of_steps(error: VecmigError, results: Sequence[RevisionResult], failed: Script, goal: str) -> None:
     """Add to the error of a step back which steps before it are done, and where to go on to."""
     done = "; then ".join(
-        f"revision {step.revision} was rolled back" + (f": {step.reads}" if step.reads else "") for step in results
+        f"revision {step.revision} was {step.outcome}" + (f": {step.note}" if step.note else "") for step in results
     )
     state = f" At revision {failed.id}: {error.state}" if error.state else ""
     error.state = f"{done[:1].upper()}{done[1:]}.{state}"
@@ -135,20 +185,36 @@ def _tell_of_steps(error: VecmigError, results: Sequence[RevisionResult], failed
     error.hint = f"{error.hint}\nTo go on to where this was to lead: vecmig downgrade {goal}".strip()
 
 
-def _withdrawn(project: Project, script: Script) -> str:
-    """Enter a revision as rolled back, once its downgrade() has come to its end; say what reads use."""
-    reads = ""
+def _withdraw(project: Project, script: Script, leaving: Leaving) -> None:
+    """Enter a revision as rolled back, once its downgrade() has come to its end."""
     with project.context.transaction() as ledger:
         if script.collection is not None:
             route = ledger.routes.of(script.collection)
-            reads = f"reads of {script.collection} use {route.live or 'no tag'}"
             if script.new_tag in (route.live, route.candidate):
                 raise ScriptError(
                     f"downgrade() of revision {script.id} ended without rolling it back.",
                     hint=f"Its downgrade() must call m.rollback(): vecmig edit {script.id}",
                 )
         else:
-            ledger.record_event("downgrade", revision=script.id)
+            if leaving.hold:
+                ledger.revisions.hold(script.id, leaving.reason)
+            ledger.record_event("downgrade", revision=script.id, data=leaving.figures)
         ledger.revisions.withdraw(script.id)
         ledger.statements.forget_all(script.id)
-    return reads
+
+
+def _left(project: Project, script: Script, *, was_live: bool) -> RevisionResult:
+    """Say what became of a revision that was left, and what reads use."""
+    rows = project.revisions()
+    row = rows[script.id]
+    outcome = "rolled back" if was_live or script.collection is None else "abandoned"
+    note = command = ""
+    if script.collection is not None:
+        with project.database.session() as connection:
+            served = project.context.ledger(connection).live_revision(script.collection)
+        live = served.new_tag if served else None
+        note = f"reads of {script.collection} use {live or 'no tag'}"
+        if served is not None and not was_live:
+            command = downgrade_of(project, rows, served.id).command
+            note = f"reads of {script.collection} have not moved: they use {live}"
+    return RevisionResult(script.id, script.message, row.phase, outcome, note, command, on_hold=row.hold is not None)

@@ -107,7 +107,7 @@ def estimate(
     project = Project(replace(config, max_cost=max_cost))
     rows = project.revisions()
     check_applied(project.scripts.scripts, rows)
-    steps = project.upgrade_steps(target, rows)
+    steps = project.upgrade_path(target, rows).steps
     check_upgrade(steps, rows, project.collections)
     with project.database.session() as connection:
         return tuple(

@@ -22,14 +22,17 @@ _BACK = "SET search_path TO DEFAULT;"
 _FORWARD: tuple[Step, ...] = tuple(step for step in STEPS if step != "downgrade")
 
 
-def upgrade_sql(config: Config, target: str, write: Callable[[str], None]) -> None:
+def upgrade_sql(config: Config, target: str, write: Callable[[str], None], *, release: bool = False) -> None:
     """Write what ``upgrade`` would run from where the database is. The database is read, not changed."""
     project = Project(config)
     ensure_supported(project)
     rows = project.revisions()
     check_applied(project.scripts.scripts, rows)
-    steps = project.upgrade_steps(target, rows)
+    path = project.upgrade_path(target, rows, release=release)
+    steps = path.steps
     check_upgrade(steps, rows, project.collections)
+    for passed in path.passed:
+        write(f"-- revision {passed.revision}: {passed.outcome}: {passed.words}")
     if steps:
         write(_PATH)
         with project.database.session() as connection:

@@ -30,7 +30,7 @@ from vecmig.published.detaching import all_detached, is_detached
 from vecmig.runner.project import Project
 from vecmig.runner.project_status import CollectionStatus, RollbackStatus, Status, TagStatus
 from vecmig.runner.steps import by_collection
-from vecmig.runner.trust import live_revision, old_retired, trust_report
+from vecmig.runner.trust import old_retired, trust_report
 from vecmig.runner.verbs.downgrade import downgrade_of
 from vecmig.source.checks import without_key
 from vecmig.source.relations import exists
@@ -49,7 +49,7 @@ def status(config: Config) -> Status:
         rows = ledger.revisions.all()
         heads = project.current(rows)
         # by name, so that revisions that conflict are listed beside each other
-        pending = project.upgrade_steps(project.scripts.map.real_heads, rows)
+        path = project.upgrade_path(project.scripts.map.real_heads, rows)
         schema = project.database.schema
         collections = [
             _collection(project, connection, ledger, name) for name in sorted(project.collections.collections)
@@ -59,7 +59,8 @@ def status(config: Config) -> Status:
             database=project.database.safe_url,
             current=heads,
             heads=project.scripts.map.heads,
-            pending=tuple(script.id for script in pending),
+            pending=tuple(script.id for script in path.steps),
+            passed=path.passed,
             revisions=rows,
             collections=tuple(
                 replace(
@@ -67,6 +68,7 @@ def status(config: Config) -> Status:
                     runs=tuple(run for run in at_work if run.collection == collection.name),
                     control=read_control(connection, schema, collection.name),
                     detached=aside.get(collection.name),
+                    held=tuple(one for one in path.passed if one.collection == collection.name and one.stays),
                 )
                 for collection in collections
             ),
@@ -122,7 +124,7 @@ def _collection(project: Project, connection: Connection, ledger: Ledger, name: 
 
 
 def _rollback(project: Project, ledger: Ledger, tags: Mapping[str, TagStatus], name: str) -> RollbackStatus | None:
-    row = live_revision(ledger, name)
+    row = ledger.live_revision(name)
     if row is None or row.old_tag is None:
         return None
     gate = (project.scripts[row.id].gate if row.id in project.scripts.map else None) or Gate()

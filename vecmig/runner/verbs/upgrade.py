@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from vecmig.config import Config
 from vecmig.errors import ScriptError, UsageError
 from vecmig.events import Listener, ignore
@@ -11,9 +13,11 @@ from vecmig.operations.script import UNTIL
 from vecmig.postgres.locks import runner_locks
 from vecmig.postgres.pgvector import require_pgvector
 from vecmig.runner.mend import mend
+from vecmig.runner.passing import Passed, UpgradePath
 from vecmig.runner.plan import check_applied, check_priced, check_upgrade, collections_of
 from vecmig.runner.project import Project, with_options
 from vecmig.runner.steps import RevisionResult, call, check_known_recipes, same_collections
+from vecmig.runner.verbs.release import release_held
 from vecmig.script import Script
 
 
@@ -25,9 +29,12 @@ def upgrade(
     max_cost: float | None = None,
     engine: str | None = None,
     workers: int | None = None,
+    release: bool = False,
     listener: Listener = ignore,
 ) -> tuple[RevisionResult, ...]:
     """Take every revision up to ``target`` through upgrade, backfill and cutover; go on where an earlier run stopped.
+
+    A revision on hold is passed by, and so is what waits for it; the results say why.
 
     Args:
         config: the project.
@@ -36,6 +43,7 @@ def upgrade(
         max_cost: US dollars that embedding for a revision may cost in all, in place of the recipe's ``budget_usd``.
         engine: who embeds in a backfill, ``local`` or ``ray``, in place of what the project says.
         workers: how many workers the engine ``ray`` has, in place of what the project says.
+        release: whether to release what is on hold on the way, and take it forward.
         listener: told of what happens.
 
     Raises:
@@ -46,26 +54,48 @@ def upgrade(
     project = Project(with_options(config, engine=engine, workers=workers, max_cost=max_cost), listener)
     with project.database.keeping_sessions():
         ensure_supported(project)
-        steps = _steps_up(project, target)
+        path = _path_up(project, target, release=release)
         results: tuple[RevisionResult, ...] = ()
-        if steps:
+        if path.steps:
             ensure(project.database)
-            with runner_locks(project.database, collections_of(steps), what="upgrade") as locks:
+            with runner_locks(project.database, collections_of(path.steps), what="upgrade") as locks:
                 holding = project.holding(locks)
-                results = _forward(holding, same_collections(steps, _steps_up(holding, target)), until)
-        mend(project, but=collections_of(steps))
-        return results
+                planned, path = path, _path_up(holding, target, release=release)
+                same_collections(planned.steps, path.steps)
+                _release(holding, path.steps)
+                results = _forward(holding, path.steps, until)
+        mend(project, but=collections_of(path.steps))
+        return results + tuple(_passed(project, one) for one in path.passed)
 
 
-def _steps_up(project: Project, target: str) -> tuple[Script, ...]:
+def _path_up(project: Project, target: str, *, release: bool) -> UpgradePath:
     rows = project.revisions()
     check_applied(project.scripts.scripts, rows)
-    steps = project.upgrade_steps(target, rows)
-    check_upgrade(steps, rows, project.collections)
+    path = project.upgrade_path(target, rows, release=release)
+    check_upgrade(path.steps, rows, project.collections)
     if project.config.max_cost is not None:
-        check_priced(steps, project.collections)
+        check_priced(path.steps, project.collections)
     check_known_recipes(project)
-    return steps
+    return path
+
+
+def _release(project: Project, steps: Sequence[Script]) -> None:
+    held = [id_ for id_, row in project.revisions().items() if row.hold is not None]
+    if going := {script.id for script in steps}.intersection(held):
+        release_held(project, going)
+
+
+def _passed(project: Project, passed: Passed) -> RevisionResult:
+    row = project.revisions().get(passed.revision)
+    return RevisionResult(
+        passed.revision,
+        passed.message,
+        row.phase if row else "",
+        passed.outcome,
+        passed.words,
+        passed=True,
+        on_hold=passed.hold is not None,
+    )
 
 
 def ensure_supported(project: Project) -> None:
@@ -78,7 +108,7 @@ def _forward(project: Project, steps: tuple[Script, ...], until: str | None) -> 
     results = []
     for script in steps:
         phase = _forward_one(project, script, until)
-        results.append(RevisionResult(script.id, script.message, phase))
+        results.append(RevisionResult(script.id, script.message, phase, phase))
         if phase != "live":
             break
     return tuple(results)

@@ -9,7 +9,6 @@ from typing import Final
 from vecmig.homes import open_home
 from vecmig.inventory.auditing import VectorIndex
 from vecmig.ledger.trust_clock import clock
-from vecmig.runner.trust import live_revision
 from vecmig.runner.verbs.audit.finding import Finding, Severity, Subject
 
 #: An index that no search used for so long is not used.
@@ -92,7 +91,7 @@ def _mistakes(subject: Subject, tag: str, index: VectorIndex) -> str:
 
 def _is_idle(subject: Subject, tag: str, index: VectorIndex, counted_since: datetime | None) -> bool:
     """Whether reads had a week to use it, the server counted all that time, and the planner would use it."""
-    row = live_revision(subject.ledger, subject.name)
+    row = subject.ledger.live_revision(subject.name)
     if index.scans or row is None:
         return False
     times = clock(subject.connection, subject.ledger.schema, subject.name, row.id)

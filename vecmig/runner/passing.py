@@ -1,0 +1,139 @@
+"""Which revisions of its path an upgrade runs, and which it passes by: those on hold, and what waits for them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from vecmig.ledger.phases import Hold, RevisionRow
+from vecmig.script import Graph, Script
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A revision that an upgrade passes by, and why."""
+
+    revision: str
+    message: str
+    collection: str | None
+    new_tag: str | None
+    #: Where it is on hold itself.
+    hold: Hold | None = None
+    #: The revision on hold that it waits for.
+    waits_for: str = ""
+    #: The later revision that starts from the tag that it would have led away from.
+    replaced_by: str = ""
+
+    @property
+    def stays(self) -> bool:
+        """Whether it stays where it is until somebody releases something."""
+        return self.hold is not None or bool(self.waits_for)
+
+    @property
+    def outcome(self) -> str:
+        """What stands in place of a phase."""
+        return "on hold" if self.hold else "waits" if self.waits_for else "passed by"
+
+    @property
+    def words(self) -> str:
+        """Why, and what takes it forward."""
+        if self.hold is not None:
+            return f"{self.hold.words}; to go forward: vecmig release {self.revision}"
+        if self.waits_for:
+            return f"for {self.waits_for}, which is on hold"
+        return f"{self.replaced_by} starts from the same tag"
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradePath:
+    """What an upgrade runs, in that order, and what it passes by."""
+
+    steps: tuple[Script, ...]
+    passed: tuple[Passed, ...] = ()
+
+
+def pass_by(path: Sequence[Script], rows: Mapping[str, RevisionRow], graph: Graph, *, release: bool) -> UpgradePath:
+    """Take out of a path what does not run.
+
+    That is what is on hold; what starts from the tag of one that is, or depends on one; and what a later revision
+    of the collection has replaced, which starts from the tag that it would have led away from.
+
+    Args:
+        path: what an upgrade would apply, in that order.
+        rows: the revisions that the database knows.
+        graph: of all scripts.
+        release: whether what is on hold runs too.
+    """
+    passed: dict[str, Passed] = {}
+    held = {s.id for s in path if not release and s.id in rows and rows[s.id].hold is not None}
+    for script in path:
+        depends = graph.ancestors(script.revision.depends_on and _ids(graph, script)) & held
+        if script.id in held:
+            passed[script.id] = _passed(script, hold=rows[script.id].hold)
+        elif depends:
+            passed[script.id] = _passed(script, waits_for=min(depends))
+    for collection in {script.collection for script in path if script.collection is not None}:
+        of_collection = [script for script in path if script.collection == collection]
+        passed |= _broken_off(of_collection, passed, graph)
+    passed |= _without_collection(path, passed, graph)
+    steps = tuple(script for script in path if script.id not in passed)
+    return UpgradePath(steps, tuple(passed[script.id] for script in path if script.id in passed))
+
+
+def _broken_off(scripts: Sequence[Script], passed: Mapping[str, Passed], graph: Graph) -> dict[str, Passed]:
+    """Find what does not run of one collection, besides ``passed``: the others follow each other from tag to tag."""
+    free = [script for script in scripts if script.id not in passed]
+    # where nothing is on hold, all that was asked for runs, or nothing does
+    ends = range(len(free), 0, -1) if len(free) < len(scripts) else [len(free)] if free else []
+    for end in ends:
+        # only what it rests on can be replaced by a revision
+        chain = _chain(free[:end], scripts[0].old_tag)
+        if chain and graph.ancestors([chain[-1].id]).issuperset(script.id for script in free[:end]):
+            running = {script.id for script in chain}
+            found = {
+                script.id: _passed(script, replaced_by=next(after.id for after in free[at:end] if after.id in running))
+                for at, script in enumerate(free[:end])
+                if script.id not in running
+            }
+            return found | _waiting(free[end:], scripts, passed)
+    return _waiting(free, scripts, passed)
+
+
+def _chain(scripts: Sequence[Script], start: str | None) -> list[Script]:
+    """Return those scripts that lead to the last one from a tag, each from where the one before ends; none if none."""
+    chain = [scripts[-1]]
+    for script in reversed(scripts[:-1]):
+        if script.new_tag == chain[-1].old_tag:
+            chain.append(script)
+    # nothing is replaced by a first tag
+    begins = start is not None or chain[-1] is scripts[0]
+    return chain[::-1] if chain[-1].old_tag == start and begins else []
+
+
+def _waiting(waiting: Iterable[Script], scripts: Sequence[Script], passed: Mapping[str, Passed]) -> dict[str, Passed]:
+    found = {}
+    for script in waiting:
+        below = [s.id for s in scripts[: scripts.index(script)] if s.id in passed]
+        if below:
+            found[script.id] = _passed(script, waits_for=passed[below[-1]].waits_for or below[-1])
+    return found
+
+
+def _without_collection(path: Sequence[Script], passed: Mapping[str, Passed], graph: Graph) -> dict[str, Passed]:
+    """Find the scripts without a collection that rest on what waits, unless something that runs rests on them."""
+    blocking = {one.revision for one in passed.values() if one.stays}
+    needed = graph.ancestors(s.id for s in path if s.collection is not None and s.id not in passed)
+    found = {}
+    for script in path:
+        rests_on = sorted(graph.ancestors([script.id]) & blocking - {script.id})
+        if script.collection is None and script.id not in passed and script.id not in needed and rests_on:
+            found[script.id] = _passed(script, waits_for=passed[rests_on[0]].waits_for or rests_on[0])
+    return found
+
+
+def _ids(graph: Graph, script: Script) -> list[str]:
+    return [graph.names[name] for name in script.revision.depends_on]
+
+
+def _passed(script: Script, **why: object) -> Passed:
+    return Passed(script.id, script.message, script.collection, script.new_tag, **why)  # type: ignore[arg-type]
