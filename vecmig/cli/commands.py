@@ -14,7 +14,8 @@ from typer.core import TyperGroup, TyperOption
 FAMILIES: Final = {
     "scripts": ("init", "revision", "history", "heads", "branches", "show", "merge", "edit", "list_templates"),
     "plan": ("plan",),
-    "migrate": ("upgrade", "downgrade", "release", "stamp", "current", "check", "backfill", "sync", "ensure_version"),
+    "migrate": ("upgrade", "downgrade", "release", "stamp", "current", "backfill", "sync", "ensure_version"),
+    "checking": ("check",),
     "retire": ("retire",),
     "adopting": ("adopt-source",),
     "untracking": ("untrack",),

@@ -1,0 +1,95 @@
+"""The command that tells a pipeline whether something is pending."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vecmig.cli import render
+from vecmig.cli.context import options_of
+from vecmig.errors import Pending
+
+if TYPE_CHECKING:
+    from vecmig.cli.context import Options
+
+_JSON = typer.Option("--json", help="Print one JSON document.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(check)
+
+
+def check(
+    ctx: typer.Context,
+    *,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Ask no database: is there a script for each tag that is asked for?")
+    ] = False,
+    as_json: Annotated[bool, _JSON] = False,
+) -> None:
+    """Exit with 4 if something is pending.
+
+    That is an object that is gone, a revision to run, or a tag that has no revision yet.
+    """
+    if offline:
+        _check_offline(options_of(ctx), as_json=as_json)
+        return
+    from vecmig import runner
+
+    config = options_of(ctx).config()
+    runner.verify(config)
+    status = runner.status(config)
+    unserved = [c for c in status.collections if c.unserved]
+    if as_json:
+        render.as_json(
+            {
+                "pending": bool(status.conflicts or status.pending or unserved or status.problems),
+                "problems": [{"name": c.name, "problem": e.message, "next": e.hint} for c, e in status.problems],
+                "revisions": list(status.pending),
+                "collections": [{"name": c.name, "live": c.route.live, "wanted": c.wanted} for c in unserved],
+                "conflicts": [{"name": c.collection, "revisions": list(c.revisions)} for c in status.conflicts],
+            }
+        )
+    for collection, problem in status.problems:
+        if not collection.tags and not collection.replaced:
+            raise problem
+        raise Pending(problem.message, hint=problem.hint)
+    for conflict in status.conflicts:
+        raise conflict.error
+    if status.pending:
+        command = status.next_command
+        hint = f"Run: {command}" if command else status.next_step
+        raise Pending(f"Revisions are pending: {', '.join(status.pending)}.", hint=hint)
+    for collection in unserved:
+        raise Pending(
+            f"{collection.name} reads {collection.route.live or 'no tag'}, and collections.yaml asks for "
+            f"{collection.wanted}.",
+            hint="Run: vecmig revision",
+        )
+    if not as_json:
+        render.line("Nothing is pending.")
+
+
+def _check_offline(options: Options, *, as_json: bool) -> None:
+    """Compare the scripts with collections.yaml, as what is reviewed has both, before there is a database."""
+    from vecmig.config.collections import load_collections
+    from vecmig.script.generate import movers
+
+    directory = options.scripts()
+    collections = load_collections(options.config(database=False).collections_path)
+    asked = [
+        {"name": name, "newest": script and script.new_tag, "wanted": collections.collection(name).tag}
+        for name, script in movers(directory, collections, directory.map.heads).items()
+    ]
+    if as_json:
+        render.as_json({"pending": bool(asked), "collections": asked})
+    for one in asked:
+        raise Pending(
+            f"No revision leads {one['name']} to {one['wanted']}, which collections.yaml asks for: "
+            f"the newest one leads to {one['newest'] or 'no tag'}.",
+            hint='Run: vecmig revision -m "…"',
+        )
+    if not as_json:
+        render.line("The scripts lead to every tag that collections.yaml asks for.")
