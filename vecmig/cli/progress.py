@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from contextlib import AbstractContextManager
+from threading import RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -25,15 +25,18 @@ class Narrator(AbstractContextManager["Narrator"]):
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
+        #: Whether what goes on is shown in a line that moves, which line that is now, and what stands there.
+        self._moves = False
         self._moving: Status | None = None
-        self._shown = False
+        self._text = ""
+        #: A wait may be told from another thread.
+        self._lock = RLock()
         self._last = time.monotonic()
         self._revision = ""
         self._waiting = ""
 
     def __enter__(self) -> Self:
-        if sys.stderr.isatty() and not self._quiet:
-            self._moving = render.moving("")
+        self._moves = not self._quiet and render.moves()
         return self
 
     def __exit__(
@@ -46,6 +49,10 @@ class Narrator(AbstractContextManager["Narrator"]):
 
     def __call__(self, event: Event) -> None:
         """Tell one event."""
+        with self._lock:
+            self._tell(event)
+
+    def _tell(self, event: Event) -> None:
         match event:
             case Warned():
                 self._say(f"  warning: {event.message}", style="yellow")
@@ -70,46 +77,46 @@ class Narrator(AbstractContextManager["Narrator"]):
             self._revision = event.revision
             self._say(f"{event.revision}  {event.collection}", style="bold")
         self._last = time.monotonic()
-        if self._moving is not None:
-            self._moving.update(render.visible(f"{event.step} {event.subject}"))
-            self._go()
+        if self._moves:
+            self._show(f"{event.step} {event.subject}")
 
     def _move(self, text: str) -> None:
-        if self._moving is not None:
-            self._show(text, self._moving)
+        if self._moves:
+            self._show(text)
         elif time.monotonic() - self._last >= _PLAIN_EVERY:
             self._last = time.monotonic()
             self._say(f"  {text}")
 
     def _wait(self, event: Waiting) -> None:
         text = f"waiting: {event.words}"
-        if self._moving is not None:
-            self._show(text, self._moving)
+        if self._moves:
+            self._show(text)
         elif event.what != self._waiting or time.monotonic() - self._last >= _PLAIN_EVERY:
             self._waiting, self._last = event.what, time.monotonic()
             self._say(f"  {text}")
 
-    def _show(self, text: str, moving: Status) -> None:
+    def _show(self, text: str) -> None:
+        self._text = text
+        moving = self._moving or render.moving()
         # beside what moves; a longer line would be cut off
         moving.update("\n".join(render.broken(render.visible(text), moving.console.width - 3)))
+        if self._moving is None:
+            self._moving = moving
+            moving.start()
 
     def _say(self, text: str, *, style: str | None = None) -> None:
         # what moves would stand before it on its line
-        shown = self._shown
+        shown = self._moving is not None
         self._stop()
         render.note(text, style=style)
         if shown:
-            self._go()
-
-    def _go(self) -> None:
-        if self._moving is not None:
-            self._moving.start()
-            self._shown = True
+            self._show(self._text)
 
     def _stop(self) -> None:
+        # one that is started again takes the lines above it for its own, as many as it had
         if self._moving is not None:
             self._moving.stop()
-            self._shown = False
+            self._moving = None
 
 
 def progress_text(event: Progress) -> str:

@@ -57,9 +57,14 @@ def _nowhere() -> IO[str]:
     return Path(os.devnull).open("w", encoding="utf-8")
 
 
-def moving(text: str) -> Status:
-    """Return a line on stderr that moves at a terminal, once it is started."""
-    return _console(_notes()).status(text)
+def moves() -> bool:
+    """Return whether a line among the notes may move: on a terminal that is not to be plain."""
+    return not _is_plain(_notes())
+
+
+def moving() -> Status:
+    """Return a line among the notes that moves, once it is started; once it was stopped, it takes another one."""
+    return _console(_notes()).status("")
 
 
 def width() -> int:
