@@ -3,6 +3,7 @@
 VecmigError                 1    failed
 ├── UsageError              2    wrong words on the command line
 │   ├── ConfigError         2    vecmig.ini or collections.yaml
+│   │   ├── RecipeMissing        a collection asks for a tag that has no recipe
 │   │   └── UnsteadyExpression   text or where would give something else each time
 │   ├── TagError            2    a tag that does not parse
 │   ├── RecipeError         2    a recipe that disagrees with its tag, or with the recorded one
@@ -50,6 +51,10 @@ class UsageError(VecmigError):
 
 class ConfigError(UsageError):
     """vecmig.ini, pyproject.toml or collections.yaml cannot be used as it stands."""
+
+
+class RecipeMissing(ConfigError):
+    """A collection asks for a tag that has no recipe in collections.yaml, and nothing else is wrong there."""
 
 
 class UnsteadyExpression(ConfigError):

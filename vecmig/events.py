@@ -10,13 +10,15 @@ from vecmig.text import duration
 
 @dataclass(frozen=True, slots=True)
 class StepStarted:
-    """A step of a revision begins: expand, backfill, index, cutover, rollback, …."""
+    """A step of a revision begins: expand, backfill, index, gate, cutover, rollback, …."""
 
     step: str
     revision: str
     collection: str | None
     #: What the step is about, for people: a tag, or two.
     subject: str
+    #: The tag that it serves.
+    tag: str = ""
 
 
 @dataclass(frozen=True, slots=True)

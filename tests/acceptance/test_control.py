@@ -168,6 +168,7 @@ def test_status_tells_programs_of_runs_settings_and_spending(begun: Project, vec
         "rejected": 2,
         "rate": 640.4,
         "concurrency": 8,
+        "ends_at": None,
     }
     control = documents["control"]
     assert control.pop("paused_at").startswith("20")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import re
 from contextlib import suppress
 from typing import Any
@@ -212,7 +214,8 @@ def test_a_sync_goes_beside_a_run_and_not_beside_a_sync(lab: Lab, connection: Co
                 pass
             at_work = runner_at_work(connection, "vecmig", "documents")
             assert at_work is not None
-            assert at_work.startswith("vecmig upgrade ")
+            assert at_work.words.startswith("vecmig upgrade ")
+            assert (at_work.what, at_work.place) == ("upgrade", f"{platform.node()} (pid {os.getpid()})")
     assert runner_at_work(connection, "vecmig", "documents") is None
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import platform
+from contextlib import AbstractContextManager
+
 import pytest
 import yaml
 
@@ -9,7 +13,7 @@ from support.checks import said
 from support.lab import LARGE, SMALL, Lab
 from vecmig import runner
 from vecmig.errors import GateRefused
-from vecmig.ledger.control import Run, report
+from vecmig.postgres.locks import runner_locks
 
 #: Gives the queries of a tag's runs other values, as another corpus would have led to.
 PLANT = """
@@ -26,10 +30,13 @@ def _next(lab: Lab) -> tuple[str | None, str]:
     return found.next_command, found.next_step
 
 
-def _at_work(lab: Lab) -> None:
-    """Let a sync tell of itself, as one does that is at work on another host."""
-    with lab.database.session() as connection:
-        report(connection, lab.database.schema, Run(lab.name, SMALL, "sync", host="elsewhere", pid=7))
+#: Where a sync is at work that a test pretends to be.
+HERE = f"{platform.node()} (pid {os.getpid()})"
+
+
+def _sync_at_work(lab: Lab) -> AbstractContextManager[object]:
+    """Hold the lock of a sync."""
+    return runner_locks(lab.database, [lab.name], what="sync", kind="sync")
 
 
 def _edited(lab: Lab) -> None:
@@ -85,17 +92,17 @@ def test_what_is_paused_has_to_be_resumed(lab: Lab) -> None:
 
 def test_beside_a_sync_no_other_one_is_proposed(lab: Lab) -> None:
     _edited(lab)
-    _at_work(lab)
-    assert _next(lab) == (None, "nothing to run: the sync at elsewhere (pid 7) is at work on it")
-    runner.pause(lab.config)
-    assert _next(lab)[0] == "vecmig resume documents"
+    with _sync_at_work(lab):
+        assert _next(lab) == (None, f"nothing to run: the sync at {HERE} is at work on it")
+        runner.pause(lab.config)
+        assert _next(lab)[0] == "vecmig resume documents"
 
 
 def test_a_sync_that_is_at_work_does_not_follow_collections_yaml(lab: Lab) -> None:
     _edited(lab)
-    _at_work(lab)
     changed = lab.write(text="title")
-    assert _next(changed) == (None, "end the sync at elsewhere (pid 7), then run: vecmig sync")
+    with _sync_at_work(lab):
+        assert _next(changed) == (None, f"end the sync at {HERE}, then run: vecmig sync")
 
 
 @pytest.mark.upgraded("r1")

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from vecmig.ledger.control import Control, Run
+    from vecmig.ledger.failures import Failure
+    from vecmig.postgres.locks import Holder
     from vecmig.runner import Controlled
 
 _COLLECTIONS = typer.Argument(metavar="COLLECTION", help="Which collections; all by default.", show_default=False)
@@ -162,10 +164,15 @@ def run_text(run: Run) -> str:
 def _figures(run: Run) -> Iterator[str]:
     # by whom and why it is paused stands with the collection
     yield f"{run.state} ({run.reason})" if run.reason and run.state != "paused" else run.state
-    yield f"{run.done:,} of {run.total:,}"
+    counts = run.what in ("backfill", "sync")
+    if counts or run.total:
+        yield f"{run.done:,} of {run.total:,}"
     if run.rejected:
         yield f"{run.rejected:,} rejected"
-    yield f"{run.rate:,.0f}/s"
+    if counts:
+        yield f"{run.rate:,.0f}/s"
+    if run.ends_at is not None:
+        yield f"may be done at {run.ends_at:%H:%M:%S} UTC"
     if run.concurrency:
         yield f"up to {run.concurrency} {noun(run.concurrency, 'request')} in flight"
 
@@ -181,7 +188,18 @@ def control_json(control: Control) -> dict[str, Any] | None:
 def run_json(run: Run) -> dict[str, Any]:
     """Return a run as the documented JSON."""
     fields = ("what", "tag", "host", "pid", "state", "reason", "done", "total", "rejected", "rate", "concurrency")
-    return {name: getattr(run, name) for name in (*fields, "started_at", "seen_at")}
+    return {name: getattr(run, name) for name in (*fields, "started_at", "seen_at", "ends_at")}
+
+
+def failure_json(failure: Failure | None) -> dict[str, Any] | None:
+    """Return how the last run failed as the documented JSON; None where it did not."""
+    names = ("at", "host", "what", "error", "exit_code", "hint")
+    return None if failure is None else {name: getattr(failure, name) for name in names}
+
+
+def runner_json(runner: Holder | None) -> dict[str, Any] | None:
+    """Return who holds the lock of a collection as the documented JSON; None where none does."""
+    return None if runner is None else {"what": runner.what, "place": runner.place}
 
 
 def _time(at: datetime | None) -> str:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vecmig.cli import render
-from vecmig.cli.checks import check_json, show_checks
+from vecmig.cli.checks import show_checks
 from vecmig.cli.context import options_of
-from vecmig.cli.control import control_json, paused_text, run_json, run_text, tuned_words
-from vecmig.cli.evals import eval_json, eval_text
-from vecmig.cli.retire import passed_json, rollback_json, show_rollback, trust_json
+from vecmig.cli.control import (
+    paused_text,
+    run_text,
+    tuned_words,
+)
+from vecmig.cli.evals import eval_text
+from vecmig.cli.retire import show_rollback
 from vecmig.cli.routes import route_lines
+from vecmig.cli.status_json import gate_json, status_json
 from vecmig.errors import GateRefused, Pending
 from vecmig.text import counted, duration, money, noun, percent_of
 
@@ -53,7 +58,7 @@ def status(
     config = options_of(ctx).config()
     while True:
         seen = runner.status(config)
-        render.as_json(_status_json(seen)) if as_json else show_status(seen)
+        render.as_json(status_json(seen)) if as_json else show_status(seen)
         if not watch:
             break
         time.sleep(interval)
@@ -180,6 +185,8 @@ def show_status(project: Status) -> None:
             rows.append(("  paused", f"{paused_text(control)}; to go on: vecmig resume {collection.name}"))
         if control is not None and (tuned := tuned_words(control, only_set=True)):
             rows.append(("  tuned", ", ".join(tuned)))
+        if collection.failure is not None:
+            rows.append(("  last run", collection.failure.words))
         rows += [("  at work", f"{run_text(run)}, seen {_ago(run, project.measured_at)}") for run in collection.runs]
         render.columns(rows)
     render.line()
@@ -283,91 +290,7 @@ def _mark(collection: CollectionStatus, tag: TagStatus) -> str:
     return marks.get(tag.tag, "")
 
 
-def _status_json(project: Status) -> dict[str, Any]:
-    return {
-        "database": project.database,
-        "current": list(project.current),
-        "heads": list(project.heads),
-        "pending": list(project.pending),
-        "passed": [passed_json(passed) for passed in project.passed],
-        "settled": project.settled,
-        "next": project.next_command,
-        "measured_at": project.measured_at,
-        "spend": [
-            {name: getattr(spend, name) for name in ("revision", "what", "tokens", "usd")} for spend in project.spend
-        ],
-        "collections": [_collection_json(collection) for collection in project.collections],
-    }
-
-
-def _collection_json(collection: CollectionStatus) -> dict[str, Any]:
-    route = collection.route
-    return {
-        "name": collection.name,
-        "live_tag": route.live,
-        "standby_tag": route.standby,
-        "candidate_tag": route.candidate,
-        "wanted_tag": collection.wanted,
-        "ramp_share": round(route.ramp_share, 6),
-        "shadow_tag": route.shadow,
-        "shadow_share": round(route.shadow_share, 6),
-        "problem": collection.problem.message if collection.problem else None,
-        "notes": list(collection.notes),
-        "detached": _detached_json(collection),
-        "records": collection.records,
-        "eligible": collection.eligible,
-        "without_key": collection.without_key,
-        "changed": collection.outbox.records,
-        "oldest_change": collection.outbox.oldest,
-        "lag": _lag_json(collection.lag),
-        "scanned": collection.scanned or None,
-        "silent": [{"what": what, "name": name} for what, name in collection.silent],
-        "full_pass": [{"reason": note.reason, "first": note.first, "last": note.last} for note in collection.full_pass],
-        "tags": [_tag_json(tag) for tag in collection.tags],
-        "gate": gate_json(collection.gate[0].id, collection.gate[1]) if collection.gate else None,
-        "rollback": rollback_json(collection.rollback),
-        "trust": trust_json(collection.trust),
-        "half_retired": list(collection.half_retired),
-        "runs": [run_json(run) for run in collection.runs],
-        "control": control_json(collection.control) if collection.control else None,
-    }
-
-
-def _detached_json(collection: CollectionStatus) -> dict[str, Any] | None:
-    detached = collection.detached
-    return None if detached is None else {"at": detached.at, "by": detached.by}
-
-
-def _lag_json(lag: Lag) -> dict[str, Any]:
-    return {"records": lag.records, "seconds": lag.seconds}
-
-
-def _tag_json(tag: TagStatus) -> dict[str, Any]:
-    c = tag.coverage
-    return {
-        "tag": tag.tag,
-        "state": tag.state,
-        "dims": tag.dims,
-        "records": tag.records,
-        "vectors": tag.vectors,
-        "fresh": c.fresh,
-        "stale": c.stale,
-        "missing": c.missing,
-        "rejected": c.rejected,
-        "coverage": c.share,
-        "lag": _lag_json(tag.lag),
-        "index": tag.index.word,
-        "index_bytes": tag.index.bytes,
-        "evals": [eval_json(run) for run in tag.evals],
-    }
-
-
 # The gate ----------------------------------------------------------------------------------------------------------
-
-
-def gate_json(revision: str, report: Report) -> dict[str, Any]:
-    """Return a gate's report as the documented JSON."""
-    return {"revision": revision, "passed": report.passed, "checks": [check_json(check) for check in report.checks]}
 
 
 def show_gate(collection: str, revision: str, report: Report) -> None:

@@ -19,6 +19,7 @@ __all__ = [
     "is_keyless_header",
     "load_config",
     "origin",
+    "recipe_line",
     "redact",
     "suites",
     "without_passwords",

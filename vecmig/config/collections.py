@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
@@ -43,6 +43,8 @@ class Collections:
     collections: Mapping[str, Collection]
     #: By canonical tag.
     recipes: Mapping[str, Recipe]
+    #: Recipes that the database has, for what is said of tags that lost theirs here.
+    recorded: Mapping[str, Recipe] = field(default_factory=dict)
 
     def collection(self, name: str) -> Collection:
         """Return the collection called ``name``.
@@ -69,16 +71,27 @@ class Collections:
         parsed = Tag.parse(tag)
         if str(parsed) in self.recipes:
             return self.recipes[str(parsed)]
-        raise ConfigError(
-            f"{shown(self.path)} has no recipe for the tag {parsed}.",
-            hint=f"Add to {shown(self.path)}:\n{recipe_lines(parsed)}",
-        )
+        raise ConfigError(f"{shown(self.path)} has no recipe for the tag {parsed}.", hint=self.missing_recipe(parsed))
+
+    def missing_recipe(self, tag: Tag) -> str:
+        """Say what to add where ``tag`` has no recipe: that of the database where it has one, with its address."""
+        known = self.recorded.get(str(tag))
+        if known is None:
+            return f"Add to {shown(self.path)}:\n{recipe_lines(tag)}"
+        from vecmig.config.recipe_line import recipe_line
+
+        return f"If it is as it was, add to {shown(self.path)}:\ntags:\n  {recipe_line(str(tag), known)}"
 
 
-def load_collections(path: Path) -> Collections:
+def load_collections(path: Path, recorded: Mapping[str, Recipe] | None = None) -> Collections:
     """Read and check collections.yaml completely.
 
+    Args:
+        path: the file.
+        recorded: the recipes that the database has: a collection may ask for their tags, too.
+
     Raises:
+        RecipeMissing: a tag that is asked for has no recipe, and nothing else is wrong.
         ConfigError: everything that is wrong with it, each with file and line.
     """
     from vecmig.config.yaml_nodes import read_yaml
@@ -91,10 +104,11 @@ def load_collections(path: Path) -> Collections:
     collections = {
         name: collection
         for name, value in _section(problems, top, "collections").items()
-        if (collection := _CollectionReader(problems, name, value, recipes).read()) is not None
+        if (collection := _CollectionReader(problems, name, value, {**(recorded or {}), **recipes}).read()) is not None
     }
     problems.raise_if_any()
-    return Collections(path, collections, {tag: recipe for tag, recipe in recipes.items() if recipe is not None})
+    found = {tag: recipe for tag, recipe in recipes.items() if recipe is not None}
+    return Collections(path, collections, found, recorded or {})
 
 
 def recipe_lines(tag: Tag) -> str:
@@ -284,6 +298,7 @@ class _CollectionReader:
             self._add("tag", f"{value!r} is not a tag")
         elif str(tag) not in self._recipes:
             self._add("tag", f"there is no recipe for it; add under tags: {_recipe_line(tag)}{_elsewhere(tag)}")
+            self._problems.missing += 1
         return None if tag is None else str(tag)
 
     def choice(self, name: str, value: object, choices: tuple[str, ...]) -> str:

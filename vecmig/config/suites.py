@@ -72,6 +72,13 @@ def suites_folder(config: Config) -> Path:
     return config.script_location.parent / FOLDER
 
 
+class SuiteMissing(UsageError):
+    """There is no suite of the name that is asked for."""
+
+    #: The command that makes it; None where it is to be written.
+    command: str | None = None
+
+
 def suite_path(config: Config, name: str) -> Path:
     """Find a suite by its name, or by the path of a file that ends with .yaml.
 
@@ -86,19 +93,15 @@ def suite_path(config: Config, name: str) -> Path:
     if name in known:
         return known[name]
     close = nearest(name, known)
-    raise UsageError(
-        f"{shown(suites_folder(config))} has no suite {name!r}; it has: {', '.join(known) or 'none'}.",
-        hint=f"Did you mean {close}?" if close else _how_to_write(config, name),
-    )
-
-
-def _how_to_write(config: Config, name: str) -> str:
-    if name == KNOWN_ITEM:
-        return f"Run: vecmig eval --make {KNOWN_ITEM}"
-    return (
+    make = f"vecmig eval --make {KNOWN_ITEM}"
+    write = (
         f"Write the suite {name} as {shown(suites_folder(config) / f'{name}.yaml')}. Or name {KNOWN_ITEM} in its place,"
-        f" also in a revision whose gate asks for {name}, and run: vecmig eval --make {KNOWN_ITEM}"
+        f" also in a revision whose gate asks for {name}, and run: {make}"
     )
+    error = SuiteMissing(f"{shown(suites_folder(config))} has no suite {name!r}; it has: {', '.join(known) or 'none'}.")
+    error.command = make if name == KNOWN_ITEM and not close else None
+    error.hint = f"Did you mean {close}?" if close else f"Run: {make}" if error.command else write
+    raise error
 
 
 def suite_paths(config: Config) -> list[Path]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vecmig.errors import ConfigError
+from vecmig.errors import ConfigError, RecipeMissing
 from vecmig.text import shown
 
 
@@ -35,6 +35,8 @@ class Problems:
 
     path: Path
     found: list[tuple[int, str]] = field(default_factory=list)
+    #: Those among them that are a tag without a recipe.
+    missing: int = 0
 
     def add(self, line: int, what: str) -> None:
         """Note a problem; ``what`` is a sentence without its full stop."""
@@ -44,7 +46,8 @@ class Problems:
         """Raise one ConfigError with all problems, in the order of the file."""
         found = sorted(set(self.found))
         lines = [f"{shown(self.path)}:{line}: {what}{'' if what.endswith('?') else '.'}" for line, what in found]
+        kind = RecipeMissing if self.missing == len(self.found) else ConfigError
         if len(lines) == 1:
-            raise ConfigError(lines[0])
+            raise kind(lines[0])
         if lines:
-            raise ConfigError("\n  ".join([f"{shown(self.path)} has {len(lines)} problems:", *lines]))
+            raise kind("\n  ".join([f"{shown(self.path)} has {len(lines)} problems:", *lines]))

@@ -8,6 +8,7 @@ __all__ = [
     "belongings",
     "control",
     "evals",
+    "failures",
     "history",
     "identity",
     "install",

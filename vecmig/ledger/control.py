@@ -10,13 +10,14 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 from uuid import UUID, uuid4
 
-from sqlalchemy import case, delete, func, or_, select, update
+from sqlalchemy import DateTime, case, cast, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from vecmig.ledger.schema import installed_version
-from vecmig.ledger.tables import CONTROL, RUN, execute, who
+from vecmig.ledger.tables import CONTROL, RUN, execute, later, who
 from vecmig.postgres.sessions import Connection
 
+#: What is paid for.
 What = Literal["backfill", "sync"]
 State = Literal["running", "paused", "throttled", "waiting"]
 
@@ -61,7 +62,8 @@ class Run:
 
     collection: str
     tag: str
-    what: What
+    #: backfill, sync, or another step of a revision: expand, index, gate, cutover, rollback, ….
+    what: str
     state: State = "running"
     #: Why it is not running, in words.
     reason: str | None = None
@@ -77,19 +79,24 @@ class Run:
     pid: int = field(default_factory=os.getpid)
     started_at: datetime | None = None
     seen_at: datetime | None = None
+    #: When it may be done; None where that is not known.
+    ends_at: datetime | None = None
 
     @classmethod
     def from_row(cls, row: tuple[Any, ...]) -> Run:
         """Read a row of ``runs``."""
-        identity, collection, tag, what, host, pid, *standing, started_at, seen_at = row
-        own = {"id": identity, "host": host, "pid": pid, "started_at": started_at, "seen_at": seen_at}
+        identity, collection, tag, what, host, pid, *standing, started_at, seen_at, ends_at = row
+        times = {"started_at": started_at, "seen_at": seen_at, "ends_at": ends_at}
+        own = {"id": identity, "host": host, "pid": pid} | times
         return cls(collection, tag, what, *standing, **own)
 
 
 _CONTROL: Final = [CONTROL.c[name] for name in Control.__slots__]
 _NAMED: Final = ("id", "collection", "tag", "what", "host", "pid", "state", "reason")
 _STANDING: Final = ("done", "total", "rejected", "rate", "concurrency")
-_RUN: Final = [RUN.c[name] for name in (*_NAMED, *_STANDING, "started_at", "seen_at")]
+#: Before version 13 no run told when it may be done.
+_ENDS_AT: Final = cast(later(RUN.c.ends_at).astext, DateTime(timezone=True))
+_RUN: Final = [*(RUN.c[name] for name in (*_NAMED, *_STANDING, "started_at", "seen_at")), _ENDS_AT]
 
 
 def read_control(connection: Connection, schema: str, collection: str) -> Control:
@@ -141,8 +148,8 @@ def runs(connection: Connection, schema: str) -> list[Run]:
 
 def report(connection: Connection, schema: str, run: Run) -> None:
     """Write down how a run stands; this is its sign of life."""
-    entry = insert(RUN).values({name: getattr(run, name) for name in (*_NAMED, *_STANDING)})
-    standing = {name: entry.excluded[name] for name in ("state", "reason", *_STANDING)}
+    entry = insert(RUN).values({name: getattr(run, name) for name in (*_NAMED, *_STANDING, "ends_at")})
+    standing = {name: entry.excluded[name] for name in ("state", "reason", *_STANDING, "ends_at")}
     seen = standing | {"seen_at": func.clock_timestamp()}
     execute(connection, schema, entry.on_conflict_do_update(index_elements=[RUN.c.id], set_=seen))
 

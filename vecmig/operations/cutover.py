@@ -81,6 +81,7 @@ class Cutover(Operation):
         """
         source = self.followed_source()
         self._catch_up(source)
+        self.context.listener(self.step_started("gate", self.new_tag))
         report = judge(self.context, self.gate, source, self.new_tag, self.revision.old_tag)
         self._require(report)
         return source, report

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from vecmig.config.suites import Suite
+from vecmig.config.suites import Suite, SuiteMissing
 from vecmig.errors import VecmigError
 from vecmig.evaluation import mean_loss, no_worse
 from vecmig.freshness.coverage import count_embedded_since, count_records
@@ -51,6 +51,8 @@ class Witness:
         again = f"Run: {command}"
         try:
             suite = self.load_suite(condition.suite)
+        except SuiteMissing as error:
+            return Trial(condition, False, error.message, error.hint, error.command)
         except VecmigError as error:
             return Trial(condition, False, error.message, error.hint or again)
         collection = self.new.source.collection.name

@@ -97,13 +97,18 @@ class Operation(ABC):
         ledger.revisions.advance(self.revision.revision, phase)
         ledger.tags.finish_building(self.collection, self.new_tag)
 
+    def step_started(self, step: str, subject: str) -> StepStarted:
+        """Return what tells that a step begins."""
+        declared = self.revision
+        return StepStarted(step, declared.revision, declared.collection, subject, declared.new_tag or "")
+
     @contextmanager
     def reported(self, step: str, subject: str) -> Iterator[Callable[[str], None]]:
         """Tell that a step begins and, with the summary that it gives to what is yielded, that it is done."""
         listener, declared = self.context.listener, self.revision
         began = time.monotonic()
         summary: list[str] = []
-        listener(StepStarted(step, declared.revision, declared.collection, subject))
+        listener(self.step_started(step, subject))
         yield summary.append
         seconds = time.monotonic() - began
         listener(StepDone(step, declared.revision, declared.collection, "".join(summary), seconds))

@@ -25,7 +25,7 @@ def recipe_of(context: Context, ledger: Ledger, collection: str, tag: str) -> Re
     recorded = ledger.tags.get(collection, tag)
     known = context.collections
     # the file may be younger than a service that has read it
-    configured = known.recipes.get(tag) or load_collections(known.path).recipes.get(tag)
+    configured = known.recipes.get(tag) or load_collections(known.path, known.recorded).recipes.get(tag)
     if configured is None:
         return trusted_recipe(context, recorded)
     check_recipes(ledger.tags.all(), {tag: configured})

@@ -32,11 +32,36 @@ LOCK_TIMEOUT_MS: Final = 500
 #: The same where no session queues behind; autovacuum steps aside after deadlock_timeout, by default 1 s.
 _OUTSIDE_TIMEOUT_MS: Final = 2_000
 _LONGEST_PAUSE: Final = 5.0
-#: The name of a session that holds the lock of a service.
-_SERVICE: Final = re.compile(r"vecmig sync --watch (?P<host>\S+) (?P<pid>\d+)")
+#: The name of a session that holds the lock of a run.
+_RUN: Final = re.compile(r"vecmig (?P<what>.+) (?P<host>\S+) (?P<pid>\d+)")
+_SERVICE: Final = "sync --watch"
 _END_SESSION: Final = "Let that transaction end, or end it with: SELECT pg_terminate_backend(pid)"
 #: Between two looks at who is in the way; a wait lasts several.
 _LOOK_SECONDS: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds the lock of a collection."""
+
+    #: The name of the session, and all that the server tells of it.
+    name: str
+    words: str
+
+    def __str__(self) -> str:
+        return self.words
+
+    @property
+    def what(self) -> str:
+        """The command: upgrade, sync --watch, …; empty where the name does not say."""
+        run = _RUN.fullmatch(self.name)
+        return run["what"] if run else ""
+
+    @property
+    def place(self) -> str:
+        """The host and the process there; all that is known where the name does not say."""
+        run = _RUN.fullmatch(self.name)
+        return f"{run['host']} (pid {run['pid']})" if run else self.words
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,23 +135,23 @@ class RunnerLocks:
         return False
 
     def _refusal(self, connection: Connection, collection: str, key: int, *, again: bool) -> LockHeld:
-        who = _holder(connection, key) or "somebody who has just let it go"
+        holder = _holder(connection, key)
+        who = holder or "somebody who has just let it go"
         other = "runner works on" if self._kind == "runner" else "sync is at work on"
         lost = "The connection that held this run's lock broke, and they have it now; what was committed stays."
         return LockHeld(
             f"Another {other} collection {collection}: {who}.",
             state=lost if again else "Nothing was changed.",
-            hint=_way_on(who),
+            hint=_way_on(holder),
         )
 
 
-def _way_on(who: str) -> str:
+def _way_on(holder: Holder | None) -> str:
     """Say what to do beside the holder of a lock: a run comes to its end, a service does not."""
-    service = _SERVICE.match(who)
-    if service is None:
+    if holder is None or holder.what != _SERVICE:
         return "Wait for it to end; watch it with: vecmig status --watch"
     return (
-        f"The watch at {service['host']} (pid {service['pid']}) brings the tags up to date already, and does not end "
+        f"The watch at {holder.place} brings the tags up to date already, and does not end "
         "by itself. To run another sync, end it first."
     )
 
@@ -151,7 +176,7 @@ def runner_locks(
             locks.release()
 
 
-def runner_at_work(connection: Connection, schema: str, collection: str, kind: Kind = "runner") -> str | None:
+def runner_at_work(connection: Connection, schema: str, collection: str, kind: Kind = "runner") -> Holder | None:
     """Say who holds the lock of a collection now; None if none does. One round trip; takes no lock."""
     return _holder(connection, _lock_key(schema, collection, kind))
 
@@ -222,14 +247,15 @@ def _lock_key(schema: str, collection: str, kind: Kind) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def _holder(connection: Connection, key: int) -> str | None:
+def _holder(connection: Connection, key: int) -> Holder | None:
     row = connection.execute(statement("postgres/locks", "holder"), {"key": key}).fetchone()
     if row is None:
         return None
     pid, user, application, address, since = row
     # address and start are not shown to a role that may not see the session of another
     place = since and f"from {address or 'a local socket'}, since {since:%F %T}"
-    return f"{application or 'a client'} ({', '.join(_known(f'pid {pid}', user and f'user {user}', place))})"
+    session = ", ".join(_known(f"pid {pid}", user and f"user {user}", place))
+    return Holder(application or "", f"{application or 'a client'} ({session})")
 
 
 def _known(*words: str | None) -> list[str]:

@@ -6,6 +6,7 @@ import math
 import platform
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from vecmig.about import version
 from vecmig.config import ENGINES, Config
-from vecmig.errors import ScriptError, UsageError
+from vecmig.errors import RecipeMissing, ScriptError, UsageError, VecmigError
 from vecmig.events import Listener, Waiting, ignore
 from vecmig.ledger.part import Tables
 from vecmig.ledger.phases import RevisionRow
@@ -27,6 +28,7 @@ from vecmig.script import ScriptDirectory
 if TYPE_CHECKING:
     from vecmig.backfill import RunBudget
     from vecmig.config.collections import Collections
+    from vecmig.model.recipe import Recipe
     from vecmig.operations.context import Context
 
 _GIT_SECONDS: Final = 5
@@ -60,7 +62,19 @@ class Project:
         """collections.yaml; what needs neither it nor a recipe starts without."""
         from vecmig.config.collections import load_collections
 
-        return load_collections(self.config.collections_path)
+        path = self.config.collections_path
+        try:
+            return load_collections(path)
+        except RecipeMissing:
+            # what the database knows of a tag says what is missing, and lets everything else go on
+            return load_collections(path, self._recorded_recipes())
+
+    def _recorded_recipes(self) -> dict[str, Recipe]:
+        from vecmig.ledger.ledger import Ledger
+
+        with suppress(VecmigError), self.database.session() as connection:
+            return {row.tag: row.recipe for row in Ledger(connection, self.database.schema).tags.all()}
+        return {}
 
     @cached_property
     def database(self) -> Database:
@@ -70,7 +84,7 @@ class Project:
         config = self.config
         place = config.database_engine or config.database_url
         database = database_at(place, config.schema, vectors_schema=config.vectors_schema)
-        listener = self._told
+        listener = self.told
         return watched(
             database,
             lock_wait=config.lock_wait,
@@ -78,7 +92,7 @@ class Project:
         )
 
     @property
-    def _told(self) -> Listener:
+    def told(self) -> Listener:
         """Who is told of waits: where no listener follows a run, whoever the configuration names."""
         on_wait = self.config.on_wait
         if self.listener is not ignore or on_wait is None:
@@ -96,7 +110,7 @@ class Project:
             database=self.database,
             load_collections=lambda: self.collections,
             actor=Actor(platform.node(), version(), _git_commit(self.config.script_location)),
-            listener=self._told,
+            listener=self.told,
             locks=self.locks,
             run_budget=self.run_budget,
         )

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 
-from vecmig.check import By
-from vecmig.errors import ConfigError, UnsteadyExpression, VecmigError
+from vecmig.errors import UnsteadyExpression, VecmigError
 from vecmig.freshness.changes import Lag, Outbox
 from vecmig.freshness.coverage import Coverage
 from vecmig.freshness.full_pass import FullPass
@@ -17,18 +15,18 @@ from vecmig.gate import Report
 from vecmig.homes import IndexState
 from vecmig.ledger.control import Control, Run
 from vecmig.ledger.evals import EvalRun
+from vecmig.ledger.failures import Failure
 from vecmig.ledger.identity import SourceReplaced
 from vecmig.ledger.phases import RevisionRow
 from vecmig.ledger.rows import Route
 from vecmig.ledger.spend import Spend
 from vecmig.operations.rollback_gate import lacking
+from vecmig.postgres.locks import Holder
 from vecmig.published.detaching import Detached
 from vecmig.runner.passing import Passed
 from vecmig.runner.trust import TrustReport
 from vecmig.runner.verbs.downgrade import DowngradeCommand
 from vecmig.script import Conflict
-
-_SYNC: Final = "vecmig sync"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +87,23 @@ class CollectionStatus:
     notes: tuple[str, ...] = ()
     #: Since when its live view stepped aside for a migration of the source; None where it did not.
     detached: Detached | None = None
-    #: The revisions that upgrades pass by, because they are on hold, or wait for one that is.
+    #: The revisions that an upgrade would run now, in that order, and those that it passes by until one is released.
+    pending: tuple[str, ...] = ()
     held: tuple[Passed, ...] = ()
+    #: Who holds its lock: an upgrade, a downgrade, …; and who holds that of a sync.
+    runner: Holder | None = None
+    syncer: Holder | None = None
+    #: How its last run failed; None where it did not.
+    failure: Failure | None = None
+    #: What to add to collections.yaml, which has no recipe for a tag that must stay complete; empty where it has.
+    missing_recipe: str = ""
 
     @property
     def complete(self) -> bool:
         """Whether it is complete, and each tag that must stay complete is."""
         lacking = sum(t.coverage.stale + t.coverage.missing for t in _maintained(self))
-        return self.problem is None and lacking == 0 and not self.full_pass and self.detached is None
+        told = self.problem is None and self.detached is None and not self.missing_recipe
+        return told and lacking == 0 and not self.full_pass
 
     @property
     def unserved(self) -> bool:
@@ -117,9 +124,9 @@ class CollectionStatus:
         return self.problem.command if isinstance(self.problem, SourceReplaced) else None
 
     @property
-    def sync_at_work(self) -> Run | None:
-        """The sync that is at work on it, be it once or as a service."""
-        return next((run for run in self.runs if run.what == "sync"), None)
+    def sync_at_work(self) -> str | None:
+        """Where a sync is at work on it, be it once or as a service; None where none is."""
+        return None if self.syncer is None else self.syncer.place
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +164,14 @@ class RollbackStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class NextStep:
+    """What to do next: a command, or what stands in its place, in words."""
+
+    command: str | None = None
+    words: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """The project."""
 
@@ -166,6 +181,8 @@ class Status:
     pending: tuple[str, ...]
     #: What an upgrade passes by.
     passed: tuple[Passed, ...]
+    #: Why nothing runs here before a person has put it right: a script or a recipe that was edited.
+    obstacle: VecmigError | None
     #: The revisions that were ever started here, by id.
     revisions: Mapping[str, RevisionRow]
     collections: tuple[CollectionStatus, ...]
@@ -176,6 +193,8 @@ class Status:
     conflicts: tuple[Conflict, ...] = ()
     #: What takes it to the head of each collection.
     upgrade_command: str = "vecmig upgrade head"
+    #: What to do next.
+    next: NextStep = NextStep()
 
     @property
     def settled(self) -> bool:
@@ -183,7 +202,8 @@ class Status:
 
         What is on hold is not pending: somebody decided so.
         """
-        return not self.pending and all(c.complete and not c.unserved for c in self.collections)
+        ready = all(c.complete and not c.unserved for c in self.collections)
+        return ready and not self.pending and self.obstacle is None
 
     @property
     def problems(self) -> tuple[tuple[CollectionStatus, VecmigError], ...]:
@@ -200,63 +220,12 @@ class Status:
     @property
     def next_command(self) -> str | None:
         """What to run next; None if nothing is pending, or no command helps: see ``settled`` and ``next_step``."""
-        return self._next[0]
+        return self.next.command
 
     @property
     def next_step(self) -> str:
         """The same for people: the command, or what else is to be done, or who does it already."""
-        command, words = self._next
-        return command or words
-
-    @property
-    def _next(self) -> tuple[str | None, str]:
-        """The next command, and what to say where there is none."""
-        if self.settled:
-            held = [passed.revision for passed in self.passed if passed.hold]
-            on_hold = f"; on hold: {', '.join(held)} (to go forward: vecmig release {' '.join(held)})" if held else ""
-            return None, f"nothing to do{on_hold}"
-        for collection in self.collections:
-            if collection.blocked_by:
-                return collection.blocked_by, ""
-        for conflict in self.conflicts:
-            return None, f"{conflict.error.message} {conflict.error.hint}"
-        for collection in self.collections:
-            blocker = collection.gate[1].waits_for if collection.gate else None
-            remedy = blocker.remedy if blocker is not None else None
-            if remedy is not None:
-                return self._sync([collection]) if remedy.by is By.SYNC else (remedy.command, remedy.text)
-        if any(c.gate is not None for c in self.collections) or self.pending:
-            # a paused backfill would wait before it had embedded anything
-            return _resume([c for c in self.collections if c.gate is not None]) or self.upgrade_command, ""
-        if any(c.unserved for c in self.collections):
-            return "vecmig revision", ""
-        if any(c.problem is not None and not c.tags for c in self.collections):
-            return None, "correct what stands above"
-        return self._sync([c for c in self.collections if not c.complete])
-
-    def _sync(self, incomplete: Sequence[CollectionStatus]) -> tuple[str | None, str]:
-        """Bring collections up to date; beside a sync that is at work, another one would be refused."""
-        idle = [c for c in incomplete if c.sync_at_work is None]
-        paused = _resume(incomplete)
-        if paused is not None:
-            return paused, ""
-        if not any(c.sync_at_work for c in self.collections):
-            return _SYNC, ""
-        if idle:
-            return " ".join([_SYNC, *(shlex.quote(c.name) for c in idle)]), ""
-        who = ", ".join(
-            dict.fromkeys(f"{c.sync_at_work.host} (pid {c.sync_at_work.pid})" for c in incomplete if c.sync_at_work)
-        )
-        # what is gone it makes again; collections.yaml it has read when it began
-        if any(isinstance(c.problem, ConfigError) for c in incomplete):
-            return None, f"end the sync at {who}, then run: {_SYNC}"
-        return None, f"nothing to run: the sync at {who} is at work on it"
-
-
-def _resume(collections: Sequence[CollectionStatus]) -> str | None:
-    """Let those go on that are paused; None where none is."""
-    paused = [shlex.quote(c.name) for c in collections if c.control is not None and c.control.paused]
-    return f"vecmig resume {' '.join(paused)}" if paused else None
+        return self.next.command or self.next.words
 
 
 def _maintained(collection: CollectionStatus) -> list[TagStatus]:

@@ -11,7 +11,8 @@ from vecmig.events import Listener, ignore
 from vecmig.freshness.coverage import Coverage, measure_coverage
 from vecmig.ledger.identity import find_source
 from vecmig.operations.script import ScriptMigration, Stopped
-from vecmig.postgres.locks import runner_locks
+from vecmig.runner.at_work import at_work
+from vecmig.runner.failures import failures_kept
 from vecmig.runner.project import Project, with_options
 from vecmig.runner.steps import declaration, revisions_in_progress
 
@@ -50,13 +51,12 @@ def backfill(
         )
     with (
         project.database.keeping_sessions(),
-        runner_locks(project.database, list(revisions), what="backfill") as locks,
+        at_work(project, list(revisions), "backfill") as project,
     ):
-        project = project.holding(locks)
-        for row in revisions.values():
+        for name, row in revisions.items():
             script = project.scripts[row.id]
             m = ScriptMigration(project.context, declaration(script), step="backfill", limit=limit)
-            with suppress(Stopped):
+            with failures_kept(project, "backfill", [name]), suppress(Stopped):
                 script.function("backfill")(m)
     coverages = {}
     with project.database.session() as connection:

@@ -14,7 +14,8 @@ from vecmig.events import Listener, Warned, ignore
 from vecmig.ledger.install import ensure
 from vecmig.ledger.phases import RevisionRow
 from vecmig.operations.leaving import Leaving
-from vecmig.postgres.locks import runner_locks
+from vecmig.runner.at_work import at_work
+from vecmig.runner.failures import failures_kept
 from vecmig.runner.plan import check_downgrade, collections_of
 from vecmig.runner.project import Project
 from vecmig.runner.steps import RevisionResult, call, same_collections
@@ -109,8 +110,7 @@ def downgrade(
         steps = _steps_down(project, target)
         # a ledger of an earlier version has no room for a hold
         ensure(project.database)
-        with runner_locks(project.database, collections_of(steps), what="downgrade") as locks:
-            project = project.holding(locks)
+        with at_work(project, collections_of(steps), "downgrade") as project:
             again = same_collections(steps, _steps_down(project, target))
             return _backward(project, again, target, leaving)
 
@@ -161,8 +161,9 @@ def _backward(project: Project, steps: tuple[Script, ...], target: str, leaving:
                 what = f"Revision {script.id} was changed since it was applied; its downgrade() runs as it is."
                 project.listener(Warned(what))
             was_live = project.revisions()[script.id].applied
-            call(project, script, "downgrade", leaving=leaving)
-            _withdraw(project, script, leaving)
+            with failures_kept(project, "downgrade", [script.collection] if script.collection else []):
+                call(project, script, "downgrade", leaving=leaving)
+                _withdraw(project, script, leaving)
             results.append(_left(project, script, was_live=was_live))
         except VecmigError as error:
             if results:

@@ -16,7 +16,7 @@ from vecmig.ledger.identity import find_source
 from vecmig.ledger.install import ensure
 from vecmig.ledger.ledger import Ledger
 from vecmig.model.tag import Tag
-from vecmig.postgres.locks import runner_locks
+from vecmig.runner.at_work import at_work
 from vecmig.runner.project import Project
 from vecmig.runner.trust import TrustReport, trust_report
 from vecmig.runner.verbs.estimate import Redone, redone
@@ -86,14 +86,13 @@ def retire(
     tag = _canonical(tag)
     _look(project, collection, tag)
     ensure(project.database)
-    with runner_locks(project.database, [collection], what="retire") as locks:
-        project = project.holding(locks)
+    with at_work(project, [collection], "retire") as project:
         planned = _look(project, collection, tag)
-        listener(StepStarted("retire", "", collection, tag))
+        project.listener(StepStarted("retire", "", collection, tag, tag))
         began = time.monotonic()
         freed = _retire(project, planned, reason)
         summary = f"{counted(planned.vectors, 'vector is', 'vectors are')} gone; {data_size(freed)} freed"
-        listener(StepDone("retire", "", collection, summary, time.monotonic() - began))
+        project.listener(StepDone("retire", "", collection, summary, time.monotonic() - began))
     return Retired(collection, tag, freed)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from vecmig.config import Config
-from vecmig.errors import ConfigError, DatabaseError, VecmigError
+from vecmig.errors import ConfigError, DatabaseError, RecipeError, ScriptError, VecmigError
 from vecmig.freshness.change_tracking import trigger_names
 from vecmig.freshness.changes import Lag, Outbox, lag, outbox
 from vecmig.freshness.coverage import count_records, count_vectors, measure_coverage
@@ -17,16 +18,24 @@ from vecmig.inventory.auditing import silent_writers
 from vecmig.inventory.exposure import exposures
 from vecmig.ledger.control import read_control, runs
 from vecmig.ledger.evals import latest_of_each
+from vecmig.ledger.failures import last_failures
 from vecmig.ledger.identity import find_source
 from vecmig.ledger.ledger import Ledger
 from vecmig.ledger.phases import RevisionRow
+from vecmig.ledger.recipe_check import check_recipes
 from vecmig.ledger.rows import Route, TagRow
 from vecmig.ledger.spend import spent
+from vecmig.ledger.trusted_recipes import unvouched
 from vecmig.model.gate import Gate
+from vecmig.model.tag import Tag
 from vecmig.operations.judging import measure
 from vecmig.operations.missing import disagreements
+from vecmig.postgres.locks import runner_at_work
 from vecmig.postgres.sessions import Connection
 from vecmig.published.detaching import all_detached, is_detached
+from vecmig.runner.next_step import next_step
+from vecmig.runner.passing import UpgradePath
+from vecmig.runner.plan import check_applied
 from vecmig.runner.project import Project
 from vecmig.runner.project_status import CollectionStatus, RollbackStatus, Status, TagStatus
 from vecmig.runner.steps import by_collection
@@ -54,29 +63,61 @@ def status(config: Config) -> Status:
         collections = [
             _collection(project, connection, ledger, name) for name in sorted(project.collections.collections)
         ]
-        at_work, aside = runs(connection, schema), all_detached(connection, schema)
-        return Status(
+        standing = Status(
             database=project.database.safe_url,
             current=heads,
             heads=project.scripts.map.heads,
             pending=tuple(script.id for script in path.steps),
             passed=path.passed,
+            obstacle=_obstacle(project, ledger, rows),
             revisions=rows,
-            collections=tuple(
-                replace(
-                    collection,
-                    runs=tuple(run for run in at_work if run.collection == collection.name),
-                    control=read_control(connection, schema, collection.name),
-                    detached=aside.get(collection.name),
-                    held=tuple(one for one in path.passed if one.collection == collection.name and one.stays),
-                )
-                for collection in collections
-            ),
+            collections=tuple(_beside(ledger, path, collections)),
             spend=tuple(spent(connection, schema)),
             measured_at=row[0],
             conflicts=project.scripts.branches.conflicts_beyond(project.scripts.map.applied(heads)),
             upgrade_command=project.scripts.upgrade_command,
         )
+    return replace(standing, next=next_step(standing))
+
+
+def _beside(ledger: Ledger, path: UpgradePath, collections: Iterable[CollectionStatus]) -> Iterator[CollectionStatus]:
+    """Add to collections who is at work on them, what operators want, and what an upgrade would do with them."""
+    connection, schema = ledger.connection, ledger.schema
+    at_work, aside = runs(connection, schema), all_detached(connection, schema)
+    failures = last_failures(connection, schema)
+    for collection in collections:
+        name = collection.name
+        yield replace(
+            collection,
+            runs=tuple(run for run in at_work if run.collection == name),
+            control=read_control(connection, schema, name),
+            detached=aside.get(name),
+            pending=tuple(script.id for script in path.steps if script.collection == name),
+            held=tuple(passed for passed in path.passed if passed.collection == name and passed.stays),
+            runner=runner_at_work(connection, schema, name),
+            syncer=runner_at_work(connection, schema, name, "sync"),
+            failure=failures.get(name),
+        )
+
+
+def _obstacle(project: Project, ledger: Ledger, rows: Mapping[str, RevisionRow]) -> VecmigError | None:
+    """Find the script or the recipe that was edited after the database got to know it."""
+    try:
+        check_applied(project.scripts.scripts, rows)
+        check_recipes(ledger.tags.all(), project.collections.recipes)
+    except (ScriptError, RecipeError) as error:
+        return error
+    return None
+
+
+def _missing_recipe(project: Project, route: Route, known: Mapping[str, TagRow]) -> str:
+    """Say what to add for a tag that must stay complete and that nothing fills by the database's recipe alone."""
+    for tag in route.maintained:
+        lost = tag not in project.collections.recipes
+        if lost and (tag == route.live or unvouched(known[tag].recipe, os.environ, records=True)):
+            collections = replace(project.collections, recorded={tag: known[tag].recipe})
+            return collections.missing_recipe(Tag.parse(tag))
+    return ""
 
 
 def _collection(project: Project, connection: Connection, ledger: Ledger, name: str) -> CollectionStatus:
@@ -120,6 +161,7 @@ def _collection(project: Project, connection: Connection, ledger: Ledger, name: 
         without_key=without_key(connection, source),
         full_pass=needed_full_pass(connection, project.database.schema, name),
         notes=source.notes,
+        missing_recipe=_missing_recipe(project, ledger.routes.of(name), known),
     )
 
 

@@ -22,9 +22,11 @@ from vecmig.operations.context import Context
 from vecmig.operations.embedders import embedder_to_fill, prepare_tag, run_options
 from vecmig.operations.following import follow, inspect
 from vecmig.operations.indexing import build_index
-from vecmig.postgres.locks import runner_at_work, runner_locks
+from vecmig.postgres.locks import Holder, runner_at_work
 from vecmig.postgres.reconnecting import ReconnectingSession
 from vecmig.postgres.sessions import Connection
+from vecmig.runner.at_work import at_work
+from vecmig.runner.failures import failures_kept, succeeded
 from vecmig.runner.project import Project
 from vecmig.source.source import Source
 from vecmig.text import counted
@@ -67,11 +69,12 @@ def sync(
     done: dict[tuple[str, str], Coverage] = {}
     with (
         project.database.keeping_sessions(),
-        runner_locks(project.database, names, what="sync", kind="sync") as locks,
+        at_work(project, names, "sync", kind="sync") as project,
     ):
-        project = project.holding(locks)
         for name in names:
-            done |= _sync_collection(project, name)
+            with failures_kept(project, "sync", [name]):
+                done |= _sync_collection(project, name)
+        succeeded(project, "sync", names)
     return done
 
 
@@ -224,7 +227,7 @@ def record(context: Context, name: str, tag: str, written: int, rejected: int, *
         ledger.record_event("sync", collection=name, tag=tag, data=figures)
 
 
-def left_to_runner(tag: str, runner: str) -> Noted:
+def left_to_runner(tag: str, runner: Holder) -> Noted:
     """Say that a candidate is not taken care of here."""
     return Noted(f"{tag} is left to {runner}")
 

@@ -10,8 +10,9 @@ from vecmig.events import Listener, ignore
 from vecmig.ledger.install import ensure
 from vecmig.ledger.phases import RevisionRow
 from vecmig.operations.script import UNTIL
-from vecmig.postgres.locks import runner_locks
 from vecmig.postgres.pgvector import require_pgvector
+from vecmig.runner.at_work import at_work
+from vecmig.runner.failures import failures_kept, succeeded
 from vecmig.runner.mend import mend
 from vecmig.runner.passing import Passed, UpgradePath
 from vecmig.runner.plan import check_applied, check_priced, check_upgrade, collections_of
@@ -58,12 +59,12 @@ def upgrade(
         results: tuple[RevisionResult, ...] = ()
         if path.steps:
             ensure(project.database)
-            with runner_locks(project.database, collections_of(path.steps), what="upgrade") as locks:
-                holding = project.holding(locks)
+            with at_work(project, collections_of(path.steps), "upgrade") as holding:
                 planned, path = path, _path_up(holding, target, release=release)
                 same_collections(planned.steps, path.steps)
                 _release(holding, path.steps)
                 results = _forward(holding, path.steps, until)
+                succeeded(holding, "upgrade", collections_of(path.steps))
         mend(project, but=collections_of(path.steps))
         return results + tuple(_passed(project, one) for one in path.passed)
 
@@ -107,7 +108,8 @@ def ensure_supported(project: Project) -> None:
 def _forward(project: Project, steps: tuple[Script, ...], until: str | None) -> tuple[RevisionResult, ...]:
     results = []
     for script in steps:
-        phase = _forward_one(project, script, until)
+        with failures_kept(project, "upgrade", [script.collection] if script.collection else []):
+            phase = _forward_one(project, script, until)
         results.append(RevisionResult(script.id, script.message, phase, phase))
         if phase != "live":
             break

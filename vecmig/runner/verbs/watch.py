@@ -21,6 +21,7 @@ from vecmig.postgres.locks import runner_locks
 from vecmig.postgres.reconnecting import ReconnectingSession
 from vecmig.postgres.sessions import Connection
 from vecmig.runner.collection_watch import CollectionWatch
+from vecmig.runner.failures import failures_kept
 from vecmig.runner.followers import Followers, Inbox
 from vecmig.runner.project import Project
 from vecmig.runner.verbs.sync import project_for
@@ -67,7 +68,9 @@ def watch_sync(
     if installed:
         ensure(project.database)
     with runner_locks(project.database, names, what="sync --watch", kind="sync") as locks:
-        return Service(project.holding(locks), names, every=every, full_every=full_every).run()
+        holding = project.holding(locks)
+        with failures_kept(holding, "sync --watch", names):
+            return Service(holding, names, every=every, full_every=full_every).run()
 
 
 class Service:

@@ -6,24 +6,19 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-import yaml
-
-from vecmig.config import address, is_keyless_header
+from vecmig.config.recipe_line import recipe_line
 from vecmig.embedders import Retry, open_embedder
 from vecmig.errors import VecmigError
 from vecmig.gate import CANARY_SIMILARITY, canary_similarity
 from vecmig.ledger.phases import RevisionRow
 from vecmig.ledger.rows import TagRow
 from vecmig.ledger.trusted_recipes import unvouched
-from vecmig.model.recipe import Recipe
 from vecmig.operations.recipes import trusted_recipe
 from vecmig.runner.project import Project
 from vecmig.runner.verbs.audit.finding import Finding, Subject
 
 #: Somebody waits for the audit: a provider that is away is not tried for long.
 _RETRY: Final = Retry(attempts=2, most=2.0, longest_retry_after=5.0)
-#: What a recipe has where nothing is written.
-_USUAL: Final = Recipe("", "", 0).to_mapping()
 _NEW_TAG: Final = "make a new tag with a new version after the @, then: vecmig revision"
 
 
@@ -66,21 +61,9 @@ def _no_recipe(subject: Subject, row: TagRow) -> Finding:
         "warning",
         "collections.yaml",
         f"It has no recipe for this tag; {use}.",
-        f"{add} under tags: {_yaml(row.tag, row.recipe)}",
+        f"{add} under tags: {recipe_line(row.tag, row.recipe)}",
         tag=row.tag,
     )
-
-
-def _yaml(tag: str, recipe: Recipe) -> str:
-    """Write a recipe as collections.yaml has it, without what need not be said."""
-    fields = {name: value for name, value in recipe.to_mapping().items() if value != _USUAL.get(name)}
-    if url := fields.get("base_url"):
-        fields["base_url"] = address(url, url)
-    if headers := fields.get("headers"):
-        fields["headers"] = {
-            name: value if is_keyless_header(name, value) else "***" for name, value in headers.items()
-        }
-    return yaml.safe_dump({tag: fields}, default_flow_style=True, width=10_000, sort_keys=False).strip()[1:-1]
 
 
 def without_script(project: Project, rows: Mapping[str, RevisionRow]) -> Iterator[Finding]:

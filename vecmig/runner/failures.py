@@ -1,0 +1,55 @@
+"""Keep how a run failed, for whoever looks later."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, Final
+
+from vecmig.config import without_passwords
+from vecmig.errors import DatabaseUnreachable, Interrupted, LockHeld, VecmigError
+from vecmig.ledger.failures import FAILED, SUCCEEDED, last_failures
+from vecmig.runner.project import Project
+
+#: Characters that are kept of a message.
+_MOST: Final = 300
+
+
+@contextmanager
+def failures_kept(project: Project, what: str, collections: Sequence[str]) -> Iterator[None]:
+    """Enter into the history of collections how a run of them fails.
+
+    What a person stopped, or another run kept from beginning, did not fail. Where the database is away, it is not kept.
+    """
+    try:
+        yield
+    except (DatabaseUnreachable, Interrupted, LockHeld):
+        raise
+    except Exception as error:
+        with suppress(VecmigError), project.context.transaction() as ledger:
+            for name in collections:
+                ledger.record_event(FAILED, collection=name, data=_figures(what, error))
+        raise
+
+
+def succeeded(project: Project, what: str, collections: Iterable[str]) -> None:
+    """Enter that a run of collections came to its end, where the last one failed: it may leave no other trace."""
+    with project.database.session() as connection:
+        failed = set(last_failures(connection, project.database.schema)).intersection(collections)
+    if failed:
+        with project.context.transaction() as ledger:
+            for name in sorted(failed):
+                ledger.record_event(SUCCEEDED, collection=name, data={"what": what})
+
+
+def _figures(what: str, error: Exception) -> dict[str, Any]:
+    if not isinstance(error, VecmigError):
+        # what an unforeseen error says may hold anything
+        return {"what": what, "error": f"unexpectedly: {type(error).__name__}", "exit_code": 1}
+    hint = {"hint": _kept(error.hint)} if error.hint else {}
+    return {"what": what, "error": _kept(error.message), "exit_code": error.exit_code} | hint
+
+
+def _kept(text: str) -> str:
+    line = without_passwords(text.partition("\n")[0])
+    return line if len(line) <= _MOST else f"{line[: _MOST - 1]}…"
