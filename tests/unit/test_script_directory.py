@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -94,7 +95,7 @@ def write_script(text: str = SCRIPT, name: str = "7c1e.py") -> Path:
     return path
 
 
-def new(directory: ScriptDirectory, message: str = "", **options: str) -> Script:
+def new(directory: ScriptDirectory, message: str = "", **options: Any) -> Script:
     """Write a revision of the only collection that has to move."""
     return new_revision(directory, load_collections(directory.config.collections_path), Wish(message), **options)
 

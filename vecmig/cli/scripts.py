@@ -10,7 +10,7 @@ import typer
 
 from vecmig.cli import render
 from vecmig.cli.context import Options, add_command, options_of
-from vecmig.errors import ScriptError, UsageError
+from vecmig.errors import ScriptError, UsageError, VecmigError
 
 if TYPE_CHECKING:
     from vecmig.cli.script_lines import ScriptLines
@@ -129,7 +129,15 @@ def revision(
 
         scripts = options.scripts()
         collections = load_collections(scripts.config.collections_path)
-        written = new_revision(scripts, collections, wish, collection=collection, from_tag=from_tag, to_tag=to_tag)
+        written = new_revision(
+            scripts,
+            collections,
+            wish,
+            collection=collection,
+            from_tag=from_tag,
+            to_tag=to_tag,
+            live={} if from_tag else _live_where_held(options, scripts),
+        )
         _wrote(options, scripts, [written])
 
 
@@ -280,10 +288,24 @@ def _autogenerate(options: Options, wish: Wish) -> None:
     from vecmig.script.generate import autogenerate
 
     scripts = options.scripts()
-    written = autogenerate(scripts, load_collections(scripts.config.collections_path), wish)
+    collections = load_collections(scripts.config.collections_path)
+    written = autogenerate(scripts, collections, wish, live=_live_where_held(options, scripts))
     _wrote(options, scripts, written)
     if not written:
         _note(options, "Nothing to do: every collection is at the tag that collections.yaml asks for.")
+
+
+def _live_where_held(options: Options, scripts: ScriptDirectory) -> dict[str, str]:
+    """Ask the database, where there is one, which collections have a revision on hold, and which tag is live there."""
+    if not scripts.scripts or not (scripts.config.database_url or scripts.config.database_engine):
+        return {}
+    from vecmig import runner
+
+    try:
+        return runner.live_where_held(options.config())
+    except VecmigError as error:
+        _note(options, f"What is on hold could not be asked for, so that nothing is taken to be: {error.message}")
+        return {}
 
 
 def _refuse_together(empty: bool, **others: object) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from vecmig.runner.verbs.evaluate import Evaluation, MadeSuite, evaluate, make_suite
     from vecmig.runner.verbs.events import events, follow_events, known_tags, newest_event
     from vecmig.runner.verbs.gate import gate_reports
+    from vecmig.runner.verbs.held import live_where_held
     from vecmig.runner.verbs.rejected import rejected, retry_rejected
     from vecmig.runner.verbs.release import release
     from vecmig.runner.verbs.retire import Retired, Retirement, retire, retirement
@@ -85,6 +86,7 @@ _HOMES = {
     "events": "vecmig.runner.verbs.events",
     "follow_events": "vecmig.runner.verbs.events",
     "gate_reports": "vecmig.runner.verbs.gate",
+    "live_where_held": "vecmig.runner.verbs.held",
     "known_tags": "vecmig.runner.verbs.events",
     "make_suite": "vecmig.runner.verbs.evaluate",
     "newest_event": "vecmig.runner.verbs.events",
@@ -154,6 +156,7 @@ __all__ = [
     "follow_events",
     "gate_reports",
     "known_tags",
+    "live_where_held",
     "make_suite",
     "newest_event",
     "pause",

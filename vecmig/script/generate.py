@@ -6,7 +6,7 @@ import re
 import shlex
 import unicodedata
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -91,12 +91,13 @@ def new_revision(
     collection: str | None = None,
     from_tag: str | None = None,
     to_tag: str | None = None,
+    live: Mapping[str, str] | None = None,
 ) -> Script:
     """Write a revision that moves one collection to another tag.
 
     The old tag is where the collection's newest revision leads, on the branch that ``wish`` names if it names one; the
     new one is what collections.yaml asks for; ``from_tag`` and ``to_tag`` say otherwise. Without ``collection`` it is
-    the only one that has to move.
+    the only one that has to move. A collection whose newest revision is on hold starts from its tag in ``live``.
 
     Raises:
         ScriptError: there is nothing to move, or more than one collection, or branch, could be meant.
@@ -104,9 +105,9 @@ def new_revision(
     """
     named = None if wish.head is None else _named(directory, wish.head, splice=wish.splice)
     heads = directory.map.heads if named is None else named
-    name = collection or _only_mover(directory, collections, heads, to_tag)
+    name = collection or _only_mover(directory, collections, heads, to_tag, live or {})
     parents = _above(directory.branches, name) if named is None else named
-    move = _move(directory, collections, heads, name, from_tag=from_tag, to_tag=to_tag)
+    move = _move(directory, collections, heads, name, from_tag=from_tag, to_tag=to_tag, live=live or {})
     return _write(directory, [_draft(directory, wish, parents, "script", move)])[0]
 
 
@@ -143,15 +144,18 @@ def merge_revision(directory: ScriptDirectory, wish: Wish) -> Script:
     return _write(directory, [_draft(directory, wish, parents, "merge")])[0]
 
 
-def autogenerate(directory: ScriptDirectory, collections: Collections, wish: Wish) -> tuple[Script, ...]:
+def autogenerate(
+    directory: ScriptDirectory, collections: Collections, wish: Wish, *, live: Mapping[str, str] | None = None
+) -> tuple[Script, ...]:
     """Write a revision for every collection whose wished tag differs from its newest one.
 
     Each follows the newest revision of its collection; where ``wish`` names what they follow, they follow each other.
-    Gives no scripts if no collection has to move.
+    Gives no scripts if no collection has to move. ``live`` is as in ``new_revision``.
     """
     named = None if wish.head is None else _named(directory, wish.head, splice=wish.splice)
     heads = directory.map.heads if named is None else named
-    moves = [_move(directory, collections, heads, name) for name in movers(directory, collections, heads)]
+    moving = movers(directory, collections, heads, live=live or {})
+    moves = [_move(directory, collections, heads, name, live=live or {}) for name in moving]
     if len(moves) > 1 and wish.rev_id is not None:
         raise ScriptError(
             f"--rev-id cannot name {len(moves)} revisions at once.",
@@ -219,8 +223,12 @@ def _wished(collections: Collections, name: str) -> str:
     return tag
 
 
-def movers(directory: ScriptDirectory, collections: Collections, heads: Sequence[str]) -> dict[str, Script | None]:
+def movers(
+    directory: ScriptDirectory, collections: Collections, heads: Sequence[str], *, live: Mapping[str, str] | None = None
+) -> dict[str, Script | None]:
     """Return the newest revision, below some heads, of each collection that asks for another tag than it leads to.
+
+    One whose newest revision is on hold does not ask for another one if it asks for its tag in ``live``.
 
     Raises:
         ConflictingHeads: a collection has several newest ones.
@@ -230,16 +238,20 @@ def movers(directory: ScriptDirectory, collections: Collections, heads: Sequence
     return {
         name: script
         for name, script in newest.items()
-        if collections.collections[name].tag not in (None, script and script.new_tag)
+        if collections.collections[name].tag not in (None, script and script.new_tag, (live or {}).get(name))
     }
 
 
 def _only_mover(
-    directory: ScriptDirectory, collections: Collections, parents: Sequence[str], to_tag: str | None
+    directory: ScriptDirectory,
+    collections: Collections,
+    parents: Sequence[str],
+    to_tag: str | None,
+    live: Mapping[str, str],
 ) -> str:
     if to_tag is not None and len(collections.collections) == 1:
         return next(iter(collections.collections))
-    names = tuple(movers(directory, collections, parents))
+    names = tuple(movers(directory, collections, parents, live=live))
     if len(names) == 1 and to_tag is None:
         return names[0]
     if names or to_tag is not None:
@@ -268,11 +280,17 @@ def _move(
     *,
     from_tag: str | None = None,
     to_tag: str | None = None,
+    live: Mapping[str, str],
 ) -> Move:
     collections.collection(name)
     newest = directory.newest(name, parents)
-    old = str(Tag.parse(from_tag)) if from_tag else newest.new_tag if newest else None
+    old = str(Tag.parse(from_tag)) if from_tag else live.get(name) or (newest.new_tag if newest else None)
     new = str(Tag.parse(to_tag)) if to_tag else _wished(collections, name)
+    if name in live and newest is not None and new == newest.new_tag and not from_tag:
+        raise ScriptError(
+            f"Revision {newest.id} leads {name} to {new} already, and it is on hold, or waits for one that is.",
+            hint="To go forward with it: vecmig upgrade head --release. To go another way, ask for another tag.",
+        )
     if old == new:
         asked = "--to-tag asks for it too" if to_tag else f"{shown(collections.path)} asks for it too"
         raise ScriptError(
