@@ -19,7 +19,8 @@ from vecmig.cli.app import main
 from vecmig.config import load_config
 from vecmig.errors import DatabaseUnreachable, TerminalEmbedderError, VecmigError
 from vecmig.events import Event, Progress, StepStarted, Waiting
-from vecmig.ledger.control import Run
+from vecmig.ledger import failures
+from vecmig.ledger.control import Run, report
 from vecmig.runner import Status
 
 NOTHING = "nothing to do"
@@ -327,3 +328,17 @@ def test_of_a_long_message_the_first_line_is_kept(lab: Lab, model: Model) -> Non
     assert failure is not None
     assert failure.error == f"{'x' * 299}…"
     assert "secret" not in failure.hint
+
+
+@pytest.mark.upgraded("r2", until="backfill")
+def test_a_run_that_was_killed_is_told_of_until_another_one_ends(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    with lab.database.session() as connection:
+        report(connection, "vecmig", Run(lab.name, LARGE, "index", host="ci-7", pid=4711))
+    assert lab.status().failure is None, "it may be at work"
+    monkeypatch.setattr(failures, "LOST_AFTER", 0.0)
+    failure = lab.status().failure
+    assert failure is not None
+    assert (failure.what, failure.host, failure.exit_code) == ("index", "ci-7", None)
+    assert failure.error == "its process 4711 was killed, or lost the database"
+    lab.upgrade()
+    assert lab.status().failure is None

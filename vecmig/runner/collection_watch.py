@@ -18,6 +18,7 @@ from vecmig.ledger.identity import SourceReplaced
 from vecmig.operations.following import inspect
 from vecmig.postgres.locks import runner_at_work
 from vecmig.postgres.reconnecting import ReconnectingSession
+from vecmig.runner.failures import succeeded
 from vecmig.runner.followers import Followers
 from vecmig.runner.project import Project
 from vecmig.runner.verbs.sync import build_indexes, gone, left_to_runner, prepare, record
@@ -252,6 +253,7 @@ class CollectionWatch:
             self._full_at = max(self._full_at, time.monotonic() + _SCAN_REST * news.seconds)
         if news.whole:
             record(self.project.context, self.name, tag, done.written, done.rejected)
+            succeeded(self.project, "sync --watch", [self.name])
 
     def ended(self, news: FollowerEnded) -> None:
         """Forget a follower that has ended, and raise what it ended by unless it can begin again."""
