@@ -126,6 +126,20 @@ def test_what_depends_on_it_waits_for_it() -> None:
     assert [one.waits_for for one in path.passed] == ["", "r2"]
 
 
+def test_what_depends_on_one_that_goes_past_it_runs() -> None:
+    third = _script("r3", "r2", "A", "C")
+    other = _script("p1", None, None, "A", of="p", after="r3")
+    assert _ids(_walk([SECOND, third, other], "r2", below=(FIRST,))) == ["r3", "p1"]
+
+
+def test_what_depends_on_one_that_waits_waits_too() -> None:
+    third = _script("r3", "r2", "B", "C")
+    other, after = _script("p1", None, None, "A", of="p", after="r3"), _script("p2", "p1", "A", "B", of="p")
+    path = _walk([SECOND, third, other, after], "r2", below=(FIRST,))
+    assert _ids(path) == []
+    assert {one.revision: one.waits_for for one in path.passed if not one.hold} == {"r3": "r2", "p1": "r2", "p2": "r2"}
+
+
 @given(held=st.sets(st.integers(0, 7)), count=st.integers(1, 8))
 def test_what_runs_of_a_line_is_what_lies_below_the_first_on_hold(held: set[int], count: int) -> None:
     line = [_script(f"r{n}", f"r{n - 1}" if n else None, f"T{n - 1}" if n else None, f"T{n}") for n in range(count)]

@@ -64,23 +64,41 @@ def pass_by(path: Sequence[Script], rows: Mapping[str, RevisionRow], graph: Grap
         graph: of all scripts.
         release: whether what is on hold runs too.
     """
-    passed: dict[str, Passed] = {}
-    held = {s.id for s in path if not release and s.id in rows and rows[s.id].hold is not None}
-    for script in path:
-        depends = graph.ancestors(script.revision.depends_on and _ids(graph, script)) & held
-        if script.id in held:
-            passed[script.id] = _passed(script, hold=rows[script.id].hold)
-        elif depends:
-            passed[script.id] = _passed(script, waits_for=min(depends))
-    for collection in {script.collection for script in path if script.collection is not None}:
-        of_collection = [script for script in path if script.collection == collection]
-        passed |= _broken_off(of_collection, passed, graph)
+    blocked = {
+        script.id: _passed(script, hold=rows[script.id].hold)
+        for script in path
+        if not release and script.id in rows and rows[script.id].hold is not None
+    }
+    passed = _broken_off(path, blocked, graph)
+    while depending := _depending(path, passed, graph):
+        blocked |= depending
+        passed = _broken_off(path, blocked, graph)
     passed |= _without_collection(path, passed, graph)
     steps = tuple(script for script in path if script.id not in passed)
     return UpgradePath(steps, tuple(passed[script.id] for script in path if script.id in passed))
 
 
-def _broken_off(scripts: Sequence[Script], passed: Mapping[str, Passed], graph: Graph) -> dict[str, Passed]:
+def _depending(path: Iterable[Script], passed: Mapping[str, Passed], graph: Graph) -> dict[str, Passed]:
+    """Find the scripts that depend on one that stays where it is."""
+    found = {}
+    for script in path:
+        needs = [graph.names[name] for name in script.revision.depends_on]
+        blocking = [passed[id_] for id_ in needs if id_ in passed and passed[id_].stays]
+        if blocking and script.id not in passed:
+            found[script.id] = _passed(script, waits_for=blocking[0].waits_for or blocking[0].revision)
+    return found
+
+
+def _broken_off(path: Sequence[Script], blocked: Mapping[str, Passed], graph: Graph) -> dict[str, Passed]:
+    """Return ``blocked``, and with it what does not run of each collection because it does not follow what does."""
+    passed = dict(blocked)
+    for collection in {script.collection for script in path if script.collection is not None}:
+        of_collection = [script for script in path if script.collection == collection]
+        passed |= _broken_off_of(of_collection, blocked, graph)
+    return passed
+
+
+def _broken_off_of(scripts: Sequence[Script], passed: Mapping[str, Passed], graph: Graph) -> dict[str, Passed]:
     """Find what does not run of one collection, besides ``passed``: the others follow each other from tag to tag."""
     free = [script for script in scripts if script.id not in passed]
     # where nothing is on hold, all that was asked for runs, or nothing does
@@ -131,9 +149,5 @@ def _without_collection(path: Sequence[Script], passed: Mapping[str, Passed], gr
     return found
 
 
-def _ids(graph: Graph, script: Script) -> list[str]:
-    return [graph.names[name] for name in script.revision.depends_on]
-
-
-def _passed(script: Script, **why: object) -> Passed:
-    return Passed(script.id, script.message, script.collection, script.new_tag, **why)  # type: ignore[arg-type]
+def _passed(script: Script, *, hold: Hold | None = None, waits_for: str = "", replaced_by: str = "") -> Passed:
+    return Passed(script.id, script.message, script.collection, script.new_tag, hold, waits_for, replaced_by)
