@@ -41,7 +41,7 @@ def test_two_tags_and_back(project: Project, documents: int) -> None:
 
     back = project.vecmig("downgrade", "-1", "--reason", "recall fell").expect()
     assert back.stdout == f"{second}  rolled back  second tag\n  reads of documents use {OLD_TAG}\n"
-    assert back.stderr.endswith(f"On hold: vecmig upgrade passes by until: vecmig release {second}\n")
+    assert back.stderr.endswith(f"On hold: vecmig upgrade passes it by until you run: vecmig release {second}\n")
     assert "no vector was touched" in back.stderr
     assert [row[:2] for row in project.sql(LIVE)] == [(OLD_TAG, documents)]
     assert project.vecmig("current").expect().stdout == f"{first}  live  first tag\n"

@@ -128,7 +128,8 @@ def downgrade(
     show_results(results)
     held = [step.revision for step in results if step.on_hold]
     if held and not options.quiet:
-        render.note(f"On hold: vecmig upgrade passes by until: vecmig release {' '.join(held)}")
+        it = noun(len(held), "it", "them")
+        render.note(f"On hold: vecmig upgrade passes {it} by until you run: vecmig release {' '.join(held)}")
 
 
 def _ask_back(config: Config, revision: str, reason: str | None, *, hold: bool) -> str | None:
@@ -136,6 +137,10 @@ def _ask_back(config: Config, revision: str, reason: str | None, *, hold: bool) 
     from vecmig import runner
 
     steps = runner.downgrade_steps(config, revision)
+    for step in steps:
+        reads = f"reads go back to {step.old_tag or 'no tag'}" if step.live else "it is not live, so reads do not move"
+        of = f" of {step.collection}: {reads}" if step.collection else ""
+        render.note(f"To be rolled back: {step.revision}{of}.")
     bare = [step.collection for step in steps if step.live and step.collection and step.old_tag is None]
     if bare and not typer.confirm(f"Reads of {', '.join(bare)} will use no tag. Go on?", err=True):
         raise UsageError("Nothing was rolled back.", state="Nothing was changed.")
