@@ -335,7 +335,7 @@ def test_one_record_that_cannot_be_embedded(
     keyed.faults({"mode": mode, "marked": True})
     result = vecmig("upgrade", code=3)
     (warning,) = [line for line in result.stderr.splitlines() if line.startswith("  warning: ")]
-    assert warning.startswith("  warning: Record 33 is rejected: ")
+    assert warning.startswith("  warning: Record 33 of documents is rejected: ")
     assert warning.endswith(reason)
     assert result.stderr.splitlines()[-3:] == [
         f"The gate of documents refuses the cutover to {TAG}: coverage.",

@@ -251,7 +251,7 @@ def test_sync_after_edits(project: Project, vecmig: Vecmig, provider: Provider) 
         == f"documents, {new}: 49 of 49 records fresh, 100 %\ndocuments, {old}: 49 of 49 records fresh, 100 %\n"
     )
     for one in (new, old):
-        told = rf"^  sync      {re.escape(one)}: \d+ records? embedded; 49 of 49 fresh"
+        told = rf"^  sync      documents, {re.escape(one)}: \d+ records? embedded; 49 of 49 fresh"
         assert re.search(told, done.stderr, re.MULTILINE)
     sent = sorted(text for text in provider.paid() if not text.startswith(("The quick", "How do I", "Über")))
     assert sent == sorted(["title 1 edited 1", "title 2 edited 2", "title 3 edited 3", "new record"] * 2)

@@ -187,7 +187,9 @@ def test_a_poison_record_is_rejected_and_the_others_go_on(make: MakeFleet) -> No
     assert fleet.lab.cover(TINY).fresh == COUNT - 2
     assert sorted(found.key for found in runner.rejected(fleet.lab.config)) == [[7], [1500]]
     warnings = [event.message for event in fleet.lab.events if isinstance(event, Warned)]
-    assert sorted(warnings) == [f"Record {key} is rejected: The model cannot read it." for key in (1500, 7)]
+    assert sorted(warnings) == [
+        f"Record {key} of documents is rejected: The model cannot read it." for key in (1500, 7)
+    ]
 
 
 def test_pause_and_tune_reach_every_worker(make: MakeFleet) -> None:

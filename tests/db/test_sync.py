@@ -41,7 +41,7 @@ def test_beside_a_runner_the_candidate_is_left_to_it(lab: Lab, model: Model) -> 
         assert set(lab.sync()) == {("documents", SMALL)}
     assert (model.total(64), model.total(256)) == (1, 0)
     (said,) = _noted(lab.events)
-    assert said.startswith(f"{LARGE} is left to vecmig upgrade ")
+    assert said.startswith(f"documents: {LARGE} is left to vecmig upgrade ")
     assert lab.waiting == ["3"], "the candidate still lacks the change"
     assert set(lab.sync()) == {("documents", SMALL), ("documents", LARGE)}
     assert lab.waiting == []
@@ -480,7 +480,7 @@ def test_a_candidate_is_kept_complete_once_its_backfill_is_done(lab: Lab, model:
     _watch(lab, story())
     assert lab.cover(LARGE).share == 1
     assert model.total(256) == 21
-    assert f"{LARGE} is left to its backfill, until that is complete" in _noted(lab.events)
+    assert f"documents: {LARGE} is left to its backfill, until that is complete" in _noted(lab.events)
 
 
 def test_a_poison_record_is_rejected_once_and_does_not_make_it_spin(lab: Lab, model: Model) -> None:

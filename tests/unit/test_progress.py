@@ -7,7 +7,7 @@ import time
 import pytest
 
 from vecmig.cli.progress import Narrator, index_text
-from vecmig.events import IndexProgress, StepDone, StepStarted, Waiting, Warned
+from vecmig.events import IndexProgress, Progress, StepDone, StepStarted, Waiting, Warned
 
 STARTED = StepStarted("index", "aaaa", "documents", "a@1/dim-3")
 
@@ -87,3 +87,40 @@ def test_a_quiet_run_tells_warnings_only(capsys: pytest.CaptureFixture[str]) -> 
         for event in (STARTED, index("loading tuples", 1, 2), Waiting("it is night"), Warned("it is late")):
             tell(event)
     assert capsys.readouterr().err == "  warning: it is late\n"
+
+
+def test_from_the_second_collection_on_each_line_names_its_own(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Narrator() as tell:
+        for revision, name in (("aaaa", "documents"), ("bbbb", "notes"), ("cccc", "documents")):
+            tell(StepStarted("index", revision, name, "a@1/dim-3"))
+            tell(Waiting("for old snapshots"))
+            tell(StepDone("index", revision, name, "20 vectors", 1.0))
+            tell(Waiting("for the database"))
+    assert capsys.readouterr().err.splitlines() == [
+        "aaaa  documents",
+        "  waiting: for old snapshots",
+        "  index     20 vectors (1 s)",
+        "  waiting: for the database",
+        "bbbb  notes",
+        "  notes: waiting: for old snapshots",
+        "  index     notes: 20 vectors (1 s)",
+        "  waiting: for the database",
+        "cccc  documents",
+        "  documents: waiting: for old snapshots",
+        "  index     documents: 20 vectors (1 s)",
+        "  waiting: for the database",
+    ]
+
+
+def test_a_sync_names_its_collection_in_each_line(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    with Narrator(named=True) as tell:
+        tell(StepStarted("sync", "", "documents", "a@1/dim-3"))
+        clock[0] += 5
+        tell(Progress("documents", "a@1/dim-3", 5, 10, 0, 1.0, 0.5))
+        tell(StepDone("sync", "", "documents", "documents, a@1/dim-3: 10 records embedded", 10.0))
+    assert capsys.readouterr().err.splitlines() == [
+        "  documents: backfill 5 of 10, 1/s, 5 s left, coverage 50 %",
+        "  sync      documents, a@1/dim-3: 10 records embedded (10 s)",
+    ]

@@ -100,8 +100,9 @@ class Counters:
 
     def add(self, result: BatchResult) -> None:
         """Count a batch."""
+        name = self.stamps.source.collection.name
         for record, reason in result.rejected[:3]:
-            self.listener(Warned(f"Record {', '.join(record.key)} is rejected: {reason}"))
+            self.listener(Warned(f"Record {', '.join(record.key)} of {name} is rejected: {reason}"))
         refused = result.embedded - result.written
         self.count(Figures(result.written, len(result.rejected), refused, result.tokens))
 

@@ -239,7 +239,7 @@ def backfill(
     from vecmig import runner
 
     options = options_of(ctx)
-    with Narrator(quiet=options.quiet) as tell:
+    with Narrator(quiet=options.quiet, named=True) as tell:
         done = runner.backfill(
             options.config(provider_wait=provider_wait),
             collection or [],
@@ -281,7 +281,7 @@ def sync(  # noqa: PLR0917  # typer's parameters
     from vecmig import runner
 
     options = options_of(ctx)
-    with Narrator(quiet=options.quiet) as tell:
+    with Narrator(quiet=options.quiet, named=True) as tell:
         done = runner.sync(
             options.config(provider_wait=provider_wait), collection or [], max_cost=max_cost, listener=tell
         )
@@ -297,7 +297,7 @@ def _watch_sync(ctx: typer.Context, collections: Sequence[str], provider_wait: s
     options = options_of(ctx)
     # a service waits as long as it takes, whatever is configured for the runs that have an end
     config = options.config(provider_wait=provider_wait or UNLIMITED)
-    with Narrator(quiet=options.quiet) as tell:
+    with Narrator(quiet=options.quiet, named=True) as tell:
         kept = runner.watch_sync(config, collections, provider_wait=config.provider_wait, listener=tell, **how)
     for (name, tag), count in kept.items():
         render.line(f"{name}, {tag}: {count} {noun(count, 'record')} embedded")

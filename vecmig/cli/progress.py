@@ -23,8 +23,10 @@ _PLAIN_EVERY: Final = 5.0
 class Narrator(AbstractContextManager["Narrator"]):
     """Listens to a run and tells it on stderr."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False, named: bool = False) -> None:
+        """Listen; with ``named`` each line says which collection it is about, as it always does from the second on."""
         self._quiet = quiet
+        self._named = named
         #: Whether what goes on is shown in a line that moves, which line that is now, and what stands there.
         self._moves = False
         self._moving: Status | None = None
@@ -33,6 +35,9 @@ class Narrator(AbstractContextManager["Narrator"]):
         self._lock = RLock()
         self._last = time.monotonic()
         self._revision = ""
+        self._seen: set[str | None] = set()
+        #: The collection of the step that is at work.
+        self._at: str | None = None
         self._waiting = ""
 
     def __enter__(self) -> Self:
@@ -64,21 +69,30 @@ class Narrator(AbstractContextManager["Narrator"]):
                 self._start(event)
             case StepDone():
                 self._stop()
-                self._say(f"  {event.step:<10}{event.summary} ({duration(event.seconds)})")
+                self._at = None
+                summary = self._of(event.collection, event.summary)
+                self._say(f"  {event.step:<10}{summary} ({duration(event.seconds)})")
             case Progress():
-                self._move(progress_text(event))
+                self._move(self._of(event.collection, progress_text(event)))
             case IndexProgress():
-                self._move(index_text(event))
+                self._move(self._of(event.collection, index_text(event)))
             case Waiting():
                 self._wait(event)
 
+    def _of(self, collection: str | None, text: str) -> str:
+        """Begin a line with the name of its collection, unless it does so already."""
+        return f"{collection}: {text}" if self._named and collection and not text.startswith(collection) else text
+
     def _start(self, event: StepStarted) -> None:
+        self._at = event.collection
+        self._seen.add(self._at)
+        self._named |= len(self._seen - {None}) > 1
         if event.revision and event.revision != self._revision:
             self._revision = event.revision
             self._say(f"{event.revision}  {event.collection}", style="bold")
         self._last = time.monotonic()
         if self._moves:
-            self._show(f"{event.step} {event.subject}")
+            self._show(self._of(self._at, f"{event.step} {event.subject}"))
 
     def _move(self, text: str) -> None:
         if self._moves:
@@ -88,7 +102,7 @@ class Narrator(AbstractContextManager["Narrator"]):
             self._say(f"  {text}")
 
     def _wait(self, event: Waiting) -> None:
-        text = f"waiting: {event.words}"
+        text = self._of(self._at, f"waiting: {event.words}")
         if self._moves:
             self._show(text)
         elif event.what != self._waiting or time.monotonic() - self._last >= _PLAIN_EVERY:

@@ -146,11 +146,11 @@ class CollectionWatch:
         candidate = seen.route.candidate
         left: Noted | None = None
         if candidate is not None and not seen.filled:
-            left = Noted(f"{candidate} is left to its backfill, until that is complete")
+            left = Noted(f"{self.name}: {candidate} is left to its backfill, until that is complete")
         elif candidate is not None:
             schema = self.project.database.schema
             runner = self.session.run(lambda connection: runner_at_work(connection, schema, self.name))
-            left = left_to_runner(candidate, runner) if runner else None
+            left = left_to_runner(self.name, candidate, runner) if runner else None
         if left is not None and candidate is not None and candidate not in self._left:
             self._tell(left)
         self._left = {candidate: left} if left is not None and candidate is not None else {}

@@ -93,7 +93,7 @@ def _sync_collection(project: Project, name: str) -> dict[tuple[str, str], Cover
     done: dict[tuple[str, str], Coverage] = {}
     for tag in route.maintained:
         if runner is not None and tag == route.candidate:
-            project.listener(left_to_runner(tag, runner))
+            project.listener(left_to_runner(name, tag, runner))
             continue
         with tolerating(project, name, tag):
             done[name, tag] = _sync_tag(context, source, tag).coverage
@@ -124,7 +124,7 @@ def _sync_tag(context: Context, source: Source, tag: str) -> Result:
         )
     record(context, name, tag, result.written, result.rejected, coverage=result.coverage.share)
     embedded, fresh = counted(result.written, "record"), result.coverage.fresh
-    summary = f"{tag}: {embedded} embedded; {fresh:,} of {result.coverage.eligible:,} fresh"
+    summary = f"{name}, {tag}: {embedded} embedded; {fresh:,} of {result.coverage.eligible:,} fresh"
     context.listener(StepDone("sync", "", name, summary, result.seconds))
     return result
 
@@ -139,7 +139,7 @@ def _alone(context: Context, name: str, tag: str) -> Iterator[Callable[[], None]
             context.locks.ensure()
             runner = session.run(lambda connection: runner_at_work(connection, schema, name))
             if runner is not None:
-                raise _LeftToRunner(left_to_runner(tag, runner).message)
+                raise _LeftToRunner(left_to_runner(name, tag, runner).message)
 
         yield still_alone
 
@@ -227,9 +227,9 @@ def record(context: Context, name: str, tag: str, written: int, rejected: int, *
         ledger.record_event("sync", collection=name, tag=tag, data=figures)
 
 
-def left_to_runner(tag: str, runner: Holder) -> Noted:
+def left_to_runner(name: str, tag: str, runner: Holder) -> Noted:
     """Say that a candidate is not taken care of here."""
-    return Noted(f"{tag} is left to {runner}")
+    return Noted(f"{name}: {tag} is left to {runner}")
 
 
 def gone(name: str, tag: str) -> Noted:
