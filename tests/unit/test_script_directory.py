@@ -412,6 +412,16 @@ def test_empty_revisions_and_merges(directory: ScriptDirectory) -> None:
         merge_revision(directory, Wish(head=("heads",)))
 
 
+def test_the_heads_of_two_collections_may_be_joined(directory: ScriptDirectory) -> None:
+    want(documents=64, mail=64)
+    collections = load_collections(directory.config.collections_path)
+    autogenerate(directory, collections, Wish())
+    joined = merge_revision(directory, Wish(head=("documents@head", "mail@head")))
+    assert directory.heads() == directory.find("head") == (joined,)
+    want(documents=256, mail=64)
+    assert new(directory).revision.down_revisions == (joined.id,)
+
+
 def test_following_what_is_followed_needs_splice(directory: ScriptDirectory) -> None:
     first = empty_revision(directory, Wish("first"))
     empty_revision(directory, Wish("second"))

@@ -19,7 +19,7 @@ from vecmig.runner.failures import failures_kept
 from vecmig.runner.plan import check_downgrade, collections_of
 from vecmig.runner.project import Project
 from vecmig.runner.steps import RevisionResult, call, same_collections
-from vecmig.script import Script
+from vecmig.script import Script, ScriptDirectory
 
 #: A target that counts steps, from wherever the database is.
 _COUNTS: Final = re.compile(r"-\d+$")
@@ -35,51 +35,63 @@ class DowngradeCommand:
 
 
 def downgrade_of(project: Project, rows: Mapping[str, RevisionRow], revision: str) -> DowngradeCommand:
-    """Return the downgrade that rolls a revision back, also where others stand above it, such as one in progress."""
+    """Return the downgrade that rolls back a revision and what stands above it, such as one in progress, no more."""
     try:
         heads = project.current(rows, in_progress=True)
-        if heads == (revision,) and not project.begun_anew(rows):
-            return DowngradeCommand()
-        goal = _below(project.scripts[revision])
-        path = [script for script in project.scripts.downgrade_path(goal, heads) if script.id in rows]
+        if revision in heads and not project.begun_anew(rows):
+            target = f"{project.scripts.branches.name(revision, heads)}@-1" if len(heads) > 1 else "-1"
+        else:
+            target = _below(project.scripts, project.scripts[revision], heads)
+        path = [script.id for script in project.scripts.downgrade_path(target, heads) if script.id in rows]
     except ScriptError:
         # a script is missing, so that nothing is rolled back before it is there again
         return DowngradeCommand()
-    return DowngradeCommand(f"vecmig downgrade {goal}", tuple(script.id for script in path if script.id != revision))
+    return DowngradeCommand(f"vecmig downgrade {shlex.quote(target)}", tuple(id_ for id_ in path if id_ != revision))
 
 
-def refuse_counting(project: Project, rows: Mapping[str, RevisionRow], target: str, heads: Sequence[str]) -> None:
+def refuse_counting(
+    project: Project, rows: Mapping[str, RevisionRow], target: str, heads: Sequence[str], steps: Sequence[Script]
+) -> None:
     """Refuse to count steps where the revision that was begun last is not the one on top.
 
     Raises:
-        UsageError: there is one; the message says how to roll back either.
+        UsageError: there is one below the first of these steps; the message says how to roll back either.
     """
-    begun = project.begun_anew(rows)
-    if begun and _COUNTS.search(target):
-        ancestors = project.scripts.map.graph.ancestors
+    if not steps or not _COUNTS.search(target):
+        return
+    top, graph = steps[0], project.scripts.map.graph
+    begun = [id_ for id_ in project.begun_anew(rows) if id_ in graph.ancestors([top.id])]
+    if begun:
         below = project.scripts[begun[0]]
-        top = project.scripts[next(head for head in heads if below.id in ancestors([head]))]
         raise UsageError(
             f"Revision {below.id} of {below.collection} is in progress below {top.id} of {top.collection}, which is "
             f"what {target} would roll back.",
             state="Nothing was changed.",
             hint=f"To give {below.id} up: vecmig uninstall --collection {shlex.quote(below.collection or '')}\n"
-            f"To roll {top.id} back: vecmig downgrade {_below(top)}",
+            f"To roll {top.id} back: vecmig downgrade {shlex.quote(_below(project.scripts, top, heads))}",
         )
 
 
-def goal_of(target: str, last: Script) -> str:
+def goal_of(scripts: ScriptDirectory, target: str, last: Script, heads: Sequence[str]) -> str:
     """Name where a downgrade leads so that it means the same after some of its steps.
 
     Args:
+        scripts: the project's.
         target: as it was given.
         last: the last revision that it rolls back.
+        heads: what it started from.
     """
-    return _below(last) if _COUNTS.search(target) else target
+    return _below(scripts, last, heads) if _COUNTS.search(target) else target
 
 
-def _below(script: Script) -> str:
-    return next(iter(script.revision.down_revisions), "base")
+def _below(scripts: ScriptDirectory, script: Script, heads: Sequence[str]) -> str:
+    """Name what a revision rests on so that a downgrade to it rolls back that revision, and no other branch."""
+    graph = scripts.map.graph
+    goal = next(iter(script.revision.down_revisions), "base")
+    beside = graph.next[goal] if script.revision.down_revisions else graph.bases
+    if not any(id_ in graph.ancestors(heads) for id_ in beside if id_ != script.id):
+        return goal
+    return f"{scripts.branches.name(script.id, beside)}@{goal}"
 
 
 def downgrade(
@@ -142,36 +154,39 @@ def _steps_down(project: Project, target: str) -> tuple[Script, ...]:
     heads = project.current(rows, in_progress=True)
     if not heads:
         raise UsageError("There is nothing to downgrade: no revision was applied here.", hint="Run: vecmig status")
-    refuse_counting(project, rows, target, heads)
     # of a collection that was uninstalled nothing is left to roll back
-    steps = tuple(script for script in project.scripts.downgrade_path(target, heads) if script.id in rows)
+    path = project.scripts.downgrade_path(target, heads)
+    refuse_counting(project, rows, target, heads, path)
+    steps = tuple(script for script in path if script.id in rows)
     check_downgrade(steps, rows)
     return steps
 
 
 def _backward(project: Project, steps: tuple[Script, ...], target: str, leaving: Leaving) -> tuple[RevisionResult, ...]:
     results: list[RevisionResult] = []
-    stays = {id_ for id_, row in project.revisions().items() if row.applied} - {script.id for script in steps}
-    if not stays:
-        # a way to begin again
-        leaving = replace(leaving, hold=False)
+    rows, graph = project.revisions(), project.scripts.map.graph
+    heads = project.current(rows, in_progress=True)
+    stays = {id_ for id_, row in rows.items() if row.applied} - {script.id for script in steps}
+    # a way to begin again: of all that they rest on nothing is left
+    begun = [id_ for id_ in rows if id_ in project.scripts.map and not graph.ancestors([id_]) & stays]
     for script in steps:
         try:
             if project.revisions()[script.id].checksum != script.checksum:
                 what = f"Revision {script.id} was changed since it was applied; its downgrade() runs as it is."
                 project.listener(Warned(what))
             was_live = project.revisions()[script.id].applied
+            how = replace(leaving, hold=leaving.hold and script.id not in begun)
             with failures_kept(project, "downgrade", [script.collection] if script.collection else []):
-                call(project, script, "downgrade", leaving=leaving)
-                _withdraw(project, script, leaving)
+                call(project, script, "downgrade", leaving=how)
+                _withdraw(project, script, how)
             results.append(_left(project, script, was_live=was_live))
         except VecmigError as error:
             if results:
-                _tell_of_steps(error, results, script, goal_of(target, steps[-1]))
+                _tell_of_steps(error, results, script, goal_of(project.scripts, target, steps[-1], heads))
             raise
-    if not stays:
+    if begun:
         with project.context.transaction() as ledger:
-            ledger.revisions.release(ledger.revisions.all())
+            ledger.revisions.release(begun)
     return tuple(results)
 
 
@@ -183,7 +198,7 @@ def _tell_of_steps(error: VecmigError, results: Sequence[RevisionResult], failed
     state = f" At revision {failed.id}: {error.state}" if error.state else ""
     error.state = f"{done[:1].upper()}{done[1:]}.{state}"
     # a number of steps would be counted from here now
-    error.hint = f"{error.hint}\nTo go on to where this was to lead: vecmig downgrade {goal}".strip()
+    error.hint = f"{error.hint}\nTo go on to where this was to lead: vecmig downgrade {shlex.quote(goal)}".strip()
 
 
 def _withdraw(project: Project, script: Script, leaving: Leaving) -> None:

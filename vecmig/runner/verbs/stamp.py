@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from vecmig.config import Config
 from vecmig.errors import ScriptError
 from vecmig.events import Listener, ignore
@@ -10,32 +12,37 @@ from vecmig.ledger.ledger import Ledger
 from vecmig.postgres.locks import runner_locks
 from vecmig.runner.plan import collections_of
 from vecmig.runner.project import Project
-from vecmig.script import Script
+from vecmig.script import Script, ScriptDirectory
 
 
 def stamp(config: Config, target: str, *, listener: Listener = ignore) -> tuple[str, ...]:
     """Record that the database is at ``target`` without running anything; return the revisions recorded or removed.
 
-    It writes down what is already true: it refuses when a collection's live tag is not the one that its newest recorded
-    revision would have made live. That serves scripts that were renamed, merged or squashed, and a script whose change
-    after it was applied is meant.
+    Branches that ``target`` is not on stay as they are recorded. It writes down what is already true: it refuses when
+    a collection's live tag is not the one that its newest recorded revision would have made live. That serves scripts
+    that were renamed, merged or squashed, and a script whose change after it was applied is meant.
 
     Raises:
         ScriptError: the database does not agree.
     """
     project = Project(config, listener)
     ensure(project.database)
-    heads = [script.id for script in project.scripts.find(target)] if target != "base" else []
-    ids = project.scripts.map.applied(heads)
-    scripts = tuple(script for script in reversed(project.scripts.history()) if script.id in ids)
-    applied = {row.collection for row in project.revisions().values() if row.applied and row.collection}
+    goals = [script.id for script in project.scripts.find(target)]
+    rows = project.revisions()
+    kept = _beside(project.scripts, target, goals, [row.id for row in rows.values() if row.applied])
+    ids = project.scripts.map.applied(goals)
+    newest_last = tuple(reversed(project.scripts.history()))
+    scripts = tuple(script for script in newest_last if script.id in ids)
+    applied = {row.collection for row in rows.values() if row.applied and row.collection}
     collections = sorted(applied.union(collections_of(scripts)))
     with (
         runner_locks(project.database, collections, what="stamp") as locks,
         project.holding(locks).context.transaction() as ledger,
     ):
-        changed = _record(ledger, scripts) + _remove(ledger, {script.id for script in scripts})
-        expected = {script.collection: script.new_tag for script in scripts if script.collection}
+        changed = _record(ledger, scripts) + _remove(ledger, ids | kept)
+        expected = {
+            script.collection: script.new_tag for script in newest_last if script.collection and script.id in ids | kept
+        }
         routes = ledger.routes.all()
         for collection in expected.keys() | routes.keys():
             live = routes[collection].live if collection in routes else None
@@ -50,6 +57,16 @@ def stamp(config: Config, target: str, *, listener: Listener = ignore) -> tuple[
         return changed
 
 
+def _beside(scripts: ScriptDirectory, target: str, goals: Sequence[str], applied: Sequence[str]) -> frozenset[str]:
+    """Name the applied revisions of those branches that a stamp says nothing about."""
+    graph = scripts.map.graph
+    label, at, _ = target.partition("@")
+    named = [*goals, *(script.id for script in (scripts.find(label) if at and label else ()))]
+    about = {id_ for name in named for id_ in graph.lineage(name, dependencies=True)}
+    current = scripts.map.current_heads([id_ for id_ in applied if id_ in scripts.map])
+    return scripts.map.applied(head for head in current if named and head not in about)
+
+
 def _record(ledger: Ledger, scripts: tuple[Script, ...]) -> tuple[str, ...]:
     rows = ledger.revisions.all()
     changed = []
@@ -61,7 +78,7 @@ def _record(ledger: Ledger, scripts: tuple[Script, ...]) -> tuple[str, ...]:
     return tuple(changed)
 
 
-def _remove(ledger: Ledger, kept: set[str]) -> tuple[str, ...]:
+def _remove(ledger: Ledger, kept: frozenset[str]) -> tuple[str, ...]:
     gone = tuple(row.id for row in ledger.revisions.all().values() if row.applied and row.id not in kept)
     for revision in gone:
         ledger.revisions.unstamp(revision)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from vecmig.config import Config
-from vecmig.errors import ScriptError, UsageError
+from vecmig.errors import GateRefused, ScriptError, UsageError
 from vecmig.events import Listener, ignore
 from vecmig.ledger.install import ensure
 from vecmig.ledger.phases import RevisionRow
@@ -106,14 +106,47 @@ def ensure_supported(project: Project) -> None:
 
 
 def _forward(project: Project, steps: tuple[Script, ...], until: str | None) -> tuple[RevisionResult, ...]:
-    results = []
+    """Take one revision after the other; one that stops holds up its collection and what rests on it, and no other.
+
+    Raises:
+        GateRefused: a gate refused, once what does not rest on its revision has been taken forward.
+    """
+    graph = project.scripts.map.graph
+    results: list[RevisionResult] = []
+    refusals: list[tuple[Script, GateRefused]] = []
+    stopped: list[Script] = []
     for script in steps:
-        with failures_kept(project, "upgrade", [script.collection] if script.collection else []):
-            phase = _forward_one(project, script, until)
+        collections = {one.collection for one in stopped} - {None}
+        if script.collection in collections or script.id in graph.descendants(one.id for one in stopped):
+            continue
+        try:
+            with failures_kept(project, "upgrade", [script.collection] if script.collection else []):
+                phase = _forward_one(project, script, until)
+        except GateRefused as refusal:
+            refusals.append((script, refusal))
+            stopped.append(script)
+            continue
         results.append(RevisionResult(script.id, script.message, phase, phase))
         if phase != "live":
-            break
+            stopped.append(script)
+    if refusals:
+        raise _refused(project, refusals, results)
     return tuple(results)
+
+
+def _refused(
+    project: Project, refusals: Sequence[tuple[Script, GateRefused]], done: Sequence[RevisionResult]
+) -> GateRefused:
+    """Return the first refusal, with what else the run came to."""
+    (_, first), *others = refusals
+    besides = []
+    for step in done:
+        collection = project.scripts[step.revision].collection
+        besides.append(f"Revision {step.revision}{f' of {collection}' if collection else ''} is {step.phase}.")
+    besides += [f"Revision {script.id} of {script.collection} was refused too: {one.message}" for script, one in others]
+    first.state = " ".join(filter(None, [first.state, *besides]))
+    first.hint = "\n".join(dict.fromkeys(filter(None, [first.hint, *(refusal.hint for _, refusal in others)])))
+    return first
 
 
 def _forward_one(project: Project, script: Script, until: str | None) -> str:
