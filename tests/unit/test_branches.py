@@ -137,6 +137,15 @@ def outcome(
         return set(), error
 
 
+def test_steps_forward_need_no_branch_where_only_one_is_behind() -> None:
+    scripts = directory(FIRST, LEFT, NOTES, script("ddd2", ["dddd"], "notes"))
+    assert ids(scripts.upgrade_path("+1", ["bbbb", "dddd"])) == ["ddd2"]
+    assert ids(scripts.upgrade_path("+1", ["bbbb"])) == ["dddd"]
+    assert ids(scripts.upgrade_path("+2", ["bbbb"])) == ["dddd", "ddd2"]
+    with pytest.raises(ScriptError, match=r"it could mean articles@\+1, notes@\+1"):
+        scripts.upgrade_path("+1", ["aaaa", "dddd"])
+
+
 # Conflicts, by example ---------------------------------------------------------------------------------------------
 
 FIRST = script("aaaa", (), "articles", label="articles")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -132,8 +132,12 @@ class ScriptDirectory:
             if not isinstance(target, str) or _STEPS.fullmatch(target) is None:
                 raise
             behind = [head for head in self.map.heads if head not in self.map.applied(heads)]
-            choices = [f"{self.branches.name(head, self.map.heads)}@{target}" for head in behind]
-            raise _choice(error, self.map.upgrade_path, choices, heads) from None
+            targets = [f"{self.branches.name(head, self.map.heads)}@{target}" for head in behind]
+            choices = _leading(self.map.upgrade_path, targets, heads)
+            if len(choices) != 1:
+                raise _choice(error, choices) from None
+            # the other branches are at their heads
+            return self._scripts(self.map.upgrade_path(choices[0], heads, again=again))
 
     def downgrade_path(self, target: str, current: Iterable[str]) -> tuple[Script, ...]:
         """Return what a downgrade rolls back, in that order, from a database with these heads."""
@@ -144,8 +148,8 @@ class ScriptDirectory:
         except AmbiguousStep as error:
             if _STEPS.fullmatch(target) is None:
                 raise
-            choices = [f"{self.branches.name(head, heads)}@{target}" for head in heads]
-            raise _choice(error, self.map.downgrade_path, choices, heads) from None
+            targets = [f"{self.branches.name(head, heads)}@{target}" for head in heads]
+            raise _choice(error, _leading(self.map.downgrade_path, targets, heads)) from None
 
     def newest(self, collection: str, heads: Iterable[str]) -> Script | None:
         """Return the newest script of a collection among ``heads`` and all they rest on."""
@@ -165,15 +169,18 @@ class ScriptDirectory:
         return tuple(self.scripts[revision.id] for revision in revisions)
 
 
-def _choice(
-    error: ResolutionError, path: Callable[[str, Iterable[str]], object], targets: Iterable[str], heads: Iterable[str]
-) -> ResolutionError:
-    """Return what is said of steps that lead on from several heads: a command for each that has as many."""
-    choices = []
+def _leading(path: Callable[[str, Iterable[str]], object], targets: Iterable[str], heads: Iterable[str]) -> list[str]:
+    """Return those of the targets that can be reached from where a database is."""
+    found = []
     for target in targets:
         with suppress(ResolutionError):
             path(target, heads)
-            choices.append(target)
+            found.append(target)
+    return found
+
+
+def _choice(error: ResolutionError, choices: Sequence[str]) -> ResolutionError:
+    """Return what is said of steps that lead on from several heads: a command for each that has as many."""
     if not choices:
         return error
     command = "upgrade" if error.argument.startswith("+") else "downgrade"
