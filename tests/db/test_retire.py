@@ -540,13 +540,27 @@ def test_a_tag_that_never_was_live_waits_for_the_same_trust(lab: Lab) -> None:
     lab.downgrade()
     with pytest.raises(GateRefused) as refused:
         retire(lab, TINY)
-    assert refused.value.hint.endswith("vecmig downgrade -1 --discard")
+    assert refused.value.hint.endswith(
+        "by vecmig upgrade r3 --release --until expand, then vecmig downgrade r3@-1 --discard"
+    )
     age(lab, 30)
     keep_evals(lab, 3)
     retire(lab, TINY)
     assert vectors(lab) == {SMALL: 20, LARGE: 20}
     assert lab.status().route.standby == SMALL
     assert lab.downgrade() == ["r2"]
+
+
+@pytest.mark.upgraded("r3", until="backfill", chain=(SMALL, LARGE, TINY))
+def test_what_a_refusal_names_gives_up_a_tag_that_never_was_live(lab: Lab) -> None:
+    with pytest.raises(UsageError, match="on its way") as refused:
+        retire(lab, TINY)
+    assert refused.value.hint == "To give it up, with its vectors: vecmig downgrade r3@-1 --discard"
+    lab.downgrade()
+    runner.upgrade(lab.config, "r3", release=True, until="expand")
+    runner.downgrade(lab.config, "r3@-1", discard=True)
+    assert vectors(lab) == {SMALL: 20, LARGE: 20}
+    assert lab.live == LARGE
 
 
 @pytest.mark.upgraded

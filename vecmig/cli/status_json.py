@@ -23,6 +23,7 @@ def status_json(project: Status) -> dict[str, Any]:
         "heads": list(project.heads),
         "pending": list(project.pending),
         "passed": [passed_json(passed) for passed in project.passed],
+        "conflicts": [{"name": one.collection, "revisions": list(one.revisions)} for one in project.conflicts],
         "settled": project.settled,
         "next": project.next_command,
         "measured_at": project.measured_at,

@@ -207,8 +207,13 @@ def _refuse_needed(ledger: Ledger, collection: str, tag: str) -> None:
         raise UsageError(
             f"{tag} is on its way to become the live tag of {collection}.",
             state="Nothing was changed.",
-            hint="To give it up, with its vectors: vecmig downgrade -1 --discard",
+            hint=f"To give it up, with its vectors: {_give_up(ledger, collection, tag)}",
         )
+
+
+def _give_up(ledger: Ledger, collection: str, tag: str) -> str:
+    # by its id: with several collections a bare -1 could mean the revision of another one
+    return f"vecmig downgrade {ledger.revisions.leading_to(collection, tag)}@-1 --discard"
 
 
 def _require_trust(ledger: Ledger, trusted: TrustReport | None, collection: str, tag: str) -> None:
@@ -223,9 +228,10 @@ def _require_trust(ledger: Ledger, trusted: TrustReport | None, collection: str,
     remedies = [check.remedy.text for check in trusted.failed if check.remedy]
     hint = "\n".join(text[:1].upper() + text[1:] for text in remedies)
     if not ledger.tags.was_live(collection, tag):
+        revision = ledger.revisions.leading_to(collection, tag)
         hint = (
-            "It never was live: take its revision up again and give it up with its vectors, by vecmig upgrade --until "
-            "expand, then vecmig downgrade -1 --discard"
+            "It never was live: take its revision up again and give it up with its vectors, by vecmig upgrade "
+            f"{revision} --release --until expand, then {_give_up(ledger, collection, tag)}"
         )
     raise GateRefused(
         f"{trusted.tag} has not earned the trust yet that lets {tag} go: "

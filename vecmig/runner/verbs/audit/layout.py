@@ -12,6 +12,7 @@ from vecmig.inventory.auditing import Part, silent_writers, tags_in, trigger_fau
 from vecmig.published.detaching import all_detached
 from vecmig.published.live_view import has_search, reads_tag
 from vecmig.runner.verbs.audit.finding import Finding, Severity, Subject
+from vecmig.runner.verbs.downgrade import DowngradeCommand, downgrade_of
 from vecmig.text import counted, data_size
 
 
@@ -133,7 +134,9 @@ def _partition_of(subject: Subject, tag: str) -> Iterator[Finding]:
 
 def _gone(subject: Subject, tag: str) -> Finding:
     if tag == subject.route.live:
-        fix = "Restore it from a backup, or go back to the standby tag: vecmig downgrade -1"
+        live = subject.ledger.live_revision(subject.name)
+        back = downgrade_of(subject.project, subject.ledger.revisions.all(), live.id) if live else DowngradeCommand()
+        fix = f"Restore it from a backup, or go back to the standby tag: {back.command}"
     elif tag == subject.route.candidate:
         fix = "vecmig upgrade head"
     else:
