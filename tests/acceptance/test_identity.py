@@ -84,7 +84,7 @@ def test_a_renamed_table(live: Project, vecmig: Vecmig) -> None:
         "collections.yaml names the key column id, which is called post_id now: correct key: of documents",
     ]
     status = vecmig("status").stdout.splitlines()
-    assert [f"  {note}" for note in notes] == status[status.index("documents  40 records") + 1 :][:2]
+    assert [f"  {note}" for note in notes] == status[status.index("  40 records") + 1 :][:2]
     said = vecmig("sync").stderr
     assert all(said.count(note) == 1 for note in notes)
     assert f"{A}: 0 records embedded; {COUNT} of {COUNT} fresh" in said

@@ -52,6 +52,8 @@ def relation(project: Project, name: str) -> bool:
 def test_the_story_of_an_old_tag(switched: Project, vecmig: Vecmig) -> None:
     shown = vecmig("status").stdout
     assert f"  rollback  to {A}, 100 % covered, < 1 s: vecmig downgrade -1\n" in shown
+    assert "  trust     live 0 of 3 days, retire from 20" in shown
+    shown = vecmig("status", "-v").stdout
     assert "  trust     live for 0 days, 3 asked for\n" in shown
     assert f"  retire    {A} possible from 20" in shown
 
@@ -105,11 +107,11 @@ def test_what_retiring_still_takes_is_a_sentence(switched: Project, vecmig: Vecm
         "run vecmig eval on 1 day; or, where there are no suites, say so in the revision: from vecmig import Trust; "
         "trust = Trust(days=3, eval_days=0)\n"
     )
-    lines = vecmig("status").stdout
-    assert f", but first: {first}" in lines
+    assert ", evals on 0 of 1, retire not before 20" in vecmig("status").stdout
+    assert f", but first: {first}" in vecmig("status", "-v").stdout
     age(switched, 3)
-    lines = vecmig("status").stdout
-    assert f"  retire    not yet; first {first}" in lines
+    assert "  trust     live 3 of 3 days, evals on 0 of 1\n" in vecmig("status").stdout
+    assert f"  retire    not yet; first {first}" in vecmig("status", "-v").stdout
 
 
 def test_the_json_has_the_way_back_and_the_trust(switched: Project, vecmig: Vecmig) -> None:

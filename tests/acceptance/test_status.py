@@ -105,7 +105,7 @@ def test_coverage_is_never_rounded_up(project: Project, vecmig: Vecmig) -> None:
     project.sql("UPDATE documents SET body = 'edited' WHERE id = 1")
     assert " 99.96 %" in vecmig("status").stdout
     project.sql("INSERT INTO documents SELECT i, 't', NULL FROM generate_series(10000, 10010) AS i")
-    assert "documents  3,011 records, 11 without text" in vecmig("status").stdout
+    assert "\n  3,011 records, 11 without text\n" in vecmig("status").stdout
     vecmig("sync")
     assert "  100 %  3,000 " in vecmig("status").stdout
 
@@ -129,9 +129,9 @@ def test_a_source_that_does_not_exist_yet(project: Project, vecmig: Vecmig) -> N
     script(project, "aaaa", A)
     vecmig("upgrade")
     shown = vecmig("status").stdout.split("\n\n")
-    assert shown[1].startswith("documents  20 records\n")
+    assert shown[1].startswith("documents  OK  live text-embedding-of-a-long-name/dim-16, 0 behind\n  20 records\n")
     assert shown[2] == (
-        "papers\n"
+        "papers  ATTENTION  no tag yet\n"
         '  Collection papers: the source "papers" does not exist in this database.\n'
         "  Correct source: in collections.yaml, or check that database_url names the right database."
     )
@@ -203,22 +203,91 @@ def test_what_somebody_dropped_is_seen_and_made_anew(halfway: Project, vecmig: V
 @pytest.mark.parametrize("columns", [80, 200])
 def test_status_in_a_terminal(halfway: Project, columns: int) -> None:
     shown = in_terminal(halfway, "status", columns=columns)
-    assert "\x1b[1mdocuments  400 records" in shown, "bold"
+    assert "\x1b[1;33mdocuments  PENDING  live " in shown, "what is pending is yellow"
     text = plain(shown)
-    heads = ["state", "coverage", "fresh", "stale", "missing", "rejected", "vectors", "index"]
+    heads = ["state", "coverage", "fresh", "stale", "missing", "rejected", "vectors", "index", "tag"]
     lines = text.splitlines()
     assert max(map(len, lines[5:])) <= columns
     at = next(number for number, line in enumerate(lines) if line.split()[:1] == ["state"])
+    verdict = next(line for line in lines if line.startswith("documents  "))
+    figures = ["+", "building", "24.5", "%", "98", "2", "300"]
     if columns == 200:
-        assert lines[at].split() == [*heads, "tag"]
-        assert lines[at + 2].split() == ["+", "building", "24.5", "%", "98", "2", "300", "0", "100", "none", B]
+        long = "text-embedding-of-a-long-name"
+        assert verdict == f"documents  PENDING  live {long}/dim-16, {long}/dim-32 expanded at 24.5 %, 2 behind"
+        assert lines[at].split() == heads
+        assert lines[at + 2].split() == [*figures, "0", "100", "none", B]
     else:
+        assert verdict == "documents  PENDING  live …/dim-16, …/dim-32 expanded at 24.5 %, 2 behind"
         assert lines[at].split() == heads
         assert lines[at + 1].startswith("→  live")
-        assert lines[at + 2] == f"   {A}"
-        assert lines[at + 4] == f"   {B}"
+        assert lines[at + 2].split() == [*figures, "0", "100", "none", "…/dim-32"]
     assert "2 records changed, the oldest " in text
+    told = " ".join(text.split())
+    names = "coverage, freshness, unexplained, index, index used"
+    assert f"gate of bbbb: not before vecmig upgrade has seen to {names}; 2 checks passed" in told
     assert lines[-1] == "next      vecmig upgrade head"
+
+
+def test_on_a_narrow_terminal_what_says_nothing_gives_way(halfway: Project) -> None:
+    lines = plain(in_terminal(halfway, "status", columns=75)).splitlines()
+    at = next(number for number, line in enumerate(lines) if line.split()[:1] == ["state"])
+    assert lines[at].split() == ["state", "coverage", "fresh", "stale", "missing", "vectors", "index", "tag"]
+    assert lines[at + 2].split() == ["+", "building", "24.5", "%", "98", "2", "300", "100", "none", "…/dim-32"]
+    lines = plain(in_terminal(halfway, "status", columns=60)).splitlines()
+    assert "   text-embedding-of-a-long-name/dim-32" in lines, "and then the tag stands below its figures"
+
+
+def test_verbose_says_all_of_it(halfway: Project, vecmig: Vecmig) -> None:
+    shown = vecmig("status", "--verbose").stdout
+    assert "\n  gate of bbbb: refuses\n" in shown
+    checks = [
+        "coverage",
+        "freshness",
+        "unexplained",
+        "vectors",
+        "index",
+        "index used",
+        "rollback",
+        "canary",
+        "spot check",
+    ]
+    assert re.findall(r"^  (?:ok|NO|\?) +(\S+(?: \S+)?)", shown, re.MULTILINE) == checks
+    narrow = plain(in_terminal(halfway, "status", "-v", columns=80)).splitlines()
+    assert f"   {B}" in narrow, "tags in full, below their figures"
+
+
+def test_what_is_trusted_is_said_in_a_line(halfway: Project, vecmig: Vecmig) -> None:
+    halfway.sql("UPDATE documents SET body = body")
+    vecmig("sync")
+    vecmig("upgrade")
+    shown = vecmig("status").stdout
+    live = "documents  OK  live text-embedding-of-a-long-name/dim-32, rollback ready, 0 behind"
+    assert live in shown.splitlines()
+    assert re.search(
+        r"^  trust +live 0 of 21 days, evals on 0 of 3, retire not before \d{4}-\d\d-\d\d$",
+        shown,
+        re.MULTILINE,
+    )
+    assert "  retire " not in shown
+    assert re.search(
+        r"^  retire +\S+ possible from .*, but first: run vecmig eval ", vecmig("status", "-v").stdout, re.MULTILINE
+    )
+
+
+def test_only_the_collections_that_are_named(project: Project, vecmig: Vecmig) -> None:
+    make_documents(project, 20)
+    write_hashing(project, 16)
+    both = {"documents": documents_collection(A), "papers": documents_collection(A, source="papers")}
+    describe(project, both, RECIPES)
+    script(project, "aaaa", A)
+    vecmig("upgrade")
+    assert "papers" not in vecmig("status", "documents").stdout
+    assert vecmig("status", "documents", "--check").code == 0
+    vecmig("status", "--check", code=4)
+    assert [one["verdict"] for one in vecmig("status", "--json").json["collections"]] == ["OK", "ATTENTION"]
+    (papers,) = vecmig("status", "papers", "--json").json["collections"]
+    assert (papers["name"], papers["why"]) == ("papers", papers["problem"])
+    assert "has no collection 'papes'" in vecmig("status", "papes", code=2).stderr
 
 
 def test_the_gate_in_a_narrow_terminal(halfway: Project) -> None:

@@ -47,7 +47,8 @@ def terminal(
     """Run ``python ARGS`` in the project's directory, on a terminal; it is killed at the end at the latest."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-    variables = {name: value for name, value in _environment().items() if name not in ("COLUMNS", "NO_COLOR")}
+    fixed = ("COLUMNS", "LINES", "NO_COLOR")
+    variables = {name: value for name, value in _environment().items() if name not in fixed}
     with Python(
         args,
         cwd=project.path,

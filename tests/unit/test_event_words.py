@@ -12,6 +12,7 @@ from support.source import ROOT
 from vecmig.cli.event_words import _WORDS, sources, what, who
 from vecmig.cli.events import Page, event_json, since_of
 from vecmig.errors import UsageError
+from vecmig.ledger.failures import FAILED, SUCCEEDED
 from vecmig.ledger.rows import EventRow
 from vecmig.model.tag import short_name
 
@@ -63,6 +64,7 @@ TOLD: list[tuple[EventRow, str]] = [
         event("failed", None, what="upgrade", error="The key was refused.", exit_code=7),
         "upgrade failed (exit code 7): The key was refused.",
     ),
+    (event("succeeded", None, what="sync"), "sync succeeded, after a run that failed"),
     (event("execute", step="upgrade", ordinal=2, sha256="0"), "ran statement 2 of upgrade()"),
     (event("apply", None, None), "applied a revision without a collection"),
     (event("downgrade", None, None), "rolled back a revision without a collection"),
@@ -128,6 +130,7 @@ def test_every_kind_that_is_written_anywhere_has_words_and_a_test() -> None:
     sql = [path.read_text(encoding="utf-8") for path in (ROOT / "vecmig").rglob("*.sql")]
     patterns = r'record_event\(\s*"([\w -]+)"', r'self\.record\(ledger, "([\w -]+)"', r'_write\(config, \w+, "(\w+)"'
     written = {kind for text in python for pattern in patterns for kind in re.findall(pattern, text)}
+    written |= {FAILED, SUCCEEDED}
     written |= {kind for text in sql for kind in re.findall(r"INTO \{schema\}\.event [^;]*VALUES \('(\w+)'", text)}
     assert {"expand", "cutover", "pause", "view_detach", "view_attach", "retired", "sync"} <= written
     assert written <= set(_WORDS), "say in cli/event_words.py what happened"

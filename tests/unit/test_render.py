@@ -43,6 +43,14 @@ def test_nothing_is_ever_cut() -> None:
         assert {word for row in ROWS for cell in row for word in cell.split()} <= set(text)
 
 
+def test_a_command_stays_in_one_piece() -> None:
+    text = "to go back, which takes less than a second, run: vecmig downgrade -1 --reason why"
+    assert render.broken(text, 60) == [
+        "to go back, which takes less than a second, run:",
+        "vecmig downgrade -1 --reason why",
+    ]
+
+
 def test_json_takes_dates_and_paths(capsys: pytest.CaptureFixture[str]) -> None:
     render.as_json({"at": datetime(2026, 1, 2, tzinfo=UTC), "path": Path("a/b"), "ids": frozenset({"b", "a"})})
     assert capsys.readouterr().out == (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -156,9 +156,9 @@ def tuned_words(control: Control, *, only_set: bool = False) -> list[str]:
     return words
 
 
-def run_text(run: Run) -> str:
+def run_text(run: Run, name: Callable[[str], str] = str) -> str:
     """Describe a run at work in one line: what, where, how far, how fast, and why it waits if it does."""
-    return f"{run.what} of {run.tag} by {run.host} pid {run.pid}: {', '.join(_figures(run))}"
+    return f"{run.what} of {name(run.tag)} by {run.host} pid {run.pid}: {', '.join(_figures(run))}"
 
 
 def _figures(run: Run) -> Iterator[str]:

@@ -108,7 +108,9 @@ def _show_result(part: Result) -> None:
         case story.Answered(hits):
             inspect.show_hits(hits, longest=_LONGEST)
         case story.Stood(status):
-            inspect.show_status(status)
+            from vecmig.cli.status_page import show_status
+
+            show_status(status)
 
 
 def _say_what_to_try(keep: Path, took: float) -> None:

@@ -175,6 +175,7 @@ _WORDS: Final[Mapping[str, _Words]] = {
     "rollback": _rollback,
     "route": _route,
     "stamp": _stamp,
+    "succeeded": lambda event, _name: f"{event.data['what']} succeeded, after a run that failed",
     "sync": _sync,
     # an earlier version wrote it for a downgrade
     "take_back": _says("rolled back a revision without a collection"),

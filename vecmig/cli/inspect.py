@@ -1,9 +1,8 @@
-"""The commands that look: status, gate, search."""
+"""The commands that look closer: gate, rejected, search."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,63 +10,22 @@ import typer
 from vecmig.cli import render
 from vecmig.cli.checks import show_checks
 from vecmig.cli.context import options_of
-from vecmig.cli.control import (
-    paused_text,
-    run_text,
-    tuned_words,
-)
-from vecmig.cli.evals import eval_text
-from vecmig.cli.retire import show_rollback
-from vecmig.cli.routes import route_lines
-from vecmig.cli.status_json import gate_json, status_json
-from vecmig.errors import GateRefused, Pending
-from vecmig.text import counted, duration, money, noun, percent_of
+from vecmig.cli.status_json import gate_json
+from vecmig.errors import GateRefused
+from vecmig.text import counted, noun
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
-    from vecmig.freshness.changes import Lag
     from vecmig.gate import Report
     from vecmig.homes import Hit
-    from vecmig.ledger.control import Run
-    from vecmig.runner import CollectionStatus, Status, TagStatus
 
 _JSON = typer.Option("--json", help="Print one JSON document.")
 _SNIPPET = 100
-_ANY = 10_000
-#: The columns of the tags' table that are numbers.
-_FIGURES = frozenset(range(2, 8))
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (status, gate, rejected, search):
+    for command in (gate, rejected, search):
         app.command()(command)
-
-
-def status(
-    ctx: typer.Context,
-    as_json: Annotated[bool, _JSON] = False,
-    check: Annotated[bool, typer.Option("--check", help="Exit with 4 if something is pending.")] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Show it again every --interval seconds.")] = False,
-    interval: Annotated[float, typer.Option(min=0.2, metavar="SECONDS")] = 2.0,
-) -> None:
-    """Show tags, coverage, the gate, and what to run next."""
-    from vecmig import runner
-
-    config = options_of(ctx).config()
-    while True:
-        seen = runner.status(config)
-        render.as_json(status_json(seen)) if as_json else show_status(seen)
-        if not watch:
-            break
-        time.sleep(interval)
-        render.line()
-    if check:
-        runner.verify(config)
-    if check and not seen.settled:
-        command = seen.next_command
-        raise Pending("Something is pending.", hint=f"Run: {command}" if command else "Run: vecmig status")
 
 
 def gate(
@@ -159,137 +117,6 @@ def show_hits(hits: Sequence[Hit], *, longest: int = _SNIPPET) -> None:
     render.columns(rows, heads=("distance", "key", "text"))
 
 
-# Status ------------------------------------------------------------------------------------------------------------
-
-
-def show_status(project: Status) -> None:
-    """Print how everything stands."""
-    render.line(f"database  {project.database}")
-    render.line(f"current   {', '.join(project.current) or 'nothing applied'}")
-    render.line(f"heads     {', '.join(project.heads) or 'no revisions'}")
-    if project.pending:
-        phases = [f"{r} ({_phase(project, r)})" for r in project.pending]
-        render.line(f"pending   {', '.join(phases)}")
-    for passed in project.passed:
-        render.line(f"{passed.outcome:<9} {passed.revision} {passed.words}")
-    for spend in project.spend:
-        if spend.usd > 0:
-            render.line(f"spent     {money(spend.usd)} for {spend.revision}: {spend.tokens:,} tokens by {spend.what}")
-    for collection in project.collections:
-        render.line()
-        _show_collection(collection)
-        # print who is at work on a collection, and what operators want of them, also while no run is
-        control = collection.control
-        rows = []
-        if control is not None and control.paused:
-            rows.append(("  paused", f"{paused_text(control)}; to go on: vecmig resume {collection.name}"))
-        if control is not None and (tuned := tuned_words(control, only_set=True)):
-            rows.append(("  tuned", ", ".join(tuned)))
-        if collection.failure is not None:
-            rows.append(("  last run", collection.failure.words))
-        rows += [("  at work", f"{run_text(run)}, seen {_ago(run, project.measured_at)}") for run in collection.runs]
-        render.columns(rows)
-    render.line()
-    render.line(f"next      {project.next_step}")
-
-
-def _phase(project: Status, revision: str) -> str:
-    row = project.revisions.get(revision)
-    if row is None:
-        return "not started"
-    return row.phase if row.withdrawn_at is None else "rolled back"
-
-
-def _show_collection(collection: CollectionStatus) -> None:
-    blank = collection.records - collection.eligible
-    without = f", {blank:,} without text" if blank else ""
-    records = f"  {counted(collection.records, 'record')}{without}" if collection.tags or not collection.problem else ""
-    render.line(f"{collection.name}{records}", style="bold")
-    problem = collection.problem
-    aside = [collection.detached.text] if collection.detached else []
-    lines = f"{problem.message}\n{problem.hint}".strip().split("\n") if problem else []
-    for text in [*aside, *collection.notes, *lines]:
-        render.line(f"  {text}")
-    if collection.without_key:
-        render.line(f"  left out: {counted(collection.without_key, 'record')} without a key, which has NULL in it")
-    if not collection.tags:
-        if collection.problem is None:
-            render.line("  no tag yet")
-        return
-    heads = ("", "state", "coverage", "fresh", "stale", "missing", "rejected", "vectors", "index", "tag")
-    _show_tags([_tag_row(collection, tag) for tag in collection.tags], heads)
-    for tag in collection.tags:
-        for run in tag.evals:
-            render.line(f"  eval of {_mark(collection, tag) or tag.tag}: {eval_text(run)}")
-    for what, text in route_lines(collection.route):
-        render.line(f"  {what} {text}")
-    for text in _tracking_lines(collection):
-        render.line(f"  {text}")
-    if collection.gate is not None:
-        row, report = collection.gate
-        render.line(f"  gate of {row.id}: {_verdict(report)}", style="bold")
-        show_checks(report.checks)
-    show_rollback(collection)
-
-
-def _ago(run: Run, now: datetime) -> str:
-    return f"{duration(round(max((now - run.seen_at).total_seconds(), 0)))} ago" if run.seen_at else "never"
-
-
-def _show_tags(rows: Sequence[Sequence[str]], heads: Sequence[str]) -> None:
-    """Print one row for each tag; where that is too wide, the tag below its figures."""
-    whole = render.column_lines(rows, heads=heads, right=_FIGURES, width=_ANY)
-    if max(map(len, whole)) <= render.width():
-        below = [""] * len(rows)
-    else:
-        whole = render.column_lines([row[:-1] for row in rows], heads=heads[:-1], right=_FIGURES, width=_ANY)
-        below = [f"   {row[-1]}" for row in rows]
-    for text, tag in zip(whole, ["", *below], strict=True):
-        render.line(text)
-        if tag:
-            render.line(tag)
-
-
-def changed_text(lag: Lag) -> str:
-    """Say what some tags are behind: 1 record changed 12 s ago; 5 records changed, the oldest 2 min 3 s ago."""
-    if lag.records == 1:
-        return f"1 record changed {duration(lag.seconds)} ago"
-    return f"{lag.records:,} records changed, the oldest {duration(lag.seconds)} ago"
-
-
-def _tracking_lines(collection: CollectionStatus) -> Iterator[str]:
-    """Say what is known to have changed, and what would not be known."""
-    if collection.lag.records:
-        yield changed_text(collection.lag)
-    for note in collection.full_pass:
-        yield f"full pass needed: {note.reason} (since {note.first:%Y-%m-%d %H:%M} UTC)"
-    if collection.scanned:
-        yield f"changes are found by scanning: {collection.scanned}"
-    for what, name in collection.silent:
-        who = (
-            f"subscription {name}" if what == "subscription" else f"{name}, whose session_replication_role is replica,"
-        )
-        yield f"writes by {who} fire no trigger, so only a full pass finds them; what helps: vecmig audit"
-
-
-def _tag_row(collection: CollectionStatus, tag: TagStatus) -> tuple[str, ...]:
-    c = tag.coverage
-    counts = (c.fresh, c.stale, c.missing, c.rejected, tag.vectors)
-    return (
-        _mark(collection, tag) or " ",
-        tag.state,
-        percent_of(c.fresh, c.eligible),
-        *(f"{count:,}" for count in counts),
-        tag.index.word,
-        tag.tag,
-    )
-
-
-def _mark(collection: CollectionStatus, tag: TagStatus) -> str:
-    marks = {collection.route.live: "→", collection.route.candidate: "+", collection.route.standby: "←"}
-    return marks.get(tag.tag, "")
-
-
 # The gate ----------------------------------------------------------------------------------------------------------
 
 
@@ -305,13 +132,6 @@ def refusal(collection: str, report: Report) -> GateRefused:
         f"The gate of {collection} refuses: {', '.join(check.name for check in report.failed)}.",
         hint=report.remedies,
     )
-
-
-def _verdict(report: Report) -> str:
-    if report.passed:
-        return "open"
-    refuses = any(check.passed is False for check in report.checks)
-    return "refuses" if refuses else "open, but for the canary and the spot check, which vecmig gate runs"
 
 
 def _snippet(text: str, longest: int) -> str:

@@ -27,11 +27,18 @@ if TYPE_CHECKING:
 _UNLIMITED = 10_000
 #: What stands before the second column of a line: where its first word is followed by two spaces.
 _FIRST_COLUMN = re.compile(r" *(?:\S+ {2,})?")
+#: A command with the options behind it.
+_COMMAND = re.compile(r"\bvecmig [a-z_]+(?: -\S+)*")
+#: What stands for its spaces while lines are broken, as wide as they are: a character that nobody uses.
+_GLUE = "\ue000"
 #: What a terminal obeys instead of showing it, but for line breaks and tabs: C0 and C1 controls, and what turns the
 #: direction of writing, behind which a text looks like another one.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u202a-\u202e\u2066-\u2069]")
 #: Width of the page that is being told; 0 for none.
 _page_width: ContextVar[int] = ContextVar("page_width", default=0)
+#: Whether results are broken at spaces where the terminal ends, and what takes them in place of stdout, if anything.
+_breaking: ContextVar[bool] = ContextVar("breaking", default=False)
+_taken: ContextVar[list[str] | None] = ContextVar("taken", default=None)
 
 
 @contextmanager
@@ -42,6 +49,28 @@ def page(width: int) -> Iterator[None]:
         yield
     finally:
         _page_width.reset(token)
+
+
+@contextmanager
+def breaking() -> Iterator[None]:
+    """Break results at spaces where the terminal would break them within a word."""
+    token = _breaking.set(True)
+    try:
+        yield
+    finally:
+        _breaking.reset(token)
+
+
+@contextmanager
+def taken(width: int) -> Iterator[list[str]]:
+    """Yield a list that the lines of a result come to in place of stdout, styled, none of them wider than ``width``."""
+    lines: list[str] = []
+    page, taking = _page_width.set(width), _taken.set(lines)
+    try:
+        yield lines
+    finally:
+        _taken.reset(taking)
+        _page_width.reset(page)
 
 
 def prepare_streams() -> None:
@@ -60,6 +89,11 @@ def _nowhere() -> IO[str]:
 def moves() -> bool:
     """Return whether a line among the notes may move: on a terminal that is not to be plain."""
     return not _is_plain(_notes())
+
+
+def redraws() -> bool:
+    """Return whether a result may be drawn over the one before: on a terminal that is not to be plain."""
+    return not _is_plain(sys.stdout)
 
 
 def moving() -> Status:
@@ -125,14 +159,26 @@ def note(text: str, *, style: str | None = None) -> None:
 
 
 def _print(stream: IO[str], text: str, style: str | None = None) -> None:
-    text = visible(text)
-    pieces = broken(text, _width(stream)) if _page_width.get() else [text]
-    if style is None or _is_plain(stream):
-        _write(stream, "".join(f"{piece.expandtabs()}\n" for piece in pieces))
-        return
-    console = _console(stream)
-    for piece in pieces:
-        console.print(piece, style=style, markup=False, soft_wrap=True)
+    text, width, taken = visible(text).expandtabs(), _width(stream), _taken.get() if stream is sys.stdout else None
+    pieces = broken(text, width) if _page_width.get() or _breaking.get() else [text]
+    if taken is not None:
+        # a word that is longer is cut, or what is drawn below it would be out of place
+        pieces = [piece[at : at + width] for piece in pieces for at in range(0, max(len(piece), 1), width)]
+    if style is not None and not _is_plain(stream):
+        console = _console(stream)
+        with console.capture() as captured:
+            for piece in pieces:
+                console.print(piece, style=style, markup=False, soft_wrap=True)
+        pieces = captured.get().removesuffix("\n").split("\n")
+    if taken is not None:
+        taken.extend(pieces)
+    else:
+        _write(stream, "".join(f"{piece}\n" for piece in pieces))
+
+
+def write(text: str) -> None:
+    """Write to stdout as it is: what a terminal is to obey."""
+    _write(sys.stdout, text)
 
 
 def _write(stream: IO[str], text: str) -> None:
@@ -219,14 +265,14 @@ def _row(row: Sequence[str], widths: Sequence[int], right: frozenset[int], last:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """Break at spaces only, so that an id, a tag or a path can be copied in one piece."""
+    """Break at spaces only, and not within a command, so that an id, a tag or a path can be copied in one piece."""
     pieces = [""]
-    for word in text.split(" "):
+    for word in _COMMAND.sub(lambda match: match[0].replace(" ", _GLUE), text).split(" "):
         if pieces[-1] and cells(pieces[-1]) + 1 + cells(word) > width:
             pieces.append(word)
         else:
             pieces[-1] = f"{pieces[-1]} {word}" if pieces[-1] else word
-    return pieces
+    return [piece.replace(_GLUE, " ") for piece in pieces]
 
 
 def _pad(text: str, width: int, *, right: bool) -> str:

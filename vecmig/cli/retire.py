@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -85,33 +86,42 @@ def _redone(planned: Retirement) -> str:
 # In status ---------------------------------------------------------------------------------------------------------
 
 
-def show_rollback(collection: CollectionStatus) -> None:
-    """Print what a rollback would find, and how much trust the live tag has earned."""
-    rows = []
+def rollback_rows(
+    collection: CollectionStatus, name: Callable[[str], str], *, verbose: bool
+) -> Iterator[tuple[str, str]]:
+    """Say what a rollback would find, and how much trust the live tag has earned.
+
+    Args:
+        collection: the collection.
+        name: what a tag is called here.
+        verbose: whether all is said that trust asks for.
+    """
+    trust = collection.trust
     if collection.rollback is not None:
-        rows.append(("  rollback", _rollback_text(collection.rollback)))
-    if collection.trust is not None:
-        rows.append(("  trust", _trust_text(collection.trust)))
-        rows.append(("  retire", _retire_text(collection.trust)))
-    rows += [
-        ("  half retired", f"{tag}; to finish it: vecmig retire {collection.name} {tag}")
-        for tag in collection.half_retired
-    ]
-    render.columns(rows)
+        yield "  rollback", _rollback_text(collection.rollback, name)
+    if trust is not None and verbose:
+        yield "  trust", _trust_text(trust)
+        yield "  retire", _retire_text(trust)
+    elif trust is not None:
+        yield "  trust", _short_trust_text(trust)
+        if trust.holds:
+            yield "  retire", _retire_text(trust)
+    for tag in collection.half_retired:
+        yield "  half retired", f"{tag}; to finish it: vecmig retire {collection.name} {tag}"
 
 
-def _rollback_text(way: RollbackStatus) -> str:
+def _rollback_text(way: RollbackStatus, name: Callable[[str], str]) -> str:
     if way.retired:
-        return f"none: {way.tag} was retired; to have it again: vecmig revision --to-tag {way.tag}"
+        return f"none: {name(way.tag)} was retired; to have it again: vecmig revision --to-tag {way.tag}"
     if way.coverage is None:
-        return f"none: the vectors of {way.tag} are gone"
+        return f"none: the vectors of {name(way.tag)} are gone"
     covered = f"{percent(way.share)} covered"
     if not way.ready:
         records = f"{way.lacking:,} of {counted(way.coverage.eligible, 'record')}"
-        return f"refused: {way.tag} lacks {records}, {covered}; run: vecmig sync"
+        return f"refused: {name(way.tag)} lacks {records}, {covered}; run: vecmig sync"
     missing = f" ({counted(way.lacking, 'record')} lacking)" if way.lacking else ""
     besides = f" (rolls back {' and '.join(way.besides)} too)" if way.besides else ""
-    return f"to {way.tag}, {covered}{missing}, < 1 s: {way.command}{besides}"
+    return f"to {name(way.tag)}, {covered}{missing}, < 1 s: {way.command}{besides}"
 
 
 def _days(trust: TrustReport) -> str:
@@ -128,6 +138,19 @@ def _trust_text(trust: TrustReport) -> str:
     if checks["shadow"].value:
         parts.append(f"{percent_up(float(checks['shadow'].value))} of its shadow reads failed")
     return "; ".join(parts)
+
+
+def _short_trust_text(trust: TrustReport) -> str:
+    parts = [f"live {int(trust.days * 10) / 10:g} of {trust.rule.days:g} days"]
+    if trust.rule.eval_days and trust.old_tag is not None:
+        parts.append(f"evals on {trust.eval_days:,} of {trust.rule.eval_days:,}")
+    others = [check.name for check in trust.failed if check.name not in ("days live", "eval days")]
+    if others:
+        parts.append(f"not met: {', '.join(others)}")
+    if any(check.name == "days live" for check in trust.failed):
+        when = "from" if len(trust.failed) == 1 else "not before"
+        parts.append(f"retire {when} {trust.due:%Y-%m-%d}")
+    return ", ".join(parts)
 
 
 def _retire_text(trust: TrustReport) -> str:

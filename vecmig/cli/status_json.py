@@ -30,14 +30,18 @@ def status_json(project: Status) -> dict[str, Any]:
         "spend": [
             {name: getattr(spend, name) for name in ("revision", "what", "tokens", "usd")} for spend in project.spend
         ],
-        "collections": [_collection_json(collection) for collection in project.collections],
+        "collections": [_collection_json(project, collection) for collection in project.collections],
     }
 
 
-def _collection_json(collection: CollectionStatus) -> dict[str, Any]:
-    route = collection.route
+def _collection_json(project: Status, collection: CollectionStatus) -> dict[str, Any]:
+    from vecmig import runner
+
+    route, verdict = collection.route, runner.verdict_of(project, collection)
     return {
         "name": collection.name,
+        "verdict": verdict.word,
+        "why": verdict.why or None,
         "live_tag": route.live,
         "standby_tag": route.standby,
         "candidate_tag": route.candidate,

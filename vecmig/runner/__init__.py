@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from vecmig.runner.verbs.verify import verify
     from vecmig.runner.verbs.view import attach_view, detach_view
     from vecmig.runner.verbs.watch import watch_sync
+    from vecmig.runner.verdict import Verdict, verdict_of
 
 #: Where each name is defined. It is imported when first used, so that a command loads what its own verb needs. No name
 #: may be a module of this package, which would take its place once that module is imported.
@@ -69,6 +70,7 @@ _HOMES = {
     "TrustReport": "vecmig.runner.trust",
     "Uninstallation": "vecmig.runner.verbs.uninstall",
     "Untracked": "vecmig.runner.verbs.untrack",
+    "Verdict": "vecmig.runner.verdict",
     "adopt_source": "vecmig.runner.verbs.adopt_source",
     "attach_view": "vecmig.runner.verbs.view",
     "audit": "vecmig.runner.verbs.audit",
@@ -107,6 +109,7 @@ _HOMES = {
     "untrack": "vecmig.runner.verbs.untrack",
     "upgrade": "vecmig.runner.verbs.upgrade",
     "upgrade_sql": "vecmig.runner.verbs.sql",
+    "verdict_of": "vecmig.runner.verdict",
     "verify": "vecmig.runner.verbs.verify",
     "watch_sync": "vecmig.runner.verbs.watch",
 }
@@ -138,6 +141,7 @@ __all__ = [
     "TrustReport",
     "Uninstallation",
     "Untracked",
+    "Verdict",
     "adopt_source",
     "attach_view",
     "audit",
@@ -176,6 +180,7 @@ __all__ = [
     "untrack",
     "upgrade",
     "upgrade_sql",
+    "verdict_of",
     "verify",
     "watch_sync",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from vecmig.config import Config
@@ -46,9 +46,15 @@ from vecmig.source.relations import exists
 from vecmig.source.source import Source
 
 
-def status(config: Config) -> Status:
-    """Measure everything now. Nothing is cached, and nothing is written."""
+def status(config: Config, collections: Sequence[str] = ()) -> Status:
+    """Measure everything now. Nothing is cached, and nothing is written.
+
+    Args:
+        config: the project.
+        collections: which ones, with the revisions that are pending for them; empty for all.
+    """
     project = Project(config)
+    named = {project.collections.collection(name).name for name in collections}
     with project.database.session() as connection, connection.transaction():
         # one snapshot, so that the figures of one page agree with each other
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
@@ -60,21 +66,22 @@ def status(config: Config) -> Status:
         # by name, so that revisions that conflict are listed beside each other
         path = project.upgrade_path(project.scripts.map.real_heads, rows)
         schema = project.database.schema
-        collections = [
-            _collection(project, connection, ledger, name) for name in sorted(project.collections.collections)
+        found = [
+            _collection(project, connection, ledger, name) for name in sorted(named or project.collections.collections)
         ]
+        conflicts = project.scripts.branches.conflicts_beyond(project.scripts.map.applied(heads))
         standing = Status(
             database=project.database.safe_url,
             current=heads,
             heads=project.scripts.map.heads,
-            pending=tuple(script.id for script in path.steps),
-            passed=path.passed,
+            pending=tuple(script.id for script in path.steps if not named or script.collection in named),
+            passed=tuple(passed for passed in path.passed if not named or passed.collection in named),
             obstacle=_obstacle(project, ledger, rows),
             revisions=rows,
-            collections=tuple(_beside(ledger, path, collections)),
+            collections=tuple(_beside(ledger, path, found)),
             spend=tuple(spent(connection, schema)),
             measured_at=row[0],
-            conflicts=project.scripts.branches.conflicts_beyond(project.scripts.map.applied(heads)),
+            conflicts=tuple(conflict for conflict in conflicts if not named or conflict.collection in named),
             upgrade_command=project.scripts.upgrade_command,
         )
     return replace(standing, next=next_step(standing))

@@ -1,0 +1,82 @@
+"""How a collection stands in one word, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from vecmig.runner.project_status import CollectionStatus, Status
+
+Word = Literal["OK", "PENDING", "AT WORK", "ATTENTION", "BLOCKED"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How a collection stands."""
+
+    word: Word
+    #: Why, in a few words; empty where all is well.
+    why: str = ""
+
+
+def verdict_of(project: Status, collection: CollectionStatus) -> Verdict:
+    """Return the verdict on a collection: what is worst, of all that holds."""
+    pending = next(_pending(collection), "")
+    if why := next(_blocked(project, collection, pending=bool(pending)), ""):
+        return Verdict("BLOCKED", why)
+    at_work = _at_work(collection)
+    if why := next(_attention(collection, idle=not at_work), ""):
+        return Verdict("ATTENTION", why)
+    if not pending:
+        return Verdict("OK")
+    return Verdict("AT WORK", at_work) if at_work else Verdict("PENDING", pending)
+
+
+def _blocked(project: Status, collection: CollectionStatus, *, pending: bool) -> Iterator[str]:
+    """Say why nothing goes on before a person has done something."""
+    if project.obstacle is not None:
+        yield "a script or a recipe was edited"
+    if collection.replaced:
+        yield "source replaced"
+    if collection.detached is not None:
+        yield "view detached"
+    if collection.missing_recipe:
+        yield "recipe missing"
+    if any(conflict.collection == collection.name for conflict in project.conflicts):
+        yield "revisions conflict"
+    if collection.control is not None and collection.control.paused and pending:
+        yield "paused"
+    if collection.gate is not None and collection.runner is None and collection.gate[1].waits_for is not None:
+        yield f"gate refuses: {', '.join(check.name for check in collection.gate[1].refusing)}"
+
+
+def _attention(collection: CollectionStatus, *, idle: bool) -> Iterator[str]:
+    """Say what is not as it should be, although nothing waits for it."""
+    if collection.problem is not None:
+        yield collection.problem.message
+    if collection.failure is not None and idle:
+        yield f"last {collection.failure.what} failed"
+    if collection.control is not None and collection.control.paused:
+        yield "paused"
+    if collection.half_retired:
+        yield "half retired"
+
+
+def _at_work(collection: CollectionStatus) -> str:
+    """Say what is at work on it; empty where nothing is."""
+    if collection.runner is not None:
+        return f"{collection.runner.what or 'a run'} at work"
+    return next((f"{run.what} at work" for run in collection.runs if run.state != "paused"), "")
+
+
+def _pending(collection: CollectionStatus) -> Iterator[str]:
+    """Say what is to be done."""
+    if collection.gate is not None:
+        yield f"revision {collection.gate[0].id} is in progress"
+    if collection.pending:
+        yield f"revision {collection.pending[0]} is pending"
+    if collection.unserved:
+        yield "another tag is asked for"
+    if not collection.complete:
+        yield "records lack a fresh vector"
