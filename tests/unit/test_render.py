@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
 from vecmig.cli import render
 
@@ -41,6 +42,13 @@ def test_nothing_is_ever_cut() -> None:
     for width in (1, 10, 40, 60, 80, 200):
         text = " ".join(render.column_lines(ROWS, heads=["tag", "records", "state"], width=width)).split()
         assert {word for row in ROWS for cell in row for word in cell.split()} <= set(text)
+
+
+def test_what_is_drawn_is_never_wider_than_its_screen() -> None:
+    with render.taken(10) as lines:
+        render.line("a few words, and 長い言葉の文字列 in one, " + "x" * 25)
+    assert max(map(cell_len, lines)) <= 10
+    assert "".join("".join(lines).split()) == "afewwords,and長い言葉の文字列inone," + "x" * 25
 
 
 def test_a_command_stays_in_one_piece() -> None:

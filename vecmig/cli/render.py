@@ -163,7 +163,7 @@ def _print(stream: IO[str], text: str, style: str | None = None) -> None:
     pieces = broken(text, width) if _page_width.get() or _breaking.get() else [text]
     if taken is not None:
         # a word that is longer is cut, or what is drawn below it would be out of place
-        pieces = [piece[at : at + width] for piece in pieces for at in range(0, max(len(piece), 1), width)]
+        pieces = [cut for piece in pieces for cut in _cut(piece, width)]
     if style is not None and not _is_plain(stream):
         console = _console(stream)
         with console.capture() as captured:
@@ -278,6 +278,12 @@ def _wrapped(text: str, width: int) -> list[str]:
 def _pad(text: str, width: int, *, right: bool) -> str:
     blanks = " " * (width - cells(text))
     return blanks + text if right else text + blanks
+
+
+def _cut(text: str, width: int) -> list[str]:
+    from rich.cells import chop_cells
+
+    return [text] if cells(text) <= width else chop_cells(text, width)
 
 
 def cells(text: str) -> int:
