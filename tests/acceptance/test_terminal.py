@@ -94,6 +94,6 @@ def test_a_pause_is_shown(project: Project, vecmig: Vecmig, variables: dict[str,
         vecmig("resume")
         text = shown(opened.to_its_end(), columns=60).text
     assert opened.process.wait() == 0
-    assert re.search(r"^  backfill  40 records embedded", text, re.MULTILINE)
+    assert re.search(r"^  backfill  documents: 40 records embedded", text, re.MULTILINE)
     assert text.endswith("documents: 40 of 40 records fresh, 100 %")
     assert ("waiting: " in text) == bool(variables), "what moved is gone, a plain line stays"
