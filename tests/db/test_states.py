@@ -12,12 +12,12 @@ import pytest
 import yaml
 
 from support.embedding import Model
-from support.lab import LARGE, SMALL, Lab
-from support.waiting import wait_for
+from support.lab import LARGE, SMALL, TINY, Lab
+from support.waiting import try_again_at_once, wait_for
 from vecmig import runner
 from vecmig.cli.app import main
 from vecmig.config import load_config
-from vecmig.errors import DatabaseUnreachable, TerminalEmbedderError, VecmigError
+from vecmig.errors import DatabaseUnreachable, TerminalEmbedderError, TransientEmbedderError, VecmigError
 from vecmig.events import Event, Progress, StepStarted, Waiting
 from vecmig.ledger import failures
 from vecmig.ledger.control import Run, report
@@ -48,15 +48,15 @@ def _words(lab: Lab) -> str:
 
 
 @contextmanager
-def _upgrading(lab: Lab, until: Callable[[Event], bool], *, ends: type[VecmigError] | None = None) -> Iterator[None]:
-    """Have an upgrade at work that has come to an event, and stays there for as long as the block runs."""
+def _upgrading(lab: Lab, until: Callable[[Event], bool], *, stays: bool = True) -> Iterator[None]:
+    """Have an upgrade at work that has come to an event; if it ``stays``, there for as long as the block runs."""
     there, go_on = threading.Event(), threading.Event()
     failed: list[VecmigError] = []
 
     def listen(event: Event) -> None:
         if until(event):
             there.set()
-            assert go_on.wait(60)
+            assert not stays or go_on.wait(60)
 
     def work() -> None:
         try:
@@ -72,7 +72,7 @@ def _upgrading(lab: Lab, until: Callable[[Event], bool], *, ends: type[VecmigErr
     finally:
         go_on.set()
         thread.join(60)
-    assert [type(error) for error in failed] == ([] if ends is None else [ends])
+    assert failed == []
 
 
 def _run(lab: Lab, what: str, state: str = "running") -> Run:
@@ -228,6 +228,17 @@ def test_the_recipe_of_the_live_tag_is_gone(lab: Lab) -> None:
     assert address in status.next_step
 
 
+@pytest.mark.upgraded("r1")
+def test_two_heads_of_one_collection(lab: Lab) -> None:
+    lab.script(3, SMALL, TINY, down="r1")
+    words = _words(lab)
+    assert "documents" in words
+    assert "vecmig edit" in words
+    assert "merge" not in words
+    lab.script(3, LARGE, TINY, down="r2")
+    assert _status(lab).next_command == "vecmig upgrade head"
+
+
 # At work ----------------------------------------------------------------------------------------------------------
 
 
@@ -243,7 +254,22 @@ def test_a_backfill_is_at_work(lab: Lab) -> None:
 
 
 @pytest.mark.upgraded("r1")
-def test_its_provider_is_down(lab: Lab, model: Model) -> None:
+def test_its_provider_is_down(lab: Lab, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    try_again_at_once(monkeypatch)
+
+    def busy(texts: list[str]) -> None:
+        raise TransientEmbedderError("The provider is busy (503).")
+
+    model.before = busy
+    with _upgrading(lab, lambda event: isinstance(event, Waiting), stays=False):
+        _at_work(lab)
+        assert "The provider is busy (503)" in (_run(lab, "backfill", "waiting").reason or "")
+        model.before = lambda texts: None
+    assert _words(lab) == NOTHING
+
+
+@pytest.mark.upgraded("r1")
+def test_a_key_was_refused(lab: Lab, model: Model) -> None:
     def refuse(texts: list[str]) -> None:
         raise TerminalEmbedderError("The key is refused (401).", hint="Set OPENAI_API_KEY, then run this again.")
 
