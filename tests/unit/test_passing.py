@@ -109,6 +109,22 @@ def test_statements_behind_it_wait_for_it() -> None:
     assert path.passed[1].waits_for == "r2"
 
 
+def test_what_rests_on_statements_on_hold_waits_for_them() -> None:
+    statements, third = _script("e", "r2"), _script("r3", "e", "B", "C")
+    other = _script("p1", "r3", None, "A", of="p")
+    path = _walk([statements, third, other], "e", below=(FIRST, SECOND))
+    assert _ids(path) == []
+    assert [one.waits_for for one in path.passed] == ["", "e", "e"]
+
+
+def test_what_a_revision_on_hold_has_replaced_stays_passed_by() -> None:
+    """A rollback of the replacement leads to no tag that was given up before."""
+    path = _walk([SECOND, _script("r3", "r2", "A", "C")], "r3", below=(FIRST,))
+    assert _ids(path) == []
+    assert [one.outcome for one in path.passed] == ["passed by", "on hold"]
+    assert _ids(_walk([SECOND], below=(FIRST,))) == ["r2"], "asked for by its name it runs"
+
+
 def test_statements_that_something_which_runs_rests_on_run() -> None:
     path = _walk([SECOND, _script("e", "r2"), _script("r3", "e", "A", "C")], "r2", below=(FIRST,))
     assert _ids(path) == ["e", "r3"]

@@ -23,6 +23,8 @@ class Passed:
     waits_for: str = ""
     #: The later revision that starts from the tag that it would have led away from.
     replaced_by: str = ""
+    #: Whether its script is gone.
+    without_script: bool = False
 
     @property
     def stays(self) -> bool:
@@ -37,6 +39,8 @@ class Passed:
     @property
     def words(self) -> str:
         """Why, and what takes it forward."""
+        if self.hold is not None and self.without_script:
+            return f"{self.hold.words}; its script is gone"
         if self.hold is not None:
             return f"{self.hold.words}; to go forward: vecmig release {self.revision}"
         if self.waits_for:
@@ -55,8 +59,8 @@ class UpgradePath:
 def pass_by(path: Sequence[Script], rows: Mapping[str, RevisionRow], graph: Graph, *, release: bool) -> UpgradePath:
     """Take out of a path what does not run.
 
-    That is what is on hold; what starts from the tag of one that is, or depends on one; and what a later revision
-    of the collection has replaced, which starts from the tag that it would have led away from.
+    That is what is on hold; what starts from the tag of one that is, depends on one, or rests on statements that are;
+    and what a later revision of the collection has replaced, which starts from the tag that it would have started from.
 
     Args:
         path: what an upgrade would apply, in that order.
@@ -69,6 +73,11 @@ def pass_by(path: Sequence[Script], rows: Mapping[str, RevisionRow], graph: Grap
         for script in path
         if not release and script.id in rows and rows[script.id].hold is not None
     }
+    statements = {id_ for id_, one in blocked.items() if one.collection is None}
+    for script in path:
+        below = sorted(graph.ancestors([script.id]) & statements)
+        if below and script.id not in blocked:
+            blocked[script.id] = _passed(script, waits_for=below[0])
     passed = _broken_off(path, blocked, graph)
     while depending := _depending(path, passed, graph):
         blocked |= depending
@@ -76,6 +85,15 @@ def pass_by(path: Sequence[Script], rows: Mapping[str, RevisionRow], graph: Grap
     passed |= _without_collection(path, passed, graph)
     steps = tuple(script for script in path if script.id not in passed)
     return UpgradePath(steps, tuple(passed[script.id] for script in path if script.id in passed))
+
+
+def lost(rows: Mapping[str, RevisionRow], graph: Graph) -> tuple[Passed, ...]:
+    """Return the revisions on hold whose scripts are gone."""
+    return tuple(
+        Passed(row.id, "", row.collection, row.new_tag, row.hold, without_script=True)
+        for row in rows.values()
+        if row.hold is not None and row.id not in graph.revisions
+    )
 
 
 def _depending(path: Iterable[Script], passed: Mapping[str, Passed], graph: Graph) -> dict[str, Passed]:
@@ -98,23 +116,25 @@ def _broken_off(path: Sequence[Script], blocked: Mapping[str, Passed], graph: Gr
     return passed
 
 
-def _broken_off_of(scripts: Sequence[Script], passed: Mapping[str, Passed], graph: Graph) -> dict[str, Passed]:
-    """Find what does not run of one collection, besides ``passed``: the others follow each other from tag to tag."""
-    free = [script for script in scripts if script.id not in passed]
+def _broken_off_of(scripts: Sequence[Script], blocked: Mapping[str, Passed], graph: Graph) -> dict[str, Passed]:
+    """Find what does not run of one collection, besides what is blocked: the others follow each other from tag to tag.
+
+    What a later revision has replaced does not run either while that one is on hold.
+    """
+    stuck = any(script.id in blocked for script in scripts)
     # where nothing is on hold, all that was asked for runs, or nothing does
-    ends = range(len(free), 0, -1) if len(free) < len(scripts) else [len(free)] if free else []
-    for end in ends:
+    for end in range(len(scripts), 0 if stuck else len(scripts) - 1, -1):
         # only what it rests on can be replaced by a revision
-        chain = _chain(free[:end], scripts[0].old_tag)
-        if chain and graph.ancestors([chain[-1].id]).issuperset(script.id for script in free[:end]):
-            running = {script.id for script in chain}
+        chain = _chain(scripts[:end], scripts[0].old_tag)
+        if chain and graph.ancestors([chain[-1].id]).issuperset(script.id for script in scripts[:end]):
+            ids = {script.id for script in chain}
             found = {
-                script.id: _passed(script, replaced_by=next(after.id for after in free[at:end] if after.id in running))
-                for at, script in enumerate(free[:end])
-                if script.id not in running
+                script.id: _passed(script, replaced_by=next(after.id for after in scripts[at:end] if after.id in ids))
+                for at, script in enumerate(scripts[:end])
+                if script.id not in ids and script.id not in blocked
             }
-            return found | _waiting(free[end:], scripts, passed)
-    return _waiting(free, scripts, passed)
+            return found | _waiting([*chain, *scripts[end:]], blocked)
+    return _waiting(scripts, blocked)
 
 
 def _chain(scripts: Sequence[Script], start: str | None) -> list[Script]:
@@ -128,12 +148,15 @@ def _chain(scripts: Sequence[Script], start: str | None) -> list[Script]:
     return chain[::-1] if chain[-1].old_tag == start and begins else []
 
 
-def _waiting(waiting: Iterable[Script], scripts: Sequence[Script], passed: Mapping[str, Passed]) -> dict[str, Passed]:
+def _waiting(line: Iterable[Script], blocked: Mapping[str, Passed]) -> dict[str, Passed]:
+    """Find what comes after the first of a line that is blocked: it waits for that one."""
     found = {}
-    for script in waiting:
-        below = [s.id for s in scripts[: scripts.index(script)] if s.id in passed]
-        if below:
-            found[script.id] = _passed(script, waits_for=passed[below[-1]].waits_for or below[-1])
+    waits_for = ""
+    for script in line:
+        if script.id in blocked:
+            waits_for = waits_for or blocked[script.id].waits_for or script.id
+        elif waits_for:
+            found[script.id] = _passed(script, waits_for=waits_for)
     return found
 
 
