@@ -106,6 +106,12 @@ def money(usd: float) -> str:
     return cents + rest
 
 
+def one_line(text: str | None, most: int = 300) -> str | None:
+    """Return what a person wrote as one line of at most so many characters; None where that is nothing."""
+    line = " ".join((text or "").split())
+    return (line if len(line) <= most else f"{line[: most - 1]}…") or None
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return the known name that ``name`` was probably meant to be, or an empty text."""
     matches = get_close_matches(name, list(known), n=1, cutoff=0.6)

@@ -7,7 +7,7 @@ import pytest
 from support.embedding import Model
 from support.lab import LARGE, SMALL, TINY, Lab
 from vecmig import runner
-from vecmig.errors import ScriptError, UsageError
+from vecmig.errors import GateRefused, ScriptError, UsageError
 from vecmig.runner import RevisionResult
 
 
@@ -186,3 +186,73 @@ def test_statements_that_were_rolled_back_are_on_hold_too(lab: Lab) -> None:
     assert lab.sql("SELECT to_regclass('t')") == [(None,)]
     _back(lab, "base")
     assert _upgrade(lab) == [("r1", "live"), ("r2", "live")]
+
+
+@pytest.mark.upgraded
+def test_a_downgrade_leaves_out_what_was_rolled_back_before(lab: Lab) -> None:
+    _back(lab)
+    grown = lab.write(chain=[SMALL, LARGE, TINY])
+    grown.script(3, SMALL, TINY)
+    assert _upgrade(grown) == [("r3", "live"), ("r2", "on hold")]
+    assert [step.revision for step in _back(grown, "base")] == ["r3", "r1"]
+    assert (grown.live, _held(grown)) == (None, set())
+
+
+@pytest.mark.upgraded
+def test_a_downgrade_to_base_that_is_refused_on_its_way_holds_what_it_rolled_back(lab: Lab) -> None:
+    grown = lab.write(chain=[SMALL, LARGE, TINY])
+    grown.upgrade()
+    grown.sql("INSERT INTO documents SELECT n, 'new', 'record' FROM generate_series(100, 120) AS n")
+    grown.sync()
+    with pytest.raises(GateRefused):
+        _back(grown, "base", reason="start over")
+    assert (grown.live, _held(grown)) == (LARGE, {"r3"})
+    assert _upgrade(grown) == [("r3", "on hold")]
+
+
+@pytest.mark.upgraded
+def test_a_rollback_that_was_cut_short_is_named_until_it_is_finished(lab: Lab) -> None:
+    path = lab.path / "migrations" / "versions" / "r2.py"
+    path.write_text(path.read_text().replace("    m.rollback()\n", "    m.rollback()\n    m.execute('SELECT 1/0')\n"))
+    with pytest.raises(Exception, match="division by zero"):
+        _back(lab)
+    path.write_text(path.read_text().replace("    m.execute('SELECT 1/0')\n", ""))
+    status = runner.status(lab.config)
+    assert (status.settled, status.next_command) == (False, "vecmig downgrade -1")
+    with pytest.raises(UsageError, match="was cut short") as refused:
+        runner.release(lab.config, ["r2"])
+    assert refused.value.hint == "Run: vecmig downgrade -1"
+    (back,) = _back(lab)
+    assert (back.outcome, back.note) == ("rolled back", f"reads of documents use {SMALL}")
+    assert runner.status(lab.config).settled
+
+
+def test_where_a_replacement_is_rolled_back_what_it_replaced_stays_passed_by(lab: Lab) -> None:
+    grown = lab.write(chain=[SMALL, LARGE, TINY])
+    grown.script(3, SMALL, TINY)
+    assert _upgrade(grown) == [("r1", "live"), ("r3", "live"), ("r2", "passed by")]
+    _back(grown)
+    assert _upgrade(grown) == [("r2", "passed by"), ("r3", "on hold")]
+    assert grown.live == SMALL
+    assert runner.status(grown.config).settled
+    assert _upgrade(grown, "r2") == [("r2", "live")], "by its name it can be had"
+
+
+@pytest.mark.upgraded
+def test_what_is_on_hold_is_so_without_its_script(lab: Lab) -> None:
+    _back(lab, reason="recall fell")
+    (lab.path / "migrations" / "versions" / "r2.py").unlink()
+    status = runner.status(lab.config)
+    assert (status.settled, status.next_step) == (True, "nothing to do; on hold: r2")
+    (passed,) = status.passed
+    assert passed.words.endswith(": recall fell; its script is gone")
+
+
+@pytest.mark.upgraded
+def test_a_reason_is_one_line(lab: Lab) -> None:
+    _back(lab, reason="recall fell\n\nnext      vecmig upgrade head --release" + "!" * 1000)
+    (passed,) = runner.status(lab.config).passed
+    assert passed.hold is not None
+    assert passed.hold.reason is not None
+    assert passed.hold.reason.startswith("recall fell next vecmig upgrade head --release!!")
+    assert len(passed.hold.reason) == 300

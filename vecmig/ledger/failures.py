@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import func, select, true
+from sqlalchemy import Select, and_, func, not_, or_, select, true
 
 from vecmig.ledger.control import LOST_AFTER
 from vecmig.ledger.part import Tables
@@ -16,21 +16,13 @@ from vecmig.postgres.sessions import Connection
 
 FAILED: Final = "failed"
 SUCCEEDED: Final = "succeeded"
-#: What a run enters when it, or one of its steps, came to its end.
-_ENDS: Final = (
-    FAILED,
-    SUCCEEDED,
-    "abandon",
-    "apply",
-    "backfill",
-    "cutover",
-    "downgrade",
-    "index",
-    "retired",
-    "rollback",
-    "stamp",
-    "sync",
-)
+#: What a run that moves a collection enters when one of its steps came to its end.
+_MOVED: Final = ("abandon", "apply", "backfill", "cutover", "downgrade", "index", "retired", "rollback", "stamp")
+
+
+def is_sync(what: str) -> bool:
+    """Whether a run is a sync, be it once or as a service."""
+    return what.startswith("sync")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,26 +40,49 @@ class Failure:
     hint: str = ""
 
     @property
+    def of_sync(self) -> bool:
+        """Whether it was a sync that failed."""
+        return is_sync(self.what)
+
+    @property
     def words(self) -> str:
         """When, where, and why."""
         code = "" if self.exit_code is None else f" (exit code {self.exit_code})"
         return f"{self.what} failed {self.at:%Y-%m-%d %H:%M} UTC on {self.host}: {self.error}{code}"
 
 
-def last_failures(connection: Connection, schema: str) -> dict[str, Failure]:
-    """Return the failure of each collection whose last run failed, or was killed less than a day ago, by its name."""
+def last_failures(connection: Connection, schema: str) -> dict[str, list[Failure]]:
+    """Return how the last runs of each collection failed, by its name, the newest first.
+
+    They are the last one that moved it, an upgrade or the like, and the last sync. One that was killed less than a day
+    ago failed too.
+    """
     if not Tables(connection, schema).installed:
         return {}
-    ends = select(EVENT.c.at, EVENT.c.kind, EVENT.c.host, EVENT.c.data)
-    ends = ends.where(EVENT.c.collection == COLLECTION.c.name, EVENT.c.kind.in_(_ENDS))
-    end = ends.order_by(EVENT.c.at.desc(), EVENT.c.id.desc()).limit(1).lateral()
-    lost = select(RUN.c.seen_at, RUN.c.host, RUN.c.what, RUN.c.pid).where(RUN.c.collection == COLLECTION.c.name)
+    found: dict[str, list[Failure]] = {}
+    for syncs in (False, True):
+        for name, *row in execute(connection, schema, _last_runs(syncs=syncs)):
+            if (failure := _failure(*row)) is not None:
+                found.setdefault(name, []).append(failure)
+    return {name: sorted(several, key=lambda one: one.at, reverse=True) for name, several in found.items()}
+
+
+def _last_runs(*, syncs: bool) -> Select[Any]:
+    """Select the last end of a run, and the last sign of life of one that has none any more, of each collection."""
+    told = EVENT.c.kind.in_((FAILED, SUCCEEDED)), EVENT.c.data["what"].astext.startswith("sync")
+    ended = (
+        or_(EVENT.c.kind == "sync", and_(*told))
+        if syncs
+        else or_(EVENT.c.kind.in_(_MOVED), and_(told[0], not_(told[1])))
+    )
+    ends = select(EVENT.c.at, EVENT.c.kind, EVENT.c.host, EVENT.c.data).where(EVENT.c.collection == COLLECTION.c.name)
+    end = ends.where(ended).order_by(EVENT.c.at.desc(), EVENT.c.id.desc()).limit(1).lateral()
+    runs = select(RUN.c.seen_at, RUN.c.host, RUN.c.what, RUN.c.pid).where(RUN.c.collection == COLLECTION.c.name)
     silent = RUN.c.seen_at < func.clock_timestamp() - timedelta(seconds=LOST_AFTER)
-    killed = lost.where(silent).order_by(RUN.c.seen_at.desc()).limit(1).lateral()
+    of_kind = RUN.c.what.startswith("sync") if syncs else not_(RUN.c.what.startswith("sync"))
+    killed = runs.where(silent, of_kind).order_by(RUN.c.seen_at.desc()).limit(1).lateral()
     query = select(COLLECTION.c.name, *end.c, *killed.c)
-    rows = execute(connection, schema, query.outerjoin_from(COLLECTION, end, true()).outerjoin(killed, true()))
-    found = {name: _failure(*row) for name, *row in rows}
-    return {name: failure for name, failure in found.items() if failure is not None}
+    return query.outerjoin_from(COLLECTION, end, true()).outerjoin(killed, true())
 
 
 def _failure(  # noqa: PLR0917  # a row

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Final
+from typing import Any
 
 from vecmig.config import without_passwords
 from vecmig.errors import DatabaseUnreachable, Interrupted, LockHeld, VecmigError
-from vecmig.ledger.failures import FAILED, SUCCEEDED, last_failures
+from vecmig.ledger.failures import FAILED, SUCCEEDED, is_sync, last_failures
 from vecmig.runner.project import Project
-
-#: Characters that are kept of a message.
-_MOST: Final = 300
+from vecmig.text import one_line
 
 
 @contextmanager
-def failures_kept(project: Project, what: str, collections: Sequence[str]) -> Iterator[None]:
+def failures_kept(
+    project: Project, what: str, collections: Sequence[str], *, but: type[VecmigError] = LockHeld
+) -> Iterator[None]:
     """Enter into the history of collections how a run of them fails.
 
     What a person stopped, or another run kept from beginning, did not fail. Where the database is away, it is not kept.
+
+    Args:
+        project: the project.
+        what: the command.
+        collections: of which the run is.
+        but: what is no failure of this command.
     """
     try:
         yield
-    except (DatabaseUnreachable, Interrupted, LockHeld):
+    except (DatabaseUnreachable, Interrupted, LockHeld, but):
         raise
     except Exception as error:
         with suppress(VecmigError), project.context.transaction() as ledger:
@@ -33,9 +39,13 @@ def failures_kept(project: Project, what: str, collections: Sequence[str]) -> It
 
 
 def succeeded(project: Project, what: str, collections: Iterable[str]) -> None:
-    """Enter that a run of collections came to its end, where the last one failed: it may leave no other trace."""
+    """Enter that a run of collections came to its end, where the last one failed: it may leave no other trace.
+
+    An upgrade says nothing of a sync, nor a sync of an upgrade.
+    """
     with project.database.session() as connection:
-        failed = set(last_failures(connection, project.database.schema)).intersection(collections)
+        found = last_failures(connection, project.database.schema)
+    failed = {name for name in collections if any(f.of_sync == is_sync(what) for f in found.get(name, ()))}
     if failed:
         with project.context.transaction() as ledger:
             for name in sorted(failed):
@@ -51,5 +61,4 @@ def _figures(what: str, error: Exception) -> dict[str, Any]:
 
 
 def _kept(text: str) -> str:
-    line = without_passwords(text.partition("\n")[0])
-    return line if len(line) <= _MOST else f"{line[: _MOST - 1]}…"
+    return one_line(without_passwords(text.partition("\n")[0])) or ""

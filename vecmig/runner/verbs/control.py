@@ -14,6 +14,7 @@ from vecmig.ledger.install import ensure
 from vecmig.ledger.schema import installed_version
 from vecmig.postgres.sessions import Connection
 from vecmig.runner.project import Project
+from vecmig.text import one_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ def pause(config: Config, collections: Sequence[str] = (), *, reason: str | None
     Returns:
         How each collection's runs are controlled now.
     """
+    reason = one_line(reason)
 
     def write(connection: Connection, schema: str, name: str) -> bool:
         before = read_control(connection, schema, name)

@@ -20,6 +20,7 @@ from vecmig.runner.plan import check_downgrade, collections_of
 from vecmig.runner.project import Project
 from vecmig.runner.steps import RevisionResult, call, same_collections
 from vecmig.script import Script, ScriptDirectory
+from vecmig.text import one_line
 
 #: A target that counts steps, from wherever the database is.
 _COUNTS: Final = re.compile(r"-\d+$")
@@ -63,11 +64,14 @@ def refuse_counting(
     begun = [id_ for id_ in project.begun_anew(rows) if id_ in graph.ancestors([top.id])]
     if begun:
         below = project.scripts[begun[0]]
+        served = any(row.applied and row.collection == below.collection for row in rows.values())
+        uninstall = f"To give {below.id} up: vecmig uninstall --collection {shlex.quote(below.collection or '')}"
+        finish = f"To finish {below.id}: vecmig upgrade {below.id}"
         raise UsageError(
             f"Revision {below.id} of {below.collection} is in progress below {top.id} of {top.collection}, which is "
             f"what {target} would roll back.",
             state="Nothing was changed.",
-            hint=f"To give {below.id} up: vecmig uninstall --collection {shlex.quote(below.collection or '')}\n"
+            hint=f"{finish if served else uninstall}\n"
             f"To roll {top.id} back: vecmig downgrade {shlex.quote(_below(project.scripts, top, heads))}",
         )
 
@@ -117,7 +121,7 @@ def downgrade(
         listener: told of what happens.
     """
     project = Project(config, listener)
-    leaving = Leaving(discard=discard, hold=hold, reason=reason)
+    leaving = Leaving(discard=discard, hold=hold, reason=one_line(reason))
     with project.database.keeping_sessions():
         steps = _steps_down(project, target)
         # a ledger of an earlier version has no room for a hold
@@ -154,40 +158,60 @@ def _steps_down(project: Project, target: str) -> tuple[Script, ...]:
     heads = project.current(rows, in_progress=True)
     if not heads:
         raise UsageError("There is nothing to downgrade: no revision was applied here.", hint="Run: vecmig status")
-    # of a collection that was uninstalled nothing is left to roll back
     path = project.scripts.downgrade_path(target, heads)
     refuse_counting(project, rows, target, heads, path)
-    steps = tuple(script for script in path if script.id in rows)
+    # of what was rolled back before, or uninstalled, nothing is left to roll back
+    steps = tuple(s for s in path if s.id in rows and (rows[s.id].applied or rows[s.id].in_progress))
     check_downgrade(steps, rows)
     return steps
 
 
 def _backward(project: Project, steps: tuple[Script, ...], target: str, leaving: Leaving) -> tuple[RevisionResult, ...]:
     results: list[RevisionResult] = []
-    rows, graph = project.revisions(), project.scripts.map.graph
-    heads = project.current(rows, in_progress=True)
-    stays = {id_ for id_, row in rows.items() if row.applied} - {script.id for script in steps}
-    # a way to begin again: of all that they rest on nothing is left
-    begun = [id_ for id_ in rows if id_ in project.scripts.map and not graph.ancestors([id_]) & stays]
+    heads = project.current(project.revisions(), in_progress=True)
     for script in steps:
         try:
-            if project.revisions()[script.id].checksum != script.checksum:
+            row = project.revisions()[script.id]
+            if row.checksum != script.checksum:
                 what = f"Revision {script.id} was changed since it was applied; its downgrade() runs as it is."
                 project.listener(Warned(what))
-            was_live = project.revisions()[script.id].applied
-            how = replace(leaving, hold=leaving.hold and script.id not in begun)
-            with failures_kept(project, "downgrade", [script.collection] if script.collection else []):
-                call(project, script, "downgrade", leaving=how)
-                _withdraw(project, script, how)
+            # where a downgrade was cut short, its reads have moved already
+            was_live = row.applied or (
+                row.live_at is not None and row.phase == "indexed" and not _goes_on(project, row)
+            )
+            with failures_kept(project, "downgrade", [script.collection] if script.collection else [], but=UsageError):
+                call(project, script, "downgrade", leaving=leaving)
+                _withdraw(project, script, leaving)
             results.append(_left(project, script, was_live=was_live))
         except VecmigError as error:
             if results:
                 _tell_of_steps(error, results, script, goal_of(project.scripts, target, steps[-1], heads))
             raise
-    if begun:
+    _begin_again(project)
+    rows = project.revisions()
+    return tuple(replace(step, on_hold=rows[step.revision].hold is not None) for step in results)
+
+
+def _goes_on(project: Project, row: RevisionRow) -> bool:
+    """Return whether a revision's tag is the candidate of its collection."""
+    with project.database.session() as connection:
+        return project.context.ledger(connection).routes.of(row.collection or "").candidate == row.new_tag
+
+
+def _begin_again(project: Project) -> None:
+    """Release the statements of which nothing is left that they rest on: where no tag is live, nothing is on hold."""
+    rows, graph = project.revisions(), project.scripts.map.graph
+    released = []
+    for row in rows.values():
+        if row.hold is None or row.collection is not None or row.id not in graph.revisions:
+            continue
+        below = [rows[id_] for id_ in graph.ancestors([row.id]) - {row.id} if id_ in rows]
+        moving = [other for other in below if other.collection is not None]
+        if not any(other.applied for other in moving or below):
+            released.append(row.id)
+    if released:
         with project.context.transaction() as ledger:
-            ledger.revisions.release(begun)
-    return tuple(results)
+            ledger.revisions.release(released)
 
 
 def _tell_of_steps(error: VecmigError, results: Sequence[RevisionResult], failed: Script, goal: str) -> None:

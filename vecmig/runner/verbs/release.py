@@ -9,6 +9,7 @@ from vecmig.config import Config
 from vecmig.errors import ScriptError, UsageError
 from vecmig.ledger.phases import RevisionRow
 from vecmig.runner.project import Project
+from vecmig.runner.verbs.downgrade import downgrade_of
 
 
 def release(config: Config, revisions: Sequence[str]) -> tuple[str, ...]:
@@ -28,6 +29,12 @@ def release(config: Config, revisions: Sequence[str]) -> tuple[str, ...]:
     for id_ in wanted:
         if id_ not in held:
             raise UsageError(f"Revision {id_} is not on hold.", hint=_choices(held))
+        if rows[id_].in_progress:
+            raise UsageError(
+                f"The downgrade of revision {id_} was cut short, and has not come to its end.",
+                state="Nothing was changed.",
+                hint=f"Run: {downgrade_of(project, rows, id_).command}",
+            )
     if not wanted:
         raise UsageError("Name the revisions to release.", hint=_choices(held))
     _refuse_behind(

@@ -65,6 +65,8 @@ def upgrade(
                 _release(holding, path.steps)
                 results = _forward(holding, path.steps, until)
                 succeeded(holding, "upgrade", collections_of(path.steps))
+        else:
+            succeeded(project, "upgrade", project.collections.collections)
         mend(project, but=collections_of(path.steps))
         return results + tuple(_passed(project, one) for one in path.passed)
 
