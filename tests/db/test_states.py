@@ -187,6 +187,51 @@ def _partition(lab: Lab) -> str:
         return stamps.relation.as_string().rpartition(".")[2].strip('"')[:30]
 
 
+@pytest.mark.upgraded
+def test_the_index_of_the_standby_is_gone(lab: Lab) -> None:
+    """A rollback to it would be one to reads without an index."""
+    with lab.opened(SMALL) as (_, stamps):
+        relation = stamps.relation.as_string()
+    (index,) = [
+        name
+        for (name,) in lab.sql(
+            "SELECT indexrelid::regclass::text FROM pg_index WHERE indrelid = %s::regclass", relation
+        )
+        if "hnsw" in name
+    ]
+    lab.sql(f"DROP INDEX {index}")
+    assert _follow(lab, "vecmig sync").settled
+
+
+@pytest.mark.upgraded
+@pytest.mark.parametrize(
+    "statement", ["ALTER TABLE documents RENAME COLUMN body TO b2", "DROP TABLE documents CASCADE"]
+)
+def test_a_source_that_no_command_puts_right(lab: Lab, statement: str) -> None:
+    lab.sql(statement)
+    assert _words(lab)
+    assert main(["-c", str(lab.path / "vecmig.ini"), "status", "--check"]) != 0
+
+
+@pytest.mark.upgraded
+def test_a_sync_does_not_end_the_failure_of_an_upgrade(lab: Lab, model: Model) -> None:
+    def refuse(texts: list[str]) -> None:
+        raise TerminalEmbedderError("The key is refused (401).")
+
+    grown = lab.write(chain=[SMALL, LARGE, TINY])
+    model.before = refuse
+    with pytest.raises(TerminalEmbedderError):
+        grown.upgrade()
+    model.before = lambda texts: None
+    grown.sql("UPDATE documents SET body = 'edited' WHERE id = 1")
+    grown.sync()
+    failure = grown.status().failure
+    assert failure is not None
+    assert failure.what == "upgrade"
+    grown.upgrade()
+    assert grown.status().failure is None
+
+
 @pytest.mark.upgraded("r1")
 def test_a_missing_view_comes_before_the_next_revision(lab: Lab) -> None:
     lab.sql("DROP VIEW documents_live")

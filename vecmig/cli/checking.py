@@ -12,6 +12,7 @@ from vecmig.errors import Pending
 
 if TYPE_CHECKING:
     from vecmig.cli.context import Options
+    from vecmig.runner import Status
 
 _JSON = typer.Option("--json", help="Print one JSON document.")
 
@@ -52,24 +53,36 @@ def check(
                 "conflicts": [{"name": c.collection, "revisions": list(c.revisions)} for c in status.conflicts],
             }
         )
+    _refuse_pending(status)
+    if not as_json:
+        render.line("Nothing is pending.")
+
+
+def _refuse_pending(status: Status) -> None:
+    """Raise the first thing that is pending."""
     for collection, problem in status.problems:
         if not collection.tags and not collection.replaced:
             raise problem
         raise Pending(problem.message, hint=problem.hint)
     for conflict in status.conflicts:
         raise conflict.error
+    for one in status.collections:
+        if one.missing_recipe:
+            raise Pending(
+                f"A tag of {one.name} that is in use has no recipe in collections.yaml.", hint=one.missing_recipe
+            )
+        if one.unfinished:
+            raise Pending(f"A downgrade of {one.name} was cut short.", hint=f"Run: {one.unfinished}")
     if status.pending:
         command = status.next_command
         hint = f"Run: {command}" if command else status.next_step
         raise Pending(f"Revisions are pending: {', '.join(status.pending)}.", hint=hint)
-    for collection in unserved:
+    for collection in (c for c in status.collections if c.unserved):
         raise Pending(
             f"{collection.name} reads {collection.route.live or 'no tag'}, and collections.yaml asks for "
             f"{collection.wanted}.",
             hint="Run: vecmig revision",
         )
-    if not as_json:
-        render.line("Nothing is pending.")
 
 
 def _check_offline(options: Options, *, as_json: bool) -> None:

@@ -43,12 +43,16 @@ def plan(
     """
     from vecmig import runner
 
-    estimates = runner.estimate(options_of(ctx).config(), revision, rate=rate, max_cost=max_cost)
+    config = options_of(ctx).config()
+    estimates = runner.estimate(config, revision, rate=rate, max_cost=max_cost)
     if as_json:
         render.as_json([_as_json(estimate) for estimate in estimates])
         return
-    if not estimates:
+    passed = runner.passed_by(config, revision)
+    if not estimates and not passed:
         render.line("Nothing to do: the database is there already.")
+    for one in passed:
+        render.line(f"{one.revision}  {one.outcome}  {one.words}")
     for estimate in estimates:
         render.line(f"{estimate.revision}  {estimate.message}", style="bold")
         render.columns(list(_rows(estimate)))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from vecmig.runner.verbs.evaluate import Evaluation, MadeSuite, evaluate, make_suite
     from vecmig.runner.verbs.events import events, follow_events, known_tags, newest_event
     from vecmig.runner.verbs.gate import gate_reports
-    from vecmig.runner.verbs.held import live_where_held
+    from vecmig.runner.verbs.held import live_where_held, passed_by
     from vecmig.runner.verbs.rejected import rejected, retry_rejected
     from vecmig.runner.verbs.release import release
     from vecmig.runner.verbs.retire import Retired, Retirement, retire, retirement
@@ -92,6 +92,7 @@ _HOMES = {
     "known_tags": "vecmig.runner.verbs.events",
     "make_suite": "vecmig.runner.verbs.evaluate",
     "newest_event": "vecmig.runner.verbs.events",
+    "passed_by": "vecmig.runner.verbs.held",
     "pause": "vecmig.runner.verbs.control",
     "rejected": "vecmig.runner.verbs.rejected",
     "release": "vecmig.runner.verbs.release",
@@ -163,6 +164,7 @@ __all__ = [
     "live_where_held",
     "make_suite",
     "newest_event",
+    "passed_by",
     "pause",
     "rejected",
     "release",

@@ -23,10 +23,11 @@ def next_step(status: Status) -> NextStep:
 
 
 def _settled(status: Status) -> str:
-    held = [passed.revision for passed in status.passed if passed.hold]
-    if not held:
-        return "nothing to do"
-    return f"nothing to do; on hold: {', '.join(held)} (to go forward: vecmig release {' '.join(held)})"
+    held = [passed for passed in status.passed if passed.hold]
+    names = [passed.revision for passed in held]
+    going = [passed.revision for passed in held if not passed.without_script]
+    release = f" (to go forward: vecmig release {' '.join(going)})" if going else ""
+    return f"nothing to do; on hold: {', '.join(names)}{release}" if names else "nothing to do"
 
 
 def obstacle(status: Status) -> NextStep | None:
@@ -53,8 +54,23 @@ def missing_recipe(status: Status) -> NextStep | None:
 
 def mend(status: Status) -> NextStep | None:
     """Make good what reads or change tracking lack: beside a run that is at work, too."""
-    broken = [c for c in status.collections if c.problem is not None and c.route.live is not None]
+    broken = [c for c in status.collections if c.mendable and c.route.live is not None]
     return _sync(status, broken) if broken else None
+
+
+def unusable(status: Status) -> NextStep | None:
+    """Have a collection in use put right that no command can."""
+    for collection in status.collections:
+        problem, used = collection.problem, collection.route.live or collection.route.candidate
+        if problem is not None and used and not collection.mendable:
+            return NextStep(words=problem.hint or "correct what stands above")
+    return None
+
+
+def unfinished(status: Status) -> NextStep | None:
+    """Take a downgrade to its end that was cut short."""
+    commands = (c.unfinished for c in status.collections if c.runner is None)
+    return next((NextStep(command) for command in commands if command), None)
 
 
 def gate(status: Status) -> NextStep | None:
@@ -144,7 +160,9 @@ _STEPS: Final[tuple[Callable[[Status], NextStep | None], ...]] = (
     obstacle,
     blocked,
     missing_recipe,
+    unusable,
     mend,
+    unfinished,
     two_heads,
     gate,
     upgrade,

@@ -66,6 +66,10 @@ class CollectionStatus:
     #: What is wrong with the collection itself, such as a source that does not exist, or a live view that does not
     #: read the live tag.
     problem: VecmigError | None = None
+    #: Whether a sync makes that good.
+    mendable: bool = False
+    #: What takes a downgrade to its end that was cut short; empty where none was.
+    unfinished: str = ""
     #: Why its changes are found by scanning; empty where triggers tell of them.
     scanned: str = ""
     #: What writes to the source without firing the triggers, as (subscription or role, its name).
@@ -102,7 +106,7 @@ class CollectionStatus:
     def complete(self) -> bool:
         """Whether it is complete, and each tag that must stay complete is."""
         lacking = sum(t.coverage.stale + t.coverage.missing for t in _maintained(self))
-        told = self.problem is None and self.detached is None and not self.missing_recipe
+        told = self.problem is None and self.detached is None and not self.missing_recipe and not self.unfinished
         return told and lacking == 0 and not self.full_pass
 
     @property

@@ -52,7 +52,11 @@ class Branches:
 
     def conflicts_beyond(self, applied: AbstractSet[str] = frozenset()) -> tuple[Conflict, ...]:
         """Return the conflicts that a database with these revisions has not got past by having all of them."""
-        return tuple(conflict for conflict in self.conflicts if not applied >= set(conflict.revisions))
+        beyond = (conflict for conflict in self.conflicts if not applied >= set(conflict.revisions))
+        # what is applied is not edited any more
+        return tuple(
+            replace(one, begin=tuple(id_ for id_ in one.begin if id_ not in applied) or one.begin) for one in beyond
+        )
 
     def refuse_conflicts(self, applied: AbstractSet[str] = frozenset()) -> None:
         """Refuse what needs one head of each collection.

@@ -1,10 +1,17 @@
-"""Say from which tag the next revision of a collection starts whose newest one is on hold."""
+"""Say what an upgrade passes by, and from which tag the next revision starts where the newest one is on hold."""
 
 from __future__ import annotations
 
 from vecmig.config import Config
 from vecmig.ledger.ledger import Ledger
+from vecmig.runner.passing import Passed
 from vecmig.runner.project import Project
+
+
+def passed_by(config: Config, target: str = "head") -> tuple[Passed, ...]:
+    """Return what ``upgrade target`` would pass by. Reads only."""
+    project = Project(config)
+    return project.upgrade_path(target, project.revisions()).passed
 
 
 def live_where_held(config: Config) -> dict[str, str]:

@@ -34,7 +34,7 @@ from vecmig.postgres.locks import runner_at_work
 from vecmig.postgres.sessions import Connection
 from vecmig.published.detaching import all_detached, is_detached
 from vecmig.runner.next_step import next_step
-from vecmig.runner.passing import UpgradePath
+from vecmig.runner.passing import UpgradePath, lost
 from vecmig.runner.plan import check_applied
 from vecmig.runner.project import Project
 from vecmig.runner.project_status import CollectionStatus, RollbackStatus, Status, TagStatus
@@ -65,6 +65,8 @@ def status(config: Config, collections: Sequence[str] = ()) -> Status:
         heads = project.current(rows)
         # by name, so that revisions that conflict are listed beside each other
         path = project.upgrade_path(project.scripts.map.real_heads, rows)
+        # what is on hold is so without its script, too
+        path = replace(path, passed=path.passed + lost(rows, project.scripts.map.graph))
         schema = project.database.schema
         found = [
             _collection(project, connection, ledger, name) for name in sorted(named or project.collections.collections)
@@ -78,7 +80,7 @@ def status(config: Config, collections: Sequence[str] = ()) -> Status:
             passed=tuple(passed for passed in path.passed if not named or passed.collection in named),
             obstacle=_obstacle(project, ledger, rows),
             revisions=rows,
-            collections=tuple(_beside(ledger, path, found)),
+            collections=tuple(_beside(project, ledger, path, found)),
             spend=tuple(spent(connection, schema)),
             measured_at=row[0],
             conflicts=tuple(conflict for conflict in conflicts if not named or conflict.collection in named),
@@ -87,9 +89,22 @@ def status(config: Config, collections: Sequence[str] = ()) -> Status:
     return replace(standing, next=next_step(standing))
 
 
-def _beside(ledger: Ledger, path: UpgradePath, collections: Iterable[CollectionStatus]) -> Iterator[CollectionStatus]:
+def _unfinished(project: Project, rows: Mapping[str, RevisionRow], collection: CollectionStatus) -> str:
+    """Return the downgrade that was cut short between the move of the reads and its own end; empty where none was."""
+    route = collection.route
+    for row in rows.values():
+        left = row.new_tag not in (route.live, route.candidate)
+        if row.collection == collection.name and row.in_progress and row.hold is not None and left:
+            return downgrade_of(project, rows, row.id).command
+    return ""
+
+
+def _beside(
+    project: Project, ledger: Ledger, path: UpgradePath, collections: Iterable[CollectionStatus]
+) -> Iterator[CollectionStatus]:
     """Add to collections who is at work on them, what operators want, and what an upgrade would do with them."""
     connection, schema = ledger.connection, ledger.schema
+    rows = ledger.revisions.all()
     at_work, aside = runs(connection, schema), all_detached(connection, schema)
     failures = last_failures(connection, schema)
     for collection in collections:
@@ -103,7 +118,8 @@ def _beside(ledger: Ledger, path: UpgradePath, collections: Iterable[CollectionS
             held=tuple(passed for passed in path.passed if passed.collection == name and passed.stays),
             runner=runner_at_work(connection, schema, name),
             syncer=runner_at_work(connection, schema, name, "sync"),
-            failure=failures.get(name),
+            failure=next(iter(failures.get(name, ())), None),
+            unfinished=_unfinished(project, rows, collection),
         )
 
 
@@ -149,6 +165,7 @@ def _collection(project: Project, connection: Connection, ledger: Ledger, name: 
     known = ledger.tags.of(name)
     rollback = _rollback(project, ledger, {tag.tag: tag for tag in tags}, name)
     waiting = outbox(connection, source, project.database.schema) if ledger.installed else Outbox(0, None)
+    problem, mendable = _disagreement(connection, ledger, source, rights=True)
     return CollectionStatus(
         name=name,
         route=ledger.routes.of(name),
@@ -159,7 +176,8 @@ def _collection(project: Project, connection: Connection, ledger: Ledger, name: 
         outbox=waiting,
         lag=_lag(project, connection, source, ledger.routes.of(name), tags),
         gate=_gate(project, connection, ledger, source),
-        problem=_disagreement(connection, ledger, source, rights=True),
+        problem=problem,
+        mendable=mendable,
         scanned=source.scanned,
         silent=tuple(silent_writers(connection, source, trigger_names(source))) if source.tracked else (),
         rollback=rollback,
@@ -195,32 +213,38 @@ def _half_retired(
 
 def _disagreement(
     connection: Connection, ledger: Ledger, source: Source, *, rights: bool = False
-) -> VecmigError | None:
-    """Say where collections.yaml, the ledger and the live view tell different things, and rights if they are asked."""
+) -> tuple[VecmigError | None, bool]:
+    """Say where collections.yaml, the ledger and the live view tell different things, and rights if they are asked.
+
+    Returns:
+        The error, and whether a sync makes good what it is about.
+    """
     name = source.collection.name
     route = ledger.routes.of(name)
     live = route.live
     try:
         changed = ledger.collections.edited(source)
     except DatabaseError as error:
-        return error
+        return error, False
     differences = exposures(connection, source, ledger.schema) if rights else []
     if changed and not differences:
-        return ConfigError(
+        edited = ConfigError(
             f"text, where, change_tracking or live_columns of {name} was changed in collections.yaml; triggers and "
             "live view do not follow it yet.",
             hint="Run: vecmig sync",
         )
+        return edited, True
     aside = is_detached(connection, ledger.schema, name)
     differences += disagreements(connection, ledger, source, route, aside=aside)
     recorded = ledger.collections.recorded(name)
     if recorded is not None and recorded.widened(source):
         differences.append("the key is wider now than that of the vectors")
-    if live is not None and not open_home(ledger, source, live).index().usable:
-        differences.append(f"the index of the live tag {live} is gone or invalid")
-    if live is not None or route.candidate is not None:
-        return DatabaseError(f"Of {name}, {'; '.join(differences)}.", hint="Run: vecmig sync") if differences else None
-    return None
+    for what, tag in (("live", live), ("standby", route.standby)):
+        if tag is not None and (home := open_home(ledger, source, tag)).exists() and not home.index().usable:
+            differences.append(f"the index of the {what} tag {tag} is gone or invalid")
+    if (live is None and route.candidate is None) or not differences:
+        return None, False
+    return DatabaseError(f"Of {name}, {'; '.join(differences)}.", hint="Run: vecmig sync"), True
 
 
 def _tag(ledger: Ledger, source: Source, row: TagRow) -> TagStatus:
@@ -261,5 +285,5 @@ def _gate(
         return None
     old = open_home(ledger, source, row.old_tag) if row.old_tag else None
     gate = project.scripts[row.id].gate or Gate()
-    followed = _disagreement(connection, ledger, source) is None
+    followed = _disagreement(connection, ledger, source)[0] is None
     return row, measure(project.context, gate, home, old, followed=followed)
