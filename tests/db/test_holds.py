@@ -219,6 +219,8 @@ def test_a_rollback_that_was_cut_short_is_named_until_it_is_finished(lab: Lab) -
     path.write_text(path.read_text().replace("    m.execute('SELECT 1/0')\n", ""))
     status = runner.status(lab.config)
     assert (status.settled, status.next_command) == (False, "vecmig downgrade -1")
+    verdict = runner.verdict_of(status, status.collections[0])
+    assert (verdict.word, verdict.why) == ("ATTENTION", "a downgrade was cut short")
     with pytest.raises(UsageError, match="was cut short") as refused:
         runner.release(lab.config, ["r2"])
     assert refused.value.hint == "Run: vecmig downgrade -1"

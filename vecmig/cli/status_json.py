@@ -69,6 +69,7 @@ def _collection_json(project: Status, collection: CollectionStatus) -> dict[str,
         "runs": [run_json(run) for run in collection.runs],
         "runner": runner_json(collection.runner),
         "failure": failure_json(collection.failure),
+        "unfinished": collection.unfinished or None,
         "control": control_json(collection.control) if collection.control else None,
     }
 

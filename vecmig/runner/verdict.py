@@ -55,6 +55,8 @@ def _attention(collection: CollectionStatus, *, idle: bool) -> Iterator[str]:
     """Say what is not as it should be, although nothing waits for it."""
     if collection.problem is not None:
         yield collection.problem.message
+    if collection.unfinished and idle:
+        yield "a downgrade was cut short"
     if collection.failure is not None and idle:
         yield f"last {collection.failure.what} failed"
     if collection.control is not None and collection.control.paused:
