@@ -108,7 +108,8 @@ def money(usd: float) -> str:
 
 def one_line(text: str | None, most: int = 300) -> str | None:
     """Return what a person wrote as one line of at most so many characters; None where that is nothing."""
-    line = " ".join((text or "").split())
+    parts = (part.strip(" \t") for part in (text or "").replace("\r\n", "\n").split("\n"))
+    line = " ".join(filter(None, parts))
     return (line if len(line) <= most else f"{line[: most - 1]}…") or None
 
 

@@ -56,7 +56,7 @@ def test_a_build_server_waits_for_so_long_and_goes_on_when_the_provider_is_back(
         stopped = vecmig(command, code=7)
         said = stopped.stderr.splitlines()
         assert (
-            f"  waiting: The provider at {provider.url} cannot be reached: ConnectError, next try in " in stopped.stderr
+            f"waiting: The provider at {provider.url} cannot be reached: ConnectError, next try in " in stopped.stderr
         )
         problem = next(line for line in said if "It has answered no request for " in line)
         assert problem.startswith(f"The provider at {provider.url} cannot be reached: ConnectError. It has ")

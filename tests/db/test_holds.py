@@ -256,5 +256,5 @@ def test_a_reason_is_one_line(lab: Lab) -> None:
     (passed,) = runner.status(lab.config).passed
     assert passed.hold is not None
     assert passed.hold.reason is not None
-    assert passed.hold.reason.startswith("recall fell next vecmig upgrade head --release!!")
+    assert passed.hold.reason.startswith("recall fell next      vecmig upgrade head --release!!")
     assert len(passed.hold.reason) == 300

@@ -203,3 +203,16 @@ def test_amounts_of_money(usd: float, written: str) -> None:
 @given(st.floats(min_value=1e-12, max_value=1e6))
 def test_no_amount_is_rounded_to_nothing(usd: float) -> None:
     assert float(text.money(usd).replace("$", "").replace(",", "")) > 0
+
+
+@pytest.mark.parametrize(
+    ("written", "line"),
+    [
+        ("recall fell\n\n  next  vecmig upgrade\r\n", "recall fell next  vecmig upgrade"),
+        (" \n", None),
+        (None, None),
+        ("x" * 400, "x" * 299 + "…"),
+    ],
+)
+def test_what_a_person_wrote_is_one_line(written: str | None, line: str | None) -> None:
+    assert text.one_line(written) == line

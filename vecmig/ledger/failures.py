@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import Select, and_, func, not_, or_, select, true
 
 from vecmig.ledger.control import LOST_AFTER
-from vecmig.ledger.part import Tables
+from vecmig.ledger.schema import installed_version
 from vecmig.ledger.tables import COLLECTION, EVENT, RUN, execute
 from vecmig.postgres.sessions import Connection
 
@@ -57,7 +57,8 @@ def last_failures(connection: Connection, schema: str) -> dict[str, list[Failure
     They are the last one that moved it, an upgrade or the like, and the last sync. One that was killed less than a day
     ago failed too.
     """
-    if not Tables(connection, schema).installed:
+    # before version 2 no run told of itself
+    if installed_version(connection, schema) < 2:
         return {}
     found: dict[str, list[Failure]] = {}
     for syncs in (False, True):
