@@ -124,3 +124,10 @@ def test_a_sync_names_its_collection_in_each_line(clock: list[float], capsys: py
         "  documents: backfill 5 of 10, 1/s, 5 s left, coverage 50 %",
         "  sync      documents, a@1/dim-3: 10 records embedded (10 s)",
     ]
+
+
+def test_a_collection_called_like_a_step_is_named(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    with Narrator(named=True) as tell:
+        clock[0] += 5
+        tell(Progress("backfill", "a@1/dim-3", 5, 10, 0, 1.0, 0.5))
+    assert capsys.readouterr().err == "  backfill: backfill 5 of 10, 1/s, 5 s left, coverage 50 %\n"

@@ -81,7 +81,8 @@ class Narrator(AbstractContextManager["Narrator"]):
 
     def _of(self, collection: str | None, text: str) -> str:
         """Begin a line with the name of its collection, unless it does so already."""
-        return f"{collection}: {text}" if self._named and collection and not text.startswith(collection) else text
+        begins = collection and text.startswith((f"{collection}:", f"{collection},"))
+        return f"{collection}: {text}" if self._named and collection and not begins else text
 
     def _start(self, event: StepStarted) -> None:
         self._at = event.collection
