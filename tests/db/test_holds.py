@@ -19,6 +19,16 @@ def _back(lab: Lab, target: str = "-1", **how: str | bool) -> tuple[RevisionResu
     return runner.downgrade(lab.config, target, **how)  # type: ignore[arg-type]
 
 
+def _cut_short(lab: Lab) -> None:
+    """Roll r2 back by a script that fails between the switch and the end of its downgrade(); mend the script."""
+    path = lab.path / "migrations" / "versions" / "r2.py"
+    written = path.read_text()
+    path.write_text(written.replace("    m.rollback()\n", "    m.rollback()\n    m.execute('SELECT 1/0')\n"))
+    with pytest.raises(Exception, match="division by zero"):
+        _back(lab)
+    path.write_text(written)
+
+
 def _held(lab: Lab) -> set[str]:
     return {id_ for (id_,) in lab.sql("SELECT id FROM vecmig.revision WHERE held_at IS NOT NULL")}
 
@@ -162,12 +172,8 @@ def test_a_stamp_says_that_it_is_live_and_ends_the_hold(lab: Lab) -> None:
 @pytest.mark.upgraded
 def test_a_rollback_that_is_killed_after_the_switch_holds_already(lab: Lab) -> None:
     """Between the switch and the end of downgrade() a script may run statements of its own, and fail."""
-    path = lab.path / "migrations" / "versions" / "r2.py"
-    path.write_text(path.read_text().replace("    m.rollback()\n", "    m.rollback()\n    m.execute('SELECT 1/0')\n"))
-    with pytest.raises(Exception, match="division by zero"):
-        _back(lab)
+    _cut_short(lab)
     assert (lab.live, _held(lab)) == (SMALL, {"r2"})
-    path.write_text(path.read_text().replace("    m.execute('SELECT 1/0')\n", ""))
     assert _upgrade(lab) == [("r2", "on hold")]
     assert [step.revision for step in _back(lab)] == ["r2"], "the same command finishes it, and goes no further"
     assert lab.live == SMALL
@@ -212,11 +218,7 @@ def test_a_downgrade_to_base_that_is_refused_on_its_way_holds_what_it_rolled_bac
 
 @pytest.mark.upgraded
 def test_a_rollback_that_was_cut_short_is_named_until_it_is_finished(lab: Lab) -> None:
-    path = lab.path / "migrations" / "versions" / "r2.py"
-    path.write_text(path.read_text().replace("    m.rollback()\n", "    m.rollback()\n    m.execute('SELECT 1/0')\n"))
-    with pytest.raises(Exception, match="division by zero"):
-        _back(lab)
-    path.write_text(path.read_text().replace("    m.execute('SELECT 1/0')\n", ""))
+    _cut_short(lab)
     status = runner.status(lab.config)
     assert (status.settled, status.next_command) == (False, "vecmig downgrade -1")
     verdict = runner.verdict_of(status, status.collections[0])

@@ -39,9 +39,9 @@ def check(
         return
     from vecmig import runner
 
-    config = options_of(ctx).config()
-    runner.verify(config)
-    status = runner.status(config)
+    status = runner.status(options_of(ctx).config())
+    if status.obstacle is not None:
+        raise status.obstacle
     unserved = [c for c in status.collections if c.unserved]
     if as_json:
         render.as_json(

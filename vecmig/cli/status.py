@@ -63,7 +63,8 @@ def status(  # noqa: PLR0917  # typer's parameters
         seen = look()
         show(seen)
     if check:
-        runner.verify(config)
+        if seen.obstacle is not None:
+            raise seen.obstacle
         if not seen.settled:
             command = seen.next_command
             raise Pending("Something is pending.", hint=f"Run: {command}" if command else "Run: vecmig status")

@@ -32,6 +32,11 @@ class Passed:
         return self.hold is not None or bool(self.waits_for)
 
     @property
+    def keeps_back(self) -> str:
+        """The revision on hold that keeps back what comes after this one: itself, or the one that it waits for."""
+        return self.waits_for or self.revision
+
+    @property
     def outcome(self) -> str:
         """What stands in place of a phase."""
         return "on hold" if self.hold else "waits" if self.waits_for else "passed by"
@@ -103,7 +108,7 @@ def _depending(path: Iterable[Script], passed: Mapping[str, Passed], graph: Grap
         needs = [graph.names[name] for name in script.revision.depends_on]
         blocking = [passed[id_] for id_ in needs if id_ in passed and passed[id_].stays]
         if blocking and script.id not in passed:
-            found[script.id] = _passed(script, waits_for=blocking[0].waits_for or blocking[0].revision)
+            found[script.id] = _passed(script, waits_for=blocking[0].keeps_back)
     return found
 
 
@@ -154,7 +159,7 @@ def _waiting(line: Iterable[Script], blocked: Mapping[str, Passed]) -> dict[str,
     waits_for = ""
     for script in line:
         if script.id in blocked:
-            waits_for = waits_for or blocked[script.id].waits_for or script.id
+            waits_for = waits_for or blocked[script.id].keeps_back
         elif waits_for:
             found[script.id] = _passed(script, waits_for=waits_for)
     return found
@@ -168,7 +173,7 @@ def _without_collection(path: Sequence[Script], passed: Mapping[str, Passed], gr
     for script in path:
         rests_on = sorted(graph.ancestors([script.id]) & blocking - {script.id})
         if script.collection is None and script.id not in passed and script.id not in needed and rests_on:
-            found[script.id] = _passed(script, waits_for=passed[rests_on[0]].waits_for or rests_on[0])
+            found[script.id] = _passed(script, waits_for=passed[rests_on[0]].keeps_back)
     return found
 
 

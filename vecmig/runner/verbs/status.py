@@ -22,7 +22,6 @@ from vecmig.ledger.failures import last_failures
 from vecmig.ledger.identity import find_source
 from vecmig.ledger.ledger import Ledger
 from vecmig.ledger.phases import RevisionRow
-from vecmig.ledger.recipe_check import check_recipes
 from vecmig.ledger.rows import Route, TagRow
 from vecmig.ledger.spend import spent
 from vecmig.ledger.trusted_recipes import unvouched
@@ -35,12 +34,12 @@ from vecmig.postgres.sessions import Connection
 from vecmig.published.detaching import all_detached, is_detached
 from vecmig.runner.next_step import next_step
 from vecmig.runner.passing import UpgradePath, lost
-from vecmig.runner.plan import check_applied
 from vecmig.runner.project import Project
 from vecmig.runner.project_status import CollectionStatus, RollbackStatus, Status, TagStatus
 from vecmig.runner.steps import by_collection
 from vecmig.runner.trust import old_retired, trust_report
 from vecmig.runner.verbs.downgrade import downgrade_of
+from vecmig.runner.verbs.verify import check_unedited
 from vecmig.source.checks import without_key
 from vecmig.source.relations import exists
 from vecmig.source.source import Source
@@ -80,7 +79,7 @@ def status(config: Config, collections: Sequence[str] = ()) -> Status:
             passed=tuple(passed for passed in path.passed if not named or passed.collection in named),
             obstacle=_obstacle(project, ledger, rows),
             revisions=rows,
-            collections=tuple(_beside(project, ledger, path, found)),
+            collections=tuple(_beside(project, ledger, rows, path, found)),
             spend=tuple(spent(connection, schema)),
             measured_at=row[0],
             conflicts=tuple(conflict for conflict in conflicts if not named or conflict.collection in named),
@@ -100,11 +99,14 @@ def _unfinished(project: Project, rows: Mapping[str, RevisionRow], collection: C
 
 
 def _beside(
-    project: Project, ledger: Ledger, path: UpgradePath, collections: Iterable[CollectionStatus]
+    project: Project,
+    ledger: Ledger,
+    rows: Mapping[str, RevisionRow],
+    path: UpgradePath,
+    collections: Iterable[CollectionStatus],
 ) -> Iterator[CollectionStatus]:
     """Add to collections who is at work on them, what operators want, and what an upgrade would do with them."""
     connection, schema = ledger.connection, ledger.schema
-    rows = ledger.revisions.all()
     at_work, aside = runs(connection, schema), all_detached(connection, schema)
     failures = last_failures(connection, schema)
     for collection in collections:
@@ -126,8 +128,7 @@ def _beside(
 def _obstacle(project: Project, ledger: Ledger, rows: Mapping[str, RevisionRow]) -> VecmigError | None:
     """Find the script or the recipe that was edited after the database got to know it."""
     try:
-        check_applied(project.scripts.scripts, rows)
-        check_recipes(ledger.tags.all(), project.collections.recipes)
+        check_unedited(project, ledger, rows)
     except (ScriptError, RecipeError) as error:
         return error
     return None

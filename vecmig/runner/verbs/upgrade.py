@@ -68,7 +68,7 @@ def upgrade(
         else:
             succeeded(project, "upgrade", project.collections.collections)
         mend(project, but=collections_of(path.steps))
-        return results + tuple(_passed(project, one) for one in path.passed)
+        return results + _passed(project, path.passed)
 
 
 def _path_up(project: Project, target: str, *, release: bool) -> UpgradePath:
@@ -88,16 +88,20 @@ def _release(project: Project, steps: Sequence[Script]) -> None:
         release_held(project, going)
 
 
-def _passed(project: Project, passed: Passed) -> RevisionResult:
-    row = project.revisions().get(passed.revision)
-    return RevisionResult(
-        passed.revision,
-        passed.message,
-        row.phase if row else "",
-        passed.outcome,
-        passed.words,
-        passed=True,
-        on_hold=passed.hold is not None,
+def _passed(project: Project, passed: Sequence[Passed]) -> tuple[RevisionResult, ...]:
+    """Return what was passed by as results, with the phases that it is in."""
+    rows = project.revisions() if passed else {}
+    return tuple(
+        RevisionResult(
+            one.revision,
+            one.message,
+            rows[one.revision].phase if one.revision in rows else "",
+            one.outcome,
+            one.words,
+            passed=True,
+            on_hold=one.hold is not None,
+        )
+        for one in passed
     )
 
 
