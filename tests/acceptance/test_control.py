@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -264,16 +262,6 @@ def long(project: Project, slow: Provider, vecmig: Vecmig) -> Project:
     return project
 
 
-@contextmanager
-def running(project: Project, *args: str) -> Iterator[subprocess.Popen[str]]:
-    """Run vecmig in the background; it is killed at the end at the latest."""
-    with project.start(*args) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
 def sent(provider: Provider) -> list[float]:
     """Give the times at which requests with records arrived."""
     return [
@@ -288,7 +276,7 @@ def state(project: Project) -> str | None:
 
 def test_a_running_backfill_is_paused_resumed_and_tuned(long: Project, slow: Provider, vecmig: Vecmig) -> None:
     project = long
-    with running(project, "backfill") as process:
+    with project.running("backfill") as process:
         wait_for(lambda: len(sent(slow)) >= 12, process)
         vecmig("pause", "documents", "--reason", "the site is slow")
         paused_at = time.time()
@@ -340,7 +328,7 @@ def test_a_cost_limit_ends_a_run_resumably(long: Project, slow: Provider, vecmig
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
 def test_a_paused_run_can_be_ended(long: Project, slow: Provider, vecmig: Vecmig, signal_number: int) -> None:
     vecmig("pause", "--reason", "later")
-    with running(long, "backfill") as process:
+    with long.running("backfill") as process:
         wait_for(lambda: state(long) == "paused", process)
         process.send_signal(signal_number)
         _, err = process.communicate(timeout=60)

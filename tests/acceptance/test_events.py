@@ -6,8 +6,7 @@ import json
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import pytest
 
@@ -54,14 +53,9 @@ def _old(project: Project, kind: str, data: str = "{}", collection: str | None =
     )
 
 
-@contextmanager
-def following(project: Project, *args: str) -> Iterator[subprocess.Popen[str]]:
+def following(project: Project, *args: str) -> AbstractContextManager[subprocess.Popen[str]]:
     """Follow in the background; it is killed at the end at the latest."""
-    with project.start("events", "--follow", *args) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    return project.running("events", "--follow", *args)
 
 
 def _line(process: subprocess.Popen[str]) -> str:

@@ -8,7 +8,6 @@ import subprocess
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,16 +58,6 @@ def prepare_again(project: Project, provider: Provider, **service: Any) -> None:
     recipe = {"provider": "openai", "dims": 8, "base_url": provider.url, "max_batch": BATCH, "concurrency": FLYING}
     describe(project, {"documents": documents_collection(TAG)}, {TAG: recipe | service})
     script(project, "aaaa", TAG)
-
-
-@contextmanager
-def running(project: Project, *args: str) -> Iterator[subprocess.Popen[str]]:
-    """Run vecmig in the background; it is killed at the end at the latest."""
-    with project.start(*args) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 def end(process: subprocess.Popen[str]) -> Result:
@@ -128,7 +117,7 @@ def test_kill_9_during_the_backfill(backfilling: Project, slow: Provider, vecmig
     project = backfilling
     moments = (4, 23, 41)
     for requests in moments:
-        with running(project, "upgrade") as process:
+        with project.running("upgrade") as process:
             wait_for(lambda requests=requests: len(slow.requests()) >= requests, process)  # type: ignore[misc]
             process.send_signal(signal.SIGKILL)
             assert end(process).code == -signal.SIGKILL
@@ -143,7 +132,7 @@ def test_kill_9_during_the_backfill(backfilling: Project, slow: Provider, vecmig
 
 def test_ctrl_c_during_the_backfill(backfilling: Project, slow: Provider, vecmig: Vecmig) -> None:
     project = backfilling
-    with running(project, "upgrade") as process:
+    with project.running("upgrade") as process:
         wait_for(lambda: len(slow.requests()) >= 12, process)
         process.send_signal(signal.SIGINT)
         stopped = end(process).expect(130)
@@ -164,7 +153,7 @@ def test_ctrl_c_during_the_backfill(backfilling: Project, slow: Provider, vecmig
 def test_ctrl_c_while_the_provider_hangs(backfilling: Project, slow: Provider, vecmig: Vecmig) -> None:
     project = backfilling
     slow.faults({"mode": "hang", "skip": 6})
-    with running(project, "upgrade") as process:
+    with project.running("upgrade") as process:
         wait_for(lambda: len(slow.requests()) >= 8, process)
         process.send_signal(signal.SIGINT)
         told(process, "  waiting: what is in flight is being finished; Ctrl-C again leaves it")
@@ -178,7 +167,7 @@ def test_ctrl_c_while_the_provider_hangs(backfilling: Project, slow: Provider, v
 def test_one_runner_at_a_time(backfilling: Project, slow: Provider, vecmig: Vecmig) -> None:
     project = backfilling
     slow.faults({"mode": "hang", "skip": 4})
-    with running(project, "upgrade") as process:
+    with project.running("upgrade") as process:
         wait_for(lambda: len(slow.requests()) >= 5, process)
         for command in (["upgrade"], ["downgrade", "-1"], ["backfill"], ["stamp", "head"]):
             refused = vecmig(*command, code=5)
@@ -197,7 +186,7 @@ def test_one_runner_at_a_time(backfilling: Project, slow: Provider, vecmig: Vecm
 def test_stopped_while_it_backs_off(backfilling: Project, slow: Provider, vecmig: Vecmig, how: signal.Signals) -> None:
     project = backfilling
     slow.faults({"mode": "429", "skip": 8, "retry_after": "3600"})
-    with running(project, "upgrade") as process:
+    with project.running("upgrade") as process:
         assert told(process, "  waiting: ").endswith(" is busy (HTTP 429): Refused with 429, next try in 1 h\n")
         assert interrupt(process, how)[-2:] == [WRITTEN, "To go on, run the same command again."]
     nothing_paid_is_lost(project, slow)
@@ -209,7 +198,7 @@ def test_stopped_while_it_backs_off(backfilling: Project, slow: Provider, vecmig
 
 def test_stopped_before_anything_was_embedded(backfilling: Project, slow: Provider, vecmig: Vecmig) -> None:
     slow.faults({"mode": "429", "retry_after": "3600"})
-    with running(backfilling, "upgrade") as process:
+    with backfilling.running("upgrade") as process:
         told(process, "  waiting: ")
         assert interrupt(process)[-1] == "To go on, run the same command again."
     slow.faults()
@@ -220,7 +209,7 @@ def test_stopped_while_it_is_paused(backfilling: Project, slow: Provider, vecmig
     project = backfilling
     vecmig("upgrade", "--until", "expand")
     vecmig("pause", "documents")
-    with running(project, "upgrade") as process:
+    with project.running("upgrade") as process:
         told(process, "  waiting: paused by ")
         assert interrupt(process)[-1] == "To go on, run the same command again."
     assert records(slow.paid()) == []
@@ -239,7 +228,7 @@ def test_stopped_while_the_rate_is_limited(project: Project, slow: Provider, vec
     else:
         prepare(project, slow, requests_per_minute=7)
     why = {"headers": "the provider's rate limit is used up", "minute": "at most 7 requests a minute"}[limit]
-    with running(project, "upgrade") as process:
+    with project.running("upgrade") as process:
         assert told(process, "  waiting: ") == f"  waiting: {why}\n"
         assert interrupt(process)[-2:] == [WRITTEN, "To go on, run the same command again."]
     nothing_paid_is_lost(project, slow)
@@ -257,7 +246,7 @@ def test_one_request_in_five_waits_for_an_hour_and_the_others_go_on(
     project = backfilling
     batches = COUNT // BATCH
     slow.faults({"mode": "429", "every": 5, "times": batches // 5, "retry_after": "3600"})
-    with running(project, "upgrade") as process:
+    with project.running("upgrade") as process:
         rest = COUNT - batches // 5 * BATCH
         wait_for(lambda: len(slow.requests()) >= 5, process)
         wait_for(lambda: project.sql("SELECT count(*) FROM documents_vectors") == [(rest,)], process)
@@ -277,7 +266,7 @@ END_ALL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE applicat
 
 def test_the_database_ends_the_connections_and_the_run_goes_on(backfilling: Project, slow: Provider) -> None:
     project = backfilling
-    with running(project, "upgrade", "--until", "index") as process:
+    with project.running("upgrade", "--until", "index") as process:
         for requests in (8, 20, 32):
             wait_for(lambda requests=requests: len(slow.requests()) >= requests, process)  # type: ignore[misc]
             project.sql(END_ALL)
@@ -293,7 +282,7 @@ def test_the_database_ends_the_connections_and_nobody_wants_to_wait(
 ) -> None:
     project = backfilling
     project.ini.write_text(f"{project.ini.read_text()}reconnect_wait = 0\n")
-    with running(project, "upgrade") as process:
+    with project.running("upgrade") as process:
         wait_for(lambda: len(slow.requests()) >= 10, process)
         project.sql(END_ALL)
         stopped = end(process).expect(6)
@@ -315,7 +304,7 @@ def test_the_database_goes_down_and_comes_back(own_postgres: Postgres, tmp_path:
     url = own_postgres.url(own_postgres.create_database())
     project = new_project(tmp_path / "project", url)
     prepare(project, slow)
-    with running(project, "upgrade", "--until", "index") as process:
+    with project.running("upgrade", "--until", "index") as process:
         wait_for(lambda: len(slow.requests()) >= 10, process)
         own_postgres.stop()
         told(process, f"  waiting: The database at {url} cannot be reached: ")
@@ -332,7 +321,7 @@ def test_stopped_while_it_waits_for_the_database(own_postgres: Postgres, tmp_pat
     url = own_postgres.url(own_postgres.create_database())
     project = new_project(tmp_path / "project", url)
     prepare(project, slow, price_per_million_tokens=0.02)
-    with running(project, "upgrade") as process:
+    with project.running("upgrade") as process:
         wait_for(lambda: len(slow.requests()) >= 10, process)
         own_postgres.stop()
         told(process, f"  waiting: The database at {url} cannot be reached: ")
@@ -360,7 +349,7 @@ def test_another_runner_takes_the_lock_when_its_connection_breaks(
     slow.faults({"mode": "429", "skip": 10, "retry_after": "3600"})
     with (
         psycopg.connect(project.database_url, autocommit=True, application_name="the other one") as other,
-        running(project, "upgrade") as process,
+        project.running("upgrade") as process,
     ):
         told(process, "  waiting: ")
         ((pid, key),) = project.sql(held)
@@ -415,7 +404,7 @@ def indexing(project: Project) -> Project:
 def test_cut_short_during_the_index_build(indexing: Project, vecmig: Vecmig, how: str) -> None:
     project = indexing
     index = INDEX.format(partition("documents", tag("noise", 128)))
-    with running(project, "upgrade") as process:
+    with project.running("upgrade") as process:
         wait_for(lambda: bool(project.sql(BUILDING)), process)
         process.send_signal(getattr(signal, how))
         stopped = end(process)
@@ -432,7 +421,7 @@ def test_cut_short_during_the_index_build(indexing: Project, vecmig: Vecmig, how
 
 def test_an_index_build_whose_session_is_ended_begins_anew(indexing: Project) -> None:
     project = indexing
-    with running(project, "upgrade") as process:
+    with project.running("upgrade") as process:
         wait_for(lambda: bool(project.sql(BUILDING)), process)
         assert project.sql(f"SELECT pg_terminate_backend(pid) FROM ({BUILDING}) AS building") == [(True,)]
         done = end(process)
@@ -446,7 +435,7 @@ def test_who_holds_up_the_index_build_is_told(indexing: Project) -> None:
     project = indexing
     with psycopg.connect(project.database_url, application_name="nightly") as holder:
         holder.execute("UPDATE documents_vectors SET chunk_text = 'x' WHERE id = 1")
-        with running(project, "upgrade", "--until", "index") as process:
+        with project.running("upgrade", "--until", "index") as process:
             assert process.stderr is not None
             told = next(line for line in process.stderr if line.startswith("  waiting: "))
             assert told.startswith("  waiting: the index waits for writers before build: ")

@@ -6,7 +6,7 @@ import json
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
@@ -45,14 +45,9 @@ def drawn(project: Project, *args: str, columns: int = 80, rows: int = 24) -> It
         yield opened
 
 
-@contextmanager
-def piped(project: Project, *args: str) -> Iterator[subprocess.Popen[str]]:
+def piped(project: Project, *args: str) -> AbstractContextManager[subprocess.Popen[str]]:
     """Watch without a terminal."""
-    with project.start("status", "--watch", "--interval", "0.2", *args) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    return project.running("status", "--watch", "--interval", "0.2", *args)
 
 
 def _until(process: subprocess.Popen[str], end: str) -> list[str]:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any, Self
 
 import psycopg
@@ -63,14 +63,9 @@ def prepare(project: Project, provider: Provider, **service: Any) -> None:
     script(project, "bbbb", NEW, old=OLD, down="aaaa", gate="Gate(coverage=0.5, freshness_budget=0.5)")
 
 
-@contextmanager
-def watching(project: Project, *args: str) -> Iterator[subprocess.Popen[str]]:
+def watching(project: Project, *args: str) -> AbstractContextManager[subprocess.Popen[str]]:
     """Run the service in the background; it is killed at the end at the latest."""
-    with project.start("sync", "--watch", "--every", "0.1", *args) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+    return project.running("sync", "--watch", "--every", "0.1", *args)
 
 
 def end(process: subprocess.Popen[str], number: int = signal.SIGTERM) -> Result:

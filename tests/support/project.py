@@ -6,7 +6,8 @@ import itertools
 import json
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,15 @@ class Project:
             stderr=subprocess.PIPE,
             start_new_session=own_group,
         )
+
+    @contextmanager
+    def running(self, *args: str) -> Iterator[subprocess.Popen[str]]:
+        """Run ``vecmig`` in the background; it is killed at the end at the latest."""
+        with self.start(*args) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def sql(self, statement: str, *params: Any) -> list[tuple[Any, ...]]:
         """Run one statement on a connection of its own and return its rows."""
