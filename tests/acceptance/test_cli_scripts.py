@@ -140,6 +140,42 @@ def test_options_that_exclude_each_other(project: Run) -> None:
     assert "--autogenerate decides" in project("revision", "--autogenerate", "--collection", "documents", code=2)[1]
 
 
+def test_a_first_revision_that_adopts(project: Run) -> None:
+    out, err = project("revision", "--adopt", "embedding", "--in-place", "--adopt-where", "n > 1", "--fill")
+    (name,) = versions()
+    assert (out, err) == (
+        f"Wrote migrations/versions/{name}\n",
+        f"  documents: (no tag)\n  -> {OLD_TAG}\nNext: vecmig upgrade head\n",
+    )
+    script = Path("migrations/versions", name).read_text()
+    assert '    m.adopt("embedding", where="n > 1", home="column", fill=True)\n' in script
+    out, err = project("revision", "--adopt", "embedding", code=2)
+    assert out == ""
+    assert "To go on to another tag: vecmig revision, without --adopt." in err
+    assert versions() == [name]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--in-place"], "--in-place says how vectors are adopted, and --adopt is missing."),
+        (["--adopt-where", "x", "--no-fill"], "--adopt-where and --no-fill say how vectors are adopted"),
+        (["--adopt", "e", "--empty"], "--adopt does not go together with --empty: it moves no collection."),
+        (
+            ["--adopt", "e", "--autogenerate"],
+            "--adopt does not go together with --autogenerate: it writes revisions of",
+        ),
+        (["--adopt", "e", "--from-tag", OLD_TAG], "--adopt does not go together with --from-tag: vectors are adopted"),
+        (["--adopt", "e)"], "--adopt 'e)' closes a ')' that it did not open."),
+    ],
+)
+def test_adopting_goes_with_what_makes_sense(project: Run, args: list[str], said: str) -> None:
+    out, err = project("revision", *args, code=2)
+    assert out == ""
+    assert err.startswith(said)
+    assert versions() == []
+
+
 def test_history(forked: Run) -> None:
     assert forked("history")[0].splitlines() == [
         "aaaa -> bbbb (documents) (head), documents: 64 to 256",

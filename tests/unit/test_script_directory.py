@@ -16,11 +16,12 @@ from vecmig.config import Config, load_config
 from vecmig.config.collections import load_collections
 from vecmig.errors import ConfigError, ScriptError, TagError
 from vecmig.script import ConflictingHeads, MultipleHeads, Script, ScriptDirectory
+from vecmig.script.adopt_call import AdoptCall
 from vecmig.script.checksum import checksum
 from vecmig.script.generate import Wish, autogenerate, empty_revision, merge_revision, new_revision
 from vecmig.script.loading import load_script
 from vecmig.script.project import init_project
-from vecmig.script.template import docstring, literal, write_all_new, write_new
+from vecmig.script.template import docstring, literal, template_folder, write_all_new, write_new
 
 TAG = "wordllama@0.4/dim-{}/chunk-none/norm-l2"
 SCRIPT = '''"""documents: 64 to 256 dimensions
@@ -524,6 +525,18 @@ def test_the_project_may_have_templates_of_its_own(directory: ScriptDirectory) -
     Path("migrations/empty.py.tmpl").write_text("$nothing")
     with pytest.raises(ScriptError, match="asks for 'nothing'"):
         empty_revision(directory, Wish("y"))
+
+
+def test_a_template_that_says_itself_what_backfill_does_adopts_nothing(directory: ScriptDirectory) -> None:
+    want(documents=64)
+    own = Path("migrations/script.py.tmpl")
+    own.write_text(
+        Path(template_folder("generic") / "script.py.tmpl").read_text().replace("${backfill}", "m.backfill()")
+    )
+    with pytest.raises(ScriptError, match=r"migrations/script.py.tmpl says itself what backfill\(m\) does") as refused:
+        new(directory, adopt=AdoptCall("embedding"))
+    assert "${backfill}" in refused.value.hint
+    assert "m.backfill()" in new(directory).path.read_text()
 
 
 def test_an_existing_file_is_never_overwritten(tmp_path: Path) -> None:

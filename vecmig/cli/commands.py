@@ -12,7 +12,8 @@ from typer.core import TyperGroup, TyperOption
 
 #: The modules with their commands; in this order ``vecmig --help`` lists them.
 FAMILIES: Final = {
-    "scripts": ("init", "revision", "history", "heads", "branches", "show", "merge", "edit", "list_templates"),
+    "writing": ("init", "revision", "merge", "edit", "list_templates"),
+    "scripts": ("history", "heads", "branches", "show"),
     "plan": ("plan",),
     "migrate": ("upgrade", "downgrade", "release", "stamp", "current", "backfill", "sync", "ensure_version"),
     "checking": ("check",),

@@ -58,6 +58,13 @@ class Options:
             self._narrator = Narrator(quiet=self.quiet)
         self._narrator(Waiting(reason, cause=cause))
 
+    def note(self, text: str) -> None:
+        """Print a line to stderr, unless results only are wanted."""
+        from vecmig.cli import render
+
+        if not self.quiet:
+            render.note(text)
+
     def scripts(self) -> ScriptDirectory:
         """Open the script directory; no database is needed.
 

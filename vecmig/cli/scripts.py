@@ -1,144 +1,28 @@
-"""The commands that read and write scripts; none of them needs a database unless it is asked about `current`."""
+"""The commands that show scripts; none of them needs a database unless it is asked about `current`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vecmig.cli import render
 from vecmig.cli.context import Options, add_command, options_of
-from vecmig.errors import ScriptError, UsageError, VecmigError
+from vecmig.errors import ScriptError
 
 if TYPE_CHECKING:
     from vecmig.cli.script_lines import ScriptLines
-    from vecmig.script import Script, ScriptDirectory
-    from vecmig.script.generate import Wish
+    from vecmig.script import ScriptDirectory
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Print everything about each revision.")]
-Message = Annotated[
-    str, typer.Option("-m", "--message", metavar="TEXT", help="What the revision is for.", show_default=False)
-]
-BranchLabel = Annotated[
-    str | None, typer.Option("--branch-label", metavar="LABEL", help="Name the branch of the new revision.")
-]
-RevId = Annotated[str | None, typer.Option("--rev-id", metavar="ID", help="The id, instead of a random one.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this family."""
-    for function in (init, revision, history, heads, branches, show, merge, edit, list_templates):
+    for function in (history, heads, branches, show):
         add_command(app, function)
-
-
-def init(
-    ctx: typer.Context,
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The directory of scripts to make.")] = Path(
-        "migrations"
-    ),
-    template: Annotated[
-        str, typer.Option("-t", "--template", metavar="NAME", help="The template to write from.")
-    ] = "generic",
-    package: Annotated[bool, typer.Option("--package", help="Add __init__.py files to the directories.")] = False,
-) -> None:
-    """Make a new project. It gets a vecmig.ini, and a directory for its collections and revisions."""
-    from vecmig.script.project import init_project
-    from vecmig.text import shown
-
-    options = options_of(ctx)
-    ini = options.config_path or Path("vecmig.ini")
-    files = init_project(directory, ini=ini, template=template, package=package)
-    for path in files:
-        render.line(f"Wrote {shown(path)}")
-    if ini not in files:
-        _note(
-            options, f"{shown(ini)} exists already and was kept; its script_location must lead to {shown(directory)}."
-        )
-    first = shown(directory / "collections.yaml")
-    _note(
-        options,
-        f'Next: edit database_url in {shown(ini)} and the collection in {first}, then: vecmig revision -m "first tag"',
-    )
-
-
-def revision(
-    ctx: typer.Context,
-    *,
-    message: Message = "",
-    collection: Annotated[
-        str | None, typer.Option("--collection", metavar="NAME", help="The collection to move.")
-    ] = None,
-    from_tag: Annotated[
-        str | None, typer.Option("--from-tag", metavar="TAG", help="The old tag, if not the newest revision's.")
-    ] = None,
-    to_tag: Annotated[
-        str | None, typer.Option("--to-tag", metavar="TAG", help="The new tag, if not the one in collections.yaml.")
-    ] = None,
-    autogenerate: Annotated[
-        bool, typer.Option("--autogenerate", help="Write a revision for every collection that has to move.")
-    ] = False,
-    empty: Annotated[
-        bool, typer.Option("--empty", help="Move no collection: a revision for statements of your own.")
-    ] = False,
-    head: Annotated[
-        str | None,
-        typer.Option("--head", metavar="REV", help="The revision to follow, if not the newest; base begins a branch."),
-    ] = None,
-    splice: Annotated[bool, typer.Option("--splice", help="Allow --head to be followed by others already.")] = False,
-    branch_label: BranchLabel = None,
-    rev_id: RevId = None,
-    depends_on: Annotated[
-        list[str] | None,
-        typer.Option("--depends-on", metavar="REV", help="A revision that must be applied before; may be repeated."),
-    ] = None,
-    version_path: Annotated[
-        Path | None, typer.Option("--version-path", metavar="DIR", help="The version location to write to.")
-    ] = None,
-) -> None:
-    """Write a new revision. It moves a collection to the tag that collections.yaml asks for.
-
-    Each collection has a branch of its own, which its first revision begins and labels with its name.
-    """
-    from vecmig.script.generate import Wish
-
-    _refuse_together(empty, autogenerate=autogenerate, collection=collection, from_tag=from_tag, to_tag=to_tag)
-    wish = Wish(
-        message=message,
-        head=None if head is None else (head,),
-        splice=splice,
-        branch_labels=_labels(branch_label),
-        rev_id=rev_id,
-        depends_on=tuple(depends_on or ()),
-        version_path=version_path,
-    )
-    options = options_of(ctx)
-    if empty:
-        from vecmig.script.generate import empty_revision
-
-        scripts = options.scripts()
-        _wrote(options, scripts, [empty_revision(scripts, wish)])
-    elif autogenerate:
-        _refuse_with_autogenerate(collection, from_tag, to_tag)
-        _autogenerate(options, wish)
-    else:
-        from vecmig.config.collections import load_collections
-        from vecmig.script.generate import new_revision
-
-        scripts = options.scripts()
-        collections = load_collections(scripts.config.collections_path)
-        written = new_revision(
-            scripts,
-            collections,
-            wish,
-            collection=collection,
-            from_tag=from_tag,
-            to_tag=to_tag,
-            live={} if from_tag else _live_where_held(options, scripts),
-        )
-        _wrote(options, scripts, [written])
 
 
 def history(
@@ -193,7 +77,7 @@ def heads(
     try:
         scripts.branches.refuse_ambiguous("head")
     except ScriptError as problem:
-        _note(options, f"{problem.message}\n{problem.hint}")
+        options.note(f"{problem.message}\n{problem.hint}")
 
 
 def branches(ctx: typer.Context, verbose: Verbose = False, as_json: Json = False) -> None:
@@ -208,7 +92,7 @@ def branches(ctx: typer.Context, verbose: Verbose = False, as_json: Json = False
     for script in listed:
         _print(lines.fork(script, verbose=verbose))
     if not listed:
-        _note(options, "There are no branch points.")
+        options.note("There are no branch points.")
 
 
 def show(
@@ -228,111 +112,7 @@ def show(
     else:
         _print(text for script in listed for text in lines.entry(script))
         if not listed:
-            _note(options, f"{rev} is before the first revision: there is nothing to show.")
-
-
-def merge(
-    ctx: typer.Context,
-    revisions: Annotated[
-        list[str], typer.Argument(metavar="REV...", help="The revisions to join; heads for all heads.")
-    ],
-    *,
-    message: Message = "",
-    branch_label: BranchLabel = None,
-    rev_id: RevId = None,
-    splice: Annotated[bool, typer.Option("--splice", help="Allow revisions that others follow already.")] = False,
-) -> None:
-    """Write a revision that joins two or more."""
-    from vecmig.script.generate import Wish, merge_revision
-
-    options = options_of(ctx)
-    wish = Wish(message, tuple(revisions), splice=splice, branch_labels=_labels(branch_label), rev_id=rev_id)
-    scripts = options.scripts()
-    _wrote(options, scripts, [merge_revision(scripts, wish)])
-
-
-def edit(
-    ctx: typer.Context,
-    rev: Annotated[
-        str, typer.Argument(metavar="REV", help="An id or the start of one, a label, head, heads, or current.")
-    ],
-) -> None:
-    """Open the script of a revision in $EDITOR."""
-    from vecmig.cli.editor import open_in_editor
-    from vecmig.script.loading import load_script
-
-    options = options_of(ctx)
-    listed = options.scripts().find(rev, options.current_heads() if rev == "current" else ())
-    if not listed:
-        raise UsageError(
-            f"{rev} is before the first revision: there is nothing to edit.", hint="To see all: vecmig history"
-        )
-    open_in_editor([script.path for script in listed])
-    for script in listed:
-        load_script(script.path)
-
-
-def list_templates(as_json: Json = False) -> None:
-    """List the templates that init can write from."""
-    from vecmig.script.template import description, template_folders
-
-    templates = [(name, description(folder)) for name, folder in template_folders().items()]
-    if as_json:
-        render.as_json([{"name": name, "description": text} for name, text in templates])
-    else:
-        render.columns(templates)
-
-
-def _autogenerate(options: Options, wish: Wish) -> None:
-    from vecmig.config.collections import load_collections
-    from vecmig.script.generate import autogenerate
-
-    scripts = options.scripts()
-    collections = load_collections(scripts.config.collections_path)
-    written = autogenerate(scripts, collections, wish, live=_live_where_held(options, scripts))
-    _wrote(options, scripts, written)
-    if not written:
-        _note(options, "Nothing to do: every collection is at the tag that collections.yaml asks for.")
-
-
-def _live_where_held(options: Options, scripts: ScriptDirectory) -> dict[str, str]:
-    """Ask the database, where there is one, which collections have a revision on hold, and which tag is live there."""
-    if not scripts.scripts or not (scripts.config.database_url or scripts.config.database_engine):
-        return {}
-    from vecmig import runner
-
-    try:
-        return runner.live_where_held(options.config())
-    except VecmigError as error:
-        _note(options, f"What is on hold could not be asked for, so that nothing is taken to be: {error.message}")
-        return {}
-
-
-def _refuse_together(empty: bool, **others: object) -> None:
-    named = [f"--{name.replace('_', '-')}" for name, value in others.items() if value]
-    if empty and named:
-        raise UsageError(f"--empty does not go together with {', '.join(named)}.", hint="Leave one of them out.")
-
-
-def _refuse_with_autogenerate(*others: str | None) -> None:
-    if any(others):
-        raise UsageError(
-            "--autogenerate decides collection and tags by itself.",
-            hint="Leave --collection, --from-tag and --to-tag out, or leave --autogenerate out.",
-        )
-
-
-def _wrote(options: Options, scripts: ScriptDirectory, written: Sequence[Script]) -> None:
-    from vecmig.text import shown
-
-    for script in written:
-        render.line(f"Wrote {shown(script.path)}")
-        if script.collection:
-            _note(options, f"  {script.collection}: {script.old_tag or '(no tag)'}\n  -> {script.new_tag}")
-        if script.collection and not script.revision.down_revisions and not script.revision.branch_labels:
-            _note(options, f"  its branch has no label: {script.id}@head is its head")
-    if written:
-        _note(options, f"Next: {'vecmig heads' if scripts.branches.conflicts else scripts.upgrade_command}")
+            options.note(f"{rev} is before the first revision: there is nothing to show.")
 
 
 def _lines(scripts: ScriptDirectory, current: Sequence[str] = ()) -> ScriptLines:
@@ -348,13 +128,4 @@ def _print(lines: Iterable[str]) -> None:
 
 def _say_if_empty(options: Options, scripts: ScriptDirectory) -> None:
     if not scripts.scripts:
-        _note(options, 'There are no revisions yet. To write the first: vecmig revision -m "first tag"')
-
-
-def _note(options: Options, text: str) -> None:
-    if not options.quiet:
-        render.note(text)
-
-
-def _labels(label: str | None) -> tuple[str, ...]:
-    return (label,) if label else ()
+        options.note('There are no revisions yet. To write the first: vecmig revision -m "first tag"')

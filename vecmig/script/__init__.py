@@ -32,6 +32,7 @@ __all__ = [
     "ScriptDirectory",
     "Step",
     "UnknownRevision",
+    "adopt_call",
     "generate",
     "load_script",
     "project",

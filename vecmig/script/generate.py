@@ -1,26 +1,24 @@
-"""Writing new revisions: what they follow, which tags they lead between, and how their files are called."""
+"""Writing new revisions: what they follow, and which tags they lead between."""
 
 from __future__ import annotations
 
 import re
 import shlex
-import unicodedata
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from vecmig.config.collections import Collections
 from vecmig.errors import ScriptError
 from vecmig.model.tag import Tag
+from vecmig.script.adopt_call import AdoptCall
 from vecmig.script.branches import Branches
 from vecmig.script.directory import ScriptDirectory
+from vecmig.script.drafts import Draft, Kind, Move, write_drafts
 from vecmig.script.errors import InvalidName, MultipleHeads, listed
 from vecmig.script.graph import Graph, Revision
 from vecmig.script.script import Script
-from vecmig.script.template import SUFFIX, docstring, literal, render, template_folder, write_all_new
 from vecmig.text import shown
 
 #: Narrower than what is read: a new id is part of a file name and of relative names such as id+1.
@@ -44,45 +42,6 @@ class Wish:
     version_path: Path | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
-    """A collection that is to go from one tag to another; both canonical, the old one None for the first."""
-
-    collection: str
-    old_tag: str | None
-    new_tag: str
-
-    @property
-    def message(self) -> str:
-        """What a revision that makes this move is called unless told otherwise."""
-        new = Tag.parse(self.new_tag)
-        if self.old_tag is None:
-            return f"{self.collection}: first tag, {new.dims} dimensions"
-        old = Tag.parse(self.old_tag)
-        if old.model != new.model:
-            return f"{self.collection}: {old.model} to {new.model}"
-        if old.version != new.version:
-            return f"{self.collection}: {new.model} {old.version} to {new.version}"
-        if old.dims != new.dims:
-            return f"{self.collection}: {old.dims} to {new.dims} dimensions"
-        return f"{self.collection}: {self.old_tag.partition('/')[2]} to {self.new_tag.partition('/')[2]}"
-
-
-_Kind = Literal["script", "empty", "merge"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Draft:
-    """A revision that is decided and not yet written."""
-
-    revision: Revision
-    kind: _Kind
-    message: str
-    folder: Path
-    move: Move | None = None
-    created: datetime = field(default_factory=lambda: datetime.now().replace(microsecond=0))  # noqa: DTZ005  # as in Alembic
-
-
 def new_revision(
     directory: ScriptDirectory,
     collections: Collections,
@@ -92,23 +51,32 @@ def new_revision(
     from_tag: str | None = None,
     to_tag: str | None = None,
     live: Mapping[str, str] | None = None,
+    adopt: AdoptCall | None = None,
 ) -> Script:
     """Write a revision that moves one collection to another tag.
 
     The old tag is where the collection's newest revision leads, on the branch that ``wish`` names if it names one; the
     new one is what collections.yaml asks for; ``from_tag`` and ``to_tag`` say otherwise. Without ``collection`` it is
-    the only one that has to move. A collection whose newest revision is on hold starts from its tag in ``live``.
+    the only one that has to move. A collection whose newest revision is on hold starts from its tag in ``live``. With
+    ``adopt`` it is the first revision of its collection, and takes vectors that are there already.
 
     Raises:
-        ScriptError: there is nothing to move, or more than one collection, or branch, could be meant.
+        ScriptError: there is nothing to move, or more than one collection, or branch, could be meant; or vectors are
+            to be adopted by a collection that has a tag already, or under a tag of chunks.
         ConfigError, TagError: the collection, the tag, or the tag's recipe is unknown.
     """
     named = None if wish.head is None else _named(directory, wish.head, splice=wish.splice)
     heads = directory.map.heads if named is None else named
-    name = collection or _only_mover(directory, collections, heads, to_tag, live or {})
+    if adopt is not None:
+        name = _only_beginner(directory, collections, heads, collection)
+    else:
+        name = collection or _only_mover(directory, collections, heads, to_tag, live or {})
     parents = _above(directory.branches, name) if named is None else named
     move = _move(directory, collections, heads, name, from_tag=from_tag, to_tag=to_tag, live=live or {})
-    return _write(directory, [_draft(directory, wish, parents, "script", move)])[0]
+    if adopt is not None:
+        move = replace(move, adopt=adopt)
+        _refuse_chunks(move)
+    return write_drafts(directory, [_draft(directory, wish, parents, "script", move)])[0]
 
 
 def empty_revision(directory: ScriptDirectory, wish: Wish) -> Script:
@@ -121,7 +89,7 @@ def empty_revision(directory: ScriptDirectory, wish: Wish) -> Script:
     if wish.head is None and len(heads) > 1:
         raise _choice(directory.branches, heads)
     parents = heads if wish.head is None else _named(directory, wish.head, splice=wish.splice)
-    return _write(directory, [_draft(directory, wish, parents, "empty")])[0]
+    return write_drafts(directory, [_draft(directory, wish, parents, "empty")])[0]
 
 
 def merge_revision(directory: ScriptDirectory, wish: Wish) -> Script:
@@ -141,7 +109,7 @@ def merge_revision(directory: ScriptDirectory, wish: Wish) -> Script:
     parents = _named(directory, names, splice=wish.splice)
     if not wish.message:
         wish = replace(wish, message=f"merge {' and '.join(parents)}")
-    return _write(directory, [_draft(directory, wish, parents, "merge")])[0]
+    return write_drafts(directory, [_draft(directory, wish, parents, "merge")])[0]
 
 
 def autogenerate(
@@ -161,7 +129,7 @@ def autogenerate(
             f"--rev-id cannot name {len(moves)} revisions at once.",
             hint="Leave --rev-id out; each revision then gets an id of its own.",
         )
-    drafts: list[_Draft] = []
+    drafts: list[Draft] = []
     for move in moves:
         parents = _above(_branches_with(directory, drafts), move.collection) if named is None else named
         on_top = any(draft.revision.id in parents for draft in drafts)
@@ -173,7 +141,7 @@ def autogenerate(
         each = replace(wish, branch_labels=(), depends_on=()) if on_top else wish
         drafts.append(_draft(directory, each, parents, "script", move))
         named = None if named is None else (drafts[-1].revision.id,)
-    return _write(directory, drafts)
+    return write_drafts(directory, drafts)
 
 
 def _named(directory: ScriptDirectory, names: tuple[str, ...], *, splice: bool) -> tuple[str, ...]:
@@ -206,7 +174,7 @@ def _choice(branches: Branches, heads: Sequence[str], argument: str = "head") ->
     return MultipleHeads(argument, heads, hint=f"Add one of: {listed(options, 20)}")
 
 
-def _branches_with(directory: ScriptDirectory, drafts: Sequence[_Draft]) -> Branches:
+def _branches_with(directory: ScriptDirectory, drafts: Sequence[Draft]) -> Branches:
     """Return the branches as they will be with these drafts."""
     moved: dict[str, str | None] = {id_: script.collection for id_, script in directory.scripts.items()}
     moved |= {draft.revision.id: draft.move.collection if draft.move else None for draft in drafts}
@@ -272,6 +240,37 @@ def _only_mover(
     )
 
 
+def _only_beginner(directory: ScriptDirectory, collections: Collections, heads: Sequence[str], name: str | None) -> str:
+    """Return the collection that adopts vectors: the one that is named, or else the only one without a revision."""
+    newest = {one: directory.newest(one, heads) for one in ([name] if name else collections.collections)}
+    new = [one for one, script in newest.items() if script is None]
+    if len(new) == 1:
+        return new[0]
+    if new:
+        raise ScriptError(
+            f"Several collections have no revision yet: {listed(new)}.",
+            hint="Add --collection NAME: each adopts vectors by a revision of its own.",
+        )
+    begun = [f"{one} ({script.new_tag})" for one, script in newest.items() if script is not None]
+    raise ScriptError(
+        f"Vectors are adopted by the first revision of a collection, and there is one already: {listed(begun)}."
+        if begun
+        else f"{shown(collections.path)} has no collection that could adopt vectors.",
+        hint="To go on to another tag: vecmig revision, without --adopt. To adopt vectors beside those, add a "
+        f"collection of their own to {shown(collections.path)}",
+    )
+
+
+def _refuse_chunks(move: Move) -> None:
+    """Refuse a tag whose records are cut: what a team has is one vector a row."""
+    new = Tag.parse(move.new_tag)
+    if new.chunk is not None:
+        raise ScriptError(
+            f"Adopted vectors are one to a record, and the tag {new} cuts records into chunks.",
+            hint=f"Ask for a tag with chunk-none in collections.yaml: {replace(new, chunk=None)}",
+        )
+
+
 def _move(
     directory: ScriptDirectory,
     collections: Collections,
@@ -302,8 +301,8 @@ def _move(
 
 
 def _draft(
-    directory: ScriptDirectory, wish: Wish, parents: tuple[str, ...], kind: _Kind, move: Move | None = None
-) -> _Draft:
+    directory: ScriptDirectory, wish: Wish, parents: tuple[str, ...], kind: Kind, move: Move | None = None
+) -> Draft:
     id_ = wish.rev_id or uuid.uuid4().hex[-12:]
     if _NEW_ID.fullmatch(id_) is None:
         raise InvalidName(id_, "revision id", "a new id has 1 to 64 letters, digits and underscores")
@@ -314,7 +313,7 @@ def _draft(
         labels = directory.branches.label_for(move.collection, id_)
     revision = Revision(id_, parents, labels, _dependencies(directory, wish.depends_on))
     message = wish.message.strip() or (move.message if move else "empty message")
-    return _Draft(revision, kind, message, _folder(directory, wish, parents), move)
+    return Draft(revision, kind, message, _folder(directory, wish, parents), move)
 
 
 def _dependencies(directory: ScriptDirectory, names: Sequence[str]) -> tuple[str, ...]:
@@ -341,52 +340,3 @@ def _folder(directory: ScriptDirectory, wish: Wish, parents: Sequence[str]) -> P
             f"There are {len(places)} version locations.", hint=f"Add --version-path: {listed(map(shown, places), 20)}"
         )
     return known[0]
-
-
-def _write(directory: ScriptDirectory, drafts: Sequence[_Draft]) -> tuple[Script, ...]:
-    """Check that the graph stays sound, write the files, and load them again."""
-    Graph([*directory.map, *(draft.revision for draft in drafts)])
-    write_all_new([(_path(directory, draft), _text(directory, draft)) for draft in drafts])
-    directory.reload()
-    return tuple(directory[draft.revision.id] for draft in drafts)
-
-
-def _path(directory: ScriptDirectory, draft: _Draft) -> Path:
-    slug = _slug(draft.message, directory.config.truncate_slug_length)
-    at = draft.created
-    parts = {name: getattr(at, name) for name in ("year", "month", "day", "hour", "minute", "second")}
-    name = directory.config.file_template.format(
-        rev=draft.revision.id, slug=slug, epoch=int(at.timestamp()), **{k: f"{v:02}" for k, v in parts.items()}
-    )
-    return draft.folder / f"{name.rstrip('_')}.py"
-
-
-def _slug(message: str, longest: int) -> str:
-    """Write a message in lower-case ASCII words joined by underscores, cut between words."""
-    plain = unicodedata.normalize("NFKD", message).encode("ascii", "ignore").decode().lower()
-    slug = "_".join(re.findall(r"[a-z0-9]+", plain))
-    return slug if len(slug) <= longest else slug[:longest].rpartition("_")[0] or slug[:longest]
-
-
-def _text(directory: ScriptDirectory, draft: _Draft) -> str:
-    revision, move = draft.revision, draft.move
-    values = {
-        "message": docstring(draft.message),
-        "rev": revision.id,
-        "revises": ", ".join(revision.down_revisions),
-        "create_date": str(draft.created),
-        "revision": literal(revision.id),
-        "down_revision": literal(revision.down_revisions, name="down_revision"),
-        "branch_labels": literal(revision.branch_labels, name="branch_labels"),
-        "depends_on": literal(revision.depends_on, name="depends_on"),
-        "collection": literal(move.collection if move else None),
-        "old_tag": literal(move.old_tag if move else None),
-        "new_tag": literal(move.new_tag if move else None),
-    }
-    name = f"{draft.kind}.py{SUFFIX}"
-    # a project may have a template of its own beside its scripts
-    template = directory.config.script_location / name
-    if not template.is_file():
-        template = template_folder(directory.config.template) / name
-    text = render(template, values)
-    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"

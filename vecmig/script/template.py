@@ -16,7 +16,7 @@ from vecmig.text import nearest, shown
 
 SUFFIX = ".tmpl"
 #: Where a tuple is put on lines of its own; formatters leave such a tuple alone at any line length.
-_WIDTH = 88
+WIDTH = 88
 #: What a file system without hard links answers.
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 _PACKAGE = Path(__file__).parents[1]
@@ -76,7 +76,7 @@ def literal(value: str | tuple[str, ...] | None, *, name: str = "") -> str:
     if isinstance(value, tuple) and len(value) > 1:
         items = [literal(item) for item in value]
         line = f"({', '.join(items)})"
-        return line if len(f"{name} = {line}") <= _WIDTH else "(\n" + "".join(f"    {item},\n" for item in items) + ")"
+        return line if len(f"{name} = {line}") <= WIDTH else "(\n" + "".join(f"    {item},\n" for item in items) + ")"
     if isinstance(value, tuple):
         return literal(value[0] if value else None)
     if value is None:
