@@ -11,8 +11,8 @@ import time
 import uuid
 from typing import Any
 
-from langchain_core.embeddings import Embeddings  # type: ignore[import-not-found]
-from langchain_postgres import PGEngine, PGVector, PGVectorStore  # type: ignore[import-not-found]
+from langchain_core.embeddings import Embeddings
+from langchain_postgres import PGEngine, PGVector, PGVectorStore
 
 _BATCH = 1_000
 

@@ -9,8 +9,8 @@ import random
 import sys
 import time
 
-from llama_index.core.schema import TextNode  # type: ignore[import-not-found]
-from llama_index.vector_stores.postgres import PGVectorStore  # type: ignore[import-not-found]
+from llama_index.core.schema import TextNode
+from llama_index.vector_stores.postgres import PGVectorStore
 
 _BATCH = 1_000
 

@@ -16,7 +16,6 @@ from packaging.utils import canonicalize_name
 from support.source import ROOT
 
 SHOW = "print('loaded:', *sorted(sys.modules))"
-IMPORT = f"import sys, vecmig; {SHOW}"
 RUN = f"""
 import atexit, runpy, sys
 atexit.register(lambda: {SHOW})
@@ -66,8 +65,25 @@ def _normal(name: str) -> str:
     return str(canonicalize_name(name))
 
 
-def test_importing_vecmig_loads_nothing_foreign(tmp_path: Path) -> None:
-    assert _loaded(tmp_path, IMPORT) == set()
+@pytest.mark.parametrize("module", ["vecmig", "vecmig.integrations"])
+def test_importing_vecmig_loads_nothing_foreign(tmp_path: Path, module: str) -> None:
+    assert _loaded(tmp_path, f"import sys, {module}; {SHOW}") == set()
+
+
+@pytest.mark.parametrize(
+    ("module", "package", "needs", "extra"),
+    [
+        ("langchain", "langchain_core", "langchain-core", "langchain"),
+        ("llama_index", "llama_index", "llama-index-core", "llama-index"),
+    ],
+)
+def test_a_retriever_without_its_framework_names_the_command(module: str, package: str, needs: str, extra: str) -> None:
+    code = f"import sys; sys.modules[{package!r}] = None; import vecmig.integrations.{module}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"ImportError: vecmig.integrations.{module} needs {needs}: ")
+    assert last.endswith(f"Run: pip install 'vecmig[{extra}]'")
 
 
 @pytest.mark.parametrize("args", [["--help"], ["upgrade", "--help"], ["status", "--help"]], ids=" ".join)

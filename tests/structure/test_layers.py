@@ -15,7 +15,7 @@ from support.source import ROOT, foreign_imports, layer_of, modules, own_imports
 
 #: Top to bottom. A module imports only from lines below its own; siblings on one line do not see each other.
 LAYERS = (
-    ("cli", "alembic", "sqlalchemy"),
+    ("cli", "alembic", "sqlalchemy", "integrations"),
     ("demo",),
     ("runner",),
     ("operations",),
@@ -53,6 +53,8 @@ CONFINED = {
     "sentence_transformers": {"embedders"},
     "ray": {"backfill"},
     "alembic": {"alembic"},
+    "langchain_core": {"integrations"},
+    "llama_index": {"integrations"},
 }
 
 
@@ -141,12 +143,15 @@ def _declared() -> set[str]:
         *extras["sentence-transformers"],
         *extras["ray"],
         *extras["alembic"],
+        *extras["langchain"],
+        *extras["llama-index"],
     ]
     return {re.split(r"[\[<>=~! ]", requirement)[0].lower() for requirement in listed}
 
 
 def _distribution(package: str) -> str:
-    return {"yaml": "pyyaml", "psycopg_pool": "psycopg"}.get(package, package.replace("_", "-"))
+    others = {"yaml": "pyyaml", "psycopg_pool": "psycopg", "llama_index": "llama-index-core"}
+    return others.get(package, package.replace("_", "-"))
 
 
 def test_only_render_prints() -> None:

@@ -19,6 +19,7 @@ from psycopg import errors as pg
 from vecmig.errors import ConditionError, UsageError
 from vecmig.freshness.stamps import Stamps
 from vecmig.homes.vectors import to_send
+from vecmig.model.collection import Metric
 from vecmig.postgres.named_sql import finished, statement
 from vecmig.postgres.settings import lock_timeout, transaction_settings
 from vecmig.source.keys import same_key
@@ -47,6 +48,13 @@ class Hit:
     text: str
     #: The record's columns.
     record: dict[str, Any]
+    #: The collection's: what ``distance`` is.
+    metric: Metric = "cosine"
+
+    @property
+    def score(self) -> float:
+        """The cosine similarity, the inner product, or the negative l2 distance: larger is nearer."""
+        return 1 - self.distance if self.metric == "cosine" else -self.distance
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +93,10 @@ class Search:
 
     def hits(self, rows: Iterable[tuple[Any, ...]]) -> list[Hit]:
         """Read the rows that ``query`` gives."""
-        keys, tag = len(self.stamps.source.key), self.stamps.tag
-        return [Hit(tuple(row[:keys]), tag, row[keys], *row[keys + 1 :]) for row in rows]
+        tag, metric = self.stamps.tag, self.stamps.source.collection.metric
+        return [
+            Hit(tuple(key), tag, chunk, distance, text, record, metric) for *key, chunk, distance, text, record in rows
+        ]
 
 
 @lru_cache(maxsize=64)

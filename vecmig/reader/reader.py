@@ -165,6 +165,11 @@ class Reader(_Shared):
         snapshots = self._held.snapshots
         return live_tag_of(snapshots.get(collection) or snapshots.load(collection))
 
+    def columns(self, collection: str) -> tuple[str, ...]:
+        """Return the names of the source's columns, which ``where`` may name and a hit's ``record`` has."""
+        snapshots = self._held.snapshots
+        return (snapshots.get(collection) or snapshots.load(collection)).source.columns
+
     def search(
         self,
         collection: str,
@@ -288,6 +293,12 @@ class AsyncReader(_Shared):
         snapshots = self._held.snapshots
         snapshot = snapshots.get(collection)
         return live_tag_of(await asyncio.to_thread(snapshots.load, collection) if snapshot is None else snapshot)
+
+    async def columns(self, collection: str) -> tuple[str, ...]:
+        """Return the names of the source's columns, as ``Reader.columns`` does."""
+        snapshots = self._held.snapshots
+        snapshot = snapshots.get(collection)
+        return (await asyncio.to_thread(snapshots.load, collection) if snapshot is None else snapshot).source.columns
 
     async def search(
         self,
