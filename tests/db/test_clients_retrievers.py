@@ -11,6 +11,7 @@ import pytest
 from support import clients
 from support.clients import text_of
 from support.lab import LARGE, SMALL, Lab
+from support.waiting import wait_for
 from vecmig.errors import UsageError
 from vecmig.reader import AsyncReader
 from vecmig.runner.project import Project
@@ -59,6 +60,7 @@ def test_langchain_documents_are_those_of_its_own_store(handbook: Lab, pgvector:
         # by an id that the store knows
         assert told(pgvector.get_by_ids([found[0].id])) == told(found[:1])
         handbook.upgrade("r2")
+        wait_for(lambda: reader.live_tag("handbook") == LARGE)
         again = retriever.invoke(text_of(7))
     assert (again[0].id, again[0].metadata["vecmig"]["tag"]) == ("handbook-7", LARGE)
 

@@ -103,7 +103,9 @@ def collection_id(store: Any) -> str:
 
 
 @contextmanager
-def langchain_store(url: str, table: str, *, make: bool = True, dims: int = 64, **more: Any) -> Iterator[Any]:
+def langchain_store(
+    url: str, table: str, *, make: bool = True, dims: int = 64, embeddings: Any = None, **more: Any
+) -> Iterator[Any]:
     """Open LangChain's PGVectorStore on a table, which is made with a column ``section`` of its own."""
     from langchain_postgres import Column, PGEngine, PGVectorStore
     from sqlalchemy import NullPool
@@ -113,7 +115,7 @@ def langchain_store(url: str, table: str, *, make: bool = True, dims: int = 64, 
         engine.init_vectorstore_table(table, vector_size=dims, metadata_columns=[Column("section", "TEXT")])
     wanted = {"metadata_columns": ["section"]} | more
     try:
-        yield PGVectorStore.create_sync(engine, Embeddings(dims), table, **wanted)
+        yield PGVectorStore.create_sync(engine, embeddings or Embeddings(dims), table, **wanted)
     finally:
         engine._run_as_sync(engine._pool.dispose())
 
@@ -134,7 +136,7 @@ def fill_store(store: Any, count: int = 20) -> list[str]:
 
 
 @contextmanager
-def llama_store(url: str, name: str = "handbook", dims: int = 64) -> Iterator[Any]:
+def llama_store(url: str, name: str = "handbook", dims: int = 64, *, perform_setup: bool = True) -> Iterator[Any]:
     """Open LlamaIndex's PGVectorStore, whose table is ``data_<name>``."""
     from llama_index.vector_stores.postgres import PGVectorStore
     from sqlalchemy import NullPool, create_engine
@@ -148,6 +150,7 @@ def llama_store(url: str, name: str = "handbook", dims: int = 64) -> Iterator[An
         table_name=name,
         schema_name="public",
         embed_dim=dims,
+        perform_setup=perform_setup,
     )
     try:
         yield store

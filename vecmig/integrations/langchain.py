@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from vecmig.errors import UsageError
 from vecmig.homes import Parameters
 from vecmig.integrations.layouts import Equality, Layout, unknown_filter
 from vecmig.integrations.retrieval import Retrieval
@@ -13,6 +14,7 @@ from vecmig.reader import AsyncReader, Hit, Reader
 try:
     from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
     from langchain_core.documents import Document
+    from langchain_core.embeddings import Embeddings
     from langchain_core.retrievers import BaseRetriever
 except ImportError as error:
     raise ImportError(
@@ -20,7 +22,7 @@ except ImportError as error:
         name=error.name,
     ) from error
 
-__all__ = ["VecmigRetriever"]
+__all__ = ["VecmigEmbeddings", "VecmigRetriever"]
 
 
 class VecmigRetriever(BaseRetriever):
@@ -85,6 +87,30 @@ class VecmigRetriever(BaseRetriever):
             self.id_column,
             self.metadata_column,
             self.metadata_columns,
+        )
+
+
+class VecmigEmbeddings(Embeddings):
+    """Embeds queries by the recipe of the live tag, for a store of LangChain's that reads the live view."""
+
+    def __init__(self, reader: Reader, collection: str) -> None:
+        self._reader = reader
+        self._collection = collection
+
+    def embed_query(self, text: str) -> list[float]:
+        """Embed a query."""
+        return [float(number) for number in self._reader.embed(self._collection, text).vector]
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:  # noqa: ARG002  # LangChain's own name
+        """Refuse to embed documents: what is added to the source is embedded by vecmig.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(
+            f"The live view of {self._collection} takes no documents.",
+            state="Nothing was added.",
+            hint="Add them to a store on the source, with its own embeddings; then: vecmig sync",
         )
 
 
