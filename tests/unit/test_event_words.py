@@ -34,6 +34,10 @@ def said(event: EventRow) -> str:
 TOLD: list[tuple[EventRow, str]] = [
     (event("expand", dims=256, fingerprint="f"), "expanded for toy/dim-256: 256 dimensions"),
     (
+        event("adopt", adopted=7500, written=96, rejected=0, seconds=3.0, coverage=1.0, home="partition"),
+        "adopted for toy/dim-256: 7,500 vectors copied in 3 s (2,500/s), 96 records embedded, coverage 100 %",
+    ),
+    (
         event("backfill", written=7596, rejected=3, seconds=12.0, coverage=0.99996),
         "backfilled toy/dim-256: 7,596 records embedded in 12 s (633/s), 3 rejected, coverage 99.99 %",
     ),

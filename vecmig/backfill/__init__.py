@@ -9,6 +9,7 @@ from vecmig.backfill.asking import asking
 from vecmig.backfill.backfill_embedder import open_backfill_embedder
 from vecmig.backfill.budget import CostAccount, RunBudget
 from vecmig.backfill.cluster import Needs
+from vecmig.backfill.counters import Figures
 from vecmig.backfill.engine import TagBackfill
 from vecmig.backfill.local_engine import LocalEngine
 from vecmig.backfill.ray_engine import RayOptions
@@ -18,6 +19,7 @@ from vecmig.backfill.tag_follower import FollowerEnded, PassResult, TagFollower
 
 __all__ = [
     "CostAccount",
+    "Figures",
     "FollowerEnded",
     "LocalEngine",
     "Needs",

@@ -28,6 +28,9 @@ class Figures:
     rejected: int = 0
     refused: int = 0
     tokens: int = 0
+    #: Vectors that were taken over from the source, and those that are not such as the tag can have.
+    adopted: int = 0
+    unsound: int = 0
 
     def since(self, before: Figures) -> Figures:
         """Return what was done since an earlier moment."""
@@ -53,13 +56,15 @@ class Counters:
     eligible: int = 0
     started: float = field(default_factory=time.monotonic)
     written: int = 0
-    #: Of these, the ones written before ``started``.
+    #: What was done before ``started``.
     before: int = 0
     rejected: int = 0
     #: Records that changed, went or were held between reading and writing: in this pass, and in the one before.
     refused: int = 0
     refused_before: float = math.inf
     tokens: int = 0
+    adopted: int = 0
+    unsound: int = 0
     reported: float = 0.0
     #: Why the database was waited for, until something is written again.
     waits_for: str | None = None
@@ -77,26 +82,31 @@ class Counters:
 
     def again(self) -> None:
         """Begin another pass of a run without end: the counts go on, the rate begins again."""
-        self.started, self.before, self.refused, self.waits_for = time.monotonic(), self.written, 0, None
+        self.started, self.before, self.refused, self.waits_for = time.monotonic(), self.done, 0, None
 
     def rest(self, reason: str) -> None:
         """Enter that there is nothing to do for now, and what is waited for."""
-        self.total, self.waits_for = self.handled, reason
+        self.total, self.waits_for = self.handled + self.adopted, reason
 
     @property
     def figures(self) -> Figures:
         """What was done so far."""
-        return Figures(self.written, self.rejected, self.refused, self.tokens)
+        return Figures(self.written, self.rejected, self.refused, self.tokens, self.adopted, self.unsound)
 
     @property
     def handled(self) -> int:
-        """Records written or rejected."""
+        """Records embedded and written, or rejected."""
         return self.written + self.rejected
 
     @property
+    def done(self) -> int:
+        """Records that have their vectors by this run, be they embedded or taken over."""
+        return self.written + self.adopted
+
+    @property
     def rate(self) -> float:
-        """Records written a second, over the run, or the pass that it began last."""
-        return (self.written - self.before) / max(time.monotonic() - self.started, 1e-9)
+        """Records done a second, over the run, or the pass that it began last."""
+        return (self.done - self.before) / max(time.monotonic() - self.started, 1e-9)
 
     def add(self, result: BatchResult) -> None:
         """Count a batch."""
@@ -112,6 +122,8 @@ class Counters:
         self.rejected += done.rejected
         self.refused += done.refused
         self.tokens += done.tokens
+        self.adopted += done.adopted
+        self.unsound += done.unsound
         self.waits_for = None
         if time.monotonic() - self.reported >= _REPORT_EVERY:
             self.report()
@@ -119,9 +131,9 @@ class Counters:
     def report(self) -> None:
         """Tell how far the run is."""
         self.reported = time.monotonic()
-        coverage = min(1.0, (self.fresh + self.written) / self.eligible) if self.eligible else 1.0
+        coverage = min(1.0, (self.fresh + self.done) / self.eligible) if self.eligible else 1.0
         collection, tag = self.stamps.source.collection.name, self.stamps.tag
-        self.listener(Progress(collection, tag, self.written, self.total, self.rejected, self.rate, coverage))
+        self.listener(Progress(collection, tag, self.done, self.total, self.rejected, self.rate, coverage))
 
     def wait(self, reason: str, seconds: float | None = None) -> None:
         """Tell why the database is waited for; from any thread."""
@@ -140,7 +152,7 @@ class Counters:
         """Say that the run was ended by a signal; ``state`` where not all that was in flight came to its end."""
         state = state or "What was in flight was finished and written; nothing is paid for twice."
         hint = "To go on, run the same command again."
-        return Interrupted(f"Interrupted after {counted(self.written, 'record')}.", state=state, hint=hint)
+        return Interrupted(f"Interrupted after {counted(self.done, 'record')}.", state=state, hint=hint)
 
     def standing(self) -> Run:
         """Return the run as it stands, for operators elsewhere."""

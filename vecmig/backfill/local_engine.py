@@ -14,6 +14,7 @@ from vecmig.backfill.memory import streaming
 from vecmig.backfill.pipeline import Pipeline
 from vecmig.backfill.prefetch import Prefetch
 from vecmig.backfill.supervisor import RunSupervisor
+from vecmig.backfill.taking_over import take_over
 from vecmig.embedders import Abandoned
 from vecmig.errors import Interrupted
 from vecmig.events import Waiting
@@ -69,6 +70,10 @@ class LocalEngine:
     def whole_pass(self, limit: int | None = None) -> None:
         """Go once over the full source."""
         self.one_pass(whole_source(self._backfill.stamps), limit)
+
+    def take_over(self, *, whole: bool) -> None:
+        """Take over what the source itself has, where the tag has adopted that; see ``take_over``."""
+        take_over(self._reader, self._limiter, self.counters, whole=whole)
 
     def one_pass(self, read: ReadPage, limit: int | None = None) -> None:
         """Embed and write what ``read`` finds, at most ``limit`` records.

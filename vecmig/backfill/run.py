@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from vecmig.backfill.counters import Figures
 from vecmig.backfill.engine import Engine, TagBackfill
 from vecmig.backfill.local_engine import LocalEngine
 from vecmig.backfill.ray_engine import RayEngine, RayOptions
 from vecmig.backfill.run_options import RunOptions
+from vecmig.backfill.taking_over import take_over
 from vecmig.embedders import Embedder
 from vecmig.errors import EmbedderError
 from vecmig.events import Listener, Warned, ignore
@@ -31,11 +33,9 @@ _MOST_PASSES: Final = 5
 class Result:
     """What one run did, and how complete the tag is now."""
 
-    written: int
-    rejected: int
+    done: Figures
     coverage: Coverage
     seconds: float
-    tokens: int
 
 
 def run_backfill(
@@ -76,13 +76,15 @@ def run_backfill(
         counters.expect(session.run(lambda connection: measure_coverage(connection, stamps)), limit)
         session.run(lambda connection: refuse_unsteady_texts(connection, stamps))
         try:
-            _make_passes(engine, session, stamps, limit)
+            take_over(session, embedder.limiter, counters, whole=True)
+            if stamps.buys:
+                _make_passes(engine, session, stamps, limit)
         except EmbedderError as error:
             error.state = error.state or counters.kept
             raise
         counters.report()
         after = session.run(lambda connection: _finish(connection, stamps, listener))
-    return Result(counters.written, counters.rejected, after, time.monotonic() - started, counters.tokens)
+    return Result(counters.figures, after, time.monotonic() - started)
 
 
 def _make_passes(engine: Engine, session: ReconnectingSession, stamps: Stamps, limit: int | None) -> None:

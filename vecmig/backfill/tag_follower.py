@@ -166,7 +166,9 @@ class TagFollower:
         self._held, self._looking = 0, 0.0
         before = counters.figures
         try:
-            engine.one_pass(whole_source(self.stamps) if whole else self._outbox)
+            engine.take_over(whole=whole)
+            if self.stamps.buys:
+                engine.one_pass(whole_source(self.stamps) if whole else self._outbox)
         except BaseException:
             self._tell(PassResult(self, counters.figures.since(before), False, time.monotonic() - began))
             raise
@@ -194,7 +196,7 @@ class TagFollower:
         Records that an application held were not paid for: they are looked at again in the next round. Those that
         were, and had changed or were held when they were to be written, are tried again ever more rarely.
         """
-        idle = not (done.written or done.rejected)
+        idle = not (done.written or done.rejected or done.adopted)
         self._rest_until = time.monotonic() + (min(_REST * self._looking, _LONGEST_REST) if idle else 0.0)
         if done.refused:
             self._again_at = time.monotonic() + self._retry_after

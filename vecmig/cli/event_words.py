@@ -56,8 +56,18 @@ def _backfill(event: EventRow, name: Naming) -> str:
     return f"backfilled {_tag(event, name)}: {', '.join(parts)}"
 
 
+def _adopt(event: EventRow, name: Naming) -> str:
+    adopted, seconds = event.data["adopted"], event.data["seconds"]
+    how = "left in place" if event.data["home"] == "column" else "copied"
+    rate = f" ({adopted / seconds:,.0f}/s)" if adopted and seconds else ""
+    embedded = [f"{counted(event.data['written'], 'record')} embedded"] if event.data["written"] else []
+    parts = [f"{counted(adopted, 'vector')} {how} in {duration(seconds)}{rate}", *embedded, *_figures(event.data)]
+    return f"adopted for {_tag(event, name)}: {', '.join(parts)}"
+
+
 def _sync(event: EventRow, name: Naming) -> str:
-    parts = [f"{counted(event.data['written'], 'record')} embedded", *_figures(event.data)]
+    adopted = [f"{counted(event.data['adopted'], 'vector')} taken over"] if event.data.get("adopted") else []
+    parts = [*adopted, f"{counted(event.data['written'], 'record')} embedded", *_figures(event.data)]
     return f"synced {_tag(event, name)}: {', '.join(parts)}"
 
 
@@ -156,6 +166,7 @@ _WORDS: Final[Mapping[str, _Words]] = {
     "abandon": _abandon,
     "adopt-source": _adopt_source,
     "apply": _says("applied a revision without a collection"),
+    "adopt": _adopt,
     "backfill": _backfill,
     "cutover": _cutover,
     "downgrade": _says("rolled back a revision without a collection"),

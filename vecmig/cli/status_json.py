@@ -100,6 +100,25 @@ def _tag_json(tag: TagStatus) -> dict[str, Any]:
         "index": tag.index.word,
         "index_bytes": tag.index.bytes,
         "evals": [eval_json(run) for run in tag.evals],
+        "adopted": _adopted_json(tag),
+    }
+
+
+def _adopted_json(tag: TagStatus) -> dict[str, Any] | None:
+    if tag.adopted is None:
+        return None
+    said = tag.adopted.adoption
+    return {
+        "expression": said.expression,
+        "where": said.where,
+        "home": said.home,
+        "fill": said.fill,
+        "follows": tag.adopted.follows,
+        "verified": tag.verified,
+        "text_changed_by": [
+            {"role": role, "application": application, "records": records}
+            for role, application, records in tag.text_writers
+        ],
     }
 
 

@@ -132,9 +132,22 @@ class _Section:
         for tag in collection.tags:
             for run in tag.evals:
                 yield f"eval of {_mark(collection, tag) or self._name(tag.tag)}: {eval_text(run)}"
+            yield from self._adopted_lines(tag)
         for what, text in route_lines(collection.route, self._name):
             yield f"{what} {text}"
         yield from _tracking_lines(collection)
+
+    def _adopted_lines(self, tag: TagStatus) -> Iterator[str]:
+        """Say what a tag has adopted, what is known of it, and who writes so that it is stale."""
+        if tag.adopted is None:
+            return
+        said, found = tag.adopted.adoption, tag.verified
+        known = f"verified, {found['good']} of {found['of']}" if found else "asserted: no spot check has compared it"
+        how = "in place" if said.in_place else "copied"
+        yield f"adopted {_mark(self._collection, tag) or self._name(tag.tag)}: {said.expression} {how}; {known}"
+        for role, application, records in tag.text_writers:
+            who = f"{role} ({application})" if application else role
+            yield f"{who} changed the text of {counted(records, 'record')}, and not the vector in {said.expression}"
 
     def _show_gate(self) -> None:
         """Print the gate: all of it if that is asked for, else what a person has to see to, and the rest in a line."""

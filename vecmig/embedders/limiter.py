@@ -205,6 +205,18 @@ class Limiter:
             if self._max_rate is not None:
                 self._paced_until = self._clock() + records / self._max_rate
 
+    def stand_by(self) -> None:
+        """Wait while everything is kept back for a reason, be it a pause or a throttle.
+
+        Raises:
+            Abandoned: the run is ended.
+        """
+        with self._changed:
+            while self._holds:
+                self._wait(_LOOK, None)
+        if self._closed:
+            raise Abandoned
+
     def second(self, most: int) -> int:
         """Return how many of ``most`` records may go in one second; at least one."""
         rate = self._max_rate

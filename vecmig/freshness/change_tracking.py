@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 import psycopg
@@ -23,12 +24,14 @@ from vecmig.ledger.access import close_function
 from vecmig.postgres.named_sql import statement
 from vecmig.postgres.sessions import Connection
 from vecmig.postgres.settings import function_settings
-from vecmig.source.catalog import text_columns
+from vecmig.source.catalog import text_columns, vector_columns
 from vecmig.source.keys import KeyColumn
 from vecmig.source.relations import Relation
 from vecmig.source.source import Source
 
 _TRIGGERS: Final = ("track", "track_update", "track_truncate")
+#: The one of a collection with a tag that follows the vectors in a column of the source.
+_VECTOR_TRIGGER: Final = "track_vector"
 #: Types whose values are the same text whatever the session's settings are.
 _PLAIN: Final = {f"pg_catalog.{name}" for name in ("int2", "int4", "int8", "text", "varchar", "bpchar", "uuid", "bool")}
 
@@ -41,13 +44,13 @@ def install_tracking(connection: Connection, source: Source, schema: str) -> Non
     values = {"source": source.relation.as_string(connection), "names": trigger_names(source)}
     always = {name for (name,) in connection.execute(statement("freshness/change_tracking", "enabled"), values)}
     function = _install_functions(connection, source, schema)
-    parts = {"function": function, "source": source.relation}
-    changed = _changed(connection, source)
-    for suffix, name in zip(_TRIGGERS, trigger_names(source), strict=True):
+    parts = {"function": function, "source": source.relation} | _conditions(connection, source)
+    if source.followed is None:
+        drop = {"trigger": sql.Identifier(_trigger_name(source, _VECTOR_TRIGGER)), "source": source.relation}
+        connection.execute(statement("freshness/change_tracking", "drop_trigger", **drop))
+    for suffix, name in zip(_suffixes(source), trigger_names(source), strict=True):
         trigger = sql.Identifier(name)
-        connection.execute(
-            statement("freshness/change_tracking", f"create_{suffix}", trigger=trigger, changed=changed, **parts)
-        )
+        connection.execute(statement("freshness/change_tracking", f"create_{suffix}", trigger=trigger, **parts))
         if name in always:
             connection.execute(
                 statement("freshness/change_tracking", "enable_always", source=source.relation, trigger=trigger)
@@ -101,7 +104,8 @@ def try_tracking(connection: Connection, stamps: Stamps) -> None:
                 connection.execute("SET LOCAL search_path = pg_catalog, pg_temp")
                 literal = sql.SQL("{}::jsonb").format(sql.Literal(key))
                 connection.execute(forget(source, stamps.schema, literal))
-            connection.execute(note(source, stamps.schema, sql.SQL("{}::jsonb").format(sql.Literal(key))))
+            literal = sql.SQL("{}::jsonb").format(sql.Literal(key))
+            connection.execute(note(source, stamps.schema, literal, what=sql.SQL("NULL")))
             read_page(connection, stamps, None, 1)
             read_changed(connection, stamps, None, 1)
             connection.execute(
@@ -143,16 +147,23 @@ def _comparable(connection: Connection, source: Source, column: KeyColumn) -> bo
 
 def trigger_names(source: Source) -> list[str]:
     """Name the triggers that a tracked source has."""
-    return [f"vecmig_{source.collection.name}_{suffix}" for suffix in _TRIGGERS]
+    return [_trigger_name(source, suffix) for suffix in _suffixes(source)]
 
 
-def drop_tracking(connection: Connection, source: Source, relation: Relation) -> None:
-    """Take the triggers off a relation that is a collection's source no more."""
-    on = sql.Identifier(relation.schema, relation.name)
-    for name in trigger_names(source):
-        connection.execute(
-            statement("freshness/change_tracking", "drop_trigger", trigger=sql.Identifier(name), source=on)
-        )
+def _suffixes(source: Source) -> tuple[str, ...]:
+    return _TRIGGERS if source.followed is None else (*_TRIGGERS, _VECTOR_TRIGGER)
+
+
+def _trigger_name(source: Source, suffix: str) -> str:
+    return f"vecmig_{source.collection.name}_{suffix}"
+
+
+def drop_tracking(connection: Connection, source: Source, before: Relation | None = None) -> None:
+    """Take the triggers off a source that no tag needs to hear of, or off the relation that was it before."""
+    on = source.relation if before is None else sql.Identifier(before.schema, before.name)
+    for suffix in (*_TRIGGERS, _VECTOR_TRIGGER):
+        trigger = sql.Identifier(_trigger_name(source, suffix))
+        connection.execute(statement("freshness/change_tracking", "drop_trigger", trigger=trigger, source=on))
 
 
 def remove_tracking(connection: Connection, schema: str, collection: str) -> tuple[tuple[tuple[str, str], ...], bool]:
@@ -214,17 +225,35 @@ def tracking_is_open(connection: Connection, source: Source) -> bool:
     return row is not None and bool(row[0])
 
 
-def _changed(connection: Connection, source: Source) -> sql.Composed:
-    """Tell whether an update changed the key or what the text is made of, by value.
+def _conditions(connection: Connection, source: Source) -> dict[str, sql.Composable]:
+    """Tell whether an update changed the key or what the text is made of, and whether it changed the source's vector.
 
-    A column list (UPDATE OF) would go by the statement's SET list, and miss what a BEFORE trigger changed. The function
-    compares any type, also those without equality, such as json. Its operator would not come back from a dump: written
-    between two rows, ``*<>`` is taken for a comparison of their columns.
+    By value: a column list (UPDATE OF) would go by the statement's SET list, and miss what a BEFORE trigger changed. An
+    update that changed a vector fires the trigger that says so, and not the other one.
     """
+    followed = source.followed
     read = text_columns(connection, source)
-    if not read:
+    keys = [column.name for column in source.key]
+    changed = _differ(dict.fromkeys((*keys, *read)) if read else None)
+    if followed is None:
+        return {"changed": changed, "what": sql.SQL("")}
+    vector_changed = _differ(vector_columns(connection, source, followed) or None)
+    return {
+        "changed": sql.SQL("{} AND NOT {}").format(changed, vector_changed),
+        "what": sql.Literal("text"),
+        "vector_changed": vector_changed,
+    }
+
+
+def _differ(columns: Iterable[str] | None) -> sql.Composed:
+    """Compare columns of the old row and the new one; all of them for None.
+
+    The function compares any type, also those without equality, such as json. Its operator would not come back from a
+    dump: written between two rows, ``*<>`` is taken for a comparison of their columns.
+    """
+    if columns is None:
         return sql.SQL("pg_catalog.record_image_ne(OLD, NEW)").format()
-    names = dict.fromkeys((*(column.name for column in source.key), *read))
+    names = list(columns)
     rows = [
         sql.SQL(", ").join(sql.SQL(f"{row}.{{}}").format(sql.Identifier(n)) for n in names) for row in ("OLD", "NEW")
     ]

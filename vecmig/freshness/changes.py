@@ -84,6 +84,14 @@ def lag(connection: Connection, tags: Sequence[Stamps]) -> Lag:
     return Lag(*row) if row else Lag()
 
 
+def text_writers(connection: Connection, stamps: Stamps) -> list[tuple[str, str, int]]:
+    """Return who changed texts and not the vectors that a tag follows: role, application, and of how many records."""
+    if not stamps.follows:
+        return []
+    query = stamps.statement("freshness/changes", "text_writers", unsettled=_unsettled([stamps]))
+    return connection.execute(query, stamps.values).fetchall()
+
+
 def look(connection: Connection, schema: str, since: Mapping[str, str | None]) -> dict[str, Look]:
     """Look at collections in one statement; give those that ever had a tag.
 
@@ -147,11 +155,7 @@ def _forget_batch(connection: Connection, source: Source, schema: str, after: st
     tags = _maintained(connection, source, schema)
     if not tags:
         return None
-    connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT_MS)))
-    relations = sql.SQL(", ").join([source.relation, *(stamps.relation for stamps in tags)])
-    connection.execute(statement("freshness/changes", "hold_relations", relations=relations))
-    values: dict[str, Any] = {"collection": source.collection.name, "after": after, "size": _BATCH}
-    digests = [row[0] for row in connection.execute(tags[0].statement("freshness/changes", "lock_batch"), values)]
+    digests = lock_changes(connection, tags, after)
     if not digests:
         return None
     if _maintained(connection, source, schema) != tags:
@@ -160,7 +164,26 @@ def _forget_batch(connection: Connection, source: Source, schema: str, after: st
     for stamps in tags:
         connection.execute(stamps.statement("freshness/changes", "sweep_emptied", rows=source.rows), values)
     connection.execute(tags[0].statement("freshness/changes", "forget_settled", unsettled=_unsettled(tags)), values)
-    return str(digests[-1])
+    return digests[-1]
+
+
+def lock_changes(connection: Connection, tags: Sequence[Stamps], after: str) -> list[str]:
+    """Lock the next rows of a collection's outbox in the caller's transaction; return their digests, in order.
+
+    Args:
+        connection: the connection.
+        tags: those whose vectors the caller is about to change.
+        after: the digest to start behind.
+
+    Raises:
+        psycopg.errors.LockNotAvailable: somebody is at work on the tables themselves.
+    """
+    source = tags[0].source
+    connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT_MS)))
+    relations = sql.SQL(", ").join([source.relation, *(stamps.relation for stamps in tags)])
+    connection.execute(statement("freshness/changes", "hold_relations", relations=relations))
+    values: dict[str, Any] = {"collection": source.collection.name, "after": after, "size": _BATCH}
+    return [row[0] for row in connection.execute(tags[0].statement("freshness/changes", "lock_batch"), values)]
 
 
 def _maintained(connection: Connection, source: Source, schema: str) -> list[Stamps]:
@@ -181,5 +204,6 @@ def _unsettled(tags: Sequence[Stamps]) -> sql.Composed:
 
 
 def _unfinished(stamps: Stamps) -> sql.Composed:
-    """Neither fresh under this tag, nor rejected as it stands."""
-    return stamps.statement("freshness/changes", "unfinished", tag=sql.Literal(stamps.tag), whole=stamps.whole)
+    """Neither fresh under this tag nor rejected as it stands, or its own vector is still to be taken over."""
+    due = sql.SQL("c.vector_changed" if stamps.follows else "false")
+    return stamps.statement("freshness/changes", "unfinished", tag=sql.Literal(stamps.tag), vector_due=due)

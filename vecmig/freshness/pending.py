@@ -96,13 +96,19 @@ def split_keys(connection: Connection, source: Source, parts: int) -> list[Key]:
 
     There are fewer where the source has fewer records. The order is PostgreSQL's, of the source's own key columns.
     """
-    name = {"name": source.relation.as_string(connection)}
-    row = connection.execute(statement("freshness/pending", "estimated_rows"), name).fetchone()
-    if row is not None and row[0] > _SAMPLE:
-        keys = _split(connection, source.sample(100 * _SAMPLE / row[0]), source, parts)
+    rows = estimated_rows(connection, source)
+    if rows > _SAMPLE:
+        keys = _split(connection, source.sample(100 * _SAMPLE / rows), source, parts)
         if len(keys) == parts - 1:
             return keys
     return _split(connection, source.records, source, parts)
+
+
+def estimated_rows(connection: Connection, source: Source) -> float:
+    """Return how many rows PostgreSQL takes a source to have; 0 where that is not known, as of a view."""
+    name = {"name": source.relation.as_string(connection)}
+    row = connection.execute(statement("freshness/pending", "estimated_rows"), name).fetchone()
+    return float(row[0]) if row is not None else 0.0
 
 
 def _split(connection: Connection, records: sql.Composed, source: Source, parts: int) -> list[Key]:
@@ -166,6 +172,7 @@ def _pending(stamps: Stamps, looked_at: sql.Composed, *, order: sql.Composable, 
         whole=stamps.whole,
         eligible=source.eligible("p"),
         match=stamps.match("p", "v"),
+        owned=stamps.owned("p"),
         key_json=source.key_json("p"),
         keys_text=source.alias_text("p"),
         order=order,

@@ -7,7 +7,8 @@ from typing import Any
 
 from psycopg import sql
 
-from vecmig.model.tag import Tag
+from vecmig.model.adoption import AdoptedTag
+from vecmig.model.tag import NORM_TOLERANCE, Tag
 from vecmig.postgres.named_sql import Own, statement
 from vecmig.source.keys import same_key
 from vecmig.source.source import Source
@@ -20,8 +21,26 @@ class Stamps:
     source: Source
     schema: str
     tag: str
-    #: The kind of its home, as ``vecmig.tag.home`` has it.
-    home: str = "partition"
+
+    @property
+    def adopted(self) -> AdoptedTag | None:
+        """What the tag has adopted; None where all of its vectors were embedded."""
+        return self.source.adopted_by(self.tag)
+
+    @property
+    def home(self) -> str:
+        """The kind of its home."""
+        return "partition" if self.adopted is None else self.adopted.adoption.home
+
+    @property
+    def follows(self) -> bool:
+        """Whether the tag takes over what the application writes into the column that it has adopted."""
+        return self.adopted is not None and self.adopted.follows
+
+    @property
+    def buys(self) -> bool:
+        """Whether records without a fresh vector are embedded by the recipe."""
+        return self.adopted is None or self.adopted.adoption.fill
 
     @property
     def relation(self) -> Own:
@@ -82,7 +101,38 @@ class Stamps:
         }
         return statement(file, name, **(common | parts))
 
+    def owned(self, record: str) -> sql.Composed:
+        """Whether the source has a vector for a record that is to be taken over: it is never bought."""
+        adopted, source = self.adopted, self.source
+        if adopted is None or not adopted.follows:
+            return sql.SQL("false").format()
+        return self.statement(
+            "freshness/adopting",
+            "owned",
+            offered=source.offered(adopted),
+            same_record=same_key(source.key, source.aliases_of("o"), source.aliases_of(record)),
+            sound=self.sound(sql.Identifier("o", "vector")),
+            match=self.match("o", "v"),
+            changed_key=source.match_json("o", "c"),
+        )
+
+    def sound(self, vector: sql.Composable) -> sql.Composed:
+        """What every vector of the tag fulfils: its dims, and a length that the metric and the tag can work with."""
+        pgvector, collection = self.source.pgvector, self.source.collection
+        dims = sql.SQL("{}({}) = {}").format(pgvector.function("vector_dims"), vector, sql.Literal(self.dims))
+        norm = sql.SQL("{}({})").format(pgvector.function(norm_function(collection.storage)), vector)
+        if Tag.parse(self.tag).norm == "l2":
+            return sql.SQL("{} AND abs({} - 1) <= {}").format(dims, norm, sql.Literal(NORM_TOLERANCE))
+        if collection.metric == "cosine":
+            return sql.SQL("{} AND {} > 0").format(dims, norm)
+        return dims
+
     @property
     def values(self) -> dict[str, Any]:
         """The parameters that name these stamps in vecmig's tables."""
         return {"collection": self.source.collection.name, "tag": self.tag}
+
+
+def norm_function(storage: str) -> str:
+    """Return what pgvector calls the length of a vector that is stored so."""
+    return "vector_norm" if storage == "vector" else "l2_norm"

@@ -46,7 +46,7 @@ def function_body(source: Source, schema: str) -> str:
             "work",
             look_behind=_look_behind(source),
             forget=forget(source, schema, sql.SQL("old_key")),
-            note=note(source, schema, sql.SQL("new_key")),
+            note=note(source, schema, sql.SQL("new_key"), what=sql.SQL("what")),
             notes=sql.Literal(rest_names(schema, source.collection.name)["notes"]),
             unfinished=sql.Literal(UNFINISHED),
             **common,
@@ -163,11 +163,10 @@ def forget(source: Source, schema: str, key: sql.Composable) -> sql.Composed:
     )
 
 
-def note(source: Source, schema: str, key: sql.Composable) -> sql.Composed:
-    collection = sql.Literal(source.collection.name)
-    return statement(
-        "freshness/change_tracking", "note", schema=sql.Identifier(schema), collection=collection, new_key=key
-    )
+def note(source: Source, schema: str, key: sql.Composable, *, what: sql.Composable) -> sql.Composed:
+    """Note that a record changed, and what of it where a tag has adopted the source's own vectors."""
+    parts = {"new_key": key, "what": what} | _named(source, schema)
+    return statement("freshness/change_tracking", "note", **parts)
 
 
 def _match(source: Source, columns: Iterable[sql.Composable], key: sql.Composable) -> sql.Composed:

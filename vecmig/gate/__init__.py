@@ -12,7 +12,7 @@ from vecmig.gate.checks import judge
 from vecmig.gate.measuring import Found, gather, judge_again, measure
 from vecmig.gate.quality import MOST_SHADOW_ERRORS, Shadowing, Trial
 from vecmig.gate.report import Evidence, Report
-from vecmig.gate.spot import Spot, look
+from vecmig.gate.spot import Spot, judge_spot, look, require_same_space
 
 __all__ = [
     "CANARY_SIMILARITY",
@@ -29,8 +29,10 @@ __all__ = [
     "gather",
     "judge",
     "judge_again",
+    "judge_spot",
     "look",
     "measure",
     "new_canary",
     "require_same_model",
+    "require_same_space",
 ]

@@ -26,6 +26,7 @@ class Found(TypedDict, total=False):
     followed: bool
     spot: Spot | None
     empty: bool
+    asserted: bool
 
 
 def gather(home: Home, old: Home | None) -> Evidence:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from datetime import UTC, datetime
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vecmig.check import Check, Remedy, Required
 from vecmig.embedders import Embedded, Embedder, Kind, cut_to_limit
-from vecmig.errors import EmbedderError
+from vecmig.errors import EmbedderError, TerminalEmbedderError
 from vecmig.gate.canary import CANARY_SIMILARITY
 from vecmig.homes import Home, Sampled
 from vecmig.model.collection import Metric
@@ -27,6 +28,8 @@ Vectors = NDArray[np.float32]
 #: Vectors that are embedded again. This many miss a fault that hits a twentieth of them, here and there, in 4 of 100
 #: looks; one that lasted for a while, in none: see ``sample_vectors``.
 SAMPLE: Final = 64
+#: Adopted vectors that are embedded again before the first one is put beside them.
+_ADOPTED: Final = 16
 #: Vectors of which the longest text is taken.
 _LENGTHS: Final = 2_000
 #: From this similarity on, two texts count as one to the provider. Of texts that are read to their end, the most
@@ -76,6 +79,16 @@ class Spot:
     #: Why the embedder gave no answer.
     error: str = ""
 
+    @property
+    def good(self) -> int:
+        """How many of the vectors drawn are what the embedder makes of their texts."""
+        return self.sampled - self.foreign - self.refused
+
+    @property
+    def verified(self) -> dict[str, Any]:
+        """What ``vecmig.tag`` keeps of it for a tag that has adopted vectors."""
+        return {"at": datetime.now(UTC).isoformat(timespec="seconds"), "good": self.good, "of": self.sampled}
+
 
 def look(home: Home, embedder: Embedder) -> Spot:
     """Look at a random sample of a tag's vectors; no transaction is open while the embedder is asked."""
@@ -88,6 +101,30 @@ def look(home: Home, embedder: Embedder) -> Spot:
         return _look(embedder, sample, longest or "", searched)
     except EmbedderError as error:
         return Spot(len(sample), searched=searched, error=error.message)
+
+
+def require_same_space(embedder: Embedder, home: Home) -> None:
+    """Refuse to put vectors beside those that a tag has adopted which are not the same model's.
+
+    Raises:
+        TerminalEmbedderError: the embedder gives other vectors than those that were adopted.
+    """
+    sample = home.sample(_ADOPTED)
+    if not sample:
+        return
+    found = _asked(embedder, [_sent(embedder, one.text) for one in sample])
+    kept = [row for row in range(len(sample)) if row not in found.refused]
+    if not kept:
+        return
+    similar = _likeness(found.vectors[kept], np.stack([sample[row].vector for row in kept]))
+    if float(np.median(similar)) < CANARY_SIMILARITY:
+        raise TerminalEmbedderError(
+            f"The recipe of {home.stamps.tag} is not the one that made the adopted vectors: similarity "
+            f"{float(np.median(similar)):.4f}, at least {CANARY_SIMILARITY} is needed.",
+            state="Nothing was embedded, and what was taken over stays.",
+            hint="Correct the recipe (model, dims, prompt, normalisation) with a tag of its own, or adopt with "
+            "fill=False, which embeds nothing.",
+        )
 
 
 def _look(embedder: Embedder, sample: Sequence[Sampled], longest: str, searched: tuple[int, int] | None) -> Spot:
@@ -207,12 +244,21 @@ def _farthest(metric: Metric, vector: Vectors) -> float:
 # The checks --------------------------------------------------------------------------------------------------------
 
 
-def judge_spot(spot: Spot | None, *, asked: bool) -> tuple[Check, ...]:
-    """Judge a close look; None is one that was not taken, be it that the embedder was not asked or that it failed."""
+def judge_spot(spot: Spot | None, *, asked: bool, asserted: bool = False) -> tuple[Check, ...]:
+    """Judge a close look; None is one that was not taken, be it that the embedder was not asked or that it failed.
+
+    Vectors that were adopted are what reads have used all along, and their model may be gone: where it gives no answer,
+    they stay asserted.
+    """
     if spot is None:
         detail = "not measured before the canary holds" if asked else "not measured here: it needs the embedder"
         remedy = Remedy("Correct the canary first.") if asked else Remedy.run("vecmig gate")
         return (Check("spot check", None, None, Required(f"all of {SAMPLE}"), detail, remedy),)
+    if spot.error and asserted:
+        detail = (
+            f"the vectors were adopted, and are asserted to be the recipe's; its model gives no answer: {spot.error}"
+        )
+        return (Check("spot check", True, "asserted", Required(f"all of {SAMPLE}"), detail),)
     if spot.error:
         remedy = Remedy("Make the embedder answer first.")
         return (Check("spot check", False, None, Required(f"all of {SAMPLE}"), spot.error, remedy),)
@@ -221,8 +267,7 @@ def judge_spot(spot: Spot | None, *, asked: bool) -> tuple[Check, ...]:
 
 
 def _own(spot: Spot) -> Check:
-    good = spot.sampled - spot.foreign - spot.refused
-    detail = f"{good} of {spot.sampled} vectors drawn at random are what the embedder makes of their texts"
+    detail = f"{spot.good} of {spot.sampled} vectors drawn at random are what the embedder makes of their texts"
     remedy = (
         "The vectors are of other weights, or of other records. Make a new tag with a new version after the @, or "
         "embed them again: vecmig downgrade -1 --discard, then vecmig upgrade head"
@@ -243,7 +288,7 @@ def _own(spot: Spot) -> Check:
     if spot.refused:
         detail += f"; {spot.refused} could not be embedded again ({spot.why.rstrip('.')})"
     passed = not spot.foreign and spot.steady >= CANARY_SIMILARITY and known
-    return Check("spot check", passed, good, Required(spot.sampled), detail, Remedy(remedy))
+    return Check("spot check", passed, spot.good, Required(spot.sampled), detail, Remedy(remedy))
 
 
 def _whole(spot: Spot) -> Check:

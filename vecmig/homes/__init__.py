@@ -7,6 +7,7 @@ from typing import Final
 
 from vecmig.errors import DatabaseError
 from vecmig.freshness.stamps import Stamps
+from vecmig.homes.adopting import AdoptedPage
 from vecmig.homes.base import Home, coverage_of
 from vecmig.homes.partition import PartitionHome
 from vecmig.homes.partition.writing import prepare_to_write, reject_records
@@ -22,6 +23,7 @@ from vecmig.homes.search import (
     nearest,
     new_search,
 )
+from vecmig.homes.survey import misfit, survey
 from vecmig.homes.table import create_vectors_table, notes_writers
 from vecmig.homes.values import (
     EmbeddedRecord,
@@ -40,6 +42,7 @@ from vecmig.source.source import Source
 
 __all__ = [
     "WHOSE_SESSION",
+    "AdoptedPage",
     "EmbeddedRecord",
     "Footprint",
     "Hit",
@@ -59,6 +62,7 @@ __all__ = [
     "drop_published",
     "fetch",
     "home_over",
+    "misfit",
     "move_vectors",
     "nearest",
     "new_search",
@@ -68,6 +72,7 @@ __all__ = [
     "reject_records",
     "rewritten_bytes",
     "send_vectors",
+    "survey",
     "widen_key",
 ]
 
@@ -83,20 +88,15 @@ def open_home(ledger: Ledger, source: Source, tag: str, *, kind: str | None = No
         DatabaseError: this version of vecmig knows no such home.
     """
     kind = ledger.tags.home_of(source.collection.name, tag) if kind is None else kind
-    return home_over(ledger.connection, Stamps(source, ledger.schema, tag, kind))
-
-
-def home_over(session: Connection, stamps: Stamps) -> Home:
-    """Open a home that was open before over another session.
-
-    Raises:
-        DatabaseError: this version of vecmig knows no such home.
-    """
-    kind = _KINDS.get(stamps.home)
-    if kind is None:
+    if kind not in _KINDS:
         raise DatabaseError(
-            f"The vectors of {stamps.tag} live in a home of the kind {stamps.home!r}, which this vecmig does not know.",
+            f"The vectors of {tag} live in a home of the kind {kind!r}, which this vecmig does not know.",
             state="Nothing was changed.",
             hint="Run: pip install --upgrade vecmig",
         )
-    return kind(session, stamps)
+    return home_over(ledger.connection, Stamps(source, ledger.schema, tag))
+
+
+def home_over(session: Connection, stamps: Stamps) -> Home:
+    """Open a home that was open before over another session."""
+    return _KINDS[stamps.home](session, stamps)

@@ -12,6 +12,7 @@ from psycopg import sql
 from vecmig.events import Listener
 from vecmig.freshness.coverage import Coverage, count_records, measure_coverage
 from vecmig.freshness.stamps import Stamps
+from vecmig.homes.adopting import AdoptedPage
 from vecmig.homes.search import Hit
 from vecmig.homes.values import (
     EmbeddedRecord,
@@ -23,6 +24,7 @@ from vecmig.homes.values import (
     Sampled,
 )
 from vecmig.postgres.sessions import Connection, Database
+from vecmig.source.keys import Key
 
 
 class Home(Protocol):
@@ -68,6 +70,16 @@ class Home(Protocol):
 
     def write(self, records: Sequence[EmbeddedRecord]) -> int:
         """Write complete records, guarded by the hash of their texts; return how many have their vectors now."""
+
+    def adopt(self, after: Key | None) -> AdoptedPage:
+        """Take over the source's own vectors of the next records that have no stamp, in key order behind a key.
+
+        Raises:
+            DatabaseError: a value is no vector; the message names its record.
+        """
+
+    def adopt_changed(self) -> int:
+        """Take over the source's own vectors of the records in the outbox; return of how many."""
 
     def search(self, vector: NDArray[np.float32], k: int, *, exact: bool = False) -> list[Hit]:
         """Return the k chunks nearest to a query vector of shape (dims,), nearest first."""

@@ -102,7 +102,7 @@ def find_source(
     )
     if not even_replaced:
         recorded.require_key(source)
-    return source
+    return replace(source, adopted=recorded.adopted)
 
 
 def is_replaced(recorded: Recorded, named: Relation | None, before: Relation | None) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vecmig.errors import DatabaseError
+from vecmig.model.adoption import AdoptedTag
 from vecmig.model.collection import Collection, LiveColumns
 from vecmig.source.key_types import is_wider
 from vecmig.source.source import Source
@@ -37,12 +38,14 @@ class Recorded:
     home_then: str
     #: The schema of the vectors table.
     vectors_schema: str
+    #: The tags that have adopted vectors.
+    adopted: tuple[AdoptedTag, ...] = ()
 
     @classmethod
     def from_row(cls, row: tuple[Any, ...], ledger: str) -> Recorded:
         """Read a row of ``collections`` in the ledger of a schema."""
         name, schema, table, names, stored, types, text, where, storage, metric, tracking, shown, *identity = row
-        oid, key_numbers, numbers, home, home_then, place = identity
+        oid, key_numbers, numbers, home, home_then, place, adopted = identity
         base = Collection(name, (schema, table), tuple(names), text, where, storage, metric, None, tracking)
         collection = replace(base, live_columns=columns_said(shown))
         return cls(
@@ -55,6 +58,10 @@ class Recorded:
             home,
             home_then,
             home if place is None else place or ledger,
+            tuple(
+                AdoptedTag.from_mapping(tag, said, kind, follows=state != "retired")
+                for tag, said, kind, state in adopted or ()
+            ),
         )
 
     def changes(self, source: Source) -> list[str]:

@@ -25,6 +25,15 @@ class TagRow:
     state: str
     #: {"texts": [...], "vectors": [[...], ...]}, or None before the first embedding.
     canary: Mapping[str, Any] | None
+    #: What the tag has adopted, as ``AdoptedTag`` writes it; None where it was embedded.
+    adopted: Mapping[str, Any] | None = None
+    #: What a spot check found of what was adopted: at, good, of; None where that is only asserted.
+    verified: Mapping[str, Any] | None = None
+
+    @property
+    def asserted(self) -> bool:
+        """Whether it has adopted vectors that nobody has compared with its recipe yet."""
+        return self.adopted is not None and self.verified is None
 
     @classmethod
     def from_row(cls, row: tuple[Any, ...]) -> TagRow:

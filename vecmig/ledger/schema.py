@@ -27,6 +27,7 @@ FILES: Final = (
     "011_learned_limits",
     "012_home",
     "013_holds",
+    "014_adoption",
 )
 VERSION: Final = len(FILES)
 _TABLE: Final = re.compile(r'^CREATE TABLE "vecmig"\.(\w+)', re.MULTILINE)

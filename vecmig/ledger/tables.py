@@ -106,6 +106,8 @@ TAG: Final = _table(
     _moment("created_at", _NOW),
     Column("text_hash", Text, server_default=text("'sha256'"), nullable=False),
     Column("home", Text, server_default=text("'partition'"), nullable=False),
+    Column("adopted", JSONB(none_as_null=True)),
+    Column("verified", JSONB(none_as_null=True)),
     CheckConstraint("state IN ('building', 'ready', 'live', 'standby', 'retired')"),
     CheckConstraint("text_hash IN ('md5', 'sha256')"),
 )
@@ -179,6 +181,8 @@ CHANGE: Final = _table(
     Column("collection", Text, nullable=False),
     Column("key", JSONB, nullable=False),
     _moment("changed_at", _CLOCK),
+    Column("vector_changed", Boolean, server_default=text("false"), nullable=False),
+    Column("text_changed_by", ARRAY(Text)),
     Index("change_key", "collection", text("((md5(key::text))::uuid)"), unique=True),
 )
 

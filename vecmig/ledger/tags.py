@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import case, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -13,13 +13,15 @@ from vecmig.ledger.part import Part
 from vecmig.ledger.recipe_check import check_recipes
 from vecmig.ledger.rows import Rejected, TagRow
 from vecmig.ledger.tables import EVENT, REJECTED, REVISION, TAG, later
+from vecmig.model.adoption import AdoptedTag
 from vecmig.model.recipe import Recipe
 
 #: With a name that no column has: the table's own is its column's, too.
 _TAG = TAG.alias("t")
 #: Before version 12 every tag had a partition.
 _HOME = func.coalesce(later(_TAG.c.home).astext, "partition")
-_COLUMNS = [_HOME if name == "home" else _TAG.c[name] for name in TagRow.__slots__]
+_LATER: Final = {"home": _HOME, "adopted": later(_TAG.c.adopted), "verified": later(_TAG.c.verified)}
+_COLUMNS = [_LATER[name] if name in _LATER else _TAG.c[name] for name in TagRow.__slots__]
 
 
 class Tags(Part):
@@ -113,6 +115,16 @@ class Tags(Part):
         """Enter that a tag is ready, if it was building until now."""
         building = *_is(collection, tag), TAG.c.state == "building"
         self._tables.write(update(TAG).where(*building).values(state="ready"))
+
+    def adopt(self, collection: str, adopted: AdoptedTag) -> None:
+        """Enter what a tag adopts, and where its vectors live; nothing of it is verified yet."""
+        home = adopted.adoption.home
+        entry = update(TAG).where(*_is(collection, adopted.tag))
+        self._tables.write_one(entry.values(adopted=adopted.to_mapping(), home=home, verified=None))
+
+    def verify(self, collection: str, tag: str, verified: Mapping[str, Any]) -> None:
+        """Enter that a sample of what a tag has adopted is what its recipe gives."""
+        self._tables.write_one(update(TAG).where(*_is(collection, tag)).values(verified=verified))
 
     def set_canary(self, collection: str, tag: str, canary: Mapping[str, Any]) -> None:
         """Keep a tag's canary vectors, unless it has some already."""

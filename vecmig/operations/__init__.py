@@ -4,6 +4,7 @@ from vecmig.operations.migration import Migration
 
 __all__ = [
     "Migration",
+    "adopt",
     "context",
     "embedders",
     "following",

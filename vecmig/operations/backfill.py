@@ -34,7 +34,11 @@ class Backfill(Operation):
         with self.reported("backfill", self.new_tag) as summarise:
             result = fill_tag(self.context, self.stamps(self.followed_source()), self.revision.revision, self.limit)
             with self.context.transaction() as ledger:
-                figures = {"written": result.written, "rejected": result.rejected, "seconds": round(result.seconds, 3)}
+                figures = {
+                    "written": result.done.written,
+                    "rejected": result.done.rejected,
+                    "seconds": round(result.seconds, 3),
+                }
                 self.record(ledger, "backfill", figures | {"coverage": result.coverage.share})
                 if self.limit is None:
                     self.advance(ledger, "backfilled")
@@ -82,9 +86,9 @@ def fill_tag(
 
 def summary(result: Result) -> str:
     """Return what a backfill did, in words."""
-    coverage = result.coverage
-    rate = result.written / result.seconds if result.seconds else 0
-    parts = [f"{counted(result.written, 'record')} embedded" + (f" ({rate:,.0f}/s)" if result.written else "")]
-    if result.rejected:
-        parts.append(f"{count(result.rejected)} rejected")
+    done, coverage = result.done, result.coverage
+    rate = done.written / result.seconds if result.seconds else 0
+    parts = [f"{counted(done.written, 'record')} embedded" + (f" ({rate:,.0f}/s)" if done.written else "")]
+    if done.rejected:
+        parts.append(f"{count(done.rejected)} rejected")
     return f"{', '.join(parts)}; {count(coverage.fresh)} of {count(coverage.eligible)} fresh"

@@ -66,6 +66,7 @@ class Cutover(Operation):
                 )
                 self._require(again)
                 began = time.monotonic()
+                self._verify_adopted(connection, again)
                 self._switch(connection, source, {check.name: check.value for check in again.checks}, shown)
                 return time.monotonic() - began
 
@@ -150,6 +151,12 @@ class Cutover(Operation):
                 hint=report.remedies,
             )
 
+    def _verify_adopted(self, connection: Connection, report: Report) -> None:
+        """Enter that what the tag has adopted is what its recipe gives, if that was asserted only until now."""
+        spot = report.evidence.spot
+        if report.evidence.asserted and spot is not None and not spot.error and spot.sampled:
+            self.context.ledger(connection).tags.verify(self.collection, self.new_tag, spot.verified)
+
     def _require_complete(self, old: Stamps) -> None:
         """Judge the gate of the rollback: measured before the switch, whose cost does not grow with the corpus."""
         try:
@@ -195,6 +202,7 @@ class Cutover(Operation):
         publish(connection, source, old, ledger=ledger.schema, shown=shown)
         ledger.revisions.step_back(self.revision.revision)
         self.leaving.enter(ledger, self.revision.revision, self.collection)
+        self.let_go(connection, ledger, source)
         self.record(ledger, "rollback", {"to": self.revision.old_tag} | self.leaving.figures)
         return time.monotonic() - began
 

@@ -12,7 +12,8 @@ from vecmig.embedders import Embedder
 from vecmig.errors import UsageError
 from vecmig.freshness.coverage import has_vectors
 from vecmig.freshness.stamps import Stamps
-from vecmig.gate import new_canary, require_same_model
+from vecmig.gate import new_canary, require_same_model, require_same_space
+from vecmig.homes import home_over
 from vecmig.ledger.control import What
 from vecmig.model.recipe import Recipe
 from vecmig.operations.context import Context
@@ -109,8 +110,12 @@ def prepare_tag(context: Context, embedder: Embedder, stamps: Stamps) -> Callabl
     with context.database.session() as connection:
         ledger = context.ledger(connection)
         ledger.tags.refresh_recipe(name, stamps.tag, embedder.recipe)
-        lost = ledger.tags.get(name, stamps.tag).canary is None and has_vectors(connection, stamps)
-    keep = partial(_keep_canary, context, embedder, name, stamps.tag)
+        lost = (
+            stamps.adopted is None
+            and ledger.tags.get(name, stamps.tag).canary is None
+            and has_vectors(connection, stamps)
+        )
+    keep = partial(_keep_canary, context, embedder, stamps)
     if lost:
         keep()
 
@@ -122,17 +127,24 @@ def prepare_tag(context: Context, embedder: Embedder, stamps: Stamps) -> Callabl
     return begin
 
 
-def _keep_canary(context: Context, embedder: Embedder, collection: str, tag: str) -> None:
-    """Keep a new tag's canary, or compare it; no session is open while the embedder is asked, or waited for."""
-    canary = _canary(context, collection, tag)
+def _keep_canary(context: Context, embedder: Embedder, stamps: Stamps) -> None:
+    """Keep a new tag's canary, or compare it; no session is open while the embedder is asked, or waited for.
+
+    Of a tag that has adopted vectors the first canary is kept once these are seen to be the same model's.
+    """
+    name, tag = stamps.source.collection.name, stamps.tag
+    canary = _canary(context, name, tag)
     if canary is not None:
         require_same_model(embedder, tag, canary)
         return
+    if stamps.adopted is not None:
+        with context.database.session() as connection:
+            require_same_space(embedder, home_over(connection, stamps))
     made = new_canary(embedder)
 
     def keep() -> None:
         with context.database.session() as connection:
-            context.ledger(connection).tags.set_canary(collection, tag, made)
+            context.ledger(connection).tags.set_canary(name, tag, made)
 
     context.reconnecting(keep)
 

@@ -59,16 +59,18 @@ class Expand(Operation):
             ScriptError: they are to be discarded, and the tag was live once.
         """
         with self.reported("abandon", self.new_tag) as summarise:
-            source = self.recorded_source() if self.leaving.discard else None
+            source = self._present_source()
 
             def change(connection: Connection) -> None:
                 ledger = self.context.ledger(connection)
                 if ledger.routes.of(self.collection).candidate == self.new_tag:
                     ledger.routes.set_candidate(self.collection, None)
                 if source is not None:
-                    self._drop_never_live(ledger, source)
+                    if self.leaving.discard:
+                        self._drop_never_live(ledger, source)
+                    self.let_go(connection, ledger, source)
                 self.leaving.enter(ledger, self.revision.revision, self.collection)
-                self.record(ledger, "abandon", {"discarded": source is not None} | self.leaving.figures)
+                self.record(ledger, "abandon", {"discarded": self.leaving.discard} | self.leaving.figures)
 
             self.context.locked(change)
             summarise("its vectors are gone" if self.leaving.discard else "its vectors are kept")
@@ -83,6 +85,15 @@ class Expand(Operation):
             return []
         self._refuse_unusable_chunks(recipe)
         return self.context.recorded(lambda connection: self._expand(connection, source, recipe, attempt=False))
+
+    def _present_source(self) -> Source | None:
+        """Return the recorded source; to abandon a revision without discarding must not depend on its being there."""
+        try:
+            return self.recorded_source()
+        except (ConfigError, DatabaseError):
+            if self.leaving.discard:
+                raise
+            return None
 
     def _usable_recipe(self) -> Recipe:
         recipe = self.context.collections.recipe(self.new_tag)

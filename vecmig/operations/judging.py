@@ -36,15 +36,18 @@ def _judge(context: Context, gate: Gate, source: Source, new: str, old: str | No
     with context.database.session() as connection:
         ledger = context.ledger(connection)
         home = open_home(ledger, source, new)
-        canary = ledger.tags.get(name, new).canary
+        row = ledger.tags.get(name, new)
+        canary, asserted = row.canary, row.asserted
         similarity: float | None = None
         spot: Spot | None = None
         empty = home.exists() and not has_vectors(connection, home.stamps)
-        error = "" if canary or empty else "no canary was kept yet: vecmig sync"
-        if ask and canary and not empty:
+        error = "" if canary or empty or asserted else "no canary was kept yet: vecmig sync"
+        if ask and (canary or asserted) and not empty:
             with embedder_to_ask(context, name, new) as embedder:
-                similarity, error = ask_canary(embedder, canary)
-                if similarity is not None and similarity >= CANARY_SIMILARITY and home.exists():
+                if canary:
+                    similarity, error = ask_canary(embedder, canary)
+                same = canary is None or (similarity is not None and similarity >= CANARY_SIMILARITY)
+                if same and home.exists():
                     spot = look(home, embedder)
         return measure(
             context,
@@ -55,6 +58,7 @@ def _judge(context: Context, gate: Gate, source: Source, new: str, old: str | No
             canary_error=error,
             spot=spot,
             empty=empty,
+            asserted=asserted,
             followed=not ledger.collections.edited(source),
         )
 

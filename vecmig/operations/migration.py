@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
+from vecmig.model.adoption import HomeKind, RetiredColumn
 from vecmig.model.gate import Gate
 
 
@@ -55,6 +56,32 @@ class Migration(ABC):
     @abstractmethod
     def backfill(self) -> None:
         """Embed every record that lacks a fresh vector under the new tag. Running it again is resuming."""
+
+    @abstractmethod
+    def adopt(
+        self,
+        expression: str,
+        *,
+        where: str | None = None,
+        home: HomeKind = "partition",
+        fill: bool | None = None,
+        retire: RetiredColumn = "leave",
+    ) -> None:
+        """Take over the vectors that the source has already, in place of ``backfill``. Running it again is resuming.
+
+        Args:
+            expression: SQL over the source that gives a vector, a halfvec, an array of floats, or pgvector's text form.
+            where: the condition on the rows whose vectors are adopted; None for all.
+            home: ``"partition"`` copies them; ``"column"`` leaves them in the source's column, and writes stamps only.
+            fill: whether records without such a vector are embedded by the recipe; None for True where they are copied,
+                and False in place.
+            retire: what retiring the tag does with the column, where that is the home: ``"leave"`` it, ``"clear"`` it
+                in batches, or ``"drop"`` it.
+
+        Raises:
+            ScriptError: the arguments do not fit together, or the tag has vectors that came about otherwise.
+            DatabaseError: the vectors are not such as the tag can have. Nothing was taken over.
+        """
 
     @abstractmethod
     def build_index(self) -> None:

@@ -25,6 +25,9 @@ def disagreements(connection: Connection, ledger: Ledger, source: Source, route:
     """
     missing = lacks_reads(connection, ledger, source, route.live, aside=aside)
     missing += [f"the partition of {home.stamps.tag} is detached" for home in detached(ledger, source, route)]
+    if not route.maintained:
+        # nothing is kept complete
+        return missing
     if source.tracked and not tracking_works(connection, source):
         there = has_function(connection, ledger.schema, source.collection.name)
         words = "triggers on the source are gone or disabled"

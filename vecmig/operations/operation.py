@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from vecmig.events import StepDone, StepStarted
+from vecmig.freshness.change_tracking import drop_tracking
 from vecmig.freshness.stamps import Stamps
 from vecmig.ledger.identity import find_source
 from vecmig.ledger.ledger import Ledger
 from vecmig.operations.context import Context, Declaration
 from vecmig.operations.following import follow
+from vecmig.postgres.sessions import Connection
 from vecmig.source.source import Source
 
 
@@ -84,6 +86,14 @@ class Operation(ABC):
     def old_stamps(self, source: Source) -> Stamps | None:
         """Return the stamps of the old tag; None where there is none."""
         return self.context.stamps(source, self.revision.old_tag) if self.revision.old_tag else None
+
+    def let_go(self, connection: Connection, ledger: Ledger, source: Source) -> None:
+        """Leave the source as it was found once no tag of its collection is kept complete; in the caller's transaction.
+
+        What is left in vecmig's own tables is brought up to date by the next upgrade, which reads all of the source.
+        """
+        if source.is_table and not ledger.routes.of(self.collection).maintained:
+            drop_tracking(connection, source)
 
     def record(self, ledger: Ledger, kind: str, data: Mapping[str, Any]) -> None:
         """Append to the history what was done."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from vecmig.model.adoption import Adoption, HomeKind, RetiredColumn
 from vecmig.model.gate import Gate
+from vecmig.operations.adopt import Adopt
 from vecmig.operations.backfill import Backfill
 from vecmig.operations.build_index import BuildIndex
 from vecmig.operations.context import Context, Declaration
@@ -82,6 +84,20 @@ class ScriptMigration(Migration):
 
     def backfill(self) -> None:
         self._do(Backfill(self._context, self._declared, self._limit))
+        if self._limit is not None:
+            raise Stopped
+
+    def adopt(
+        self,
+        expression: str,
+        *,
+        where: str | None = None,
+        home: HomeKind = "partition",
+        fill: bool | None = None,
+        retire: RetiredColumn = "leave",
+    ) -> None:
+        adoption = Adoption(expression, where, home, home == "partition" if fill is None else fill, retire)
+        self._do(Adopt(self._context, self._declared, self._limit, adoption=adoption))
         if self._limit is not None:
             raise Stopped
 

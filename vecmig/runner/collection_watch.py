@@ -114,9 +114,11 @@ class CollectionWatch:
         if now >= self._full_at:
             self._full_at = time.monotonic() + (max(SCAN_EVERY, self.every) if self._scanned else self.full_every)
         self.since = seen.at
-        for tag in tags:
-            if tag not in self.followers.tags | self.followers.leaving:
-                self._take_up(source, tag)
+        if new := [tag for tag in tags if tag not in self.followers.tags | self.followers.leaving]:
+            # it may have adopted vectors since the source was looked at
+            source = self._inspect(seen)
+        for tag in new:
+            self._take_up(source, tag)
         with self._tolerating():
             self._forget(source)
 
@@ -248,11 +250,11 @@ class CollectionWatch:
     def add(self, news: PassResult) -> None:
         """Enter what a follower has done."""
         tag, done = news.follower.stamps.tag, news.done
-        self._done.add(tag, done.written, done.rejected)
+        self._done.add(tag, done)
         if self._scanned:
             self._full_at = max(self._full_at, time.monotonic() + _SCAN_REST * news.seconds)
         if news.whole:
-            record(self.project.context, self.name, tag, done.written, done.rejected)
+            record(self.project.context, self.name, tag, done)
             succeeded(self.project, "sync --watch", [self.name])
 
     def ended(self, news: FollowerEnded) -> None:

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from vecmig.errors import UnsteadyExpression, VecmigError
 from vecmig.freshness.changes import Lag, Outbox
@@ -20,6 +21,7 @@ from vecmig.ledger.identity import SourceReplaced
 from vecmig.ledger.phases import RevisionRow
 from vecmig.ledger.rows import Route
 from vecmig.ledger.spend import Spend
+from vecmig.model.adoption import AdoptedTag
 from vecmig.operations.rollback_gate import lacking
 from vecmig.postgres.locks import Holder
 from vecmig.published.detaching import Detached
@@ -45,6 +47,11 @@ class TagStatus:
     lag: Lag
     #: The last run of each suite, without what each query came to.
     evals: tuple[EvalRun, ...] = ()
+    #: What it has adopted, and what a spot check found of that: at, good, of; None where it is only asserted.
+    adopted: AdoptedTag | None = None
+    verified: Mapping[str, Any] | None = None
+    #: Who changes texts and not the vectors that it follows: role, application, and of how many records.
+    text_writers: tuple[tuple[str, str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from vecmig.backfill import Figures
 from vecmig.errors import ConfigError
 from vecmig.freshness.change_tracking import trigger_names
 from vecmig.freshness.changes import Lag, Look
@@ -27,8 +28,9 @@ class Done:
 
     #: Whether one did something since the outbox was cleared last.
     to_forget: bool = False
-    #: Records that were embedded, by tag, and rejected; and when that began.
+    #: Records that were embedded and whose vectors were taken over, by tag, and rejected; and when that began.
     embedded: Counter[str] = field(default_factory=Counter)
+    adopted: Counter[str] = field(default_factory=Counter)
     rejected: int = 0
     began: float = 0.0
 
@@ -36,16 +38,18 @@ class Done:
         """Take the time, unless work is going on already."""
         self.began = self.began or time.monotonic()
 
-    def add(self, tag: str, embedded: int, rejected: int) -> None:
+    def add(self, tag: str, done: Figures) -> None:
         """Count a pass."""
         self.to_forget = True
-        self.embedded[tag] += embedded
-        self.rejected += rejected
+        self.embedded[tag] += done.written
+        self.adopted[tag] += done.adopted
+        self.rejected += done.rejected
 
     @property
     def words(self) -> str:
         """What was done; empty where that was nothing."""
         parts = [f"{count:,} embedded under {tag}" for tag, count in self.embedded.items() if count]
+        parts += [f"{count:,} taken over under {tag}" for tag, count in self.adopted.items() if count]
         return ", ".join([*parts, *([f"{self.rejected:,} rejected"] if self.rejected else [])])
 
 

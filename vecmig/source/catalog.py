@@ -9,6 +9,7 @@ from psycopg import errors as pg
 from psycopg import sql
 
 from vecmig.errors import ConfigError
+from vecmig.model.adoption import AdoptedTag
 from vecmig.model.collection import Collection
 from vecmig.postgres.named_sql import raw, statement
 from vecmig.postgres.pgvector import require_pgvector
@@ -149,25 +150,37 @@ def _refuse_nested_keys(collection: Collection, key: Iterable[KeyColumn], *, nes
 
 
 def text_columns(connection: Connection, source: Source) -> tuple[str, ...]:
-    """Name the columns that text and where read, as PostgreSQL itself sees it; empty when they read the full row.
+    """Name the columns that text and where read, as PostgreSQL itself sees it; empty when they read the full row."""
+    collection = source.collection
+    return _read_columns(
+        connection, source, [(collection.text, sql.SQL("text")), (collection.where, sql.SQL("boolean"))]
+    )
+
+
+def vector_columns(connection: Connection, source: Source, adopted: AdoptedTag) -> tuple[str, ...]:
+    """Name the columns that adopted vectors come from; empty when they are made of the full row."""
+    storage = source.pgvector.type(source.collection.storage)
+    return _read_columns(connection, source, [(adopted.vector, storage), (adopted.condition, sql.SQL("boolean"))])
+
+
+def _read_columns(
+    connection: Connection, source: Source, fragments: Iterable[tuple[str | None, sql.Composable]]
+) -> tuple[str, ...]:
+    """Name the columns that expressions of given types read.
 
     A temporary view over the expressions is created, its dependencies are read, and it is rolled back. A session that
     may only read, which is enough for ``--sql``, cannot do that: there the full row is taken.
     """
     try:
-        names = _probed_columns(connection, source)
+        with connection.transaction(force_rollback=True):
+            for number, (fragment, type_) in enumerate(fragments):
+                if fragment is not None:
+                    view = sql.Identifier(f"vecmig_probe_{number}")
+                    parts = {"view": view, "type": type_, "fragment": raw(fragment), "source": source.relation}
+                    connection.execute(statement("source/catalog", "probe_view", **parts))
+            name = source.relation.as_string(connection)
+            rows = connection.execute(statement("source/catalog", "probed_columns"), {"name": name}).fetchall()
     except pg.ReadOnlySqlTransaction:
         return ()
-    return () if None in names else tuple(sorted(name for name in names if name is not None))
-
-
-def _probed_columns(connection: Connection, source: Source) -> set[str | None]:
-    with connection.transaction(force_rollback=True):
-        for field, type_name in (("text", "text"), ("where", "boolean")):
-            fragment = getattr(source.collection, field)
-            if fragment is not None:
-                view, type_ = sql.Identifier(f"vecmig_probe_{field}"), sql.SQL(type_name)
-                parts = {"view": view, "type": type_, "fragment": raw(fragment), "source": source.relation}
-                connection.execute(statement("source/catalog", "probe_view", **parts))
-        name = source.relation.as_string(connection)
-        return {row[0] for row in connection.execute(statement("source/catalog", "probed_columns"), {"name": name})}
+    names = {row[0] for row in rows}
+    return () if None in names else tuple(sorted(names))

@@ -8,8 +8,9 @@ from typing import Final
 
 from psycopg import sql
 
+from vecmig.model.adoption import AdoptedTag
 from vecmig.model.collection import Collection
-from vecmig.postgres.named_sql import Own, raw
+from vecmig.postgres.named_sql import Fragment, Own, raw
 from vecmig.postgres.pgvector import Pgvector
 from vecmig.source.keys import KeyColumn, same_key
 from vecmig.source.relations import PARTITIONED
@@ -47,6 +48,17 @@ class Source:
     unseen: tuple[str, ...] = ()
     #: What collections.yaml names otherwise than it is called now.
     notes: tuple[str, ...] = ()
+    #: The tags that have adopted the vectors of one of its columns.
+    adopted: tuple[AdoptedTag, ...] = ()
+
+    def adopted_by(self, tag: str) -> AdoptedTag | None:
+        """Return what a tag has adopted; None for one that has adopted nothing."""
+        return next((adopted for adopted in self.adopted if adopted.tag == tag), None)
+
+    @property
+    def followed(self) -> AdoptedTag | None:
+        """The tag that goes on to take over what the application writes into its column; None where there is none."""
+        return next((adopted for adopted in self.adopted if adopted.follows), None)
 
     @property
     def is_table(self) -> bool:
@@ -112,6 +124,19 @@ class Source:
         condition = self._belongs
         return sql.SQL("(SELECT {}, ({}) IS TRUE AS belongs, CASE WHEN {} THEN {}::text END AS txt FROM {})").format(
             self._aliased_keys, condition, condition, raw(self.collection.text), self.relation
+        )
+
+    def offered(self, adopted: AdoptedTag, percent: float | None = None) -> sql.Composed:
+        """A sub-select like ``records`` with the vector that the source has for each; NULL where it is not adopted.
+
+        With ``percent``, of a random part of the table's blocks.
+        """
+        vector = raw(adopted.vector)
+        if adopted.condition is not None:
+            vector = Fragment(f"CASE WHEN {raw(adopted.condition).as_string()} THEN {vector.as_string()} END")
+        drawn = sql.SQL("" if percent is None else "TABLESAMPLE SYSTEM ({})").format(sql.Literal(percent))
+        return sql.SQL("(SELECT {}, {}::text AS txt, {} AS vector FROM {} {} WHERE {})").format(
+            self._aliased_keys, raw(self.collection.text), vector, self.relation, drawn, self._belongs
         )
 
     def sample(self, percent: float) -> sql.Composed:

@@ -33,6 +33,8 @@ DECLARE
     lists_begin text := concat('[', pg_current_xact_id(), ',');
     places text[];
     moved boolean := false;
+    -- 'text' or 'vector' where a tag has adopted a column of the source: which of them an update changed
+    what text := TG_ARGV[0];
     old_key jsonb;
     new_key jsonb;
     noted bigint;
@@ -137,7 +139,7 @@ ELSIF places IS NULL AND NOT starts_with(coalesce(gathered, ''), lists_begin) TH
 END IF;
 
 -- gather --
-gathered := concat(gathered, jsonb_build_array(old_key, new_key), ',');
+gathered := concat(gathered, jsonb_build_array(old_key, new_key, what), ',');
 PERFORM set_config({gathered}, gathered, true);
 IF octet_length(gathered) > 8000 THEN
     PERFORM {rest}(split_part(gathered, ',', 2)::bigint, false);
@@ -197,13 +199,19 @@ END
 
 -- note_all --
 -- in the order of the index, in which no two transactions wait for each other
-INSERT INTO {schema}.change (collection, key)
-SELECT DISTINCT ON (md5(k.key::text)::uuid) {collection}, k.key
-FROM (SELECT jsonb_build_array({typed_key}) AS key
+INSERT INTO {schema}.change AS known (collection, key, vector_changed, text_changed_by)
+SELECT {collection}, (array_agg(k.key))[1], bool_or(k.what IS NOT DISTINCT FROM 'vector'),
+       CASE WHEN bool_and(k.what = 'text') THEN
+           ARRAY[session_user::text, current_setting('application_name')]
+       END
+FROM (SELECT jsonb_build_array({typed_key}) AS key, c ->> 2 AS what
       FROM jsonb_array_elements(changes) c
       WHERE jsonb_typeof(c -> 1) = 'array') k
+GROUP BY md5(k.key::text)::uuid
 ORDER BY md5(k.key::text)::uuid
-ON CONFLICT (collection, (md5(key::text)::uuid)) DO UPDATE SET changed_at = clock_timestamp()
+ON CONFLICT (collection, (md5(key::text)::uuid)) DO UPDATE
+SET changed_at = clock_timestamp(), vector_changed = known.vector_changed OR excluded.vector_changed,
+    text_changed_by = excluded.text_changed_by
 
 -- look_behind --
 -- an update that moves a row to another partition fires as DELETE and INSERT; a policy's functions are not to run here
@@ -229,9 +237,12 @@ DELETE FROM {schema}.rejected r
 WHERE r.collection = {collection} AND md5(r.key::text)::uuid = md5({old_key}::text)::uuid
 
 -- note --
-INSERT INTO {schema}.change (collection, key)
-VALUES ({collection}, {new_key})
-ON CONFLICT (collection, (md5(key::text)::uuid)) DO UPDATE SET changed_at = clock_timestamp()
+INSERT INTO {schema}.change AS known (collection, key, vector_changed, text_changed_by)
+VALUES ({collection}, {new_key}, {what} IS NOT DISTINCT FROM 'vector',
+        CASE WHEN {what} = 'text' THEN ARRAY[session_user::text, current_setting('application_name')] END)
+ON CONFLICT (collection, (md5(key::text)::uuid)) DO UPDATE
+SET changed_at = clock_timestamp(), vector_changed = known.vector_changed OR excluded.vector_changed,
+    text_changed_by = excluded.text_changed_by
 
 -- note_full_pass --
 -- once in a transaction, which the setting remembers
@@ -254,7 +265,11 @@ CREATE OR REPLACE TRIGGER {trigger} AFTER INSERT OR DELETE ON {source}
 
 -- create_track_update --
 CREATE OR REPLACE TRIGGER {trigger} AFTER UPDATE ON {source}
-    FOR EACH ROW WHEN ({changed}) EXECUTE FUNCTION {function}()
+    FOR EACH ROW WHEN ({changed}) EXECUTE FUNCTION {function}({what})
+
+-- create_track_vector --
+CREATE OR REPLACE TRIGGER {trigger} AFTER UPDATE ON {source}
+    FOR EACH ROW WHEN ({vector_changed}) EXECUTE FUNCTION {function}('vector')
 
 -- create_track_truncate --
 CREATE OR REPLACE TRIGGER {trigger} AFTER TRUNCATE ON {source}

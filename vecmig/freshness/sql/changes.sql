@@ -41,8 +41,9 @@ EXISTS (SELECT FROM {stamps} v WHERE {match})
 
 -- unfinished --
 (NOT EXISTS (SELECT FROM {whole} v WHERE {match} AND v.source_hash = {hash})
- AND NOT EXISTS (SELECT FROM {schema}.rejected r WHERE r.collection = c.collection AND r.tag = {tag}
-                   AND {rejected_key} AND r.source_hash = {hash}))
+     AND NOT EXISTS (SELECT FROM {schema}.rejected r WHERE r.collection = c.collection AND r.tag = {tag}
+                   AND {rejected_key} AND r.source_hash = {hash})
+ OR {vector_due})
 
 -- snapshot --
 SELECT pg_catalog.pg_current_snapshot()::text
@@ -64,6 +65,14 @@ SELECT count(*), min(changed_at) FROM {schema}.change WHERE collection = %(colle
 SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(c.changed_at)), 0)::float
 FROM {schema}.change c
 WHERE c.collection = %(collection)s AND {unsettled}
+
+-- text_writers --
+-- who changed texts last, and not the vectors in the source's own column that they were made from
+SELECT c.text_changed_by[1], c.text_changed_by[2], count(*)
+FROM {schema}.change c
+WHERE c.collection = %(collection)s AND c.text_changed_by IS NOT NULL AND {unsettled}
+GROUP BY 1, 2
+ORDER BY count(*) DESC, 1, 2
 
 -- look --
 -- one row for each collection that was asked for and has a route; what changed since a snapshot as in count_since

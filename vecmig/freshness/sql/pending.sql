@@ -38,6 +38,7 @@ WHERE {eligible}
                        WHERE r.collection = %(collection)s AND r.tag = %(tag)s
                          AND md5(r.key::text)::uuid = md5({key_json}::text)::uuid
                          AND r.source_hash = p.hash OFFSET 0))
+  AND NOT {owned}
 UNION ALL
 -- the last row tells how many records were looked at, and where to go on
 SELECT count(*) + 1, NULL, (SELECT {place}::text FROM page p ORDER BY p.n DESC LIMIT 1), NULL, {no_keys}

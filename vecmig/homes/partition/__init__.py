@@ -12,6 +12,7 @@ from psycopg import sql
 
 from vecmig.events import Listener
 from vecmig.freshness.stamps import Stamps
+from vecmig.homes.adopting import AdoptedPage, adopt_changed, adopt_page
 from vecmig.homes.partition import relation
 from vecmig.homes.partition.index import create_statement, footprint, index_state, plan_uses_index
 from vecmig.homes.partition.index_build import build_index
@@ -29,6 +30,7 @@ from vecmig.homes.values import (
 )
 from vecmig.homes.vectors import send_vectors
 from vecmig.postgres.sessions import Connection, Database
+from vecmig.source.keys import Key
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,12 @@ class PartitionHome:
 
     def write(self, records: Sequence[EmbeddedRecord]) -> int:
         return write_records(self.session, self.stamps, records)
+
+    def adopt(self, after: Key | None) -> AdoptedPage:
+        return adopt_page(self.session, self.stamps, after, kept=True)
+
+    def adopt_changed(self) -> int:
+        return adopt_changed(self.session, self.stamps, kept=True)
 
     def search(self, vector: NDArray[np.float32], k: int, *, exact: bool = False) -> list[Hit]:
         (hits,) = self.search_each([vector], k, exact=exact)

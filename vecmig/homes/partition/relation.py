@@ -8,7 +8,7 @@ from typing import Final
 from psycopg import sql
 
 from vecmig.errors import DatabaseError
-from vecmig.freshness.stamps import Stamps
+from vecmig.freshness.stamps import Stamps, norm_function
 from vecmig.homes.values import HomeState
 from vecmig.ledger.access import close_table
 from vecmig.model.tag import NORM_TOLERANCE, Tag
@@ -53,7 +53,7 @@ def create_partition(connection: Connection, stamps: Stamps) -> None:
                 "alter_partition",
                 constraint=sql.Identifier(CONSTRAINT),
                 tag_constraint=sql.Identifier("vecmig_tag"),
-                condition=vector_condition(stamps),
+                condition=stamps.sound(sql.Identifier("embedding")),
                 **parts,
             )
         )
@@ -71,25 +71,8 @@ def drop_partition(connection: Connection, stamps: Stamps) -> None:
         connection.execute(statement("homes/table", "drop_partition", **parts))
 
 
-def vector_condition(stamps: Stamps) -> sql.Composed:
-    """What every vector of a tag must fulfil: its dims, and a length that the metric and the tag can work with."""
-    pgvector, storage = stamps.source.pgvector, stamps.source.collection.storage
-    embedding = sql.Identifier("embedding")
-    dims = sql.SQL("{}({}) = {}").format(pgvector.function("vector_dims"), embedding, sql.Literal(stamps.dims))
-    norm = sql.SQL("{}({})").format(pgvector.function(_norm_function(storage)), embedding)
-    if Tag.parse(stamps.tag).norm == "l2":
-        return sql.SQL("{} AND abs({} - 1) <= {}").format(dims, norm, sql.Literal(NORM_TOLERANCE))
-    if stamps.source.collection.metric == "cosine":
-        return sql.SQL("{} AND {} > 0").format(dims, norm)
-    return dims
-
-
-def _norm_function(storage: str) -> str:
-    return "vector_norm" if storage == "vector" else "l2_norm"
-
-
 def constraint_holds(connection: Connection, stamps: Stamps) -> bool:
-    """Whether a validated constraint of the partition says what ``vector_condition`` does, so that no vector breaks it.
+    """Whether a validated constraint of the partition says what ``Stamps.sound`` does, so that no vector breaks it.
 
     It goes by what PostgreSQL prints for it, which is alike from 15 to 18: a name guarantees nothing, and a comment is
     lost in a dump without comments.
@@ -107,9 +90,9 @@ def constraint_holds(connection: Connection, stamps: Stamps) -> bool:
 
 
 def _printed_condition(stamps: Stamps) -> str:
-    """Write ``vector_condition`` as PostgreSQL prints it, without pgvector's schema, for the extension may move."""
+    """Write ``Stamps.sound`` as PostgreSQL prints it, without pgvector's schema, for the extension may move."""
     collection = stamps.source.collection
-    norm = f"{_norm_function(collection.storage)}(embedding)"
+    norm = f"{norm_function(collection.storage)}(embedding)"
     dims = f"(vector_dims(embedding) = {stamps.dims})"
     if Tag.parse(stamps.tag).norm == "l2":
         bound = f"(abs(({norm} - (1)::double precision)) <= ({NORM_TOLERANCE})::double precision)"
@@ -124,7 +107,7 @@ def constraint_sql(connection: Connection, stamps: Stamps) -> str:
     parts = {
         "partition": stamps.relation,
         "constraint": sql.Identifier(CONSTRAINT),
-        "condition": vector_condition(stamps),
+        "condition": stamps.sound(sql.Identifier("embedding")),
     }
     return statement("homes/table", "restore_constraint", **parts).as_string(connection) + ";"
 

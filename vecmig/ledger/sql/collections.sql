@@ -29,7 +29,11 @@ SELECT c.name, c.source_schema, c.source_table, coalesce(nullif(j.row -> 'key_na
                                          WHERE n.oid = (j.row ->> 'home_oid')::oid) END,
                 j.row ->> 'home_schema', c.source_schema),
        coalesce(j.row ->> 'home_schema', c.source_schema),
-       j.row ->> 'vectors_schema'
+       j.row ->> 'vectors_schema',
+       (SELECT jsonb_agg(jsonb_build_array(t.tag, to_jsonb(t) -> 'adopted', to_jsonb(t) -> 'home', t.state)
+                         ORDER BY t.created_at, t.tag)
+        FROM {schema}.tag t
+        WHERE t.collection = c.name AND nullif(to_jsonb(t) -> 'adopted', 'null') IS NOT NULL)
 FROM {schema}.collection c,
      LATERAL to_jsonb(c) AS j (row),
      LATERAL (SELECT coalesce(j.row ->> 'identity_of' = {identity}, false)) AS own (here)

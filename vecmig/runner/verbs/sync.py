@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 
-from vecmig.backfill import Result, RunBudget, run_backfill
+from vecmig.backfill import Figures, Result, RunBudget, run_backfill
 from vecmig.config import Config
 from vecmig.errors import DatabaseError, DatabaseUnreachable, UsageError, VecmigError
 from vecmig.events import Listener, Noted, StepDone, StepStarted, ignore
@@ -18,6 +18,7 @@ from vecmig.ledger.control import What
 from vecmig.ledger.install import ensure
 from vecmig.ledger.ledger import Ledger
 from vecmig.ledger.rows import Route
+from vecmig.operations.adopt import verify_adopted
 from vecmig.operations.context import Context
 from vecmig.operations.embedders import embedder_to_fill, prepare_tag, run_options
 from vecmig.operations.following import follow, inspect
@@ -122,9 +123,11 @@ def _sync_tag(context: Context, source: Source, tag: str) -> Result:
             prepare=prepare_tag(context, embedder, home.stamps),
             listener=context.listener,
         )
-    record(context, name, tag, result.written, result.rejected, coverage=result.coverage.share)
-    embedded, fresh = counted(result.written, "record"), result.coverage.fresh
-    summary = f"{name}, {tag}: {embedded} embedded; {fresh:,} of {result.coverage.eligible:,} fresh"
+        verify_adopted(context, home.stamps, embedder)
+    record(context, name, tag, result.done, coverage=result.coverage.share)
+    adopted = f"{counted(result.done.adopted, 'vector')} taken over, " if home.stamps.follows else ""
+    embedded, fresh = counted(result.done.written, "record"), result.coverage.fresh
+    summary = f"{name}, {tag}: {adopted}{embedded} embedded; {fresh:,} of {result.coverage.eligible:,} fresh"
     context.listener(StepDone("sync", "", name, summary, result.seconds))
     return result
 
@@ -218,11 +221,13 @@ def account(ledger: Ledger, name: str, tag: str) -> tuple[str, What]:
     return revision, "backfill" if unfilled else "sync"
 
 
-def record(context: Context, name: str, tag: str, written: int, rejected: int, **more: float) -> None:
+def record(context: Context, name: str, tag: str, done: Figures, **more: float) -> None:
     """Enter what was done into the history; a sync that found nothing to do, as most do, leaves no event."""
-    if not (written or rejected):
+    if not (done.written or done.rejected or done.adopted):
         return
-    figures = {"written": written, "rejected": rejected} | more
+    figures = {"written": done.written, "rejected": done.rejected} | more
+    if done.adopted:
+        figures |= {"adopted": done.adopted}
     with context.transaction() as ledger:
         ledger.record_event("sync", collection=name, tag=tag, data=figures)
 

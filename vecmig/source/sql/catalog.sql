@@ -96,6 +96,23 @@ LIMIT 1
 -- probe_view --
 CREATE TEMPORARY VIEW {view} AS SELECT {fragment}::{type} AS value FROM {source}
 
+-- resolve_begin --
+CREATE TEMPORARY TABLE vecmig_resolve (LIKE {source}) ON COMMIT DROP
+
+-- resolve_path --
+-- an expression may name what the role finds, and what pgvector has
+SELECT pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', nullif(pg_catalog.current_setting('search_path'), ''),
+                                                                 pg_catalog.quote_ident(%(schema)s)), true)
+
+-- resolve --
+ALTER TABLE pg_temp.vecmig_resolve ADD COLUMN vecmig_value {type} GENERATED ALWAYS AS ({fragment}::{type}) STORED
+
+-- resolved --
+SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid)
+FROM pg_catalog.pg_attrdef d
+JOIN pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+WHERE d.adrelid = pg_catalog.to_regclass('pg_temp.vecmig_resolve') AND a.attname = 'vecmig_value'
+
 -- probed_columns --
 SELECT DISTINCT a.attname
 FROM pg_catalog.pg_depend d

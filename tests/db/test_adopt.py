@@ -1,0 +1,304 @@
+"""The vectors that a team has already are taken over, not bought again; and what does not fit is never mixed in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from support.adopting import adopts, give_vectors, literal, write_one
+from support.cluster import dump
+from support.embedding import Model, vector
+from support.lab import LARGE, SMALL, Lab
+from support.postgres import Postgres
+from vecmig.errors import ConfigError, DatabaseError, GateRefused, Interrupted, ScriptError, TerminalEmbedderError
+from vecmig.events import Event, Progress, Warned
+
+ALL = 20
+
+
+def _stored(lab: Lab) -> dict[int, str]:
+    return dict(lab.sql("SELECT id, embedding::text FROM documents_live ORDER BY id"))
+
+
+def test_all_vectors_are_taken_over_and_none_is_bought(lab: Lab, model: Model) -> None:
+    give_vectors(lab)
+    adopts(lab, 'm.adopt("embedding")')
+    assert lab.upgrade("r1") == ["live"]
+    assert model.total() == 0
+    coverage = lab.cover(SMALL)
+    assert (coverage.fresh, coverage.eligible) == (ALL, ALL)
+    assert _stored(lab) == dict(lab.sql("SELECT id, embedding::text FROM documents"))
+    (tag,) = lab.status().tags
+    assert tag.verified is not None
+    assert (tag.verified["good"], tag.verified["of"]) == (ALL, ALL)
+
+
+@pytest.mark.parametrize(
+    ("type_", "expression"),
+    [
+        ("vector", "embedding"),
+        ("halfvec(64)", "embedding::vector"),
+        ("real[]", "embedding"),
+        ("text", "embedding::vector"),
+        ("vector(64)", "l2_normalize(embedding)"),
+    ],
+)
+def test_whatever_gives_a_vector_is_adopted(lab: Lab, model: Model, type_: str, expression: str) -> None:
+    give_vectors(lab, type_)
+    adopts(lab, f"m.adopt({expression!r})")
+    lab.upgrade("r1")
+    assert model.total() == 0
+    assert lab.cover(SMALL).fresh == ALL
+
+
+def test_an_expression_finds_pgvector_in_another_schema(lab: Lab, model: Model) -> None:
+    lab.sql("CREATE SCHEMA extensions")
+    lab.sql("ALTER EXTENSION vector SET SCHEMA extensions")
+    lab.sql("ALTER TABLE documents ADD COLUMN embedding text")
+    for key, title, body in lab.sql("SELECT id, title, body FROM documents"):
+        lab.sql("UPDATE documents SET embedding = %s WHERE id = %s", literal(f"{title}\n\n{body}", more=64), key)
+    adopts(lab, "m.adopt('subvector(embedding::vector, 1, 64)')")
+    lab.upgrade("r1")
+    assert (model.total(), lab.cover(SMALL).fresh) == (0, ALL)
+
+
+def test_what_the_column_lacks_is_embedded_by_the_recipe(lab: Lab, model: Model) -> None:
+    give_vectors(lab, where="id > 3")
+    lab.sql("UPDATE documents SET embedding = array_fill(0::real, ARRAY[64])::vector WHERE id = 20")
+    adopts(lab, 'm.adopt("embedding")')
+    lab.upgrade("r1")
+    assert model.total() == 4
+    assert lab.cover(SMALL).fresh == ALL
+    assert any(
+        "1 vector of documents is not such as" in event.message for event in lab.events if isinstance(event, Warned)
+    )
+
+
+def test_without_fill_nothing_is_bought_and_the_gate_tells_what_is_missing(lab: Lab, model: Model) -> None:
+    give_vectors(lab, where="id > 3")
+    adopts(lab, 'm.adopt("embedding", fill=False)')
+    with pytest.raises(GateRefused, match="coverage"):
+        lab.upgrade("r1")
+    coverage = lab.cover(SMALL)
+    assert (model.total(), coverage.fresh, coverage.missing) == (0, 17, 3)
+    give_vectors(lab, where="id <= 3")
+    assert lab.upgrade("r1") == ["live"]
+    assert model.total() == 0
+
+
+def test_only_the_rows_that_where_names_are_adopted(lab: Lab, model: Model) -> None:
+    give_vectors(lab)
+    lab.sql("ALTER TABLE documents ADD COLUMN embedding_model text DEFAULT 'toy'")
+    lab.sql("UPDATE documents SET embedding_model = 'other', embedding = %s WHERE id <= 5", literal("else"))
+    adopts(lab, "m.adopt('embedding', where=\"embedding_model = 'toy'\")")
+    lab.upgrade("r1")
+    assert model.total() == 5
+    assert lab.cover(SMALL).fresh == ALL
+
+
+# What does not fit -------------------------------------------------------------------------------------------------
+
+
+def test_two_sizes_in_one_column_are_named_and_nothing_is_mixed(lab: Lab, model: Model) -> None:
+    give_vectors(lab, "vector")
+    give_vectors(lab, "vector", dims=32, where="id <= 5")
+    adopts(lab, 'm.adopt("embedding")')
+    with pytest.raises(ConfigError, match=r"64 dims \(15\) and 32 dims \(5\)") as refused:
+        lab.upgrade("r1")
+    assert "where='vector_dims(embedding) = 64'" in refused.value.hint
+    assert lab.cover(SMALL).fresh == 0
+    adopts_anew = (lab.path / "migrations/versions/r1.py").read_text()
+    (lab.path / "migrations/versions/r1.py").write_text(
+        adopts_anew.replace('m.adopt("embedding")', "m.adopt('embedding', where='vector_dims(embedding) = 64')")
+    )
+    lab.sql("UPDATE vecmig.revision SET checksum = ''")
+    lab.downgrade("base", discard=True)
+    lab.upgrade("r1")
+    assert model.total() == 5
+
+
+def test_padded_vectors_are_named_with_the_expression_that_cuts_them(lab: Lab, model: Model) -> None:
+    give_vectors(lab, "vector", more=192)
+    script = adopts(lab, 'm.adopt("embedding")')
+    with pytest.raises(ConfigError, match="behind the first 64 all of them are zero") as refused:
+        lab.upgrade("r1")
+    assert refused.value.hint == 'Write m.adopt("subvector(embedding, 1, 64)").'
+    lab.downgrade("base", discard=True)
+    script.write_text(script.read_text().replace('"embedding"', '"subvector(embedding, 1, 64)"'))
+    lab.upgrade("r1")
+    assert (model.total(), lab.cover(SMALL).fresh) == (0, ALL)
+
+
+def test_vectors_of_another_length_are_not_those_of_a_normalised_tag(lab: Lab) -> None:
+    give_vectors(lab)
+    lab.sql("UPDATE documents SET embedding = embedding * array_fill(2::real, ARRAY[64])::vector")
+    adopts(lab, 'm.adopt("embedding")')
+    with pytest.raises(ConfigError, match="of length 2 to 2") as refused:
+        lab.upgrade("r1")
+    assert 'm.adopt("l2_normalize(embedding)")' in refused.value.hint
+
+
+def test_a_value_that_is_no_vector_is_named_by_its_record(lab: Lab) -> None:
+    give_vectors(lab, "text")
+    adopts(lab, 'm.adopt("embedding::vector")')
+    lab.upgrade("r1", until="expand")
+    lab.sql("UPDATE documents SET embedding = 'none' WHERE id = 7")
+    with pytest.raises(DatabaseError, match="none"):
+        lab.upgrade("r1")
+
+
+@pytest.mark.parametrize(
+    ("call", "why"),
+    [
+        ('m.adopt("nowhere")', 'column "nowhere" does not exist'),
+        ('m.adopt("title")', "invalid|cannot"),
+        ('m.adopt("embedding", home="cellar")', "home='cellar'"),
+        ('m.adopt("embedding", retire="drop")', "retire='drop'"),
+        ("m.adopt('embedding', where='random() < 0.5')", "not immutable"),
+    ],
+)
+def test_arguments_that_cannot_work_are_refused_before_anything_is_taken_over(lab: Lab, call: str, why: str) -> None:
+    give_vectors(lab)
+    adopts(lab, call)
+    with pytest.raises((ConfigError, DatabaseError, ScriptError), match=why):
+        lab.upgrade("r1")
+    assert lab.cover(SMALL).fresh == 0
+
+
+def test_vectors_of_another_model_are_refused_by_the_spot_check(lab: Lab, model: Model) -> None:
+    give_vectors(lab)
+    model.weights = "other"
+    adopts(lab, 'm.adopt("embedding")')
+    with pytest.raises(GateRefused, match="spot check"):
+        lab.upgrade("r1")
+    (tag,) = lab.status().tags
+    assert (tag.verified, lab.live) == (None, None)
+
+
+def test_no_vector_of_another_model_is_put_beside_the_adopted_ones(lab: Lab, model: Model) -> None:
+    give_vectors(lab, where="id > 3")
+    model.weights = "other"
+    adopts(lab, 'm.adopt("embedding")')
+    with pytest.raises(TerminalEmbedderError, match="is not the one that made the adopted vectors"):
+        lab.upgrade("r1")
+    assert lab.cover(SMALL).fresh == 17
+
+
+def test_where_the_model_is_gone_the_vectors_stay_asserted(lab: Lab, model: Model) -> None:
+    give_vectors(lab)
+
+    def gone(texts: list[str]) -> None:
+        raise TerminalEmbedderError("the model was retired")
+
+    model.before = gone
+    adopts(lab, 'm.adopt("embedding")')
+    assert lab.upgrade("r1") == ["live"]
+    (tag,) = lab.status().tags
+    assert (tag.adopted is not None, tag.verified) == (True, None)
+    model.before = lambda texts: None
+    lab.sync()
+    assert lab.status().tags[0].verified is not None
+
+
+# The application goes on -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def adopted(lab: Lab, model: Model) -> Lab:
+    give_vectors(lab)
+    adopts(lab, 'm.adopt("embedding")')
+    lab.upgrade("r1")
+    assert model.total() == 0
+    return lab
+
+
+def test_what_the_application_embeds_is_taken_over(adopted: Lab, model: Model) -> None:
+    write_one(adopted, 1, "edited", vector_of="title 1\n\nedited")
+    write_one(adopted, 21, "new", vector_of="title 21\n\nnew")
+    adopted.sql("UPDATE documents SET embedding = %s WHERE id = 2", literal("corrected"))
+    adopted.sync()
+    assert model.total() == 0
+    assert adopted.cover(SMALL).fresh == 21
+    stored = _stored(adopted)
+    assert stored == dict(adopted.sql("SELECT id, embedding::text FROM documents"))
+    assert adopted.waiting == []
+
+
+def test_many_changes_of_one_transaction_are_taken_over(adopted: Lab, model: Model) -> None:
+    with psycopg.connect(adopted.url) as connection:
+        for key in range(1, ALL + 1):
+            text = f"title {key}\n\nlater {key}"
+            connection.execute(
+                "UPDATE documents SET body = %s, embedding = %s::text::vector WHERE id = %s",
+                [f"later {key}", literal(text), key],
+            )
+    adopted.sync()
+    assert (model.total(), adopted.cover(SMALL).fresh, adopted.waiting) == (0, ALL, [])
+
+
+def test_a_text_that_changed_alone_is_stale_and_then_embedded(adopted: Lab, model: Model) -> None:
+    adopted.sql("SET application_name = 'cms'; UPDATE documents SET body = 'alone' WHERE id = 3")
+    (tag,) = adopted.status().tags
+    assert (tag.coverage.stale, tag.text_writers) == (1, (("postgres", "cms", 1),))
+    adopted.sync()
+    assert model.embedded == {(64, "title 3\n\nalone"): 1}
+    assert adopted.cover(SMALL).fresh == ALL
+    # the old vector that is still in the column is not taken for the new text's
+    adopted.sync()
+    assert vector("title 3\n\nalone", 64).tolist() == pytest.approx(
+        [float(x) for x in _stored(adopted)[3].strip("[]").split(",")], abs=1e-6
+    )
+
+
+def test_a_next_tag_is_embedded_while_the_adopted_one_is_followed(adopted: Lab, model: Model) -> None:
+    adopted.upgrade()
+    assert adopted.live == LARGE
+    write_one(adopted, 5, "both", vector_of="title 5\n\nboth")
+    adopted.sync()
+    assert model.embedded[64, "title 5\n\nboth"] == 0
+    assert model.embedded[256, "title 5\n\nboth"] == 1
+    assert [adopted.cover(tag).fresh for tag in (SMALL, LARGE)] == [ALL, ALL]
+    adopted.downgrade()
+    assert (adopted.live, model.total(64)) == (SMALL, 0)
+
+
+def test_it_goes_on_where_it_was_interrupted(lab: Lab, model: Model) -> None:
+    give_vectors(lab)
+    adopts(lab, 'm.adopt("embedding")')
+
+    def interrupt(event: Event) -> None:
+        if isinstance(event, Progress) and event.done:
+            raise KeyboardInterrupt
+
+    with pytest.raises((Interrupted, KeyboardInterrupt)):
+        lab.upgrade("r1", listener=interrupt)
+    assert lab.cover(SMALL).fresh == ALL
+    assert lab.upgrade("r1") == ["live"]
+    assert model.total() == 0
+
+
+# And back ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_way_to_base_leaves_the_table_as_it_was_found(lab: Lab, postgres: Postgres, tmp_path: Path) -> None:
+    give_vectors(lab)
+    adopts(lab, 'm.adopt("embedding")')
+    name = lab.url.split("?", maxsplit=1)[0].rpartition("/")[2]
+    dump(postgres, name, tmp_path / "before.sql", "--table=documents")
+    lab.upgrade()
+    lab.downgrade("base")
+    dump(postgres, name, tmp_path / "after.sql", "--table=documents")
+    assert _plain(tmp_path / "after.sql") == _plain(tmp_path / "before.sql")
+    # and forward again, also past what changed meanwhile
+    lab.sql("DELETE FROM documents WHERE id = 4")
+    write_one(lab, 6, "meanwhile", vector_of="title 6\n\nmeanwhile")
+    lab.upgrade()
+    assert lab.cover(LARGE).fresh == ALL - 1
+    assert lab.sql("SELECT count(*) FROM vecmig.documents_vectors WHERE id = 4") == [(0,)]
+
+
+def _plain(file: Path) -> list[str]:
+    # pg_dump's own secret is another one each time
+    return [line for line in file.read_text().splitlines() if not line.startswith(("\\restrict", "\\unrestrict"))]

@@ -1,0 +1,58 @@
+"""A source that has vectors already, as its application made them, and a first revision that adopts them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psycopg
+
+from support.embedding import vector
+from support.lab import Lab
+
+#: The text of a record, as a lab's collection has it.
+TEXT = "title || E'\\n\\n' || body"
+_EMBEDS = "    m.backfill()"
+
+
+def literal(text: str, dims: int = 64, *, more: int = 0) -> str:
+    """Give the vector that the model makes of a text as pgvector writes it, with so many zeros behind it."""
+    return str([*(float(x) for x in vector(text, dims)), *[0.0] * more])
+
+
+def give_vectors(lab: Lab, type_: str = "vector(64)", *, dims: int = 64, more: int = 0, where: str = "true") -> None:
+    """Let the application have a vector of each record in a column ``embedding``, of which vecmig knows nothing."""
+    with psycopg.connect(lab.url, autocommit=True) as connection:
+        connection.execute(f"ALTER TABLE {lab.source} ADD COLUMN IF NOT EXISTS embedding {type_}")
+        rows = connection.execute(f"SELECT id, {TEXT} FROM {lab.source} WHERE {where}").fetchall()
+        with connection.cursor() as cursor:
+            cast = "real[]" if type_ == "real[]" else "text"
+            cursor.executemany(
+                f"UPDATE {lab.source} SET embedding = %s::{cast}::{type_} WHERE id = %s",
+                [(_written(literal(text, dims, more=more), type_), key) for key, text in rows],
+            )
+
+
+def _written(text: str, type_: str) -> str:
+    return text.replace("[", "{").replace("]", "}") if type_ == "real[]" else text
+
+
+def write_one(lab: Lab, key: int, body: str, *, vector_of: str | None = None) -> None:
+    """Insert or edit a record as the application does: its text and, of a text that is given, its vector."""
+    lab.sql(
+        f"INSERT INTO {lab.source} (id, title, body) VALUES (%s, %s, %s) "
+        "ON CONFLICT (id) DO UPDATE SET body = excluded.body",
+        key,
+        f"title {key}",
+        body,
+    )
+    if vector_of is not None:
+        lab.sql(f"UPDATE {lab.source} SET embedding = %s::text::vector WHERE id = %s", literal(vector_of), key)
+
+
+def adopts(lab: Lab, call: str) -> Path:
+    """Let the first revision adopt; return its script."""
+    script = lab.path / "migrations" / "versions" / "r1.py"
+    text = script.read_text()
+    assert _EMBEDS in text
+    script.write_text(text.replace(_EMBEDS, f"    {call}"))
+    return script

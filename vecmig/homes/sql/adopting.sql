@@ -1,0 +1,71 @@
+-- Take over the vectors that the source itself has, into a tag.
+-- {offered} is a sub-select over the source with columns k0, k1, …, txt and vector; {stamps} is the relation of one tag;
+-- {sound} is what every vector of the tag fulfils; {payload} is what the tag keeps beside a stamp.
+
+-- page --
+-- A vector, its stamp and the hash of its text are of one snapshot, and the record stays until this commits. OFFSET 0
+-- keeps the planner from reading all stamps for each page.
+WITH page AS MATERIALIZED (
+    SELECT s.* FROM {offered} s WHERE {after} ORDER BY {keys} LIMIT %(size)s {lock}
+),
+due AS MATERIALIZED (
+    SELECT s.*, ({sound}) IS TRUE AS sound
+    FROM page s
+    WHERE s.vector IS NOT NULL AND {eligible} AND NOT EXISTS (SELECT FROM {stamps} v WHERE {match} OFFSET 0)
+),
+written AS (
+    INSERT INTO {stamps} (tag, {stored}, embedding, source_hash)
+    SELECT {tag}, {keys}, {payload}, {hash} FROM due s WHERE s.sound
+    ON CONFLICT DO NOTHING
+    RETURNING 1
+)
+SELECT (SELECT count(*) FROM page),
+       (SELECT count(*) FROM written),
+       (SELECT count(*) FROM due d WHERE NOT d.sound),
+       (SELECT json_build_array({keys_text}) FROM page s ORDER BY {descending} LIMIT 1)
+
+-- changed --
+-- runs after lock_batch, so that its snapshot sees every change whose note it settles
+WITH noted AS MATERIALIZED (
+    SELECT c.key, c.vector_changed, md5(c.key::text)::uuid AS digest
+    FROM {schema}.change c
+    WHERE c.collection = %(collection)s AND md5(c.key::text)::uuid = ANY (%(digests)s::uuid[])
+),
+due AS MATERIALIZED (
+    SELECT s.*, c.digest, ({sound}) IS TRUE AS sound
+    FROM noted c
+    CROSS JOIN LATERAL (SELECT s.* FROM {offered} s WHERE {changed_key} LIMIT 1 {lock}) s
+    WHERE {eligible} AND (c.vector_changed OR NOT EXISTS (SELECT FROM {stamps} v WHERE {match} OFFSET 0))
+),
+written AS (
+    INSERT INTO {stamps} (tag, {stored}, embedding, source_hash)
+    SELECT {tag}, {keys}, {payload}, {hash} FROM due s WHERE s.sound
+    ON CONFLICT (tag, {stored}, chunk) DO UPDATE
+    SET embedding = excluded.embedding, source_hash = excluded.source_hash, embedded_at = excluded.embedded_at
+    RETURNING 1
+),
+emptied AS (
+    DELETE FROM {stamps} v USING due s WHERE {match} AND NOT s.sound AND {in_place}
+),
+settled AS (
+    UPDATE {schema}.change c SET vector_changed = false
+    WHERE c.collection = %(collection)s AND c.vector_changed
+      AND md5(c.key::text)::uuid IN (SELECT d.digest FROM due d)
+)
+SELECT count(*) FROM written
+
+-- first_key --
+SELECT json_build_array({keys_text}) FROM {records} s WHERE {after} ORDER BY {keys} LIMIT 1
+
+-- survey --
+-- what there is to adopt, by size; a vector is padded where it is zero behind the tag's dims
+SELECT d.dims, count(*), count(*) FILTER (WHERE d.norm = 0), min(d.norm) FILTER (WHERE d.norm > 0), max(d.norm),
+       count(*) FILTER (WHERE d.padded)
+FROM (SELECT {vector_dims}(o.vector) AS dims, {vector_norm}(o.vector) AS norm,
+             CASE WHEN {vector_dims}(o.vector) > {dims}
+                  THEN {vector_norm}({subvector}(o.vector, {dims} + 1, {vector_dims}(o.vector) - {dims})) = 0
+                  ELSE false END AS padded
+      FROM {offered} o
+      WHERE o.vector IS NOT NULL) d
+GROUP BY d.dims
+ORDER BY count(*) DESC, d.dims

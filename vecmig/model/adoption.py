@@ -1,0 +1,58 @@
+"""Adoption: how a tag takes over the vectors that a team has already, in a column of the source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal
+
+HomeKind = Literal["partition", "column"]
+#: What a retire does with the user's own column.
+RetiredColumn = Literal["leave", "clear", "drop"]
+
+HOMES: Final = ("partition", "column")
+RETIRED: Final = ("leave", "clear", "drop")
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    """What a revision says about the vectors that are there already."""
+
+    #: SQL over the source that gives a vector, a halfvec, an array of floats, or pgvector's text form.
+    expression: str
+    #: The condition on the rows whose vectors are adopted; None for all.
+    where: str | None = None
+    #: Where the vectors are from then on: copied to the tag's partition, or in the source's own column.
+    home: HomeKind = "partition"
+    #: Whether records without such a vector are embedded by the recipe.
+    fill: bool = True
+    #: What a retire does with the column, where it is the home.
+    retire: RetiredColumn = "leave"
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the vectors stay in the source's column."""
+        return self.home == "column"
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptedTag:
+    """A tag of a collection that has adopted vectors."""
+
+    tag: str
+    adoption: Adoption
+    #: ``expression`` and ``where`` as PostgreSQL understood them: with the schema of each function and type.
+    vector: str
+    condition: str | None
+    #: Whether it goes on to take over what the application writes; one that was retired does not.
+    follows: bool = True
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return what is written down of it beside the tag."""
+        return asdict(self.adoption) | {"vector": self.vector, "condition": self.condition}
+
+    @classmethod
+    def from_mapping(cls, tag: str, data: Mapping[str, Any], home: HomeKind, *, follows: bool) -> AdoptedTag:
+        """Read what ``to_mapping`` wrote; what a later version added is left out."""
+        said = {name: data[name] for name in Adoption.__slots__ if name in data} | {"home": home}
+        return cls(tag, Adoption(**said), data["vector"], data["condition"], follows)

@@ -1,0 +1,171 @@
+"""Take over the vectors that a team has already, in place of embedding the corpus again."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass, replace
+
+from vecmig.backfill import Result
+from vecmig.embedders import Embedder
+from vecmig.errors import ConfigError, ScriptError
+from vecmig.events import Warned
+from vecmig.freshness.change_tracking import install_tracking
+from vecmig.freshness.coverage import count_vectors, has_vectors
+from vecmig.freshness.stamps import Stamps
+from vecmig.gate import judge_spot, look
+from vecmig.homes import home_over, misfit, open_home, survey
+from vecmig.model.adoption import HOMES, RETIRED, AdoptedTag, Adoption
+from vecmig.operations.backfill import Backfill, fill_tag
+from vecmig.operations.context import Context
+from vecmig.postgres.sessions import Connection
+from vecmig.source.resolving import resolve
+from vecmig.source.source import Source
+from vecmig.text import count, counted, noun
+
+
+@dataclass(frozen=True)
+class Adopt(Backfill):
+    """Complete the new tag with what the source has, and embed only what that lacks. Running it again is resuming."""
+
+    _: KW_ONLY
+    adoption: Adoption
+
+    def run(self) -> None:
+        """Write down what is adopted, follow the column from then on, and take over what is there.
+
+        Raises:
+            ScriptError: the arguments do not fit together, or the tag has vectors that came about otherwise.
+            DatabaseError: the vectors are not such as the tag can have.
+        """
+        self._check_arguments()
+        source = self.followed_source()
+        adopted = source.adopted_by(self.new_tag)
+        if adopted is None or adopted.adoption != self.adoption:
+            self.context.locked(lambda connection: self._declare(connection, source))
+            source = self.source()
+        self._refuse_misfits(source)
+        with self.reported("adopt", self.new_tag) as summarise:
+            result = fill_tag(self.context, self.stamps(source), self.revision.revision, self.limit)
+            with self.context.transaction() as ledger:
+                counts = {
+                    "adopted": result.done.adopted,
+                    "written": result.done.written,
+                    "rejected": result.done.rejected,
+                }
+                counts |= {"unsound": result.done.unsound}
+                figures = {"home": self.adoption.home, "seconds": round(result.seconds, 3)}
+                self.record(ledger, "adopt", counts | figures | {"coverage": result.coverage.share})
+                if self.limit is None:
+                    self.advance(ledger, "backfilled")
+            summarise(self._summary(result))
+        self._tell_of_unsound(result.done.unsound)
+
+    def sql(self) -> list[str]:
+        """Return a comment that says what is taken over, which only a command does."""
+        source = self.source()
+        how = "left in place" if self.adoption.in_place else "copied"
+        where = f" WHERE {self.adoption.where}" if self.adoption.where else ""
+        what = f"{source.schema}.{source.table}, {self.adoption.expression}{where}"
+        return [f"-- adopt: the vectors of {what}, are {how} under {self.new_tag}: vecmig upgrade"]
+
+    def _check_arguments(self) -> None:
+        adoption, revision = self.adoption, self.revision.revision
+        wrong = ""
+        if self.revision.old_tag is not None:
+            wrong = "m.adopt() is for the first revision of a collection; this one has an old_tag"
+        elif adoption.home not in HOMES:
+            wrong = f"home={adoption.home!r} is neither of {', '.join(map(repr, HOMES))}"
+        elif adoption.retire not in RETIRED:
+            wrong = f"retire={adoption.retire!r} is none of {', '.join(map(repr, RETIRED))}"
+        elif adoption.retire != "leave" and not adoption.in_place:
+            wrong = f'retire={adoption.retire!r} is for home="column": a copy leaves the column alone'
+        if wrong:
+            raise ScriptError(
+                f"Revision {revision}: {wrong}.",
+                state="Nothing was taken over.",
+                hint=f"Correct it: vecmig edit {revision}",
+            )
+
+    def _declare(self, connection: Connection, source: Source) -> None:
+        """Write down what is adopted, and let the triggers tell of changes of it, in one transaction.
+
+        The tag's home may be another one than it was made with, as long as it is empty.
+        """
+        ledger, name = self.context.ledger(connection), source.collection.name
+        home = open_home(ledger, source, self.new_tag)
+        if has_vectors(connection, home.stamps):
+            raise ScriptError(
+                f"{self.new_tag} has {counted(count_vectors(connection, home.stamps)[0], 'vector')} already, by "
+                "another way than this revision says.",
+                state="Nothing was taken over.",
+                hint="To begin again, discard them: vecmig downgrade -1 --discard, then vecmig upgrade head",
+            )
+        others = [adopted.tag for adopted in source.adopted if adopted.follows and adopted.tag != self.new_tag]
+        if others:
+            raise ScriptError(
+                f"{others[0]} has adopted vectors of {name} already; a collection has one such tag at a time.",
+                state="Nothing was taken over.",
+                hint=f"Retire it first: vecmig retire {name} --tag {others[0]}",
+            )
+        where = self.adoption.where
+        adopted = AdoptedTag(
+            self.new_tag,
+            self.adoption,
+            resolve(connection, source, self.adoption.expression, "vector"),
+            None if where is None else resolve(connection, source, where, "condition"),
+        )
+        if home.kind != self.adoption.home:
+            home.drop()
+        ledger.tags.adopt(name, adopted)
+        source = replace(source, adopted=(*(one for one in source.adopted if one.tag != self.new_tag), adopted))
+        open_home(ledger, source, self.new_tag).create()
+        if source.tracked:
+            install_tracking(connection, source, ledger.schema)
+
+    def _refuse_misfits(self, source: Source) -> None:
+        stamps = self.stamps(source)
+        with self.context.database.session() as connection:
+            found = misfit(survey(connection, stamps), stamps)
+        if found is not None:
+            raise ConfigError(f"{found.what}.", state="Nothing was taken over.", hint=found.hint)
+
+    def _summary(self, result: Result) -> str:
+        done, coverage = result.done, result.coverage
+        rate = f" ({done.adopted / result.seconds:,.0f}/s)" if done.adopted and result.seconds else ""
+        how = "left in place" if self.adoption.in_place else "copied"
+        parts = [f"{counted(done.adopted, 'vector')} {how}{rate}"]
+        if done.written:
+            parts.append(f"{counted(done.written, 'record')} embedded")
+        if done.rejected:
+            parts.append(f"{count(done.rejected)} rejected")
+        return f"{', '.join(parts)}; {count(coverage.fresh)} of {count(coverage.eligible)} fresh"
+
+    def _tell_of_unsound(self, unsound: int) -> None:
+        if unsound:
+            are = noun(unsound, "is", "are")
+            then = "embedded by the recipe" if self.adoption.fill else "missing"
+            text = (
+                f"{counted(unsound, 'vector')} of {self.collection} {are} not such as {self.new_tag} can have (zero, "
+                f"or of another length or size): those records are {then}"
+            )
+            self.context.listener(Warned(text))
+
+
+def verify_adopted(context: Context, stamps: Stamps, embedder: Embedder) -> None:
+    """Compare a sample of what a tag has adopted with what its recipe gives, if that is only asserted until now."""
+    name, tag = stamps.source.collection.name, stamps.tag
+    with context.database.session() as connection:
+        if not context.ledger(connection).tags.get(name, tag).asserted:
+            return
+        spot = look(home_over(connection, stamps), embedder)
+    if spot.error or not spot.sampled:
+        return
+    if judge_spot(spot, asked=True)[0].passed:
+        with context.transaction() as ledger:
+            ledger.tags.verify(name, tag, spot.verified)
+    else:
+        context.listener(
+            Warned(
+                f"{name}: only {count(spot.good)} of {count(spot.sampled)} vectors drawn at random that {tag} has "
+                "adopted are what its recipe gives: they are of another model, or of other texts"
+            )
+        )
