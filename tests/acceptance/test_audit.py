@@ -91,3 +91,43 @@ def test_a_provider_that_is_away_is_a_finding_and_no_crash(migrated: Project, ve
 
 def test_an_unknown_collection_is_a_usage_error(migrated: Project, vecmig: Vecmig) -> None:
     assert "nothing" in vecmig("audit", "nothing", code=2).stderr
+
+
+def _ignore(project: Project, *entries: str) -> None:
+    path = project.path / "migrations" / "collections.yaml"
+    head, _, _ = path.read_text().partition("ignore:\n")
+    path.write_text(f"{head}ignore:\n" + "".join(f"- {entry}\n" for entry in entries))
+
+
+def test_what_is_known_is_told_apart_until_its_end(migrated: Project, vecmig: Vecmig) -> None:
+    migrated.sql("ALTER TABLE documents ADD COLUMN embedding vector(4) DEFAULT '[1,2,3,4]'")
+    vecmig("audit", code=4)
+    known = "{finding: untagged vectors, collection: documents, reason: it goes with release 12, until: %s}"
+    other = "{finding: no index, object: public.elsewhere, reason: tiny, until: 2999-12-31}"
+    _ignore(migrated, known % "2999-12-31", other)
+    line = (migrated.path / "migrations" / "collections.yaml").read_text().splitlines().index(f"- {other}") + 1
+    assert vecmig("audit").stdout.splitlines() == [
+        "known: documents: untagged vectors: public.documents.embedding, until 2999-12-31: it goes with release 12",
+        f"collections.yaml, line {line}: ignore: there is no finding 'no index' of public.elsewhere.",
+        "",
+        "No findings, 1 known (1 collection, 1 tag)",
+    ]
+    told = vecmig("audit", "--json").json
+    assert told["findings"] == told["ended"] == []
+    assert told["ignored"][0]["finding"]["kind"] == "untagged vectors"
+    assert told["ignored"][0]["entry"]["until"] == "2999-12-31"
+    assert [entry["finding"] for entry in told["unmatched"]] == ["no index"]
+
+    # another finding counts beside it
+    migrated.sql("UPDATE documents SET body = 'new' WHERE id = (SELECT min(id) FROM documents)")
+    assert vecmig("audit", code=4).stdout.splitlines()[-1] == "1 warning, 1 known (1 collection, 1 tag)"
+    vecmig("sync")
+
+    _ignore(migrated, known % "2026-01-31")
+    lines = vecmig("audit", code=4).stdout.splitlines()
+    assert "  known   until 2026-01-31, which is over: it goes with release 12" in lines
+    assert lines[-1] == "1 warning (1 collection, 1 tag)"
+    assert vecmig("audit", "--json", code=4).json["ended"][0]["entry"]["reason"] == "it goes with release 12"
+
+    _ignore(migrated, "{finding: untagged vectors, until: 2999-12-31}")
+    assert "ignore: reason is missing" in vecmig("audit", code=2).stderr

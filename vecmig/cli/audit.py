@@ -14,6 +14,7 @@ from vecmig.errors import Pending
 from vecmig.text import counted
 
 if TYPE_CHECKING:
+    from vecmig.config.known_findings import KnownFinding
     from vecmig.runner import Audit, Finding
 
 _COLLECTIONS = typer.Argument(metavar="COLLECTION", help="Which collections; all by default.", show_default=False)
@@ -49,6 +50,9 @@ def audit(
                 "tags": report.tags,
                 "models_asked": report.asked,
                 "findings": [asdict(finding) for finding in report.findings],
+                "ignored": [asdict(ignored) for ignored in report.ignored],
+                "ended": [asdict(ended) for ended in report.ended],
+                "unmatched": [asdict(entry) for entry in report.unmatched],
             }
         )
     else:
@@ -58,22 +62,36 @@ def audit(
 
 
 def show_audit(report: Audit) -> None:
-    """Print the findings with their fixes, and how many there are."""
+    """Print the findings with their fixes, what is known of already, and how many there are."""
+    ended = {id(ignored.finding): ignored.entry for ignored in report.ended}
     for finding in report.findings:
-        _show(finding)
+        _show(finding, ended.get(id(finding)))
+        render.line()
+    for ignored in report.ignored:
+        where = f"{ignored.finding.collection}: " if ignored.finding.collection else ""
+        about = f"{where}{ignored.finding.kind}: {ignored.finding.object}"
+        render.line(f"known: {about}, until {ignored.entry.until}: {ignored.entry.reason}")
+    for entry in report.unmatched:
+        about = "".join(f" of {part}" for part in (entry.collection, entry.object) if part)
+        render.line(f"collections.yaml, line {entry.line}: ignore: there is no finding {entry.finding!r}{about}.")
+    if report.ignored or report.unmatched:
         render.line()
     by = Counter(finding.severity for finding in report.findings)
     counts = {"error": counted(by["error"], "error"), "warning": counted(by["warning"], "warning")}
-    words = [counts.get(name, f"{number} not checked") for name, number in by.items()]
+    words = [counts.get(name, f"{number} not checked") for name, number in by.items()] or ["No findings"]
+    if report.ignored:
+        words.append(f"{len(report.ignored)} known")
     models = "" if report.asked else "; the models were not asked"
     looked = f"{counted(len(report.collections), 'collection')}, {counted(report.tags, 'tag')}{models}"
-    render.line(f"{', '.join(words) or 'No findings'} ({looked})")
+    render.line(f"{', '.join(words)} ({looked})")
 
 
-def _show(finding: Finding) -> None:
+def _show(finding: Finding, ended: KnownFinding | None) -> None:
     where = f"{finding.collection}: " if finding.collection else ""
     render.line(f"{where}{finding.kind} ({finding.severity})", style=_STYLES[finding.severity])
     rows = {"object": finding.object, "tag": finding.tag, "found": finding.detail}
+    if ended is not None:
+        rows["known"] = f"until {ended.until}, which is over: {ended.reason}"
     render.columns([(f"  {name:<6}", text) for name, text in rows.items() if text])
     # on one line, so that a statement can be copied in one piece
     render.line(f"  fix     {finding.fix}")

@@ -17,6 +17,7 @@ __all__ = [
     "fragment_problem",
     "is_keyless",
     "is_keyless_header",
+    "known_findings",
     "load_config",
     "origin",
     "recipe_line",

@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
+from vecmig.config.known_findings import KnownFinding, read_known_findings
 from vecmig.config.redaction import is_keyless, is_keyless_header
 from vecmig.config.sql_text import fragment_problem, parse_relation
 from vecmig.config.values import Problems, Value
@@ -45,6 +46,8 @@ class Collections:
     recipes: Mapping[str, Recipe]
     #: Recipes that the database has, for what is said of tags that lost theirs here.
     recorded: Mapping[str, Recipe] = field(default_factory=dict)
+    #: What an audit may find for a while.
+    ignored: tuple[KnownFinding, ...] = ()
 
     def collection(self, name: str) -> Collection:
         """Return the collection called ``name``.
@@ -99,16 +102,17 @@ def load_collections(path: Path, recorded: Mapping[str, Recipe] | None = None) -
     problems = Problems(path)
     root = read_yaml(problems)
     top = _mapping(problems, root, "the file") if root is not None else {}
-    _refuse_unknown(problems, top, ("collections", "tags"), "field")
+    _refuse_unknown(problems, top, ("collections", "tags", "ignore"), "field")
     recipes = _recipes(problems, _section(problems, top, "tags"))
     collections = {
         name: collection
         for name, value in _section(problems, top, "collections").items()
         if (collection := _CollectionReader(problems, name, value, {**(recorded or {}), **recipes}).read()) is not None
     }
+    ignored = read_known_findings(problems, top.get("ignore"))
     problems.raise_if_any()
     found = {tag: recipe for tag, recipe in recipes.items() if recipe is not None}
-    return Collections(path, collections, found, recorded or {})
+    return Collections(path, collections, found, recorded or {}, ignored)
 
 
 def recipe_lines(tag: Tag) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from vecmig.runner.steps import RevisionResult
     from vecmig.runner.trust import TrustReport
     from vecmig.runner.verbs.adopt_source import Adopted, adopt_source
-    from vecmig.runner.verbs.audit import Audit, Finding, audit
+    from vecmig.runner.verbs.audit import Audit, Finding, Ignored, audit
     from vecmig.runner.verbs.backfill import backfill
     from vecmig.runner.verbs.compare import Comparison, Interval, compare
     from vecmig.runner.verbs.control import Controlled, controlled, pause, resume, tune
@@ -54,6 +54,7 @@ _HOMES = {
     "Evaluation": "vecmig.runner.verbs.evaluate",
     "EventRow": "vecmig.ledger.rows",
     "Finding": "vecmig.runner.verbs.audit",
+    "Ignored": "vecmig.runner.verbs.audit",
     "Interval": "vecmig.runner.verbs.compare",
     "MadeSuite": "vecmig.runner.verbs.evaluate",
     "Passed": "vecmig.runner.passing",
@@ -126,6 +127,7 @@ __all__ = [
     "Evaluation",
     "EventRow",
     "Finding",
+    "Ignored",
     "Interval",
     "MadeSuite",
     "Passed",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from vecmig.config import Config
+from vecmig.config.known_findings import KnownFinding
 from vecmig.errors import ConfigError, DatabaseError
 from vecmig.freshness.coverage import has_vectors
 from vecmig.inventory import auditing
@@ -20,10 +21,11 @@ from vecmig.postgres.sessions import Connection
 from vecmig.runner.project import Project
 from vecmig.runner.verbs.audit import access, columns, indexes, layout, models, protection, records, writers
 from vecmig.runner.verbs.audit.finding import SEVERITIES, Finding, Severity, Subject
+from vecmig.runner.verbs.audit.known import Ignored, set_apart
 from vecmig.source.relations import exists
 from vecmig.source.source import Source
 
-__all__ = ["SEVERITIES", "Audit", "Finding", "Severity", "audit"]
+__all__ = ["SEVERITIES", "Audit", "Finding", "Ignored", "Severity", "audit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,12 @@ class Audit:
     #: Whether the models were asked for their canaries.
     asked: bool
     findings: tuple[Finding, ...]
+    #: Findings that ``ignore:`` knows; they are not among ``findings``.
+    ignored: tuple[Ignored, ...] = ()
+    #: Those of ``findings`` whose entry in ``ignore:`` has come to its end.
+    ended: tuple[Ignored, ...] = ()
+    #: The entries of ``ignore:`` that match nothing.
+    unmatched: tuple[KnownFinding, ...] = ()
 
 
 def audit(config: Config, collections: Sequence[str] = (), *, ask: bool = True) -> Audit:
@@ -56,13 +64,19 @@ def audit(config: Config, collections: Sequence[str] = (), *, ask: bool = True) 
     if ask:
         seen.findings += models.canaries(project, seen.in_use)
     order = {severity: at for at, severity in enumerate(SEVERITIES)}
+    found = sorted(seen.findings, key=lambda f: (f.collection or "~", order[f.severity]))
+    today = seen.measured_at.astimezone(UTC).date()
+    apart = set_apart(found, project.collections.ignored, today, collections=collections, ask=ask)
     return Audit(
         database=project.database.safe_url,
         measured_at=seen.measured_at,
         collections=tuple(seen.names),
         tags=seen.tags,
         asked=ask,
-        findings=tuple(sorted(seen.findings, key=lambda f: (f.collection or "~", order[f.severity]))),
+        findings=apart.findings,
+        ignored=apart.ignored,
+        ended=apart.ended,
+        unmatched=apart.unmatched,
     )
 
 
