@@ -38,6 +38,7 @@ READS: dict[str, Callable[[Lab], object]] = {
         runner.known_tags(lab.config),
     ),
     "audit": lambda lab: runner.audit(lab.config),
+    "discover": lambda lab: runner.discover(lab.config),
     "estimate": lambda lab: runner.estimate(lab.config),
     "upgrade_sql": lambda lab: runner.upgrade_sql(lab.config, "head", _drop),
     "downgrade_sql": lambda lab: runner.downgrade_sql(lab.config, "-1", _drop),

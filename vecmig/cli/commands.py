@@ -14,6 +14,7 @@ from typer.core import TyperGroup, TyperOption
 FAMILIES: Final = {
     "writing": ("init", "revision", "merge", "edit", "list_templates"),
     "scripts": ("history", "heads", "branches", "show"),
+    "discover": ("discover",),
     "plan": ("plan",),
     "migrate": ("upgrade", "downgrade", "release", "stamp", "current", "backfill", "sync", "ensure_version"),
     "checking": ("check",),

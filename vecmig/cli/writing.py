@@ -25,6 +25,12 @@ Message = Annotated[
 BranchLabel = Annotated[
     str | None, typer.Option("--branch-label", metavar="LABEL", help="Name the branch of the new revision.")
 ]
+#: Why such an option makes no sense with --adopt.
+_NOT_WITH_ADOPT = {
+    "--autogenerate": "it writes revisions of several collections, and each adopts vectors of its own",
+    "--empty": "it moves no collection",
+    "--from-tag": "vectors are adopted by the first revision of a collection, which has no old tag",
+}
 RevId = Annotated[str | None, typer.Option("--rev-id", metavar="ID", help="The id, instead of a random one.")]
 
 
@@ -138,8 +144,10 @@ def revision(
     )
     options = options_of(ctx)
     call = _adopt_call(adopt, adopt_where, in_place=in_place, fill=fill)
-    if call is not None:
-        _refuse_with_adopt(autogenerate=autogenerate, empty=empty, from_tag=from_tag)
+    for option, given in (("--autogenerate", autogenerate), ("--empty", empty), ("--from-tag", from_tag)):
+        if call is not None and given:
+            why = _NOT_WITH_ADOPT[option]
+            raise UsageError(f"--adopt does not go together with {option}: {why}.", hint=f"Leave {option} out")
     if empty:
         from vecmig.script.generate import empty_revision
 
@@ -263,20 +271,6 @@ def _adopt_call(expression: str | None, where: str | None, *, in_place: bool, fi
             hint="Name what gives the vectors, such as: --adopt embedding",
         )
     return None
-
-
-def _refuse_with_adopt(**others: object) -> None:
-    reasons = {
-        "autogenerate": "it writes revisions of several collections, and each adopts vectors of its own",
-        "empty": "it moves no collection",
-        "from_tag": "vectors are adopted by the first revision of a collection, which has no old tag",
-    }
-    for name, value in others.items():
-        if value:
-            option = f"--{name.replace('_', '-')}"
-            raise UsageError(
-                f"--adopt does not go together with {option}: {reasons[name]}.", hint=f"Leave {option} out"
-            )
 
 
 def _refuse_with_autogenerate(*others: str | None) -> None:

@@ -14,6 +14,7 @@ __all__ = [
     "Engine",
     "address",
     "collections",
+    "collections_text",
     "fragment_problem",
     "is_keyless",
     "is_keyless_header",

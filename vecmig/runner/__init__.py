@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from vecmig.runner.verbs.compare import Comparison, Interval, compare
     from vecmig.runner.verbs.control import Controlled, controlled, pause, resume, tune
     from vecmig.runner.verbs.current import Standing, current
+    from vecmig.runner.verbs.discover import Discovered, Discovery, Offer, discover
+    from vecmig.runner.verbs.discover.writing import write_discovered
     from vecmig.runner.verbs.downgrade import StepDown, downgrade, downgrade_steps
     from vecmig.runner.verbs.ensure_version import ensure_version
     from vecmig.runner.verbs.estimate import Estimate, estimate
@@ -50,6 +52,8 @@ _HOMES = {
     "CollectionStatus": "vecmig.runner.project_status",
     "Comparison": "vecmig.runner.verbs.compare",
     "Controlled": "vecmig.runner.verbs.control",
+    "Discovered": "vecmig.runner.verbs.discover",
+    "Discovery": "vecmig.runner.verbs.discover",
     "Estimate": "vecmig.runner.verbs.estimate",
     "Evaluation": "vecmig.runner.verbs.evaluate",
     "EventRow": "vecmig.ledger.rows",
@@ -57,6 +61,7 @@ _HOMES = {
     "Ignored": "vecmig.runner.verbs.audit",
     "Interval": "vecmig.runner.verbs.compare",
     "MadeSuite": "vecmig.runner.verbs.evaluate",
+    "Offer": "vecmig.runner.verbs.discover",
     "Passed": "vecmig.runner.passing",
     "Retired": "vecmig.runner.verbs.retire",
     "Retirement": "vecmig.runner.verbs.retire",
@@ -80,6 +85,7 @@ _HOMES = {
     "controlled": "vecmig.runner.verbs.control",
     "current": "vecmig.runner.verbs.current",
     "detach_view": "vecmig.runner.verbs.view",
+    "discover": "vecmig.runner.verbs.discover",
     "downgrade": "vecmig.runner.verbs.downgrade",
     "downgrade_sql": "vecmig.runner.verbs.sql",
     "downgrade_steps": "vecmig.runner.verbs.downgrade",
@@ -114,6 +120,7 @@ _HOMES = {
     "verdict_of": "vecmig.runner.verdict",
     "verify": "vecmig.runner.verbs.verify",
     "watch_sync": "vecmig.runner.verbs.watch",
+    "write_discovered": "vecmig.runner.verbs.discover.writing",
 }
 
 __all__ = [
@@ -123,6 +130,8 @@ __all__ = [
     "CollectionStatus",
     "Comparison",
     "Controlled",
+    "Discovered",
+    "Discovery",
     "Estimate",
     "Evaluation",
     "EventRow",
@@ -130,6 +139,7 @@ __all__ = [
     "Ignored",
     "Interval",
     "MadeSuite",
+    "Offer",
     "Passed",
     "Retired",
     "Retirement",
@@ -153,6 +163,7 @@ __all__ = [
     "controlled",
     "current",
     "detach_view",
+    "discover",
     "downgrade",
     "downgrade_sql",
     "downgrade_steps",
@@ -187,6 +198,7 @@ __all__ = [
     "verdict_of",
     "verify",
     "watch_sync",
+    "write_discovered",
 ]
 
 

@@ -71,20 +71,17 @@ def write_drafts(directory: ScriptDirectory, drafts: Sequence[Draft]) -> tuple[S
 
 
 def _path(directory: ScriptDirectory, draft: Draft) -> Path:
-    slug = _slug(draft.message, directory.config.truncate_slug_length)
+    # in lower-case ASCII words joined by underscores, cut between words
+    plain = unicodedata.normalize("NFKD", draft.message).encode("ascii", "ignore").decode().lower()
+    slug, longest = "_".join(re.findall(r"[a-z0-9]+", plain)), directory.config.truncate_slug_length
+    if len(slug) > longest:
+        slug = slug[:longest].rpartition("_")[0] or slug[:longest]
     at = draft.created
     parts = {name: getattr(at, name) for name in ("year", "month", "day", "hour", "minute", "second")}
     name = directory.config.file_template.format(
         rev=draft.revision.id, slug=slug, epoch=int(at.timestamp()), **{k: f"{v:02}" for k, v in parts.items()}
     )
     return draft.folder / f"{name.rstrip('_')}.py"
-
-
-def _slug(message: str, longest: int) -> str:
-    """Write a message in lower-case ASCII words joined by underscores, cut between words."""
-    plain = unicodedata.normalize("NFKD", message).encode("ascii", "ignore").decode().lower()
-    slug = "_".join(re.findall(r"[a-z0-9]+", plain))
-    return slug if len(slug) <= longest else slug[:longest].rpartition("_")[0] or slug[:longest]
 
 
 def _text(directory: ScriptDirectory, draft: Draft) -> str:

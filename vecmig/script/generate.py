@@ -74,8 +74,13 @@ def new_revision(
     parents = _above(directory.branches, name) if named is None else named
     move = _move(directory, collections, heads, name, from_tag=from_tag, to_tag=to_tag, live=live or {})
     if adopt is not None:
+        new = Tag.parse(move.new_tag)
+        if new.chunk is not None:
+            raise ScriptError(
+                f"Adopted vectors are one to a record, and the tag {new} cuts records into chunks.",
+                hint=f"Ask for a tag with chunk-none in collections.yaml: {replace(new, chunk=None)}",
+            )
         move = replace(move, adopt=adopt)
-        _refuse_chunks(move)
     return write_drafts(directory, [_draft(directory, wish, parents, "script", move)])[0]
 
 
@@ -259,16 +264,6 @@ def _only_beginner(directory: ScriptDirectory, collections: Collections, heads: 
         hint="To go on to another tag: vecmig revision, without --adopt. To adopt vectors beside those, add a "
         f"collection of their own to {shown(collections.path)}",
     )
-
-
-def _refuse_chunks(move: Move) -> None:
-    """Refuse a tag whose records are cut: what a team has is one vector a row."""
-    new = Tag.parse(move.new_tag)
-    if new.chunk is not None:
-        raise ScriptError(
-            f"Adopted vectors are one to a record, and the tag {new} cuts records into chunks.",
-            hint=f"Ask for a tag with chunk-none in collections.yaml: {replace(new, chunk=None)}",
-        )
 
 
 def _move(

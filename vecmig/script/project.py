@@ -44,6 +44,12 @@ def init_project(
     return tuple(path for path, _ in files)
 
 
+def is_example(path: Path, template: str) -> bool:
+    """Return whether a collections.yaml is still as ``init_project`` has written it: an example that nobody edited."""
+    values = {"script_location": path.parent.as_posix(), "collections": path.as_posix()}
+    return path.read_text(encoding="utf-8") == _text(template_folder(template), "collections.yaml", values)
+
+
 def _text(folder: Path, name: str, values: dict[str, str]) -> str:
     template = folder / f"{name}{SUFFIX}"
     return render(template, values) if template.is_file() else (folder / name).read_text(encoding="utf-8")
