@@ -7,8 +7,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from support.adopting import adopts, give_vectors, literal, write_one
-from support.cluster import dump
+from support.adopting import adopts, give_vectors, kept_as_found, literal, write_one
 from support.embedding import Model, vector
 from support.lab import LARGE, SMALL, Lab
 from support.postgres import Postgres
@@ -285,20 +284,13 @@ def test_it_goes_on_where_it_was_interrupted(lab: Lab, model: Model) -> None:
 def test_the_way_to_base_leaves_the_table_as_it_was_found(lab: Lab, postgres: Postgres, tmp_path: Path) -> None:
     give_vectors(lab)
     adopts(lab, 'm.adopt("embedding")')
-    name = lab.url.split("?", maxsplit=1)[0].rpartition("/")[2]
-    dump(postgres, name, tmp_path / "before.sql", "--table=documents")
+    before = kept_as_found(lab, postgres, tmp_path / "before.sql")
     lab.upgrade()
     lab.downgrade("base")
-    dump(postgres, name, tmp_path / "after.sql", "--table=documents")
-    assert _plain(tmp_path / "after.sql") == _plain(tmp_path / "before.sql")
+    assert kept_as_found(lab, postgres, tmp_path / "after.sql") == before
     # and forward again, also past what changed meanwhile
     lab.sql("DELETE FROM documents WHERE id = 4")
     write_one(lab, 6, "meanwhile", vector_of="title 6\n\nmeanwhile")
     lab.upgrade()
     assert lab.cover(LARGE).fresh == ALL - 1
     assert lab.sql("SELECT count(*) FROM vecmig.documents_vectors WHERE id = 4") == [(0,)]
-
-
-def _plain(file: Path) -> list[str]:
-    # pg_dump's own secret is another one each time
-    return [line for line in file.read_text().splitlines() if not line.startswith(("\\restrict", "\\unrestrict"))]

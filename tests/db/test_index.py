@@ -17,10 +17,8 @@ from support.postgres import Connect, Postgres
 from support.waiting import wait_for
 from vecmig.errors import Blocked, DatabaseUnreachable
 from vecmig.events import Event, IndexProgress, Listener, Waiting, Warned
-from vecmig.homes import IndexBuild, IndexLimits
-from vecmig.homes.partition import index, index_build
-from vecmig.homes.partition.index import index_state, vectors_in, wanted_memory_mb
-from vecmig.homes.partition.index_build import build_index
+from vecmig.homes import IndexBuild, IndexLimits, home_over, index, index_build
+from vecmig.homes.index import vectors_in, wanted_memory_mb
 
 BUILDING = "SELECT pid FROM pg_stat_progress_create_index WHERE datname = current_database()"
 WIDE = "toy@1/dim-1536/chunk-none/norm-l2"
@@ -56,13 +54,15 @@ def build(
     """Build the index of the last tag; the vectors are not counted where they may be locked."""
     stamps, database = lab.stamps(lab.chain[-1]), replace(lab.database, lock_wait=lock_wait)
     rows = 200 if lock_wait else lab.sql("SELECT count(*) FROM documents_vectors")[0][0]
-    return build_index(database, stamps, rows=rows, limits=limits or IndexLimits(), listener=listener or lab.listen)
+    with database.session() as connection:
+        home = home_over(connection, stamps)
+    return home.build_index(database, vectors=rows, limits=limits or IndexLimits(), listener=listener or lab.listen)
 
 
 def state(lab: Lab) -> str:
     """What the catalogue says of that index."""
     with lab.opened(lab.chain[-1]) as (connection, stamps):
-        return index_state(connection, stamps).word
+        return home_over(connection, stamps).index().word
 
 
 def at_first(kind: type[Event], act: Callable[[Any], object]) -> Listener:

@@ -25,7 +25,7 @@ from vecmig.embedders import Embedder, open_embedder
 from vecmig.errors import GateRefused, PoisonInputError, TerminalEmbedderError
 from vecmig.gate import Report
 from vecmig.gate.spot import SAMPLE
-from vecmig.homes.partition.sampling import sample_vectors
+from vecmig.homes.sampling import sample_vectors
 
 OLD = "planted@1/dim-64/chunk-none/norm-l2"
 NEW = "planted@1/dim-256/chunk-none/norm-l2"
@@ -192,8 +192,8 @@ def test_the_sample_of_a_large_tag_is_drawn_from_some_of_its_pages(
     new_lab: NewLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lab = _planted(new_lab(400), planted.healthy)
-    monkeypatch.setattr("vecmig.homes.partition.sampling._MANY", 10)
-    monkeypatch.setattr("vecmig.homes.partition.sampling._PAGES", 25)
+    monkeypatch.setattr("vecmig.homes.sampling._MANY", 10)
+    monkeypatch.setattr("vecmig.homes.sampling._PAGES", 25)
     assert _failed(lab) == {}
     _, report = runner.gate_reports(lab.config)["documents"]
     (sample,) = [check for check in report.checks if check.name == "spot check"]

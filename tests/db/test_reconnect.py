@@ -13,8 +13,7 @@ from vecmig import runner
 from vecmig.errors import DatabaseUnreachable
 from vecmig.events import Event, IndexProgress, Waiting
 from vecmig.gate import look
-from vecmig.homes import Home
-from vecmig.homes.partition import index_build
+from vecmig.homes import Home, index_build
 from vecmig.operations import judging
 from vecmig.operations.indexing import build_index
 from vecmig.runner.project import Project

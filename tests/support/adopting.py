@@ -6,8 +6,10 @@ from pathlib import Path
 
 import psycopg
 
+from support.cluster import dump
 from support.embedding import vector
 from support.lab import Lab
+from support.postgres import Postgres
 
 #: The text of a record, as a lab's collection has it.
 TEXT = "title || E'\\n\\n' || body"
@@ -47,6 +49,13 @@ def write_one(lab: Lab, key: int, body: str, *, vector_of: str | None = None) ->
     )
     if vector_of is not None:
         lab.sql(f"UPDATE {lab.source} SET embedding = %s::text::vector WHERE id = %s", literal(vector_of), key)
+
+
+def kept_as_found(lab: Lab, postgres: Postgres, file: Path) -> list[str]:
+    """Dump the source, schema and data, as its own tools see it; rows lie about in any order."""
+    dump(postgres, lab.url.split("?", maxsplit=1)[0].rpartition("/")[2], file, f"--table={lab.source}")
+    # pg_dump's own secret is another one each time
+    return sorted(line for line in file.read_text().splitlines() if not line.startswith(("\\restrict", "\\unrestrict")))
 
 
 def adopts(lab: Lab, call: str) -> Path:

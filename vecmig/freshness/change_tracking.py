@@ -238,10 +238,12 @@ def _conditions(connection: Connection, source: Source) -> dict[str, sql.Composa
     if followed is None:
         return {"changed": changed, "what": sql.SQL("")}
     vector_changed = _differ(vector_columns(connection, source, followed) or None)
+    told = sql.SQL("{} AND pg_catalog.current_setting('vecmig.fills', true) IS DISTINCT FROM 'on'")
     return {
         "changed": sql.SQL("{} AND NOT {}").format(changed, vector_changed),
         "what": sql.Literal("text"),
-        "vector_changed": vector_changed,
+        # what vecmig itself puts there has its stamp already
+        "vector_changed": told.format(vector_changed) if followed.adoption.in_place else vector_changed,
     }
 
 

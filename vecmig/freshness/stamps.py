@@ -38,6 +38,11 @@ class Stamps:
         return self.adopted is not None and self.adopted.follows
 
     @property
+    def declared(self) -> bool:
+        """Whether its home is a column that is declared with its dims."""
+        return self.adopted is not None and self.adopted.declared
+
+    @property
     def buys(self) -> bool:
         """Whether records without a fresh vector are embedded by the recipe."""
         return self.adopted is None or self.adopted.adoption.fill

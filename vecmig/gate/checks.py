@@ -50,9 +50,9 @@ def judge(gate: Gate, evidence: Evidence) -> tuple[Check, ...]:
     ]
     if evidence.old_tag is not None:
         checks.append(_standby(gate, evidence.old_tag, evidence.old))
-    asked = evidence.canary is not None or bool(evidence.canary_error) or evidence.asserted
+    asked = evidence.canary is not None or bool(evidence.canary_error) or evidence.adopted
     spot = Spot(0) if evidence.empty else evidence.spot
-    checks += [_canary(evidence), *judge_spot(spot, asked=asked, asserted=evidence.asserted)]
+    checks += [_canary(evidence), *judge_spot(spot, asked=asked, adopted=evidence.adopted)]
     checks += [judge_trial(trial) for trial in evidence.trials]
     if gate.shadow is not None:
         checks.append(judge_shadow(gate.shadow, evidence.shadow))
@@ -147,7 +147,7 @@ def _canary(evidence: Evidence) -> Check:
     similarity, error = evidence.canary, evidence.canary_error
     if evidence.empty:
         passed, detail, remedy = True, "there is no vector yet; the canary is kept with the first one", None
-    elif evidence.asserted and similarity is None:
+    elif evidence.adopted and similarity is None:
         passed, detail, remedy = True, "none is kept before vecmig embeds something under an adopted tag", None
     elif error:
         passed, similarity, detail, remedy = False, None, error, Remedy("Make the embedder answer first.")

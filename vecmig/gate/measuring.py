@@ -26,7 +26,7 @@ class Found(TypedDict, total=False):
     followed: bool
     spot: Spot | None
     empty: bool
-    asserted: bool
+    adopted: bool
 
 
 def gather(home: Home, old: Home | None) -> Evidence:

@@ -78,8 +78,8 @@ class Evidence:
     canary_error: str = ""
     #: Whether the tag has no vector, so that there is nothing to ask the embedder about.
     empty: bool = False
-    #: Whether the vectors were adopted, and nobody has compared them with the recipe yet.
-    asserted: bool = False
+    #: Whether the vectors were adopted: no canary is kept before vecmig embeds something beside them.
+    adopted: bool = False
     #: Whether the triggers follow collections.yaml as it is now.
     followed: bool = True
     #: The changes that the tag lacks, where triggers tell of them.

@@ -244,7 +244,7 @@ def _farthest(metric: Metric, vector: Vectors) -> float:
 # The checks --------------------------------------------------------------------------------------------------------
 
 
-def judge_spot(spot: Spot | None, *, asked: bool, asserted: bool = False) -> tuple[Check, ...]:
+def judge_spot(spot: Spot | None, *, asked: bool, adopted: bool = False) -> tuple[Check, ...]:
     """Judge a close look; None is one that was not taken, be it that the embedder was not asked or that it failed.
 
     Vectors that were adopted are what reads have used all along, and their model may be gone: where it gives no answer,
@@ -254,7 +254,7 @@ def judge_spot(spot: Spot | None, *, asked: bool, asserted: bool = False) -> tup
         detail = "not measured before the canary holds" if asked else "not measured here: it needs the embedder"
         remedy = Remedy("Correct the canary first.") if asked else Remedy.run("vecmig gate")
         return (Check("spot check", None, None, Required(f"all of {SAMPLE}"), detail, remedy),)
-    if spot.error and asserted:
+    if spot.error and adopted:
         detail = (
             f"the vectors were adopted, and are asserted to be the recipe's; its model gives no answer: {spot.error}"
         )

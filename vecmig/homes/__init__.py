@@ -9,6 +9,8 @@ from vecmig.errors import DatabaseError
 from vecmig.freshness.stamps import Stamps
 from vecmig.homes.adopting import AdoptedPage
 from vecmig.homes.base import Home, coverage_of
+from vecmig.homes.column import ColumnHome
+from vecmig.homes.column.catalog import VectorColumn, find_column
 from vecmig.homes.partition import PartitionHome
 from vecmig.homes.partition.writing import prepare_to_write, reject_records
 from vecmig.homes.placement import move_vectors
@@ -54,6 +56,7 @@ __all__ = [
     "Parameters",
     "Sampled",
     "Search",
+    "VectorColumn",
     "allow_preparing",
     "blamed",
     "coverage_of",
@@ -61,6 +64,7 @@ __all__ = [
     "drop_policies",
     "drop_published",
     "fetch",
+    "find_column",
     "home_over",
     "misfit",
     "move_vectors",
@@ -76,7 +80,9 @@ __all__ = [
     "widen_key",
 ]
 
-_KINDS: Final[Mapping[str, Callable[[Connection, Stamps], Home]]] = {PartitionHome.kind: PartitionHome}
+_KINDS: Final[Mapping[str, Callable[[Connection, Stamps], Home]]] = {
+    home.kind: home for home in (PartitionHome, ColumnHome)
+}
 
 
 def open_home(ledger: Ledger, source: Source, tag: str, *, kind: str | None = None) -> Home:

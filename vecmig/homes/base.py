@@ -56,6 +56,9 @@ class Home(Protocol):
     def state(self) -> HomeState:
         """Return where it is, and what it takes on disk."""
 
+    def undo(self, database: Database) -> None:
+        """Take out of the source what vecmig has put there for it, in transactions of their own."""
+
     def leave(self, database: Database, *, wait: float, on_wait: Callable[[str, str], None]) -> None:
         """Take it out of use while reads and writes go on, or finish that where it was cut short.
 

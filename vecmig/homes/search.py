@@ -18,7 +18,8 @@ from psycopg import errors as pg
 
 from vecmig.errors import ConditionError, UsageError
 from vecmig.freshness.stamps import Stamps
-from vecmig.homes.vectors import to_send
+from vecmig.homes.payload import payload
+from vecmig.homes.vectors import send_vectors, to_send
 from vecmig.model.collection import Metric
 from vecmig.postgres.named_sql import finished, statement
 from vecmig.postgres.settings import lock_timeout, transaction_settings
@@ -166,6 +167,20 @@ def fetch_each(
     return [cursor.fetchall() for cursor in cursors]
 
 
+def search_each(
+    connection: psycopg.Connection[Any],
+    stamps: Stamps,
+    vectors: Iterable[NDArray[np.float32]],
+    k: int,
+    *,
+    exact: bool = False,
+) -> list[list[Hit]]:
+    """Return the k chunks of a tag nearest to each of several query vectors of shape (dims,), nearest first."""
+    search = new_search(stamps, k, exact=exact)
+    send_vectors(connection.adapters)
+    return [search.hits(rows) for rows in fetch_each(connection, search, map(search.values, vectors))]
+
+
 def _settings(stamps: Stamps, *, exact: bool, ef_search: int | None) -> dict[str, str]:
     settings: dict[str, str] = {}
     if not exact and stamps.source.pgvector.iterative_scan:
@@ -304,24 +319,22 @@ def nearest(
         where: one more condition on the source's columns.
         exact: order by an expression that no index has.
     """
-    source = stamps.source
-    collection, pgvector = source.collection, source.pgvector
-    index_type = pgvector.type(collection.storage, stamps.dims)
+    source, found = stamps.source, payload(stamps)
+    conditions = [source.condition, *([found.condition] if found.condition else []), *([where] if where else [])]
     return statement(
         "homes/search",
         "nearest",
-        keys=source.key_list(),
+        keys=source.column_list(found.columns),
         s_keys=source.key_list("s"),
-        embedding=sql.SQL("(e.embedding::{})").format(index_type),
-        operator=pgvector.operator(collection.metric),
-        index_type=index_type,
+        embedding=sql.SQL("({})").format(found.vector),
+        operator=source.pgvector.operator(source.collection.metric),
+        index_type=source.pgvector.type(source.collection.storage, stamps.dims),
         query=query,
         k=k,
-        where=sql.SQL("") if where is None else sql.SQL(" AND {}").format(where),
+        condition=sql.SQL(" AND ").join(conditions),
         order=sql.SQL(" + 0") if exact else sql.SQL(""),
         vectors=source.vectors,
         source=source.relation,
-        condition=source.condition,
         match=source.match_source("s", "e"),
         tag=sql.Literal(stamps.tag),
     )

@@ -12,6 +12,8 @@ RetiredColumn = Literal["leave", "clear", "drop"]
 
 HOMES: Final = ("partition", "column")
 RETIRED: Final = ("leave", "clear", "drop")
+#: What is written down beside what the revision says.
+_BESIDE: Final = ("vector", "condition", "column", "declared")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +46,20 @@ class AdoptedTag:
     #: ``expression`` and ``where`` as PostgreSQL understood them: with the schema of each function and type.
     vector: str
     condition: str | None
+    #: The column that is the home, and whether it is declared with the tag's dims; None where the vectors are copied.
+    column: str | None = None
+    declared: bool = False
     #: Whether it goes on to take over what the application writes; one that was retired does not.
     follows: bool = True
 
     def to_mapping(self) -> dict[str, Any]:
         """Return what is written down of it beside the tag."""
-        return asdict(self.adoption) | {"vector": self.vector, "condition": self.condition}
+        beside = {name: getattr(self, name) for name in _BESIDE}
+        return asdict(self.adoption) | beside
 
     @classmethod
     def from_mapping(cls, tag: str, data: Mapping[str, Any], home: HomeKind, *, follows: bool) -> AdoptedTag:
         """Read what ``to_mapping`` wrote; what a later version added is left out."""
         said = {name: data[name] for name in Adoption.__slots__ if name in data} | {"home": home}
-        return cls(tag, Adoption(**said), data["vector"], data["condition"], follows)
+        beside = {name: data[name] for name in _BESIDE if name in data}
+        return cls(tag, Adoption(**said), follows=follows, **beside)

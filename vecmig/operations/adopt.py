@@ -12,8 +12,9 @@ from vecmig.freshness.change_tracking import install_tracking
 from vecmig.freshness.coverage import count_vectors, has_vectors
 from vecmig.freshness.stamps import Stamps
 from vecmig.gate import judge_spot, look
-from vecmig.homes import home_over, misfit, open_home, survey
+from vecmig.homes import VectorColumn, find_column, home_over, misfit, open_home, survey
 from vecmig.model.adoption import HOMES, RETIRED, AdoptedTag, Adoption
+from vecmig.model.tag import Tag
 from vecmig.operations.backfill import Backfill, fill_tag
 from vecmig.operations.context import Context
 from vecmig.postgres.sessions import Connection
@@ -72,6 +73,8 @@ class Adopt(Backfill):
         wrong = ""
         if self.revision.old_tag is not None:
             wrong = "m.adopt() is for the first revision of a collection; this one has an old_tag"
+        elif Tag.parse(self.new_tag).chunk is not None:
+            wrong = "the tag of adopted vectors has chunk-none: a row of the source is a record with one vector"
         elif adoption.home not in HOMES:
             wrong = f"home={adoption.home!r} is neither of {', '.join(map(repr, HOMES))}"
         elif adoption.retire not in RETIRED:
@@ -107,11 +110,14 @@ class Adopt(Backfill):
                 hint=f"Retire it first: vecmig retire {name} --tag {others[0]}",
             )
         where = self.adoption.where
+        column = self._home_column(connection, source) if self.adoption.in_place else None
         adopted = AdoptedTag(
             self.new_tag,
             self.adoption,
-            resolve(connection, source, self.adoption.expression, "vector"),
-            None if where is None else resolve(connection, source, where, "condition"),
+            vector=resolve(connection, source, self.adoption.expression, "vector"),
+            condition=None if where is None else resolve(connection, source, where, "condition"),
+            column=None if column is None else column.name,
+            declared=column is not None and column.dims == home.stamps.dims,
         )
         if home.kind != self.adoption.home:
             home.drop()
@@ -120,6 +126,29 @@ class Adopt(Backfill):
         open_home(ledger, source, self.new_tag).create()
         if source.tracked:
             install_tracking(connection, source, ledger.schema)
+
+    def _home_column(self, connection: Connection, source: Source) -> VectorColumn:
+        """Return the column that is to be the tag's home.
+
+        Raises:
+            ConfigError: it is none that can be.
+        """
+        expression, name = self.adoption.expression, f"{source.schema}.{source.table}"
+        column = find_column(connection, source, expression)
+        wrong, hint = "", 'Copy the vectors instead: leave home="column" out.'
+        if column is None:
+            wrong = f"{expression!r} is no column of {name} with pgvector's type vector or halfvec"
+        elif not source.tracked:
+            wrong = f"nothing tells of changes of {name} ({source.scanned}), and so none of the column"
+        elif column.type == "halfvec" != source.collection.storage:
+            wrong = f"{column.name} is of type halfvec, and storage of {source.collection.name} is vector"
+            hint = "Write storage: halfvec for it in collections.yaml."
+        elif self.adoption.retire == "clear" and not column.nullable:
+            wrong = f"{column.name} is NOT NULL, so it cannot be cleared"
+            hint = 'Write retire="leave" or retire="drop".'
+        if column is None or wrong:
+            raise ConfigError(f"{wrong}.", state="Nothing was taken over.", hint=hint)
+        return column
 
     def _refuse_misfits(self, source: Source) -> None:
         stamps = self.stamps(source)

@@ -108,6 +108,8 @@ class Cutover(Operation):
                 lambda connection: self._roll_back(connection, source, old, standby=standby, shown=shown)
             )
             self._verify_live(source, self.revision.old_tag)
+            if self.revision.old_tag is None:
+                self.give_back(source)
             where = f"live tag is now {self.revision.old_tag}" if self.revision.old_tag else "no tag is live"
             summarise(f"{where} (switched in {duration(seconds)}); no vector was touched")
 
@@ -152,9 +154,9 @@ class Cutover(Operation):
             )
 
     def _verify_adopted(self, connection: Connection, report: Report) -> None:
-        """Enter that what the tag has adopted is what its recipe gives, if that was asserted only until now."""
+        """Enter that what the tag has adopted is what its recipe gives, where a close look has seen that."""
         spot = report.evidence.spot
-        if report.evidence.asserted and spot is not None and not spot.error and spot.sampled:
+        if report.evidence.adopted and spot is not None and not spot.error and spot.sampled:
             self.context.ledger(connection).tags.verify(self.collection, self.new_tag, spot.verified)
 
     def _require_complete(self, old: Stamps) -> None:

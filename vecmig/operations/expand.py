@@ -60,6 +60,8 @@ class Expand(Operation):
         """
         with self.reported("abandon", self.new_tag) as summarise:
             source = self._present_source()
+            if source is not None and self.revision.old_tag is None:
+                self.give_back(source)
 
             def change(connection: Connection) -> None:
                 ledger = self.context.ledger(connection)

@@ -37,12 +37,12 @@ def _judge(context: Context, gate: Gate, source: Source, new: str, old: str | No
         ledger = context.ledger(connection)
         home = open_home(ledger, source, new)
         row = ledger.tags.get(name, new)
-        canary, asserted = row.canary, row.asserted
+        canary, adopted = row.canary, row.adopted is not None
         similarity: float | None = None
         spot: Spot | None = None
         empty = home.exists() and not has_vectors(connection, home.stamps)
-        error = "" if canary or empty or asserted else "no canary was kept yet: vecmig sync"
-        if ask and (canary or asserted) and not empty:
+        error = "" if canary or empty or adopted else "no canary was kept yet: vecmig sync"
+        if ask and (canary or adopted) and not empty:
             with embedder_to_ask(context, name, new) as embedder:
                 if canary:
                     similarity, error = ask_canary(embedder, canary)
@@ -58,7 +58,7 @@ def _judge(context: Context, gate: Gate, source: Source, new: str, old: str | No
             canary_error=error,
             spot=spot,
             empty=empty,
-            asserted=asserted,
+            adopted=adopted,
             followed=not ledger.collections.edited(source),
         )
 

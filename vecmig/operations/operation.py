@@ -12,6 +12,7 @@ from typing import Any
 from vecmig.events import StepDone, StepStarted
 from vecmig.freshness.change_tracking import drop_tracking
 from vecmig.freshness.stamps import Stamps
+from vecmig.homes import open_home
 from vecmig.ledger.identity import find_source
 from vecmig.ledger.ledger import Ledger
 from vecmig.operations.context import Context, Declaration
@@ -94,6 +95,12 @@ class Operation(ABC):
         """
         if source.is_table and not ledger.routes.of(self.collection).maintained:
             drop_tracking(connection, source)
+
+    def give_back(self, source: Source) -> None:
+        """Take out of the source what vecmig has put there for the new tag, which reads use no more."""
+        with self.context.database.session() as connection:
+            home = open_home(self.context.ledger(connection), source, self.new_tag)
+        home.undo(self.context.database)
 
     def record(self, ledger: Ledger, kind: str, data: Mapping[str, Any]) -> None:
         """Append to the history what was done."""

@@ -46,7 +46,12 @@ class Pgvector:
 
     def opclass(self, storage: str, metric: str) -> sql.Identifier:
         """Give HNSW's operator class for a storage type and a metric."""
-        return sql.Identifier(self.schema, f"{storage}_{_OPCLASSES[metric]}")
+        return sql.Identifier(self.schema, opclass_name(storage, metric))
+
+
+def opclass_name(storage: str, metric: str) -> str:
+    """Return what pgvector calls the operator class of a storage type and a metric."""
+    return f"{storage}_{_OPCLASSES[metric]}"
 
 
 def find_pgvector(connection: Connection) -> Pgvector | None:

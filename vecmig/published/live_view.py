@@ -11,6 +11,7 @@ from psycopg import sql
 
 from vecmig.errors import DatabaseError
 from vecmig.freshness.stamps import Stamps
+from vecmig.homes.payload import Payload, payload
 from vecmig.homes.search import nearest
 from vecmig.ledger.access import mirror_grants, open_search, remember_grants, restore_grants
 from vecmig.model.collection import LIVE_OWN
@@ -181,20 +182,22 @@ def _named(source: Source) -> dict[str, str]:
 
 def _view(source: Source, stamps: Stamps | None, shown: Sequence[str], present: Sequence[str]) -> sql.Composed:
     storage = source.pgvector.type(source.collection.storage)
-    embedding = sql.SQL("e.embedding::{}").format(storage)
-    if stamps is not None:
-        indexed = source.pgvector.type(source.collection.storage, stamps.dims)
-        embedding = sql.SQL("(e.embedding::{})::{}").format(indexed, storage)
+    found = payload(stamps) if stamps is not None else Payload(sql.SQL("e.embedding").format())
+    embedding = sql.SQL("({})::{}").format(found.vector, storage)
     named = _named(source)
     expressions = {name: sql.SQL("s.{}").format(sql.Identifier(column)) for name, column in named.items()}
     expressions |= {"tag": sql.SQL("e.tag"), "chunk": sql.SQL("e.chunk"), "embedding": embedding}  # type: ignore[dict-item]  # SQL is Composable too
     # CREATE OR REPLACE VIEW keeps the columns it has, in their order, and takes new ones only at the end
     order = dict.fromkeys((*present, *(name for name in shown if name not in LIVE_OWN), *LIVE_OWN))
     # no more columns than are shown: the application could not drop a column that the view depends on
-    needed = dict.fromkeys((*(column.name for column in source.key), *(named[n] for n in order if n not in LIVE_OWN)))
-    source_columns = sql.SQL(", ").join(map(sql.Identifier, needed))
+    needed = [*(named[n] for n in order if n not in LIVE_OWN), *found.columns]
+    conditions = [source.condition, *([found.condition] if found.condition else [])]
     columns = [sql.SQL("{} AS {}").format(expressions[name], sql.Identifier(name)) for name in order]
-    parts = _parts(source, stamps) | {"columns": sql.SQL(", ").join(columns), "source_columns": source_columns}
+    parts = _parts(source, stamps) | {
+        "columns": sql.SQL(", ").join(columns),
+        "source_columns": source.column_list(needed),
+        "condition": sql.SQL(" AND ").join(conditions),
+    }
     return statement("published/live_view", "create_view", **parts)
 
 

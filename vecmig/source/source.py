@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -179,6 +180,11 @@ class Source:
         return sql.SQL(", ").join(
             self.columns_of(table) if table else [sql.Identifier(column.name) for column in self.key]
         )
+
+    def column_list(self, more: Iterable[str] = ()) -> sql.Composed:
+        """The key columns and some more, as the source calls them."""
+        names = dict.fromkeys((*(column.name for column in self.key), *more))
+        return sql.SQL(", ").join(map(sql.Identifier, names))
 
     def stored_list(self, table: str | None = None) -> sql.Composed:
         """The key columns as the vectors table calls them, optionally qualified."""

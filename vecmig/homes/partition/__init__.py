@@ -12,13 +12,20 @@ from psycopg import sql
 
 from vecmig.events import Listener
 from vecmig.freshness.stamps import Stamps
+from vecmig.homes import relation
 from vecmig.homes.adopting import AdoptedPage, adopt_changed, adopt_page
-from vecmig.homes.partition import relation
-from vecmig.homes.partition.index import create_statement, footprint, index_state, plan_uses_index
-from vecmig.homes.partition.index_build import build_index
-from vecmig.homes.partition.sampling import longest_text, sample_vectors
+from vecmig.homes.index import (
+    IndexTarget,
+    create_statement,
+    footprint,
+    index_state,
+    plan_uses_index,
+    target_in,
+)
+from vecmig.homes.index_build import build_index
 from vecmig.homes.partition.writing import write_records
-from vecmig.homes.search import Hit, fetch_each, new_search
+from vecmig.homes.sampling import longest_text, sample_vectors
+from vecmig.homes.search import Hit, search_each
 from vecmig.homes.values import (
     EmbeddedRecord,
     Footprint,
@@ -28,7 +35,6 @@ from vecmig.homes.values import (
     IndexState,
     Sampled,
 )
-from vecmig.homes.vectors import send_vectors
 from vecmig.postgres.sessions import Connection, Database
 from vecmig.source.keys import Key
 
@@ -48,13 +54,16 @@ class PartitionHome:
         relation.require_partition(self.session, self.stamps)
 
     def create(self) -> None:
-        relation.create_partition(self.session, self.stamps)
+        relation.create_partition(self.session, self.stamps, kept=True)
 
     def drop(self) -> None:
         relation.drop_partition(self.session, self.stamps)
 
     def state(self) -> HomeState:
         return relation.home_state(self.session, self.stamps)
+
+    def undo(self, database: Database) -> None:
+        """Leave the source alone, which has nothing of it."""
 
     def leave(self, database: Database, *, wait: float, on_wait: Callable[[str, str], None]) -> None:
         relation.detach(database, self.stamps, wait=wait, on_wait=on_wait)
@@ -76,9 +85,7 @@ class PartitionHome:
         return hits
 
     def search_each(self, vectors: Iterable[NDArray[np.float32]], k: int, *, exact: bool = False) -> list[list[Hit]]:
-        search = new_search(self.stamps, k, exact=exact)
-        send_vectors(self.session.adapters)
-        return [search.hits(rows) for rows in fetch_each(self.session, search, map(search.values, vectors))]
+        return search_each(self.session, self.stamps, vectors, k, exact=exact)
 
     def sample(self, size: int) -> list[Sampled]:
         return sample_vectors(self.session, self.stamps, size)
@@ -90,18 +97,25 @@ class PartitionHome:
         return footprint(self.stamps, vectors)
 
     def index(self) -> IndexState:
-        return index_state(self.session, self.stamps)
+        return index_state(self.session, self._target)
 
     def index_statement(self) -> sql.Composed:
-        return create_statement(self.stamps)
+        return create_statement(self.stamps, self._target)
 
     def build_index(
         self, database: Database, *, vectors: int, limits: IndexLimits, listener: Listener
     ) -> IndexBuild | None:
-        return build_index(database, self.stamps, rows=vectors, limits=limits, listener=listener)
+        return build_index(database, self.stamps, self._target, rows=vectors, limits=limits, listener=listener)
+
+    @property
+    def _target(self) -> IndexTarget:
+        source = self.stamps.source
+        type_ = source.pgvector.type(source.collection.storage, self.stamps.dims)
+        embedding = sql.SQL("embedding::{}").format(type_)
+        return target_in(self.stamps, self.stamps.relation, source.vectors_schema, expression=embedding)
 
     def plan(self) -> tuple[bool, bool]:
-        return plan_uses_index(self.session, self.stamps)
+        return plan_uses_index(self.session, self.stamps, {self._target.name})
 
     def guaranteed(self) -> bool:
         return self.exists() and relation.constraint_holds(self.session, self.stamps)

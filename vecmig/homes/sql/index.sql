@@ -3,18 +3,18 @@
 -- state --
 SELECT i.indisvalid, i.indisready, pg_catalog.pg_relation_size(i.indexrelid)
 FROM pg_catalog.pg_index i
-WHERE i.indexrelid = pg_catalog.to_regclass(%(index)s) AND i.indrelid = pg_catalog.to_regclass(%(partition)s)
+WHERE i.indexrelid = pg_catalog.to_regclass(%(index)s) AND i.indrelid = pg_catalog.to_regclass(%(relation)s)
 
 -- being_built --
 SELECT p.pid
 FROM pg_catalog.pg_stat_progress_create_index p
-WHERE p.relid = pg_catalog.to_regclass(%(partition)s) AND p.pid <> pg_catalog.pg_backend_pid()
+WHERE p.relid = pg_catalog.to_regclass(%(relation)s) AND p.pid <> pg_catalog.pg_backend_pid()
   AND p.datname = pg_catalog.current_database()
 LIMIT 1
 
 -- create --
-CREATE INDEX CONCURRENTLY {index} ON {stamps} USING hnsw (({embedding}) {opclass})
-WITH (m = {m}, ef_construction = {ef_construction})
+CREATE INDEX CONCURRENTLY {index} ON {relation} USING hnsw (({embedding}) {opclass})
+WITH (m = {m}, ef_construction = {ef_construction}){where}
 
 -- server_workers --
 SELECT pg_catalog.current_setting('max_parallel_maintenance_workers')::int
@@ -44,3 +44,19 @@ DROP INDEX CONCURRENTLY IF EXISTS {index}
 
 -- analyze --
 ANALYZE {stamps}
+
+-- serving --
+-- the vector indexes of a relation by a metric: their names, what they have of a row, and the names of their parts
+SELECT i.indisvalid, i.indisready, pg_catalog.pg_relation_size(i.indexrelid), c.relname,
+       pg_catalog.pg_get_indexdef(i.indexrelid, 1, false),
+       ARRAY(SELECT o.relname FROM pg_catalog.pg_partition_tree(i.indexrelid) p
+             JOIN pg_catalog.pg_class o ON o.oid = p.relid)
+FROM pg_catalog.pg_index i
+JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+JOIN pg_catalog.pg_am m ON m.oid = c.relam AND m.amname IN ('hnsw', 'ivfflat')
+JOIN pg_catalog.pg_opclass o ON o.oid = i.indclass[0] AND o.opcname = %(opclass)s
+WHERE i.indrelid = pg_catalog.to_regclass(%(relation)s)
+ORDER BY i.indisvalid AND i.indisready DESC, c.relname
+
+-- drop_now --
+DROP INDEX IF EXISTS {index}

@@ -1,13 +1,13 @@
 -- A close look at a few vectors.
 
 -- sample --
--- one of each equal part of the tag by the time of embedding: what went wrong for a while cannot fall between them
-SELECT coalesce(v.chunk_text, s.txt), v.embedding::{vector}, {keys_text}
+-- one of each equal part of the tag by age: what went wrong for a while cannot fall between them
+SELECT coalesce(v.chunk_text, s.txt), {payload}::{vector}, {keys_text}
 FROM {stamps} v
 JOIN {records} s ON {match} AND v.source_hash = {hash}
 WHERE v.ctid = ANY (ARRAY(
     SELECT DISTINCT ON (p.part) p.place
-    FROM (SELECT d.ctid AS place, ntile(%(size)s) OVER (ORDER BY d.embedded_at, random()) AS part
+    FROM (SELECT d.ctid AS place, ntile(%(size)s) OVER (ORDER BY {age}, random()) AS part
           FROM {stamps} d {drawn}) p
     ORDER BY p.part, random()))
 ORDER BY random()

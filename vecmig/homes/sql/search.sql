@@ -14,7 +14,7 @@ ORDER BY n.distance, {n_keys}, n.chunk
 -- nearest --
 SELECT {s_keys}, e.chunk, ({embedding} {operator} {query}::{index_type})::double precision
 FROM {vectors} e
-JOIN (SELECT {keys} FROM {source} WHERE {condition}{where}) s ON {match}
+JOIN (SELECT {keys} FROM {source} WHERE {condition}) s ON {match}
 WHERE e.tag = {tag}
 ORDER BY ({embedding} {operator} {query}::{index_type}){order}
 LIMIT {k}

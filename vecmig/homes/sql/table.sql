@@ -6,7 +6,8 @@ CREATE TABLE IF NOT EXISTS {vectors} (
     {key_columns},
     chunk       int NOT NULL DEFAULT 0 CHECK (chunk >= 0),
     chunks      int NOT NULL DEFAULT 1,
-    embedding   {type} NOT NULL,
+    -- NOT NULL in each partition whose vectors are in it
+    embedding   {type},
     source_hash uuid NOT NULL,
     chunk_text  text,
     embedded_at timestamptz NOT NULL DEFAULT now(),
@@ -48,6 +49,7 @@ CREATE TABLE {partition} (LIKE {vectors} INCLUDING ALL)
 -- alter_partition --
 ALTER TABLE {partition}
     ALTER COLUMN tag SET DEFAULT {tag},
+    ALTER COLUMN embedding {required} NOT NULL,
     ADD CONSTRAINT {constraint} CHECK ({condition}),
     ADD CONSTRAINT {tag_constraint} CHECK (tag = {tag})
 

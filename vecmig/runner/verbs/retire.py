@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from vecmig.config import Config
 from vecmig.errors import DatabaseError, GateRefused, UsageError
 from vecmig.events import Listener, StepDone, StepStarted, ignore
+from vecmig.freshness.change_tracking import install_tracking
 from vecmig.freshness.coverage import count_vectors
 from vecmig.freshness.stamps import Stamps
 from vecmig.homes import home_over, open_home
@@ -103,9 +105,7 @@ def _retire(project: Project, retirement: Retirement, reason: str | None) -> int
         home = open_home(ledger, _source(ledger, retirement.collection), retirement.tag)
     if not retirement.begun:
         figures = _figures(retirement, reason)
-        context.locked(
-            lambda connection: context.ledger(connection).retire(retirement.collection, retirement.tag, figures)
-        )
+        context.locked(lambda connection: _begin(context.ledger(connection), retirement, figures))
     try:
         context.locks.ensure()
         home.leave(
@@ -119,6 +119,15 @@ def _retire(project: Project, retirement: Retirement, reason: str | None) -> int
         raise DatabaseError(error.message, state=state, hint=f"{error.hint} {_FINISH}".strip()) from error
     _verify(project, home.stamps)
     return freed
+
+
+def _begin(ledger: Ledger, retirement: Retirement, figures: Mapping[str, Any]) -> None:
+    """Enter that the tag is retired; where it followed a column of the source, no trigger tells of that any more."""
+    followed = _source(ledger, retirement.collection).followed
+    ledger.retire(retirement.collection, retirement.tag, figures)
+    source = _source(ledger, retirement.collection)
+    if source.tracked and followed is not None and source.followed is None:
+        install_tracking(ledger.connection, source, ledger.schema)
 
 
 def _drop(ledger: Ledger, stamps: Stamps) -> int:

@@ -132,5 +132,6 @@ SELECT {key_json}::text, count(*) FROM {records} s GROUP BY {keys} HAVING count(
 SELECT EXISTS (
     SELECT
     FROM pg_catalog.pg_constraint c
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = c.conrelid AND a.attname = 'embedding' AND a.attnotnull
     WHERE c.conrelid = pg_catalog.to_regclass(%(partition)s) AND c.contype = 'c' AND c.convalidated
       AND replace(pg_catalog.pg_get_constraintdef(c.oid), quote_ident(%(pgvector)s) || '.', '') = %(definition)s)

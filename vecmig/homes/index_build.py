@@ -18,15 +18,15 @@ from psycopg import errors as pg
 from vecmig.errors import Blocked, DatabaseError, DatabaseUnreachable
 from vecmig.events import IndexProgress, Listener, Waiting, Warned, ignore
 from vecmig.freshness.stamps import Stamps
-from vecmig.homes.partition.index import (
+from vecmig.homes.index import (
+    IndexTarget,
     create_statement,
-    index_name,
     index_state,
     table_bytes,
     vectors_in,
     wanted_memory_mb,
 )
-from vecmig.homes.partition.patience import NO_INDEX, Patience
+from vecmig.homes.patience import NO_INDEX, Patience
 from vecmig.homes.values import IndexBuild, IndexLimits
 from vecmig.postgres.locks import blocking, with_lock_retries
 from vecmig.postgres.named_sql import statement
@@ -51,6 +51,7 @@ class _Task:
 
     database: Database
     stamps: Stamps
+    target: IndexTarget
     rows: int
     memory_mb: int
     workers: int
@@ -66,7 +67,13 @@ class _SharedMemoryError(Exception):
 
 
 def build_index(
-    database: Database, stamps: Stamps, *, rows: int, limits: IndexLimits, listener: Listener = ignore
+    database: Database,
+    stamps: Stamps,
+    target: IndexTarget,
+    *,
+    rows: int,
+    limits: IndexLimits,
+    listener: Listener = ignore,
 ) -> IndexBuild | None:
     """Build the index CONCURRENTLY, unless a valid one is there; give None then.
 
@@ -79,6 +86,7 @@ def build_index(
     Args:
         database: where; the build has a session of its own, and another one watches it.
         stamps: the tag.
+        target: where its index is.
         rows: how many vectors to expect, to size maintenance_work_mem by.
         limits: the most that may be used.
         listener: told of progress, of who is waited for, and of a lack of memory, in this thread.
@@ -89,10 +97,10 @@ def build_index(
         DatabaseError: the server refused.
     """
     with database.session() as connection:
-        _await_other_build(connection, stamps, listener, Patience(database.lock_wait, stamps.tag))
-        if index_state(connection, stamps).usable:
+        _await_other_build(connection, target, listener, Patience(database.lock_wait, stamps.tag))
+        if index_state(connection, target).usable:
             return None
-        task = _task(connection, stamps, database=database, rows=rows, limits=limits, listener=listener)
+        task = _task(connection, stamps, target=target, database=database, rows=rows, limits=limits, listener=listener)
     _warn_if_tight(task, limits)
     began = time.monotonic()
     try:
@@ -112,9 +120,9 @@ def _task(connection: Connection, stamps: Stamps, *, rows: int, limits: IndexLim
     return _Task(stamps=stamps, rows=rows, memory_mb=memory, workers=workers, **others)
 
 
-def _await_other_build(connection: Connection, stamps: Stamps, listener: Listener, patience: Patience) -> None:
+def _await_other_build(connection: Connection, target: IndexTarget, listener: Listener, patience: Patience) -> None:
     """Let a build come to its end: PostgreSQL goes on with that of a run that was killed, and dropping it deadlocks."""
-    values = {"partition": stamps.relation.as_string(connection)}
+    values = {"relation": target.relation.as_string(connection)}
     while row := connection.execute(statement("homes/index", "being_built"), values).fetchone():
         who = blocking(connection, row[0])
         waits = f"; it waits for {who.words}" if who.words else ""
@@ -167,16 +175,16 @@ class _Builder(threading.Thread):
             self.done.wait(_TICK)
 
     def _work(self, connection: Connection) -> None:
-        task, name = self._task, index_name(self._task.stamps)
+        task, name = self._task, self._task.target.identifier
         values = {"memory": f"{task.memory_mb}MB", "workers": task.workers}
         connection.add_notice_handler(self._note)
         connection.execute(statement("homes/index", "settle"), values)
         self.pid = _value(connection, "pid")
         self._connection = connection
-        if index_state(connection, task.stamps).exists:
+        if index_state(connection, task.target).exists:
             self._execute(statement("homes/index", "drop", index=name))
         try:
-            self._execute(create_statement(task.stamps))
+            self._execute(create_statement(task.stamps, task.target))
         except (pg.DiskFull, pg.OutOfMemory) as error:
             raise _explained(error, task) from error
         self._execute(statement("homes/index", "analyze", stamps=task.stamps.relation))
@@ -226,7 +234,7 @@ def _run(task: _Task) -> int:
                     session.run(partial(watch.look, pid=builder.pid))
         except Blocked as given_up:
             builder.cancel()
-            if session.run(lambda connection: index_state(connection, task.stamps)).usable:
+            if session.run(lambda connection: index_state(connection, task.target)).usable:
                 return watch.workers
             given_up.state = session.run(partial(_put_away, task=task))
             raise
@@ -241,12 +249,12 @@ def _run(task: _Task) -> int:
 
 def _put_away(connection: Connection, task: _Task) -> str:
     """Drop the index that a build has left half made, if nothing is in the way of that; say how things stand."""
-    drop = statement("homes/index", "drop", index=index_name(task.stamps))
+    drop = statement("homes/index", "drop", index=task.target.identifier)
     with suppress(Blocked):
         with_lock_retries(
             task.database, lambda other: other.execute(drop), wait=0, on_wait=lambda *_: None, in_transaction=False
         )
-    left = index_state(connection, task.stamps).exists
+    left = index_state(connection, task.target).exists
     return "The vectors are all there; the index is invalid, and the next build replaces it." if left else NO_INDEX
 
 

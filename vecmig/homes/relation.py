@@ -29,8 +29,8 @@ def home_state(connection: Connection, stamps: Stamps) -> HomeState:
     return HomeState(*row) if row else HomeState("gone", 0)
 
 
-def create_partition(connection: Connection, stamps: Stamps) -> None:
-    """Create and attach the partition of one tag.
+def create_partition(connection: Connection, stamps: Stamps, *, kept: bool) -> None:
+    """Create and attach the partition of one tag; ``kept``: whether each of its stamps has its vector beside it.
 
     It is attached rather than created in place: ATTACH takes only SHARE UPDATE EXCLUSIVE on the parent, so reads and
     writes of the other tags go on.
@@ -51,6 +51,7 @@ def create_partition(connection: Connection, stamps: Stamps) -> None:
             statement(
                 "homes/table",
                 "alter_partition",
+                required=sql.SQL("SET" if kept else "DROP"),
                 constraint=sql.Identifier(CONSTRAINT),
                 tag_constraint=sql.Identifier("vecmig_tag"),
                 condition=stamps.sound(sql.Identifier("embedding")),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+from dataclasses import dataclass
 from typing import Any, Final
 
 from psycopg import sql
@@ -27,19 +29,32 @@ _NEIGHBOUR_BYTES: Final = 6
 _PAGE_BYTES: Final = 8_100
 
 
-def index_name(stamps: Stamps) -> sql.Identifier:
-    """Name the index after the partition."""
-    return sql.Identifier(stamps.source.vectors_schema, _plain_name(stamps))
+@dataclass(frozen=True, slots=True)
+class IndexTarget:
+    """The index that vecmig builds for a tag."""
+
+    #: What it is on.
+    relation: sql.Identifier
+    schema: str
+    name: str
+    #: What it has of a row, and of which rows; None for all.
+    expression: sql.Composed
+    predicate: sql.Composed | None = None
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        """Its name, with the schema."""
+        return sql.Identifier(self.schema, self.name)
 
 
-def _plain_name(stamps: Stamps) -> str:
-    return f"{stamps.source.partition_name(stamps.tag)}_hnsw"
+def target_in(stamps: Stamps, relation: sql.Identifier, schema: str, **parts: Any) -> IndexTarget:
+    """Return the index of a tag on a relation; it is called after the tag's partition."""
+    return IndexTarget(relation, schema, f"{stamps.source.partition_name(stamps.tag)}_hnsw", **parts)
 
 
-def index_state(connection: Connection, stamps: Stamps) -> IndexState:
+def index_state(connection: Connection, target: IndexTarget) -> IndexState:
     """Look the index up."""
-    relations = {"index": index_name(stamps), "partition": stamps.relation}
-    values = {name: relation.as_string(connection) for name, relation in relations.items()}
+    values = {"index": target.identifier.as_string(connection), "relation": target.relation.as_string(connection)}
     row = connection.execute(statement("homes/index", "state"), values).fetchone()
     return IndexState(True, *row) if row else IndexState()
 
@@ -78,41 +93,42 @@ def _vector_bytes(stamps: Stamps) -> int:
     return 8 + stamps.dims * (4 if stamps.source.collection.storage == "vector" else 2)
 
 
-def create_statement(stamps: Stamps) -> sql.Composed:
+def create_statement(stamps: Stamps, target: IndexTarget) -> sql.Composed:
     """Give the CREATE INDEX CONCURRENTLY of a tag."""
     collection = stamps.source.collection
+    where = sql.SQL("") if target.predicate is None else sql.SQL(" WHERE {}").format(target.predicate)
     return statement(
         "homes/index",
         "create",
-        index=sql.Identifier(_plain_name(stamps)),
-        stamps=stamps.relation,
-        embedding=_indexed_expression(stamps),
+        index=sql.Identifier(target.name),
+        relation=target.relation,
+        embedding=target.expression,
         opclass=stamps.source.pgvector.opclass(collection.storage, collection.metric),
         m=sql.Literal(collection.hnsw.m),
         ef_construction=sql.Literal(collection.hnsw.ef_construction),
+        where=where,
     )
 
 
-def _indexed_expression(stamps: Stamps) -> sql.Composed:
-    return sql.SQL("embedding::{}").format(stamps.source.pgvector.type(stamps.source.collection.storage, stamps.dims))
-
-
-def plan_uses_index(connection: Connection, stamps: Stamps) -> tuple[bool, bool]:
-    """Ask the planner about the search's own statement: (the index is used, it can be used).
+def plan_uses_index(connection: Connection, stamps: Stamps, names: Container[str]) -> tuple[bool, bool]:
+    """Ask the planner about the search's own statement: (an index of these names is used, it can be used).
 
     On a handful of rows PostgreSQL rightly prefers to read them all; then only the second is true.
     """
-    return _plan_names_index(connection, stamps, forced=False), _plan_names_index(connection, stamps, forced=True)
+    return (
+        _plan_names_index(connection, stamps, names, forced=False),
+        _plan_names_index(connection, stamps, names, forced=True),
+    )
 
 
-def _plan_names_index(connection: Connection, stamps: Stamps, *, forced: bool) -> bool:
+def _plan_names_index(connection: Connection, stamps: Stamps, names: Container[str], *, forced: bool) -> bool:
     probe = sql.Literal("[" + ",".join(["1"] * stamps.dims) + "]")
     query = nearest(stamps, query=probe, k=sql.Literal(10))
     with connection.transaction(force_rollback=True):
         if forced:
             connection.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off")
         row = connection.execute(sql.SQL("EXPLAIN (FORMAT JSON) ") + query).fetchone()
-    return row is not None and _plain_name(stamps) in _index_names(row[0][0]["Plan"])
+    return row is not None and any(name in names for name in _index_names(row[0][0]["Plan"]))
 
 
 def _index_names(plan: dict[str, Any]) -> set[str]:

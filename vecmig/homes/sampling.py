@@ -21,14 +21,18 @@ _PAGES: Final = 2_560
 def sample_vectors(connection: Connection, stamps: Stamps, size: int) -> list[Sampled]:
     """Give up to ``size`` vectors whose text is still the one that they were made from, drawn again each time.
 
-    By the time of embedding the tag falls into ``size`` equal parts, and one vector of each part is drawn; they come in
-    random order.
+    By age the tag falls into ``size`` equal parts, and one vector of each part is drawn; they come in random order.
     """
-    source = stamps.source
+    source, age = stamps.source, sql.SQL("d.embedded_at").format()
+    if stamps.adopted is not None and source.kind == "r":
+        # it was made by others, and rows lie about as they came
+        age = sql.SQL("(SELECT s.ctid FROM {} s WHERE {})").format(source.relation, source.match_source("s", "d"))
     query = stamps.statement(
         "homes/sampling",
         "sample",
         drawn=_drawn(connection, stamps),
+        age=age,
+        **_read(stamps),
         vector=source.pgvector.type("vector"),
         keys_text=source.alias_text("s"),
     )
@@ -39,9 +43,16 @@ def sample_vectors(connection: Connection, stamps: Stamps, size: int) -> list[Sa
 
 def longest_text(connection: Connection, stamps: Stamps, size: int) -> str | None:
     """Give the longest text among ``size`` vectors drawn at random; None where there are none."""
-    query = stamps.statement("homes/sampling", "longest", drawn=_drawn(connection, stamps))
+    query = stamps.statement("homes/sampling", "longest", drawn=_drawn(connection, stamps), **_read(stamps))
     row = connection.execute(query, {"size": size}).fetchone()
     return row[0] if row else None
+
+
+def _read(stamps: Stamps) -> dict[str, sql.Composable]:
+    """Give what has the vectors: the stamps themselves, or the rows of the source."""
+    if stamps.adopted is None or stamps.home == "partition":
+        return {"payload": sql.SQL("v.embedding")}
+    return {"payload": sql.SQL("s.vector"), "records": stamps.source.offered(stamps.adopted)}
 
 
 def _drawn(connection: Connection, stamps: Stamps) -> sql.Composable:

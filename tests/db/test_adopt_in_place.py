@@ -1,0 +1,204 @@
+"""Vectors that stay in the source's own column: stamps beside them, reads through it, and nothing of it is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from support.adopting import adopts, give_vectors, kept_as_found, literal, write_one
+from support.embedding import Model
+from support.lab import LARGE, SMALL, Lab
+from support.postgres import Postgres
+from vecmig import runner
+from vecmig.errors import ConfigError, GateRefused
+from vecmig.homes import home_over
+
+ALL = 20
+OWN_INDEX = "CREATE INDEX theirs ON documents USING hnsw (embedding vector_cosine_ops)"
+IN_PLACE = 'm.adopt("embedding", home="column")'
+
+
+def _indexes(lab: Lab) -> set[str]:
+    return {name for (name,) in lab.sql("SELECT indexname FROM pg_indexes WHERE tablename = 'documents'")}
+
+
+def _nearest(lab: Lab, text: str) -> int:
+    (row,) = lab.sql("SELECT id FROM documents_search(%s::text::vector, 1)", literal(text))
+    return int(row[0])
+
+
+@pytest.fixture
+def adopted(lab: Lab, model: Model) -> Lab:
+    give_vectors(lab)
+    lab.sql(OWN_INDEX)
+    adopts(lab, IN_PLACE)
+    lab.upgrade("r1")
+    assert model.total() == 0
+    return lab
+
+
+def test_nothing_is_copied_and_the_index_that_is_there_serves(adopted: Lab) -> None:
+    assert adopted.cover(SMALL).fresh == ALL
+    assert adopted.sql("SELECT count(*), count(embedding) FROM documents_vectors") == [(ALL, 0)]
+    assert _indexes(adopted) == {"documents_pkey", "theirs"}
+    with adopted.opened(SMALL) as (connection, stamps):
+        home = home_over(connection, stamps)
+        assert (home.kind, home.index().usable, home.plan()[1]) == ("column", True, True)
+    (tag,) = adopted.status().tags
+    assert (tag.index.word, tag.verified is not None) == ("valid", True)
+    assert adopted.sql("SELECT home FROM vecmig.tag") == [("column",)]
+
+
+def test_view_function_and_reader_read_the_column(adopted: Lab) -> None:
+    shown = dict(adopted.sql("SELECT id, embedding::text FROM documents_live"))
+    assert shown == dict(adopted.sql("SELECT id, embedding::text FROM documents"))
+    assert _nearest(adopted, "title 3\n\nbody 3") == 3
+    with adopted.reader() as reader:
+        (hit,) = reader.search("documents", "title 7\n\nbody 7", k=1)
+        assert (hit.key, hit.text) == ((7,), "title 7\n\nbody 7")
+        (within,) = reader.search("documents", "title 7\n\nbody 7", k=1, where="id > %s", params=[7])
+        assert within.key > (7,)
+
+
+def test_what_the_application_writes_is_followed(adopted: Lab, model: Model) -> None:
+    write_one(adopted, 1, "edited", vector_of="title 1\n\nedited")
+    write_one(adopted, 21, "new", vector_of="title 21\n\nnew")
+    adopted.sql("UPDATE documents SET body = 'alone' WHERE id = 2")
+    adopted.sql("UPDATE documents SET embedding = NULL WHERE id = 3")
+    adopted.sql("DELETE FROM documents WHERE id = 4")
+    assert adopted.sql("SELECT count(*) FROM documents_live WHERE id IN (3, 4)") == [(0,)]
+    adopted.sync()
+    coverage = adopted.cover(SMALL)
+    assert (coverage.fresh, coverage.stale, coverage.missing) == (18, 1, 1)
+    assert model.total() == 0
+    assert _nearest(adopted, "title 1\n\nedited") == 1
+
+
+def test_a_column_without_an_index_gets_one_that_goes_again(lab: Lab, postgres: Postgres, tmp_path: Path) -> None:
+    give_vectors(lab)
+    before = kept_as_found(lab, postgres, tmp_path / "before.sql")
+    adopts(lab, IN_PLACE)
+    lab.upgrade("r1")
+    assert len(_indexes(lab)) == 2
+    lab.downgrade("base")
+    assert kept_as_found(lab, postgres, tmp_path / "after.sql") == before
+    lab.upgrade("r1")
+    assert lab.cover(SMALL).fresh == ALL
+
+
+def test_the_way_to_base_leaves_the_table_as_it_was_found(
+    adopted: Lab, postgres: Postgres, tmp_path: Path, model: Model
+) -> None:
+    adopted.downgrade("base")
+    before = kept_as_found(adopted, postgres, tmp_path / "before.sql")
+    assert not any("vecmig" in line for line in before)
+    adopted.upgrade()
+    adopted.downgrade("base")
+    assert kept_as_found(adopted, postgres, tmp_path / "after.sql") == before
+    assert model.total(64) == 0
+
+
+def test_a_column_that_takes_any_size_goes_on_to_do_so(lab: Lab, model: Model) -> None:
+    give_vectors(lab, "vector", where="id > 5")
+    give_vectors(lab, "vector", dims=32, where="id <= 5")
+    adopts(lab, "m.adopt('embedding', where='vector_dims(embedding) = 64', home=\"column\")")
+    with pytest.raises(GateRefused, match="coverage"):
+        lab.upgrade("r1")
+    lab.sql("DELETE FROM documents WHERE id <= 4")
+    lab.sql("UPDATE documents SET body = '', title = '' WHERE id = 5")
+    lab = lab.write(text="nullif(title || E'\\n\\n' || body, E'\\n\\n')")
+    adopts(lab, "m.adopt('embedding', where='vector_dims(embedding) = 64', home=\"column\")")
+    lab.upgrade("r1")
+    lab.sql("INSERT INTO documents VALUES (30, 'other', 'size', %s::text::vector)", literal("other", 32))
+    assert _nearest(lab, "title 9\n\nbody 9") == 9
+    assert lab.sql("SELECT count(*) FROM documents_live") == [(15,)]
+    assert model.total() == 0
+
+
+def test_a_revision_that_fills_writes_into_the_column_and_takes_it_out_again(
+    lab: Lab, model: Model, postgres: Postgres, tmp_path: Path
+) -> None:
+    give_vectors(lab, where="id > 3")
+    lab.sql(OWN_INDEX)
+    before = kept_as_found(lab, postgres, tmp_path / "before.sql")
+    adopts(lab, 'm.adopt("embedding", home="column", fill=True)')
+    lab.upgrade("r1")
+    assert model.total() == 3
+    assert lab.sql("SELECT count(embedding) FROM documents") == [(ALL,)]
+    assert _nearest(lab, "title 2\n\nbody 2") == 2
+    # what it has written itself is no news to it
+    lab.sync()
+    assert (model.total(), lab.waiting) == (3, [])
+    lab.downgrade("base")
+    assert kept_as_found(lab, postgres, tmp_path / "after.sql") == before
+
+
+@pytest.mark.parametrize(
+    ("retire", "columns", "vectors"),
+    [("leave", True, ALL), ("clear", True, 0), ("drop", False, None)],
+)
+def test_retire_does_with_the_column_what_the_revision_says(
+    lab: Lab, retire: str, columns: bool, vectors: int | None
+) -> None:
+    give_vectors(lab)
+    adopts(lab, f'm.adopt("embedding", home="column", retire="{retire}")')
+    lab.upgrade()
+    path = lab.path / "migrations/versions/r2.py"
+    path.write_text(
+        path.read_text()
+        .replace("import Gate, Migration", "import Gate, Migration, Trust")
+        .replace("\n\ndef upgrade", "trust = Trust(days=0, eval_days=0)\n\n\ndef upgrade", 1)
+    )
+    runner.retire(lab.config, "documents", SMALL)
+    assert lab.sql("SELECT count(*) FROM documents") == [(ALL,)]
+    names = lab.sql("SELECT column_name FROM information_schema.columns WHERE table_name = 'documents'")
+    assert (("embedding",) in names) == columns
+    if vectors is not None:
+        assert lab.sql("SELECT count(embedding) FROM documents") == [(vectors,)]
+    assert lab.cover(LARGE).fresh == ALL
+    assert not any(name.endswith("_hnsw") for name in _indexes(lab))
+
+
+@pytest.mark.parametrize(
+    ("call", "why"),
+    [
+        ('m.adopt("l2_normalize(embedding)", home="column")', "is no column"),
+        ('m.adopt("title", home="column")', "is no column"),
+        ('m.adopt("embedding", home="column", retire="clear")', "NOT NULL"),
+    ],
+)
+def test_what_cannot_be_a_home_is_refused(lab: Lab, call: str, why: str) -> None:
+    give_vectors(lab)
+    lab.sql("ALTER TABLE documents ALTER COLUMN embedding SET NOT NULL")
+    adopts(lab, call)
+    with pytest.raises(ConfigError, match=why):
+        lab.upgrade("r1")
+    assert lab.cover(SMALL).fresh == 0
+
+
+def test_without_triggers_nothing_is_adopted_in_place(lab: Lab) -> None:
+    give_vectors(lab)
+    lab = lab.write(options={"change_tracking": "scan"})
+    adopts(lab, IN_PLACE)
+    with pytest.raises(ConfigError, match="nothing tells of changes"):
+        lab.upgrade("r1")
+
+
+def test_vectors_of_another_model_are_refused_by_the_spot_check(lab: Lab, model: Model) -> None:
+    give_vectors(lab)
+    model.weights = "other"
+    adopts(lab, IN_PLACE)
+    with pytest.raises(GateRefused, match="spot check"):
+        lab.upgrade("r1")
+
+
+def test_a_next_tag_takes_over_and_hands_back(adopted: Lab, model: Model) -> None:
+    adopted.upgrade()
+    assert adopted.live == LARGE
+    write_one(adopted, 5, "both", vector_of="title 5\n\nboth")
+    adopted.sync()
+    assert [adopted.cover(tag).fresh for tag in (SMALL, LARGE)] == [ALL, ALL]
+    adopted.downgrade()
+    assert (adopted.live, model.total(64)) == (SMALL, 0)
+    assert _nearest(adopted, "title 5\n\nboth") == 5

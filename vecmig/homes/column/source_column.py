@@ -1,0 +1,73 @@
+"""What becomes of the source's column when a tag that lived in it goes: left, emptied, dropped, or as it was found."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from psycopg import sql
+
+from vecmig.freshness.stamps import Stamps
+from vecmig.homes.column.indexes import own_target
+from vecmig.homes.index import index_state
+from vecmig.homes.payload import column_of
+from vecmig.postgres.named_sql import statement
+from vecmig.postgres.sessions import Connection, Database
+from vecmig.source.keys import same_key
+from vecmig.source.relations import exists
+
+#: Rows that are changed in one transaction.
+_BATCH: Final = 1_000
+
+
+def take_out(database: Database, stamps: Stamps) -> None:
+    """Take out of the column what vecmig has put there, in batches, and drop the index that it has built."""
+    _in_batches(database, stamps, "take_out")
+    with database.session() as connection:
+        drop_index(connection, stamps)
+
+
+def clear(database: Database, stamps: Stamps) -> None:
+    """Empty the column in batches, if the revision says so. No row is deleted."""
+    adopted = stamps.adopted
+    if adopted is not None and adopted.adoption.retire == "clear":
+        _in_batches(database, stamps, "clear")
+
+
+def drop(connection: Connection, stamps: Stamps) -> None:
+    """Drop vecmig's index, and the column if the revision says so, in the caller's transaction."""
+    drop_index(connection, stamps)
+    adopted = stamps.adopted
+    if adopted is not None and adopted.adoption.retire == "drop" and adopted.column in stamps.source.columns:
+        parts = {"source": stamps.source.relation, "column": column_of(stamps)}
+        connection.execute(statement("homes/column", "drop_column", **parts))
+
+
+def drop_index(connection: Connection, stamps: Stamps) -> None:
+    """Drop the index that vecmig has built on the column; one that was there before is left."""
+    target = own_target(stamps)
+    if index_state(connection, target).exists:
+        connection.execute(statement("homes/index", "drop_now", index=target.identifier))
+
+
+def _in_batches(database: Database, stamps: Stamps, name: str) -> None:
+    source = stamps.source
+    query = stamps.statement(
+        "homes/column",
+        name,
+        source=source.relation,
+        column=column_of(stamps),
+        type=source.pgvector.type(source.collection.storage),
+        equals=sql.SQL("OPERATOR({}.=)").format(sql.Identifier(source.pgvector.schema)),
+        match_stamp=source.match_source("t", "v"),
+        same_stamp=sql.SQL("v.tag = b.tag AND v.chunk = b.chunk AND {}").format(
+            same_key(source.key, source.stored_of("v"), source.stored_of("b"))
+        ),
+    )
+    while True:
+        with database.transaction() as connection:
+            if not exists(connection, stamps.relation):
+                return
+            connection.execute(statement("homes/column", "filling"))
+            row = connection.execute(query, {"size": _BATCH}).fetchone()
+            if not (row and row[0]):
+                return

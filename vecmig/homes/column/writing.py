@@ -1,0 +1,76 @@
+"""Put vectors into the source's own column, where a revision says so: guarded by the hash of their texts."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from psycopg import errors as pg
+from psycopg import sql
+
+from vecmig.freshness.stamps import Stamps
+from vecmig.homes.payload import column_of
+from vecmig.homes.values import EmbeddedRecord
+from vecmig.homes.vectors import send_vectors, to_send
+from vecmig.postgres.named_sql import finished, statement
+from vecmig.postgres.sessions import Connection
+from vecmig.source.keys import same_key
+
+#: Seconds for which a write is tried again while the application holds one of its rows.
+LOCK_PATIENCE: Final = 10.0
+_HELD: Final = (pg.LockNotAvailable, pg.DeadlockDetected, pg.SerializationFailure)
+
+
+def fill_column(connection: Connection, stamps: Stamps, records: Sequence[EmbeddedRecord]) -> int:
+    """Write complete records in one transaction; return how many of them have their vectors now.
+
+    A record whose text changed since it was read, or that is gone, is left out. Where the application holds a row, all
+    is tried again rather than queued behind it, and after a while what is still held is left out.
+    """
+    send_vectors(connection.adapters)
+    deadline = time.monotonic() + LOCK_PATIENCE
+    while True:
+        held = "NOWAIT" if time.monotonic() < deadline else "SKIP LOCKED"
+        try:
+            return _write_once(connection, stamps, records, held)
+        except _HELD:
+            if held == "SKIP LOCKED":
+                raise
+            time.sleep(random.uniform(0.02, 0.1))  # noqa: S311  # no secret
+
+
+def _write_once(connection: Connection, stamps: Stamps, records: Sequence[EmbeddedRecord], held: str) -> int:
+    query, storage = _fill(stamps, held), stamps.source.collection.storage
+    values = (
+        {f"k{i}": value for i, value in enumerate(record.key)}
+        | {"hash": record.source_hash, "vector": to_send(record.vectors[0], storage)}
+        for record in records
+    )
+    with connection.transaction(), connection.pipeline():
+        connection.execute(statement("homes/column", "filling"))
+        cursors = [connection.execute(query, value) for value in values]
+        return sum(len(cursor.fetchall()) for cursor in cursors)
+
+
+def _fill(stamps: Stamps, held: str) -> str:
+    source = stamps.source
+    given: list[sql.Composable] = [
+        sql.SQL("{}::text::{}").format(sql.Placeholder(f"k{i}"), sql.SQL(column.type))
+        for i, column in enumerate(source.key)
+    ]
+    return finished(
+        stamps.statement(
+            "homes/column",
+            "fill",
+            same_record=same_key(source.key, source.aliases_of("s"), given),
+            lock=sql.SQL(f"FOR NO KEY UPDATE {held}"),
+            source=source.relation,
+            column=column_of(stamps),
+            type=source.pgvector.type(source.collection.storage),
+            match_source=source.match("s", "t"),
+            stored=source.stored_list(),
+            tag=sql.Literal(stamps.tag),
+        )
+    )
