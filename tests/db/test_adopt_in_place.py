@@ -174,7 +174,30 @@ def test_what_cannot_be_a_home_is_refused(lab: Lab, call: str, why: str) -> None
     adopts(lab, call)
     with pytest.raises(ConfigError, match=why):
         lab.upgrade("r1")
-    assert lab.cover(SMALL).fresh == 0
+    assert lab.sql("SELECT count(*) FROM vecmig.revision") == [(0,)]
+
+
+@pytest.mark.parametrize("home", ["partition", "column"])
+def test_an_audit_finds_nothing_wrong_with_what_was_adopted(lab: Lab, home: str) -> None:
+    give_vectors(lab)
+    lab.sql(OWN_INDEX)
+    adopts(lab, f'm.adopt("embedding", home="{home}")')
+    lab.upgrade("r1")
+    lab.sync()
+    assert runner.audit(lab.config).findings == ()
+
+
+@pytest.mark.parametrize("home", ["partition", "column"])
+def test_an_uninstall_leaves_the_vectors_and_their_index(
+    lab: Lab, postgres: Postgres, tmp_path: Path, home: str
+) -> None:
+    give_vectors(lab)
+    before = kept_as_found(lab, postgres, tmp_path / "before.sql")
+    adopts(lab, f'm.adopt("embedding", home="{home}")')
+    lab.upgrade("r1")
+    runner.uninstall(lab.config)
+    assert kept_as_found(lab, postgres, tmp_path / "after.sql") == before
+    assert lab.sql("SELECT count(*) FROM pg_namespace WHERE nspname = 'vecmig'") == [(0,)]
 
 
 def test_without_triggers_nothing_is_adopted_in_place(lab: Lab) -> None:

@@ -75,6 +75,9 @@ def _rows(estimate: Estimate) -> Iterator[tuple[str, str]]:
         "  records",
         f"{estimate.pending:,} to embed of {estimate.eligible:,} with a text ({estimate.records:,} in all)",
     )
+    if estimate.adopted is not None:
+        how = "left in place" if estimate.in_place else "copied"
+        yield "  adopted", f"{estimate.adopted:,} that have a vector in the source: {how}, and not paid for"
     yield "  chunks", f"about {estimate.chunks:,}"
     yield "  tokens", f"at most about {estimate.tokens:,}"
     yield "  requests", f"about {estimate.requests:,}"

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from vecmig.check import Check, Remedy, Required
 from vecmig.embedders import Embedded, Embedder, Kind, cut_to_limit
 from vecmig.errors import EmbedderError, TerminalEmbedderError
+from vecmig.gate.apart import condition_apart
 from vecmig.gate.canary import CANARY_SIMILARITY
 from vecmig.homes import Home, Sampled
 from vecmig.model.collection import Metric
@@ -64,6 +65,8 @@ class Spot:
     #: Vectors that are not what the embedder makes of their texts now, and the key and similarity of the worst one.
     foreign: int = 0
     worst: tuple[str, float] | None = None
+    #: A condition that tells these from the others, where the vectors were adopted; empty where none was found.
+    apart: str = ""
     #: Texts that the embedder refuses now, and why the first one.
     refused: int = 0
     why: str = ""
@@ -136,12 +139,14 @@ def _look(embedder: Embedder, sample: Sequence[Sampled], longest: str, searched:
         return Spot(len(sample), refused=refused, why=why, searched=searched)
     texts, fresh = [texts[row] for row in kept], found.vectors[kept]
     similar = _likeness(fresh, np.stack([sample[row].vector for row in kept]))
-    foreign = int(np.count_nonzero(~(similar >= CANARY_SIMILARITY)))
-    at = int(similar.argmin())
+    other = ~(similar >= CANARY_SIMILARITY)
+    foreign, at = int(np.count_nonzero(other)), int(similar.argmin())
+    records = [sample[row].record or {} for row in kept]
     return Spot(
         len(sample),
         foreign,
         (", ".join(sample[kept[at]].key), float(similar[at])) if foreign else None,
+        condition_apart(records, other.tolist()) if 0 < foreign < len(kept) else "",
         refused,
         why,
         _steady(embedder, texts, fresh),
@@ -275,6 +280,9 @@ def _own(spot: Spot) -> Check:
     known = spot.refused <= _MOST_REFUSED * spot.sampled
     if spot.worst is not None:
         detail += f"; that of record {spot.worst[0]} is not (similarity {spot.worst[1]:.4f})"
+        if spot.apart:
+            detail += f"; those that are not, and no others, have {spot.apart}"
+            remedy = f"The column has vectors of two models. Adopt one of them alone: where={f'NOT ({spot.apart})'!r}"
     elif spot.steady < CANARY_SIMILARITY:
         detail += (
             f"; but a text that is sent alone, or in another order, gets another vector (similarity {spot.steady:.4f})"

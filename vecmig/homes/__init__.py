@@ -11,8 +11,10 @@ from vecmig.homes.adopting import AdoptedPage
 from vecmig.homes.base import Home, coverage_of
 from vecmig.homes.column import ColumnHome
 from vecmig.homes.column.catalog import VectorColumn, find_column
+from vecmig.homes.column.source_column import drop_index
 from vecmig.homes.partition import PartitionHome
 from vecmig.homes.partition.writing import prepare_to_write, reject_records
+from vecmig.homes.payload import Payload, payload
 from vecmig.homes.placement import move_vectors
 from vecmig.homes.search import (
     WHOSE_SESSION,
@@ -25,7 +27,7 @@ from vecmig.homes.search import (
     nearest,
     new_search,
 )
-from vecmig.homes.survey import misfit, survey
+from vecmig.homes.survey import count_offered, misfit, survey
 from vecmig.homes.table import create_vectors_table, notes_writers
 from vecmig.homes.values import (
     EmbeddedRecord,
@@ -54,13 +56,16 @@ __all__ = [
     "IndexLimits",
     "IndexState",
     "Parameters",
+    "Payload",
     "Sampled",
     "Search",
     "VectorColumn",
     "allow_preparing",
     "blamed",
+    "count_offered",
     "coverage_of",
     "create_vectors_table",
+    "drop_index",
     "drop_policies",
     "drop_published",
     "fetch",
@@ -72,6 +77,7 @@ __all__ = [
     "new_search",
     "notes_writers",
     "open_home",
+    "payload",
     "prepare_to_write",
     "reject_records",
     "rewritten_bytes",

@@ -23,7 +23,10 @@ def sample_vectors(connection: Connection, stamps: Stamps, size: int) -> list[Sa
 
     By age the tag falls into ``size`` equal parts, and one vector of each part is drawn; they come in random order.
     """
-    source, age = stamps.source, sql.SQL("d.embedded_at").format()
+    source, age, record = stamps.source, sql.SQL("d.embedded_at").format(), sql.SQL("NULL::jsonb").format()
+    if stamps.adopted is not None:
+        same = source.match_source("r", "v")
+        record = sql.SQL("(SELECT to_jsonb(r) FROM {} r WHERE {} LIMIT 1)").format(source.relation, same)
     if stamps.adopted is not None and source.kind == "r":
         # it was made by others, and rows lie about as they came
         age = sql.SQL("(SELECT s.ctid FROM {} s WHERE {})").format(source.relation, source.match_source("s", "d"))
@@ -32,13 +35,14 @@ def sample_vectors(connection: Connection, stamps: Stamps, size: int) -> list[Sa
         "sample",
         drawn=_drawn(connection, stamps),
         age=age,
+        record=record,
         **_read(stamps),
         vector=source.pgvector.type("vector"),
         keys_text=source.alias_text("s"),
     )
     load_vectors(connection.adapters, source.pgvector.vector_oid)
     rows = connection.execute(query, {"size": size}, binary=True)
-    return [Sampled(tuple(row[2:]), row[0], loaded(row[1])) for row in rows]
+    return [Sampled(tuple(row[3:]), row[0], loaded(row[1]), row[2]) for row in rows]
 
 
 def longest_text(connection: Connection, stamps: Stamps, size: int) -> str | None:

@@ -11,7 +11,9 @@ from psycopg import sql
 from vecmig.freshness.pending import estimated_rows
 from vecmig.freshness.stamps import Stamps, norm_function
 from vecmig.model.tag import NORM_TOLERANCE, Tag
+from vecmig.postgres.named_sql import statement
 from vecmig.postgres.sessions import Connection
+from vecmig.source.source import Source
 
 #: Rows that are looked at; more than these are a sample of the table's blocks.
 _SAMPLE: Final = 20_000
@@ -29,6 +31,14 @@ class Size:
     longest: float | None
     #: Those that are zero behind the tag's dims.
     padded: int
+
+
+def count_offered(connection: Connection, source: Source) -> int:
+    """Count the records with a text and a vector that the tag which follows the source can take over."""
+    assert source.followed is not None, "it is asked of a source whose vectors are adopted"
+    parts = {"offered": source.offered(source.followed), "eligible": source.eligible("s")}
+    row = connection.execute(statement("homes/adopting", "count_offered", **parts), {}).fetchone()
+    return int(row[0]) if row else 0
 
 
 def survey(connection: Connection, stamps: Stamps) -> list[Size]:

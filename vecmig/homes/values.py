@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,8 @@ class Sampled(NamedTuple):
     #: The chunk's text, or the record's where the tag does not chunk.
     text: str
     vector: NDArray[np.float32]
+    #: The record's columns, where its vector was adopted: what tells those of one model from those of another.
+    record: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from vecmig.events import Warned
 from vecmig.freshness.change_tracking import install_tracking
 from vecmig.freshness.coverage import count_vectors, has_vectors
 from vecmig.freshness.stamps import Stamps
-from vecmig.gate import judge_spot, look
+from vecmig.gate import judge_spot, look, new_canary
 from vecmig.homes import VectorColumn, find_column, home_over, misfit, open_home, survey
 from vecmig.model.adoption import HOMES, RETIRED, AdoptedTag, Adoption
 from vecmig.model.tag import Tag
@@ -59,6 +59,36 @@ class Adopt(Backfill):
                     self.advance(ledger, "backfilled")
             summarise(self._summary(result))
         self._tell_of_unsound(result.done.unsound)
+
+    def check(self) -> None:
+        """Refuse what cannot be adopted before the revision has changed anything; nothing is written.
+
+        Raises:
+            ScriptError, ConfigError, DatabaseError: as ``run`` would.
+        """
+        self._check_arguments()
+        source = self.source()
+        with self.context.database.session() as connection:
+            offering = self.offering(connection, source)
+        self._refuse_misfits(offering)
+
+    def offering(self, connection: Connection, source: Source) -> Source:
+        """Return the source as it is once the tag has adopted its vectors.
+
+        Raises:
+            ConfigError: the expression or the condition does not work, or the column cannot be the tag's home.
+        """
+        where, dims = self.adoption.where, Tag.parse(self.new_tag).dims
+        column = self._home_column(connection, source) if self.adoption.in_place else None
+        adopted = AdoptedTag(
+            self.new_tag,
+            self.adoption,
+            vector=resolve(connection, source, self.adoption.expression, "vector"),
+            condition=None if where is None else resolve(connection, source, where, "condition"),
+            column=None if column is None else column.name,
+            declared=column is not None and column.dims == dims,
+        )
+        return replace(source, adopted=(*(one for one in source.adopted if one.tag != self.new_tag), adopted))
 
     def sql(self) -> list[str]:
         """Return a comment that says what is taken over, which only a command does."""
@@ -109,20 +139,12 @@ class Adopt(Backfill):
                 state="Nothing was taken over.",
                 hint=f"Retire it first: vecmig retire {name} --tag {others[0]}",
             )
-        where = self.adoption.where
-        column = self._home_column(connection, source) if self.adoption.in_place else None
-        adopted = AdoptedTag(
-            self.new_tag,
-            self.adoption,
-            vector=resolve(connection, source, self.adoption.expression, "vector"),
-            condition=None if where is None else resolve(connection, source, where, "condition"),
-            column=None if column is None else column.name,
-            declared=column is not None and column.dims == home.stamps.dims,
-        )
+        source = self.offering(connection, source)
+        adopted = source.adopted_by(self.new_tag)
+        assert adopted is not None, "it is in it"
         if home.kind != self.adoption.home:
             home.drop()
         ledger.tags.adopt(name, adopted)
-        source = replace(source, adopted=(*(one for one in source.adopted if one.tag != self.new_tag), adopted))
         open_home(ledger, source, self.new_tag).create()
         if source.tracked:
             install_tracking(connection, source, ledger.schema)
@@ -180,17 +202,20 @@ class Adopt(Backfill):
 
 
 def verify_adopted(context: Context, stamps: Stamps, embedder: Embedder) -> None:
-    """Compare a sample of what a tag has adopted with what its recipe gives, if that is only asserted until now."""
+    """Compare a sample of what a tag has adopted with what its recipe gives, until it is verified and has a canary."""
     name, tag = stamps.source.collection.name, stamps.tag
     with context.database.session() as connection:
-        if not context.ledger(connection).tags.get(name, tag).asserted:
+        row = context.ledger(connection).tags.get(name, tag)
+        if row.adopted is None or (row.verified is not None and row.canary is not None):
             return
         spot = look(home_over(connection, stamps), embedder)
     if spot.error or not spot.sampled:
         return
     if judge_spot(spot, asked=True)[0].passed:
+        canary = new_canary(embedder)
         with context.transaction() as ledger:
             ledger.tags.verify(name, tag, spot.verified)
+            ledger.tags.set_canary(name, tag, canary)
     else:
         context.listener(
             Warned(

@@ -141,3 +141,15 @@ class RecordingMigration(ScriptMigration):
         for text in operation.sql():
             self._write(commented(text) if self._switched else text)
         self._switched = self._switched or isinstance(operation, Cutover | Rollback)
+
+
+class AskingMigration(ScriptMigration):
+    """Finds out which operations one function of a script runs, and runs none of them."""
+
+    def __init__(self, context: Context, declared: Declaration, *, step: str) -> None:
+        """Ask nothing yet."""
+        super().__init__(context, declared, step=step)
+        self.operations: list[Operation] = []
+
+    def _do(self, operation: Operation) -> None:
+        self.operations.append(operation)

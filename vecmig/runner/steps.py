@@ -11,9 +11,10 @@ from vecmig.errors import DatabaseError, VecmigError
 from vecmig.ledger.phases import RevisionRow
 from vecmig.ledger.recipe_check import check_recipes
 from vecmig.model.gate import Gate
+from vecmig.operations.adopt import Adopt
 from vecmig.operations.context import Declaration
 from vecmig.operations.leaving import Leaving
-from vecmig.operations.script import ScriptMigration, Stopped
+from vecmig.operations.script import AskingMigration, ScriptMigration, Stopped
 from vecmig.runner.plan import collections_of
 from vecmig.runner.project import Project
 from vecmig.script import Script, Step
@@ -51,9 +52,24 @@ def call(
     """Run one function of a script; return whether it came to its end, or was to stop before."""
     m = ScriptMigration(project.context, declaration(script), step=step, until=until, leaving=leaving)
     try:
-        script.function(step)(m)
+        _run(script, step, m)
     except Stopped:
         return False
+    return True
+
+
+def adoption_of(project: Project, script: Script) -> Adopt | None:
+    """Return what adopts vectors in a script; None where nothing does. It is asked, and does nothing."""
+    m = AskingMigration(project.context, declaration(script), step="backfill")
+    _run(script, "backfill", m)
+    return next((operation for operation in m.operations if isinstance(operation, Adopt)), None)
+
+
+def _run(script: Script, step: Step, m: ScriptMigration) -> None:
+    try:
+        script.function(step)(m)
+    except Stopped:
+        raise
     except Exception as error:
         raised = traceback.extract_tb(error.__traceback__)[-1]
         if raised.filename != str(script.path) or isinstance(error, VecmigError):
@@ -64,7 +80,6 @@ def call(
             state="What its steps have committed stays.",
             hint=f"Correct it (vecmig edit {script.id}), then run the same command again: it goes on from there.",
         ) from error
-    return True
 
 
 def same_collections(planned: tuple[Script, ...], now: tuple[Script, ...]) -> tuple[Script, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,9 @@ from vecmig.homes.values import (
 )
 from vecmig.postgres.sessions import Connection, Database
 from vecmig.source.keys import Key
+
+#: What a stamp without a vector takes, with its entry in the primary key.
+_STAMP_BYTES: Final = 150
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,10 @@ class ColumnHome:
         return longest_text(self.session, self.stamps, size)
 
     def footprint(self, vectors: int) -> Footprint:
-        return footprint(self.stamps, vectors)
+        serves = self.index().usable
+        build = footprint(self.stamps, vectors)
+        index = (0, 0) if serves else (build.index_bytes, build.index_memory_mb)
+        return Footprint(vectors * _STAMP_BYTES, *index)
 
     def index(self) -> IndexState:
         found = serving(self.session, self.stamps)

@@ -69,3 +69,6 @@ FROM (SELECT {vector_dims}(o.vector) AS dims, {vector_norm}(o.vector) AS norm,
       WHERE o.vector IS NOT NULL) d
 GROUP BY d.dims
 ORDER BY count(*) DESC, d.dims
+
+-- count_offered --
+SELECT count(*) FROM {offered} s WHERE s.vector IS NOT NULL AND {eligible}

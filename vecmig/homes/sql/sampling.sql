@@ -2,7 +2,7 @@
 
 -- sample --
 -- one of each equal part of the tag by age: what went wrong for a while cannot fall between them
-SELECT coalesce(v.chunk_text, s.txt), {payload}::{vector}, {keys_text}
+SELECT coalesce(v.chunk_text, s.txt), {payload}::{vector}, {record}, {keys_text}
 FROM {stamps} v
 JOIN {records} s ON {match} AND v.source_hash = {hash}
 WHERE v.ctid = ANY (ARRAY(

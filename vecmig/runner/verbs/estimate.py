@@ -13,7 +13,7 @@ from vecmig.embedders import estimated_tokens
 from vecmig.freshness.coverage import count_records
 from vecmig.freshness.pending import sample_texts
 from vecmig.freshness.stamps import Stamps
-from vecmig.homes import coverage_of, open_home
+from vecmig.homes import count_offered, coverage_of, home_over
 from vecmig.ledger.control import Control, read_control, runs
 from vecmig.ledger.identity import find_source
 from vecmig.ledger.ledger import Ledger
@@ -23,6 +23,7 @@ from vecmig.postgres.locks import LOCK_TIMEOUT_MS
 from vecmig.postgres.sessions import Connection
 from vecmig.runner.plan import check_applied, check_upgrade
 from vecmig.runner.project import Project
+from vecmig.runner.steps import adoption_of
 from vecmig.script import Script
 from vecmig.source.source import Source
 
@@ -46,8 +47,12 @@ class Estimate:
     phase: str | None
     records: int
     eligible: int
-    #: Records that lack a fresh vector now.
+    #: Records that lack a fresh vector now and are to be embedded.
     pending: int
+    #: Records whose vectors the source has already, to be taken over; None where the revision adopts none.
+    adopted: int | None
+    #: Whether these stay in the source's own column.
+    in_place: bool
     chunks: int
     #: Rather above than below: three bytes are taken for one token.
     tokens: int
@@ -123,10 +128,17 @@ def _estimate(
     assert script.collection is not None and script.new_tag is not None, "the caller chose it so"  # noqa: PT018
     ledger = project.context.ledger(connection)
     source = find_source(ledger, project.collections.collection(script.collection))
-    home = open_home(ledger, source, script.new_tag)
+    adopting = adoption_of(project, script)
+    if adopting is not None:
+        source = adopting.offering(connection, source)
+    home = home_over(connection, project.context.stamps(source, script.new_tag))
     recipe = project.collections.recipe(script.new_tag)
     coverage = coverage_of(home)
     pending = coverage.stale + coverage.missing
+    adopted = None
+    if adopting is not None:
+        adopted = max(0, min(pending, count_offered(connection, source) - coverage.fresh))
+        pending = pending - adopted if adopting.adoption.fill else 0
     texts = sample_texts(connection, source, _SAMPLE)
     sample = _measure(texts, recipe)
     total, chunks = round(sample.chunks * coverage.eligible), round(sample.chunks * pending)
@@ -145,6 +157,8 @@ def _estimate(
         records=coverage.records,
         eligible=coverage.eligible,
         pending=pending,
+        adopted=adopted,
+        in_place=adopting is not None and adopting.adoption.in_place,
         chunks=chunks,
         tokens=tokens,
         requests=requests,

@@ -5,14 +5,18 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
 from vecmig.config import Config
-from vecmig.errors import DatabaseError, NotRecorded, VecmigError
+from vecmig.errors import ConfigError, DatabaseError, NotRecorded, VecmigError
 from vecmig.events import Listener, StepDone, StepStarted, ignore
+from vecmig.freshness.stamps import Stamps
+from vecmig.homes import drop_index
 from vecmig.inventory import uninstalling
 from vecmig.inventory.uninstalling import Piece, SchemaLeft, TagSize, refuse_in_the_way, refuse_not_ours
+from vecmig.ledger.identity import find_source
 from vecmig.ledger.ledger import Ledger
 from vecmig.ledger.schema import is_installed
 from vecmig.ledger.spend import spent
@@ -226,12 +230,22 @@ def _drop_collection(project: Project, leaving: CollectionRemoval) -> str:
             # readers look again, and find nothing
             ledger.routes.announce(name)
             ledger.record_event("uninstall", collection=name, data=_figures(leaving))
+            _drop_column_indexes(ledger, name)
         uninstalling.drop_pieces(connection, schema, name, pieces)
         if installed:
             uninstalling.forget_collection(connection, schema, name)
 
     project.context.locked(change)
     return f"{name}: {sum(tag.vectors for tag in leaving.tags):,} vectors are gone, {data_size(leaving.bytes)} freed"
+
+
+def _drop_column_indexes(ledger: Ledger, name: str) -> None:
+    """Drop the indexes that vecmig has built on columns of the source; the vectors in these are the team's."""
+    with suppress(ConfigError, DatabaseError):
+        source = find_source(ledger, ledger.collections.get(name), expressions=False, even_replaced=True)
+        for adopted in source.adopted:
+            if adopted.column is not None:
+                drop_index(ledger.connection, Stamps(source, ledger.schema, adopted.tag))
 
 
 def _figures(leaving: CollectionRemoval) -> dict[str, object]:

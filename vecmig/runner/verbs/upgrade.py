@@ -17,7 +17,7 @@ from vecmig.runner.mend import mend
 from vecmig.runner.passing import Passed, UpgradePath
 from vecmig.runner.plan import check_applied, check_priced, check_upgrade, collections_of
 from vecmig.runner.project import Project, with_options
-from vecmig.runner.steps import RevisionResult, call, check_known_recipes, same_collections
+from vecmig.runner.steps import RevisionResult, adoption_of, call, check_known_recipes, same_collections
 from vecmig.runner.verbs.release import release_held
 from vecmig.script import Script
 
@@ -156,6 +156,10 @@ def _refused(
 
 
 def _forward_one(project: Project, script: Script, until: str | None) -> str:
+    if script.collection is not None and script.id not in project.revisions():
+        adopting = adoption_of(project, script)
+        if adopting is not None:
+            adopting.check()
     # from the top also when it is resumed: what is done is not done again, and nothing behind it is left out
     call(project, script, "upgrade", until)
     row = _started(project, script)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from vecmig.config.known_findings import KnownFinding
 from vecmig.errors import ConfigError, DatabaseError
 from vecmig.freshness.coverage import has_vectors
 from vecmig.inventory import auditing
-from vecmig.inventory.auditing import VectorIndex
+from vecmig.inventory.auditing import VectorColumn, VectorIndex
 from vecmig.ledger.identity import SourceReplaced, find_source
 from vecmig.ledger.ledger import Ledger
 from vecmig.ledger.rows import TagRow
@@ -214,6 +215,8 @@ class _Looker:
             for column in auditing.vector_columns(self.connection, pgvector.schema)
             if not is_own(column.schema, column.table) and (everything or (column.schema, column.table) in by_table)
         ]
+        # what a tag follows has its stamp, as long as it does
+        looked = [column for column in looked if not any(_follows(source, column) for source in sources.values())]
         known = {row.tag for row in self.ledger.tags.all()}
         served = {name for name, route in self.ledger.routes.all().items() if route.live is not None}
         yield from columns.findings(self.connection, looked, known, by_table, served)
@@ -231,6 +234,13 @@ class _Looker:
         return _Own(
             {(known.vectors_schema, f"{name}_vectors") for name, known in recorded.items() if known is not None}
         )
+
+
+def _follows(source: Source, column: VectorColumn) -> bool:
+    """Whether a tag of a collection takes over what is written into a column."""
+    if source.followed is None or (source.schema, source.table) != (column.schema, column.table):
+        return False
+    return re.search(rf"\b{re.escape(column.column)}\b", source.followed.vector) is not None
 
 
 @dataclass(frozen=True, slots=True)

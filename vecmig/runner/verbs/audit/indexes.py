@@ -35,7 +35,11 @@ def findings(subject: Subject, indexes: Sequence[VectorIndex], counted_since: da
         yield from _extra(subject, tag, [index for index in of_partition if index is not made])
         if made is not None:
             yield from _own(subject, tag, made, counted_since)
-        elif tag == subject.route.live and part.state == "attached":
+        elif (
+            tag == subject.route.live
+            and part.state == "attached"
+            and not open_home(subject.ledger, subject.source, tag).index().usable
+        ):
             detail = "The live tag has no index: each search reads all its vectors."
             yield subject.finding("no index", "error", part.object, detail, _sync(subject), tag=tag)
 
