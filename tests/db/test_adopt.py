@@ -292,6 +292,45 @@ def test_a_next_tag_is_embedded_while_the_adopted_one_is_followed(adopted: Lab, 
     assert (adopted.live, model.total(64)) == (SMALL, 0)
 
 
+def test_a_column_that_is_called_otherwise_is_followed(adopted: Lab, model: Model) -> None:
+    adopted.sql('ALTER TABLE documents RENAME COLUMN embedding TO "Embedding v1"')
+    text = "title 1\n\nedited"
+    adopted.sql("UPDATE documents SET body = 'edited', \"Embedding v1\" = %s WHERE id = 1", literal(text))
+    adopted.sync()
+    assert (model.total(), adopted.cover(SMALL).fresh) == (0, ALL)
+
+
+def test_a_column_that_is_dropped_leaves_the_copy(adopted: Lab, model: Model) -> None:
+    adopted.upgrade()
+    before = _stored(adopted)
+    runner.detach_view(adopted.config, "documents")
+    adopted.sql("ALTER TABLE documents DROP COLUMN embedding")
+    adopted.sql("UPDATE documents SET body = 'edited' WHERE id = 1")
+    runner.attach_view(adopted.config, "documents")
+    (note,) = adopted.status().notes
+    assert note.startswith(f"{SMALL} of documents does not follow embedding any more, and keeps the vectors")
+    adopted.sync()
+    assert [adopted.cover(tag).fresh for tag in (SMALL, LARGE)] == [ALL, ALL]
+    adopted.downgrade()
+    assert (adopted.live, model.total(64)) == (SMALL, 1)
+    assert len(before) == ALL
+
+
+def test_status_names_no_command_for_what_the_application_alone_writes(lab: Lab, model: Model) -> None:
+    give_vectors(lab)
+    lab = lab.write(coverage=0.5, budget=0.5, chain=(SMALL,))
+    adopts(lab, 'm.adopt("embedding", fill=False)')
+    lab.upgrade("r1")
+    write_one(lab, 21, "without a vector")
+    lab.sync()
+    found = runner.status(lab.config)
+    assert (found.next_command, found.collections[0].tags[0].coverage.missing) == (None, 1)
+    write_one(lab, 21, "without a vector", vector_of="title 21\n\nwithout a vector")
+    assert runner.status(lab.config).next_command == "vecmig sync"
+    lab.sync()
+    assert (lab.cover(SMALL).fresh, model.total()) == (ALL + 1, 0)
+
+
 def test_it_goes_on_where_it_was_interrupted(lab: Lab, model: Model) -> None:
     give_vectors(lab)
     adopts(lab, 'm.adopt("embedding")')

@@ -145,6 +145,9 @@ class _Section:
         known = f"verified, {found['good']} of {found['of']}" if found else "asserted: no spot check has compared it"
         how = "in place" if said.in_place else "copied"
         yield f"adopted {_mark(self._collection, tag) or self._name(tag.tag)}: {said.expression} {how}; {known}"
+        lacking = tag.coverage.stale + tag.coverage.missing - tag.lacking
+        if lacking > 0:
+            yield f"{counted(lacking, 'record')} without a fresh vector: the application's to write; fill is off"
         for role, application, records in tag.text_writers:
             who = f"{role} ({application})" if application else role
             yield f"{who} changed the text of {counted(records, 'record')}, and not the vector in {said.expression}"

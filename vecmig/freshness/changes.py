@@ -92,6 +92,19 @@ def text_writers(connection: Connection, stamps: Stamps) -> list[tuple[str, str,
     return connection.execute(query, stamps.values).fetchall()
 
 
+def count_due(connection: Connection, stamps: Stamps) -> int:
+    """Count the changes whose vectors the source has, and that a tag has not taken over yet."""
+    query = stamps.statement(
+        "freshness/adopting",
+        "due",
+        noted_key=stamps.source.match_json("s", "noted"),
+        eligible=stamps.source.eligible("p"),
+        owned=stamps.owned("p"),
+    )
+    row = connection.execute(query, stamps.values).fetchone() if stamps.follows else None
+    return int(row[0]) if row else 0
+
+
 def look(connection: Connection, schema: str, since: Mapping[str, str | None]) -> dict[str, Look]:
     """Look at collections in one statement; give those that ever had a tag.
 

@@ -20,13 +20,18 @@ _REJECTED: Final = Remedy(
 )
 _BUILD_INDEX: Final = Remedy.run("vecmig upgrade head --until index", By.UPGRADE)
 _BACKFILL: Final = Remedy.run("vecmig backfill", By.UPGRADE)
+_NOT_BOUGHT: Final = Remedy(
+    "Their vectors are the application's to write; the next run takes them over. Or let the revision embed what the "
+    "column lacks, fill=True in m.adopt(), after: vecmig downgrade -1 --discard"
+)
 
 
 def judge(gate: Gate, evidence: Evidence) -> tuple[Check, ...]:
     """Judge the evidence. Pure: the same evidence gives the same checks."""
+    lacks = _BACKFILL if evidence.buys else _NOT_BOUGHT
     checks = [
-        _coverage(gate, evidence.coverage),
-        _freshness(gate, evidence.coverage, evidence.lag),
+        _coverage(gate, evidence.coverage, lacks),
+        _freshness(gate, evidence.coverage, evidence.lag, lacks),
         _accounted(evidence),
         Check(
             "vectors",
@@ -59,13 +64,13 @@ def judge(gate: Gate, evidence: Evidence) -> tuple[Check, ...]:
     return tuple(checks)
 
 
-def _coverage(gate: Gate, found: Coverage) -> Check:
+def _coverage(gate: Gate, found: Coverage, lacks: Remedy) -> Check:
     lacking = found.eligible - found.fresh
     rejected = f", {found.rejected:,} of them rejected" if found.rejected else ""
     records, have = counted(found.eligible, "record"), noun(found.eligible, "has", "have")
     detail = f"{lacking:,} of {records} {have} no fresh vector{rejected}"
     pending = found.stale + found.missing > 0
-    remedy = _BACKFILL if pending else _REJECTED
+    remedy = lacks if pending else _REJECTED
     if found.records and not found.eligible:
         detail, remedy = (
             f"none of {counted(found.records, 'record')} has a text",
@@ -81,7 +86,7 @@ def _coverage(gate: Gate, found: Coverage) -> Check:
     )
 
 
-def _freshness(gate: Gate, found: Coverage, behind: Lag | None) -> Check:
+def _freshness(gate: Gate, found: Coverage, behind: Lag | None, lacks: Remedy) -> Check:
     lacking = found.stale + found.missing
     share = lacking / found.eligible if found.eligible else 0.0
     detail = f"{counted(found.stale, 'record is', 'records are')} stale and {found.missing:,} missing"
@@ -93,7 +98,7 @@ def _freshness(gate: Gate, found: Coverage, behind: Lag | None) -> Check:
         share,
         Required(gate.freshness_budget, "≤", share=True),
         detail,
-        _BACKFILL,
+        lacks,
     )
 
 
@@ -116,7 +121,10 @@ def _accounted(evidence: Evidence) -> Check:
             f"{counted(count, 'record')} without a fresh vector {are} neither noted as changed nor rejected; "
             f"vecmig backfill embeds {them}"
         )
-    return Check("unexplained", count == 0, count, Required(0), detail, _BACKFILL)
+    if count and not evidence.buys:
+        detail = f"{counted(count, 'record')} {noun(count, 'has', 'have')} no vector in the column that was adopted"
+    remedy = _BACKFILL if evidence.buys else _NOT_BOUGHT
+    return Check("unexplained", count == 0, count, Required(0), detail, remedy)
 
 
 def _plan(evidence: Evidence) -> Check:

@@ -80,6 +80,8 @@ class Evidence:
     empty: bool = False
     #: Whether the vectors were adopted: no canary is kept before vecmig embeds something beside them.
     adopted: bool = False
+    #: Whether the recipe embeds what is lacking; otherwise the application alone writes its vectors.
+    buys: bool = True
     #: Whether the triggers follow collections.yaml as it is now.
     followed: bool = True
     #: The changes that the tag lacks, where triggers tell of them.

@@ -7,12 +7,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
-from vecmig.errors import DatabaseError
+from vecmig.errors import ConfigError, DatabaseError
 from vecmig.ledger.ledger import Ledger
 from vecmig.ledger.recorded import Recorded
 from vecmig.model.collection import VECTOR_COLUMNS, Collection
+from vecmig.postgres.sessions import Connection
 from vecmig.source.catalog import describe, no_source
 from vecmig.source.relations import Relation, column_names, find_relation, relation_of
+from vecmig.source.resolving import adoption_problem
 from vecmig.source.source import Source
 
 #: What to do about a key column that is called like a column of the vectors now, which no key: may name.
@@ -83,9 +85,11 @@ def find_source(
         raise _replaced(collection, named, before)
     notes = [_renamed_source(collection, relation)] if named is None else []
     called: dict[str, str] = {}
-    key = collection.key
+    key, adopted = collection.key, recorded.adopted
     if relation.oid == recorded.oid:
-        called = _called(recorded, column_names(connection, relation))
+        names = column_names(connection, relation)
+        called = _called(recorded, names)
+        adopted = tuple(one.renamed(names) for one in adopted)
         key, renamed = _present_key(collection, recorded, called)
         notes += renamed
     source = describe(
@@ -102,7 +106,29 @@ def find_source(
     )
     if not even_replaced:
         recorded.require_key(source)
-    return replace(source, adopted=recorded.adopted)
+    source = replace(source, adopted=adopted)
+    return _following(connection, source) if expressions else source
+
+
+def _following(connection: Connection, source: Source) -> Source:
+    """Let a tag go that follows a column which is gone, or which gives no vector any more.
+
+    Raises:
+        ConfigError: it is where the tag's vectors live.
+    """
+    followed = source.followed
+    if followed is None or not (why := adoption_problem(connection, source, followed)):
+        return source
+    said, name = followed.adoption.expression, source.collection.name
+    if followed.adoption.in_place:
+        raise ConfigError(
+            f"Collection {name}: the vectors of {followed.tag} live in {said}, which gives none any more: {why}.",
+            hint="Bring the column back as it was. Without it these vectors are gone: go forward to a tag that has its "
+            "own.",
+        )
+    left = tuple(replace(one, follows=one.follows and one.tag != followed.tag) for one in source.adopted)
+    note = f"{followed.tag} of {name} does not follow {said} any more, and keeps the vectors that it has: {why}"
+    return replace(source, adopted=left, notes=(*source.notes, note))
 
 
 def is_replaced(recorded: Recorded, named: Relation | None, before: Relation | None) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal
 
 HomeKind = Literal["partition", "column"]
@@ -13,7 +14,7 @@ RetiredColumn = Literal["leave", "clear", "drop"]
 HOMES: Final = ("partition", "column")
 RETIRED: Final = ("leave", "clear", "drop")
 #: What is written down beside what the revision says.
-_BESIDE: Final = ("vector", "condition", "column", "declared")
+_BESIDE: Final = ("vector", "condition", "column", "declared", "numbers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,8 @@ class AdoptedTag:
     #: The column that is the home, and whether it is declared with the tag's dims; None where the vectors are copied.
     column: str | None = None
     declared: bool = False
+    #: The numbers of the columns that both expressions read, by the names that they have there.
+    numbers: tuple[tuple[str, int], ...] = ()
     #: Whether it goes on to take over what the application writes; one that was retired does not.
     follows: bool = True
 
@@ -62,4 +65,27 @@ class AdoptedTag:
         """Read what ``to_mapping`` wrote; what a later version added is left out."""
         said = {name: data[name] for name in Adoption.__slots__ if name in data} | {"home": home}
         beside = {name: data[name] for name in _BESIDE if name in data}
+        beside["numbers"] = tuple((name, number) for name, number in beside.get("numbers", ()))
         return cls(tag, Adoption(**said), follows=follows, **beside)
+
+    def renamed(self, names: Mapping[int, str]) -> AdoptedTag:
+        """Return it with the names that its columns have now; ``names`` has those of the source, by their numbers."""
+        called = {old: names[number] for old, number in self.numbers if names.get(number, old) != old}
+        if not called:
+            return self
+        words = "|".join(f"{re.escape(_quoted(old))}|{re.escape(old)}" for old in called)
+        pattern = re.compile(rf'(?<![\w.":])(?:{words})(?![\w".(])')
+
+        def replaced(text: str) -> str:
+            return pattern.sub(lambda match: _quoted(called[match[0].strip('"').replace('""', '"')]), text)
+
+        return replace(
+            self,
+            vector=replaced(self.vector),
+            condition=None if self.condition is None else replaced(self.condition),
+            column=called.get(self.column or "", self.column),
+        )
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -18,6 +18,8 @@ from vecmig.model.tag import Tag
 from vecmig.operations.backfill import Backfill, fill_tag
 from vecmig.operations.context import Context
 from vecmig.postgres.sessions import Connection
+from vecmig.source.catalog import vector_columns
+from vecmig.source.relations import column_names, relation_of
 from vecmig.source.resolving import resolve
 from vecmig.source.source import Source
 from vecmig.text import count, counted, noun
@@ -88,6 +90,7 @@ class Adopt(Backfill):
             column=None if column is None else column.name,
             declared=column is not None and column.dims == dims,
         )
+        adopted = replace(adopted, numbers=_numbers(connection, source, adopted))
         return replace(source, adopted=(*(one for one in source.adopted if one.tag != self.new_tag), adopted))
 
     def sql(self) -> list[str]:
@@ -199,6 +202,15 @@ class Adopt(Backfill):
                 f"or of another length or size): those records are {then}"
             )
             self.context.listener(Warned(text))
+
+
+def _numbers(connection: Connection, source: Source, adopted: AdoptedTag) -> tuple[tuple[str, int], ...]:
+    """Return the numbers of the columns that the adopted vectors come from, which no renaming changes."""
+    relation = relation_of(connection, source.oid)
+    assert relation is not None, "it was just read"
+    numbers = {name: number for number, name in column_names(connection, relation).items()}
+    read = vector_columns(connection, source, adopted) or source.columns
+    return tuple((name, numbers[name]) for name in read if name in numbers)
 
 
 def verify_adopted(context: Context, stamps: Stamps, embedder: Embedder) -> None:

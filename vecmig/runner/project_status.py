@@ -52,6 +52,14 @@ class TagStatus:
     verified: Mapping[str, Any] | None = None
     #: Who changes texts and not the vectors that it follows: role, application, and of how many records.
     text_writers: tuple[tuple[str, str, int], ...] = ()
+    #: Where the application alone writes its vectors: how many of them a sync would take over; None where the recipe
+    #: embeds what is lacking.
+    to_take_over: int | None = None
+
+    @property
+    def lacking(self) -> int:
+        """The records that a sync would bring up to date."""
+        return self.coverage.stale + self.coverage.missing if self.to_take_over is None else self.to_take_over
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +120,7 @@ class CollectionStatus:
     @property
     def complete(self) -> bool:
         """Whether it is complete, and each tag that must stay complete is."""
-        lacking = sum(t.coverage.stale + t.coverage.missing for t in _maintained(self))
+        lacking = sum(tag.lacking for tag in _maintained(self))
         told = self.problem is None and self.detached is None and not self.missing_recipe and not self.unfinished
         return told and lacking == 0 and not self.full_pass
 

@@ -9,6 +9,7 @@ from psycopg import errors as pg
 from psycopg import sql
 
 from vecmig.errors import ConfigError
+from vecmig.model.adoption import AdoptedTag
 from vecmig.postgres.named_sql import raw, statement
 from vecmig.postgres.sessions import Connection, by_the_roles_path
 from vecmig.source.source import Source
@@ -44,3 +45,16 @@ def resolve(connection: Connection, source: Source, fragment: str, kind: Literal
         ) from error
     assert row is not None, "the column was just added"
     return str(row[0])
+
+
+def adoption_problem(connection: Connection, source: Source, adopted: AdoptedTag) -> str:
+    """Say why nothing can be adopted from a source any more; empty where it works."""
+    query = sql.SQL("SELECT FROM {} s WHERE s.vector IS NOT NULL LIMIT 0").format(source.offered(adopted))
+    try:
+        with connection.transaction():
+            connection.execute(query, {})
+    except (psycopg.ProgrammingError, psycopg.DataError, psycopg.NotSupportedError) as error:
+        if isinstance(error, pg.InsufficientPrivilege):
+            raise
+        return str(error.diag.message_primary)
+    return ""

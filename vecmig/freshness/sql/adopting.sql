@@ -10,3 +10,9 @@ EXISTS (SELECT FROM {offered} o
                OR EXISTS (SELECT FROM {schema}.change c
                           WHERE c.collection = %(collection)s AND c.vector_changed AND {changed_key}))
         OFFSET 0)
+
+-- due --
+SELECT count(*)
+FROM {schema}.change noted
+CROSS JOIN LATERAL (SELECT s.* FROM {records} s WHERE {noted_key} LIMIT 1) p
+WHERE noted.collection = %(collection)s AND {eligible} AND {owned}

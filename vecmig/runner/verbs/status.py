@@ -9,7 +9,7 @@ from dataclasses import replace
 from vecmig.config import Config
 from vecmig.errors import ConfigError, DatabaseError, RecipeError, ScriptError, VecmigError
 from vecmig.freshness.change_tracking import trigger_names
-from vecmig.freshness.changes import Lag, Outbox, lag, outbox, text_writers
+from vecmig.freshness.changes import Lag, Outbox, count_due, lag, outbox, text_writers
 from vecmig.freshness.coverage import count_records, count_vectors, measure_coverage
 from vecmig.freshness.full_pass import needed_full_pass
 from vecmig.gate import Report
@@ -266,6 +266,7 @@ def _tag(ledger: Ledger, source: Source, row: TagRow) -> TagStatus:
         adopted=stamps.adopted,
         verified=row.verified,
         text_writers=tuple(text_writers(connection, stamps)),
+        to_take_over=None if stamps.buys or not source.tracked else count_due(connection, stamps),
     )
 
 
