@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -18,6 +19,9 @@ from support.layouts import fill, make
 from support.postgres import Postgres
 from support.project import Project
 from support.terminal import in_terminal, plain
+from vecmig.embedders import open_embedder
+from vecmig.model.recipe import Recipe
+from vecmig.model.tag import Tag
 from vecmig.script.project import init_project
 
 HANDBOOK, MAIL = (f"{n}1111111-1111-1111-1111-111111111111" for n in (1, 2))
@@ -221,6 +225,7 @@ def test_commands_stay_in_one_piece_at_any_width(langchain: Project) -> None:
     narrow, wide = (plain(in_terminal(langchain, "discover", columns=columns)).splitlines() for columns in (80, 200))
     commands = [line for line in wide if "vecmig " in line]
     assert len(commands) == 6
+    assert [line for line in commands if "add the lines above, then: vecmig revision" in line]
     assert [line for line in narrow if "vecmig " in line] == commands
     assert all(len(line) <= 80 for line in narrow if "vecmig " not in line)
     bare = in_terminal(langchain, "discover", columns=80, env={"NO_COLOR": "1"})
@@ -232,6 +237,59 @@ def test_nothing_is_found_where_there_is_nothing(project: Project, vecmig: Vecmi
     project.load_documents(3)
     assert vecmig("discover").stdout == "0 vector columns in 0 tables; nothing was changed in the database\n"
     assert vecmig("discover", "--json").json["columns"] == []
+
+
+def _insert(project: Project, table: str, columns: str, rows: Sequence[Sequence[object]]) -> None:
+    with psycopg.connect(project.database_url, autocommit=True) as connection, connection.cursor() as cursor:
+        places = ", ".join(["%s"] * len(rows[0]))
+        cursor.executemany(f"INSERT INTO {table} ({columns}) VALUES ({places})".encode(), rows)
+
+
+def test_what_it_writes_is_adopted(project: Project, vecmig: Vecmig) -> None:
+    """Of what is wrong in these tables, each keeps the vectors that fit from those that do not."""
+    texts = [f"{word} number {n}" for n in range(4) for word in ("river", "letter", "engine", "garden", "window")]
+    recipe = Recipe.from_mapping(Tag.parse(TAG), {"provider": "wordllama", "dims": 64})
+    vectors = [[float(x) for x in row] for row in open_embedder(TAG, recipe).embed_documents(texts)]
+    other = [1.0, *[0.0] * 31]
+    with psycopg.connect(project.database_url, autocommit=True) as connection:
+        for ddl in (layouts.LANGCHAIN, layouts.MEM0):
+            make(connection, ddl)
+        make(connection, layouts.OPEN_WEBUI, n=96)
+        connection.execute("INSERT INTO langchain_pg_collection VALUES (%s, 'mail')", [MAIL])
+        connection.execute(
+            "CREATE TABLE notes (id int PRIMARY KEY, words text, embedding_model text, emb double precision[])"
+        )
+    pairs = list(enumerate(zip(texts, vectors, strict=True)))
+    sizes = [(str(n), MAIL, text, str(other if n < 3 else vector)) for n, (text, vector) in pairs]
+    _insert(project, "langchain_pg_embedding", "id, collection_id, document, embedding", sizes)
+    memories = [(uuid4(), json.dumps({"data": text}), str(vector)) for text, vector in zip(texts, vectors, strict=True)]
+    _insert(project, "mem0", "id, payload, vector", memories)
+    padded = [(str(n), "kb", text, str([*vector, *[0.0] * 32])) for n, (text, vector) in pairs]
+    _insert(project, "document_chunk", "id, collection_name, text, vector", padded)
+    models = [
+        (n, text, "wordllama", vector) if n > 4 else (n, text, "ada-002", vector[::-1]) for n, (text, vector) in pairs
+    ]
+    _insert(project, "notes", "id, words, embedding_model, emb", models)
+    project.collections.write_text("")
+
+    vecmig("discover", "--write", "--model", "wordllama")
+    assert len(project.versions) == 4
+    vecmig("upgrade", "head")
+    found = {one["name"]: one for one in vecmig("status", "--json").json["collections"]}
+    assert set(found) == {"mail", "mem0", "document_chunk", "notes"}
+    for name, one in found.items():
+        (tag,) = one["tags"]
+        assert (one["live_tag"], tag["fresh"], tag["coverage"]) == (TAG, 20, 1.0), name
+    events = vecmig("events", "--json").stdout
+    counts = {one["collection"]: one["data"] for one in json.loads(events) if one["kind"] == "adopt"}
+    assert {name: (data["adopted"], data["written"]) for name, data in counts.items()} == {
+        "mail": (17, 3),
+        "mem0": (20, 0),
+        "document_chunk": (20, 0),
+        "notes": (15, 5),
+    }
+    (hit,) = vecmig("search", "mem0", texts[7], "-k", "1", "--json").json
+    assert hit["text"] == texts[7]
 
 
 def test_the_database_is_as_it_was(langchain: Project, vecmig: Vecmig, postgres: Postgres, tmp_path: Path) -> None:

@@ -264,6 +264,22 @@ def test_a_table_of_ones_own(config: Config, connection: Connection) -> None:
     assert half.offers[0].collection.lines()[3] == "    text: words # a guess: is this what was embedded?"
 
 
+def test_partitions_and_materialized_views_count_once(config: Config, connection: Connection) -> None:
+    connection.execute(
+        "CREATE TABLE notes (id int, body text, embedding vector(64), PRIMARY KEY (id)) PARTITION BY RANGE (id); "
+        "CREATE TABLE notes_1 PARTITION OF notes FOR VALUES FROM (0) TO (10); "
+        "CREATE TABLE notes_2 PARTITION OF notes FOR VALUES FROM (10) TO (100)"
+    )
+    fill(connection, "notes", ["id", "body", "embedding"], ["i", "'text'", UNIT], 30)
+    connection.execute("CREATE MATERIALIZED VIEW copied AS SELECT * FROM notes; CREATE UNIQUE INDEX ON copied (id)")
+    copied, notes = runner.discover(config).columns
+    for found in (copied, notes):
+        assert found.column.measured is not None
+        assert (found.column.measured.rows, found.column.measured.sizes[0].vectors) == (30, 30)
+        assert found.offers[0].proposal.key == ("id",)
+    assert shape(connection, "notes", notes.offers[0].proposal.call) == [(64, 30)]
+
+
 def test_arrays_that_look_like_vectors(config: Config, connection: Connection) -> None:
     connection.execute(
         "CREATE TABLE notes (id int PRIMARY KEY, body text, emb real[], wide double precision[], short real[], "

@@ -35,6 +35,8 @@ def show_discovery(discovery: Discovery) -> None:
                 _show(one)
     tables = len({one.column.table.oid for one in discovery.columns})
     columns = counted(len(discovery.columns), "vector column")
+    if any(one.model is None and one.revision is None for one in discovery.offers):
+        render.line("For MODEL write the model that made the vectors, for PROVIDER who serves it.")
     render.line(f"{columns} in {counted(tables, 'table')}; nothing was changed in the database")
 
 
@@ -89,7 +91,7 @@ def _show(found: Discovered) -> None:
         _show_many(found)
     else:
         for one in found.offers:
-            _show_offer(one)
+            _show_offer(one, empty=measured is not None and measured.vectors < measured.rows)
     render.line()
 
 
@@ -151,7 +153,7 @@ def _size(dims: int, sizes: Sequence[Size]) -> str:
 
 def _model(found: Discovered) -> Iterator[tuple[str, str]]:
     measured = found.column.measured
-    if measured is None or not found.offers:
+    if measured is None or all(one.revision is not None for one in found.offers):
         return
     if measured.model_column is not None:
         said = ", ".join(f"{value or 'NULL'} ({count(rows)})" for value, rows in measured.models)
@@ -191,7 +193,7 @@ def _stands(one: Offer) -> str:
     return "is in collections.yaml, without a revision" if one.configured else ""
 
 
-def _show_offer(one: Offer, after: str = "") -> None:
+def _show_offer(one: Offer, after: str = "", *, empty: bool = False) -> None:
     if one.configured:
         _rows(("there", f"{one.name} {_stands(one)}"))
     if one.revision is not None:
@@ -202,11 +204,15 @@ def _show_offer(one: Offer, after: str = "") -> None:
             render.line(f"    {text}")
         if after:
             render.line(f"  {after}")
+    others = "are missing" if one.proposal.call.in_place else "are embedded by the recipe"
     if one.proposal.call.where:
-        _rows(("takes", f"only rows where {one.proposal.call.where}; the others are embedded by the recipe"))
+        _rows(("takes", f"only rows where {one.proposal.call.where}; the others {others}"))
+    elif empty:
+        _rows(("takes", f"all vectors; the rows without one {others}"))
     # each on one line, so that it can be copied in one piece
     render.line(f"  {'adopt':<8}  {one.write_command}")
     render.line(f"  {'then':<8}  vecmig upgrade head")
-    render.line(f"  {'by hand':<8}  {one.revision_command}")
+    first = "" if one.configured else "add the lines above, then: "
+    render.line(f"  {'by hand':<8}  {first}{one.revision_command}")
     if not one.proposal.must_copy and not one.proposal.call.in_place and one.proposal.index:
         _rows(("or", f"--in-place: nothing is copied, and {one.proposal.index} goes on serving"))

@@ -99,8 +99,8 @@ def revision(
         bool | None,
         typer.Option(
             "--fill/--no-fill",
-            help="With --adopt: embed the records that have no vector, or not; "
-            "the default is --fill, with --in-place --no-fill.",
+            help="With --adopt: embed the records that have no vector, or not; by default a copy does, and "
+            "--in-place does not.",
             show_default=False,
         ),
     ] = None,

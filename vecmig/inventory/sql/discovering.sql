@@ -33,7 +33,8 @@ ORDER BY n.nspname, c.relname, k.attnum
 SELECT pg_catalog.quote_ident(%(name)s)
 
 -- key --
--- of unique indexes without NULL, that of the primary key first, then the one with the fewest columns
+-- of unique indexes without NULL, that of the primary key first, then the one with the fewest columns; a materialized
+-- view has no column that is NOT NULL
 SELECT ARRAY(SELECT a.attname::text
              FROM unnest(x.indkey[0:x.indnkeyatts - 1]) WITH ORDINALITY k (attnum, at)
              JOIN pg_catalog.pg_attribute a ON a.attrelid = x.indrelid AND a.attnum = k.attnum
@@ -41,6 +42,7 @@ SELECT ARRAY(SELECT a.attname::text
 FROM pg_catalog.pg_index x
 WHERE x.indrelid = %(oid)s AND x.indisunique AND x.indisvalid AND x.indpred IS NULL AND x.indexprs IS NULL
   AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a
+                  JOIN pg_catalog.pg_class c ON c.oid = a.attrelid AND c.relkind <> 'm'
                   WHERE a.attrelid = x.indrelid AND NOT a.attnotnull AND a.attnum = ANY (x.indkey[0:x.indnkeyatts - 1]))
 ORDER BY x.indisprimary DESC, x.indnkeyatts, x.indexrelid
 LIMIT 1
