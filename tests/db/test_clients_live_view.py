@@ -139,8 +139,10 @@ def test_llama_index_reads_the_view_of_a_collection_called_like_its_table(bare_l
             ):
                 with pytest.raises(Exception, match="data_handbook_live"):
                     write(given)
-            lab.upgrade("r2")
-            with lab.reader() as reader:
-                _, vector = reader.embed("data_handbook", text_of(4))
+        lab.upgrade("r2")
+        with lab.reader() as reader:
+            _, vector = reader.embed("data_handbook", text_of(4))
+        # the store checks its queries' dims, so it is opened with those of the live tag
+        with clients.llama_store(lab.url, "handbook_live", dims=256, perform_setup=False) as live:
             found = live.query(VectorStoreQuery(query_embedding=[float(x) for x in vector], similarity_top_k=1))
             assert found.ids == ["handbook-4"]

@@ -8,10 +8,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from support.embedding import vector
 
@@ -75,13 +77,13 @@ def documents(numbers: Sequence[int], ids: Sequence[str]) -> list[Any]:
 
 
 @contextmanager
-def langchain_pgvector(url: str, collection: str = "handbook") -> Iterator[Any]:
+def langchain_pgvector(url: str, collection: str = "handbook", *, dims: int = 64) -> Iterator[Any]:
     """Open LangChain's PGVector on one of its collections, which it makes with its tables."""
     from langchain_postgres import PGVector
     from sqlalchemy import NullPool, create_engine
 
     engine = create_engine(with_driver(url, "psycopg"), poolclass=NullPool)
-    store = PGVector(Embeddings(), connection=engine, collection_name=collection)
+    store = PGVector(Embeddings(dims), connection=engine, collection_name=collection)
     try:
         yield store
     finally:
@@ -172,3 +174,43 @@ def nodes(numbers: Sequence[int], dims: int = 64) -> list[Any]:
         )
         for number in numbers
     ]
+
+
+# Django ------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def django_models(url: str) -> Iterator[tuple[Any, Any]]:
+    """Make the table of a model, and yield it with an unmanaged one of the live view of the collection ``pages``."""
+    from django.db import connection, connections
+
+    page, view = _django_models()
+    told = conninfo_to_dict(url)
+    connections["default"].settings_dict |= {"NAME": told["dbname"], "USER": told["user"], "HOST": told["host"]}
+    connections.databases["default"] = connections["default"].settings_dict
+    with connection.schema_editor() as editor:
+        editor.create_model(page)
+    try:
+        yield page, view
+    finally:
+        connection.close()
+
+
+@cache
+def _django_models() -> tuple[Any, Any]:
+    import django
+    from django.conf import settings
+    from django.db import models
+    from pgvector.django import VectorField
+
+    settings.configure(DATABASES={"default": {"ENGINE": "django.db.backends.postgresql"}})
+    django.setup()
+
+    def made(name: str, *, managed: bool, **fields: Any) -> Any:
+        meta = type("Meta", (), {"app_label": "search", "db_table": name, "managed": managed})
+        fields |= {"id": models.BigIntegerField(primary_key=True), "body": models.TextField()}
+        return type(name.title(), (models.Model,), {"Meta": meta, "__module__": __name__, **fields})
+
+    page = made("pages", managed=True, embedding=VectorField(dimensions=64))
+    view = made("pages_live", managed=False, embedding=VectorField(), tag=models.TextField())
+    return page, view
