@@ -2,96 +2,20 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import yaml
 
 from support import clients
-from support.adopting import adopts
-from support.clients import text_of
 from support.embedding import Model
-from support.lab import LARGE, SMALL, Lab
-from support.waiting import wait_for
+from support.lab import SMALL, Lab
+from support.story import COUNT, HOMES, Ask, Client, tell_the_story, text_of
 from vecmig.reader import Reader
 
 pytestmark = clients.needs_clients
-COUNT = 20
-
-
-@dataclass(frozen=True)
-class Client:
-    """What an application does with its own client: nothing of it knows of vecmig."""
-
-    add: Callable[[int], Any]
-    #: Give a document the text of another number.
-    edit: Callable[[int, int], Any]
-    delete: Callable[[int], Any]
-    #: The id that its own search gives to the number whose text it asks for.
-    find: Callable[[int], str]
-    id_of: Callable[[int], str]
-
-
-#: Asks for the text of a number by what docs/adopt.md changes; returns the id of the nearest.
-Ask = Callable[[int], str]
-
-
-def tell_the_story(lab: Lab, model: Model, client: Client, reading: Callable[[Reader], Any]) -> None:
-    """Adopt, migrate while the client writes, read after the cutover, roll back; nothing that it embedded is bought."""
-    adopts(lab, 'm.adopt("embedding")')
-    lab.upgrade("r1")
-    assert (model.total(), lab.cover(SMALL).fresh) == (0, COUNT)
-    with lab.reader() as reader, reading(reader) as ask:
-        assert ask(7) == client.id_of(7)
-        with writing_beside(model, client) as written:
-            lab.upgrade("r2", until="backfill")
-        assert written == [101, 102, 103]
-        # beside which a sync --watch would be running: a rollback wants the old tag complete
-        lab.sync()
-        lab.upgrade("r2")
-        wait_for(lambda: reader.live_tag(lab.name) == LARGE)
-        client.edit(3, 300)
-        client.delete(4)
-        client.add(200)
-        lab.sync()
-        for number, id_ in ((7, 7), (101, 101), (103, 103), (200, 200), (300, 3)):
-            assert ask(number) == client.id_of(id_)
-            # and what it searched itself all along
-            assert client.find(number) == client.id_of(id_)
-        assert ask(4) != client.id_of(4)
-        # under the adopted tag, what it wrote was taken over; under the next one, each text was embedded once
-        assert model.total(64) == 0
-        assert all(count == 1 for count in model.embedded.values())
-        coverage = {tag: lab.cover(tag) for tag in (SMALL, LARGE)}
-        assert {(c.fresh, c.eligible, c.stale, c.missing) for c in coverage.values()} == {(23, 23, 0, 0)}
-        lab.downgrade()
-        wait_for(lambda: reader.live_tag(lab.name) == SMALL)
-        for number, id_ in ((7, 7), (102, 102), (200, 200), (300, 3)):
-            assert ask(number) == client.id_of(id_)
-    assert model.total(64) == 0
-
-
-@contextmanager
-def writing_beside(model: Model, client: Client) -> Iterator[list[int]]:
-    """Let the client add three documents while vectors are made, each in a moment of its own."""
-    turn = threading.Lock()
-    written: list[int] = []
-
-    def write(texts: list[str]) -> None:
-        with turn:
-            if len(written) < 3:
-                written.append(101 + len(written))
-                client.add(written[-1])
-
-    model.before = write
-    try:
-        yield written
-    finally:
-        model.before = lambda texts: None
 
 
 # LangChain ---------------------------------------------------------------------------------------------------------
@@ -117,7 +41,8 @@ def by_retriever(reader: Reader) -> Iterator[Ask]:
     yield lambda number: str(retriever.invoke(text_of(number))[0].id)
 
 
-def test_langchain_pgvector(bare_lab: Lab, model: Model) -> None:
+@pytest.mark.parametrize("home", HOMES)
+def test_langchain_pgvector(bare_lab: Lab, model: Model, home: str) -> None:
     def id_of(number: int) -> str:
         return f"handbook-{number}"
 
@@ -133,7 +58,7 @@ def test_langchain_pgvector(bare_lab: Lab, model: Model) -> None:
                 text="document",
                 options={"where": f"collection_id = '{clients.collection_id(store)}'"},
             )
-            tell_the_story(lab, model, langchain_client(store, id_of), by_retriever)
+            tell_the_story(lab, model, langchain_client(store, id_of), by_retriever, home=home)
         assert [d.id for d in other.similarity_search(text_of(2), k=1)] == ["other-2"]
 
 
@@ -150,8 +75,8 @@ def test_two_collections_of_one_table_are_adopted_apart(bare_lab: Lab, model: Mo
     data["collections"]["minutes"] = source | {"where": wheres["minutes"], "tag": SMALL}
     written.write_text(yaml.safe_dump(data))
     lab.script(2, None, SMALL, collection="minutes", down=None)
-    for number in (1, 2):
-        adopts(lab, 'm.adopt("embedding")', number=number)
+    for script in (lab.path / "migrations" / "versions").glob("*.py"):
+        script.write_text(script.read_text().replace("m.backfill()", 'm.adopt("embedding")'))
     lab.upgrade()
     with clients.langchain_pgvector(bare_lab.url, "minutes") as store:
         store.add_documents(clients.documents([6], ["minutes-6"]))
@@ -163,8 +88,9 @@ def test_two_collections_of_one_table_are_adopted_apart(bare_lab: Lab, model: Mo
             assert found == {f"{name}-{number}" for number in range(1, count + 1)}
 
 
+@pytest.mark.parametrize("home", HOMES)
 @pytest.mark.parametrize("read", ["retriever", "live view"])
-def test_langchain_pgvectorstore(bare_lab: Lab, model: Model, read: str) -> None:
+def test_langchain_pgvectorstore(bare_lab: Lab, model: Model, read: str, home: str) -> None:
     @contextmanager
     def by_store(reader: Reader) -> Iterator[Ask]:
         from vecmig.integrations.langchain import VecmigEmbeddings
@@ -191,13 +117,14 @@ def test_langchain_pgvectorstore(bare_lab: Lab, model: Model, read: str) -> None
             options={"live_columns": ["langchain_metadata", "section"]},
         )
         reading = by_retriever if read == "retriever" else by_store
-        tell_the_story(lab, model, langchain_client(store, clients.store_id), reading)
+        tell_the_story(lab, model, langchain_client(store, clients.store_id), reading, home=home)
 
 
 # LlamaIndex --------------------------------------------------------------------------------------------------------
 
 
-def test_llama_index(bare_lab: Lab, model: Model) -> None:
+@pytest.mark.parametrize("home", HOMES)
+def test_llama_index(bare_lab: Lab, model: Model, home: str) -> None:
     from llama_index.core.vector_stores import VectorStoreQuery
 
     from vecmig.integrations.llama_index import VecmigRetriever
@@ -230,13 +157,14 @@ def test_llama_index(bare_lab: Lab, model: Model) -> None:
             find=find,
             id_of=id_of,
         )
-        tell_the_story(lab, model, client, by_llama_retriever)
+        tell_the_story(lab, model, client, by_llama_retriever, home=home)
 
 
 # Models of the application's own -----------------------------------------------------------------------------------
 
 
-def test_sqlalchemy(bare_lab: Lab, model: Model) -> None:
+@pytest.mark.parametrize("home", HOMES)
+def test_sqlalchemy(bare_lab: Lab, model: Model, home: str) -> None:
     from pgvector.sqlalchemy import VECTOR
     from sqlalchemy import BigInteger, Column, MetaData, NullPool, Table, Text, create_engine, delete, select, update
 
@@ -288,10 +216,11 @@ def test_sqlalchemy(bare_lab: Lab, model: Model) -> None:
     for number in range(1, COUNT + 1):
         client.add(number)
     lab = bare_lab.write(name="pages", source="pages", key=("id",), text="body")
-    tell_the_story(lab, model, client, by_live_view)
+    tell_the_story(lab, model, client, by_live_view, home=home)
 
 
-def test_django(bare_lab: Lab, model: Model) -> None:
+@pytest.mark.parametrize("home", HOMES)
+def test_django(bare_lab: Lab, model: Model, home: str) -> None:
     def values(number: int) -> dict[str, Any]:
         return {"body": text_of(number), "embedding": clients.Embeddings().embed_query(text_of(number))}
 
@@ -330,4 +259,4 @@ def test_django(bare_lab: Lab, model: Model) -> None:
         for number in range(1, COUNT + 1):
             client.add(number)
         lab = bare_lab.write(name="pages", source="pages", key=("id",), text="body")
-        tell_the_story(lab, model, client, by_live_view)
+        tell_the_story(lab, model, client, by_live_view, home=home)

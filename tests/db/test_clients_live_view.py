@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from support import clients
-from support.clients import text_of
 from support.lab import LARGE, SMALL, Lab
+from support.story import text_of
 from support.waiting import wait_for
 from vecmig.errors import UsageError
 from vecmig.reader import Reader

@@ -16,6 +16,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from support.embedding import vector
+from support.story import text_of
 
 #: On each module of tests with real clients.
 needs_clients = pytest.mark.skipif(
@@ -45,11 +46,6 @@ class Embeddings:
     async def aembed_query(self, text: str) -> list[float]:
         """Embed a query."""
         return self.embed_query(text)
-
-
-def text_of(number: int) -> str:
-    """Return the text of a document."""
-    return f"page {number} of the handbook, 100 % worth reading"
 
 
 def metadata_of(number: int) -> dict[str, Any]:

@@ -59,8 +59,11 @@ def _fix(column: VectorColumn, collection: str | None, *, served: bool) -> str:
     first = f"Let searches read {collection}_live instead"
     if not served:
         how = "vecmig upgrade head" if collection else "describe the table in collections.yaml, then: vecmig revision"
-        first = f"Have the records embedded under a tag ({how}) and let searches read that"
-    return f"{first}; once nothing reads the column: ALTER TABLE {column.object} DROP COLUMN {column.quoted};"
+        first = (
+            f"Have them adopted (vecmig discover), or the records embedded under a tag ({how}); let searches read that"
+        )
+    drop = f"ALTER TABLE {column.object} DROP COLUMN {column.quoted};"
+    return f"{first}; once nothing names the column, as LangChain and LlamaIndex do with each document: {drop}"
 
 
 def _unread(column: VectorColumn, collection: str | None) -> Finding:
