@@ -292,6 +292,28 @@ def test_what_it_writes_is_adopted(project: Project, vecmig: Vecmig) -> None:
     assert hit["text"] == texts[7]
 
 
+def test_what_stays_in_its_column_is_adopted_there(project: Project, vecmig: Vecmig) -> None:
+    texts = [f"{word} number {n}" for n in range(4) for word in ("river", "letter", "engine", "garden", "window")]
+    recipe = Recipe.from_mapping(Tag.parse(TAG), {"provider": "wordllama", "dims": 64})
+    with psycopg.connect(project.database_url, autocommit=True) as connection:
+        make(connection, layouts.MEM0)
+    embedded = open_embedder(TAG, recipe).embed_documents(texts)
+    memories = [
+        (uuid4(), json.dumps({"data": text}), str([float(x) for x in row]))
+        for text, row in zip(texts, embedded, strict=True)
+    ]
+    _insert(project, "mem0", "id, payload, vector", memories)
+    project.collections.write_text("")
+    vecmig("discover", "mem0", "--write", "--model", "wordllama", "--in-place")
+    vecmig("upgrade", "head")
+    (one,) = vecmig("status", "--json").json["collections"]
+    (tag,) = one["tags"]
+    assert (one["live_tag"], tag["fresh"], tag["index"]) == (TAG, 20, "valid")
+    assert project.sql("SELECT count(*) FROM pg_indexes WHERE tablename = 'mem0' AND indexdef LIKE '%hnsw%'") == [(1,)]
+    shown = vecmig("discover").stdout
+    assert "  there     mem0 is in collections.yaml, with revision " in shown
+
+
 def test_the_database_is_as_it_was(langchain: Project, vecmig: Vecmig, postgres: Postgres, tmp_path: Path) -> None:
     name = langchain.database_url.partition("@/")[2].partition("?")[0]
 

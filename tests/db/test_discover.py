@@ -277,6 +277,7 @@ def test_partitions_and_materialized_views_count_once(config: Config, connection
         assert found.column.measured is not None
         assert (found.column.measured.rows, found.column.measured.sizes[0].vectors) == (30, 30)
         assert found.offers[0].proposal.key == ("id",)
+    assert copied.offers[0].proposal.must_copy.startswith("public.copied is a materialized view")
     assert shape(connection, "notes", notes.offers[0].proposal.call) == [(64, 30)]
 
 
@@ -393,15 +394,14 @@ def test_cut_zero_and_unfinished(config: Config, connection: Connection, notes: 
     assert (one.tag, one.proposal.index) == ("MODEL@1/dim-32/chunk-none/norm-none", None)
 
 
-def test_large_dims_are_copied_as_halfvec(config: Config, connection: Connection) -> None:
+def test_large_dims_want_halfvec(config: Config, connection: Connection) -> None:
     connection.execute("CREATE TABLE wide (id int PRIMARY KEY, body text, a vector(2100), b vector(4001))")
+    connection.execute("CREATE INDEX half ON wide USING hnsw ((a::halfvec(2100)) halfvec_l2_ops)")
     values = [f"(SELECT array_agg((i * j % 7)::real) FROM generate_series(1, {n}) j)::vector" for n in (2100, 4001)]
     fill(connection, "wide", ["id", "a", "b"], ["i", *values])
     wide, widest = runner.discover(config).columns
-    assert (wide.offers[0].proposal.storage, wide.offers[0].name) == ("halfvec", "wide_a")
-    assert (
-        wide.offers[0].proposal.must_copy == "HNSW indexes at most 2,000 dims of vector, so they are copied as halfvec"
-    )
+    proposal = wide.offers[0].proposal
+    assert (proposal.storage, proposal.metric, proposal.index, proposal.must_copy) == ("halfvec", "l2", "half", "")
     assert (widest.offers, widest.reason[:29]) == ((), "HNSW indexes at most 4,000 di")
 
 
@@ -410,6 +410,7 @@ def test_large_dims_are_copied_as_halfvec(config: Config, connection: Connection
     [
         ("ALTER TABLE notes DROP CONSTRAINT notes_pkey", "the table has no primary key, and no other unique index"),
         ("ALTER TABLE notes DROP COLUMN body, DROP COLUMN model", "the table has no column of text"),
+        ("ALTER TABLE notes RENAME id TO chunk", "its key has a column chunk, as vectors have"),
         ("UPDATE notes SET embedding = NULL", "it has no vectors"),
         ("TRUNCATE notes", "it has no vectors"),
     ],
@@ -418,7 +419,7 @@ def test_where_nothing_can_be_proposed_it_says_why(
     config: Config, connection: Connection, notes: str, statement: str, reason: str
 ) -> None:
     fill(connection, notes, ["id", "embedding"], ["i", UNIT])
-    connection.execute(statement)
+    connection.execute(statement.encode())
     found = only(config)
     assert found.offers == ()
     assert found.reason.startswith(reason)
@@ -456,6 +457,35 @@ def test_large_tables_are_sampled(config: Config, connection: Connection, notes:
         assert read < 100_000
         # and the same with what statistics say
         connection.execute("ANALYZE notes")
+
+
+def test_a_rare_part_of_a_large_table_is_named_and_not_searched_for(config: Config, connection: Connection) -> None:
+    make(connection, layouts.LANGCHAIN)
+    uuids = [f"{n}1111111-1111-1111-1111-111111111111" for n in range(2)]
+    for uuid, name in zip(uuids, ["most", "rare"], strict=True):
+        connection.execute("INSERT INTO langchain_pg_collection VALUES (%s, %s)", [uuid, name])
+    connection.execute(
+        "INSERT INTO langchain_pg_embedding SELECT i, CASE WHEN i = 1 THEN %s ELSE %s END::uuid, "
+        "ARRAY[sin(i), cos(i)]::vector, 'text' FROM generate_series(1, 150000) i",
+        [uuids[1], uuids[0]],
+    )
+    connection.execute("SELECT pg_stat_reset()")
+    found = only(config)
+    assert [one.name for one in found.offers] == ["most"]
+    assert found.problems == ("rare: no row of it is in the sample, so nothing is proposed for it",)
+    connection.execute("SELECT pg_stat_force_next_flush()")
+    query = "SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'langchain_pg_embedding'"
+    (read,) = connection.execute(query).fetchone() or (0,)
+    assert 0 < read < 50_000
+
+
+def test_names_stay_short_and_apart(config: Config, connection: Connection) -> None:
+    for at in range(3):
+        table = f'"{"é" * 24} {"x" * 5}{at}"'
+        connection.execute(f"CREATE TABLE {table} (id int PRIMARY KEY, body text, v vector(64))".encode())
+        fill(connection, table, ["id", "body", "v"], ["i", "'text'", UNIT])
+    names = [one.name for one in runner.discover(config).offers]
+    assert names == ["é" * 20, f"{'é' * 19}_2", f"{'é' * 19}_3"]
 
 
 def test_what_is_vecmigs_own_is_passed_by(lab: Lab, connection: Connection) -> None:

@@ -229,9 +229,10 @@ class _Reader:
         }
         everything = {"condition": sql.SQL("true"), "most": sql.Literal(None)}
         found = [_size(row) for row in self._all("sizes", **named, **everything)]
-        for part in parts if by else ():
+        # of a large table no row that is rare is looked for: that would read all of it
+        for part in parts if by and self._exact else ():
             if part.value is not None and all(size.part != part.value for size in found):
-                # small beside the others; the first of its rows will do
+                # rare in the sample; the first of its rows will do
                 condition = sql.SQL("s.{} = {}").format(by, sql.Literal(part.value))
                 some = {"condition": condition, "most": sql.Literal(_SPREAD), "sample": sql.SQL("")}
                 found += [_size(row) for row in self._all("sizes", **named, **some)]

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from vecmig.inventory.layouts import Layout
 from vecmig.inventory.vector_tables import Column, Part, Size
-from vecmig.model.collection import INDEX_DIMS, Metric, Storage
+from vecmig.model.collection import INDEX_DIMS, VECTOR_COLUMNS, Metric, Storage
 from vecmig.model.tag import NORM_TOLERANCE, Norm
 from vecmig.script.adopt_call import AdoptCall
 from vecmig.text import count, counted, noun
@@ -74,6 +74,9 @@ def no_proposal(column: Column, layout: Layout) -> str:
         return "it has no vectors" if measured.sample is None else "the rows of the sample have no vectors"
     if not table.key:
         return "the table has no primary key, and no other unique index over columns that are NOT NULL"
+    reserved = [name for name in table.key if name in VECTOR_COLUMNS]
+    if reserved:
+        return f"its key has a column {reserved[0]}, as vectors have: a view that calls it otherwise can be a source"
     if layout.unreadable:
         return f"{layout.unreadable}, so a model could never be given the texts"
     if layout.text is None:
@@ -94,16 +97,24 @@ def problems(column: Column) -> Iterator[str]:
     if not measured.parts:
         yield from _mixed(column, measured.sizes)
     for part in measured.parts:
-        of_part = [size for size in measured.sizes if size.part == part.value]
-        yield from (f"{part.name}: {what}" for what in _mixed(column, of_part))
-        if part.value is None and part.rows:
-            yield f"{counted(part.rows, 'row')} {noun(part.rows, 'belongs', 'belong')} to no collection"
+        yield from _of_part(column, part)
     yield from _short(measured.sizes)
     if measured.padding:
         yield from _padded(column, measured.padding, measured.sizes[0].dims)
     for index in column.indexes:
         if not index.valid:
             yield f"the index {index.name} is invalid: its build was cut short, and no query uses it"
+
+
+def _of_part(column: Column, part: Part) -> Iterator[str]:
+    measured = column.measured
+    assert measured is not None, "its parts were measured"
+    sizes = [size for size in measured.sizes if size.part == part.value]
+    yield from (f"{part.name}: {what}" for what in _mixed(column, sizes))
+    if not sizes and part.value is not None and not measured.exact:
+        yield f"{part.name}: no row of it is in the sample, so nothing is proposed for it"
+    if part.value is None and part.rows:
+        yield f"{counted(part.rows, 'row')} {noun(part.rows, 'belongs', 'belong')} to no collection"
 
 
 def _short(sizes: Sequence[Size]) -> Iterator[str]:
@@ -212,14 +223,16 @@ def _choose(column: Column, sizes: Sequence[Size], model: str | None) -> _Choice
 def _proposal(column: Column, layout: Layout, part: Part | None, chosen: _Choice, vectors: int) -> Proposal:
     assert layout.text is not None, "there is a proposal only with a text"
     storage: Storage = "vector" if column.attribute.kind != "halfvec" and chosen.dims <= _VECTOR_DIMS else "halfvec"
-    index = next((index for index in column.indexes if index.valid and index.metric is not None), None)
+    indexes = [index for index in column.indexes if index.valid and index.metric is not None]
+    serving = next((index for index in indexes if index.opclass.startswith(f"{storage}_")), None)
+    metric = next((index.metric for index in [serving, *indexes] if index and index.metric), None)
     must_copy, kind = "", column.attribute.kind
     if kind == "array":
         must_copy = f"{column.attribute.type} is no type that an index of pgvector's takes"
     elif chosen.expression != column.attribute.quoted:
         must_copy = f"{chosen.expression} is not what stands in the column"
-    elif kind != storage:
-        must_copy = f"HNSW indexes at most {count(_VECTOR_DIMS)} dims of vector, so they are copied as halfvec"
+    elif column.table.kind == "m":
+        must_copy = f"{column.table.object} is a materialized view, and nothing tells of its changes"
     divided = part is not None and part.value is not None and layout.divided_by is not None
     return Proposal(
         collection=part.name if divided and part else layout.collection,
@@ -229,14 +242,14 @@ def _proposal(column: Column, layout: Layout, part: Part | None, chosen: _Choice
         text_guessed=layout.guessed,
         where=f"{layout.divided_by} = {_literal(part.value or '')}" if divided and part else None,
         storage=storage,
-        metric=(index.metric if index else None) or "cosine",
+        metric=metric or "cosine",
         dims=chosen.dims,
         norm="l2" if chosen.unit else "none",
         model=chosen.model,
         call=AdoptCall(chosen.expression, chosen.where),
         vectors=vectors,
         must_copy=must_copy,
-        index=index.name if index else None,
+        index=serving.name if serving else None,
     )
 
 
