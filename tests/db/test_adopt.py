@@ -14,6 +14,8 @@ from support.postgres import Postgres
 from vecmig import runner
 from vecmig.errors import ConfigError, DatabaseError, GateRefused, Interrupted, ScriptError, TerminalEmbedderError
 from vecmig.events import Event, Progress, Warned
+from vecmig.freshness.changes import count_due
+from vecmig.homes.adopting import adopt_changed
 
 ALL = 20
 
@@ -344,6 +346,19 @@ def test_it_goes_on_where_it_was_interrupted(lab: Lab, model: Model) -> None:
     assert lab.cover(SMALL).fresh == ALL
     assert lab.upgrade("r1") == ["live"]
     assert model.total() == 0
+
+
+def test_a_change_that_somebody_holds_is_left_and_counted(adopted: Lab) -> None:
+    adopted.sql("UPDATE documents SET embedding = %s WHERE id IN (2, 3)", literal("corrected"))
+    with adopted.opened(SMALL) as (connection, stamps):
+        with psycopg.connect(adopted.url) as application:
+            application.execute("SELECT FROM documents WHERE id = 2 FOR UPDATE")
+            assert (adopt_changed(connection, stamps, kept=True), count_due(connection, stamps)) == (1, 1)
+            # who clears the outbox locks its rows
+            application.rollback()
+            application.execute("SELECT FROM vecmig.change FOR UPDATE")
+            assert (adopt_changed(connection, stamps, kept=True), count_due(connection, stamps)) == (0, 1)
+        assert (adopt_changed(connection, stamps, kept=True), count_due(connection, stamps)) == (1, 0)
 
 
 # And back ----------------------------------------------------------------------------------------------------------

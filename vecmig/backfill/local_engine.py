@@ -18,6 +18,7 @@ from vecmig.backfill.taking_over import take_over
 from vecmig.embedders import Abandoned
 from vecmig.errors import Interrupted
 from vecmig.events import Waiting
+from vecmig.freshness.changes import count_due
 from vecmig.postgres.reconnecting import ReconnectingSession
 from vecmig.postgres.sessions import Connection
 from vecmig.text import counted, noun
@@ -71,9 +72,14 @@ class LocalEngine:
         """Go once over the full source."""
         self.one_pass(whole_source(self._backfill.stamps), limit)
 
-    def take_over(self, *, whole: bool) -> None:
-        """Take over what the source itself has, where the tag has adopted that; see ``take_over``."""
+    def take_over(self, *, whole: bool) -> int:
+        """Take over what the source itself has, where the tag has adopted that; see ``take_over``.
+
+        Returns:
+            How many changes are left, because the application or whoever clears the outbox holds them.
+        """
         take_over(self._reader, self._limiter, self.counters, whole=whole)
+        return self._reader.run(lambda connection: count_due(connection, self._backfill.stamps))
 
     def one_pass(self, read: ReadPage, limit: int | None = None) -> None:
         """Embed and write what ``read`` finds, at most ``limit`` records.

@@ -166,7 +166,7 @@ class TagFollower:
         self._held, self._looking = 0, 0.0
         before = counters.figures
         try:
-            engine.take_over(whole=whole)
+            self._held += engine.take_over(whole=whole)
             if self.stamps.buys:
                 engine.one_pass(whole_source(self.stamps) if whole else self._outbox)
         except BaseException:

@@ -284,6 +284,9 @@ class CollectionWatch:
         began, done = time.monotonic(), self._done
         if not done.to_forget or began < self._forget_at:
             return
+        if source.followed is not None and self.followers.busy and began - done.began < _TELL_EVERY:
+            # the follower of the column would pass by the rows of the outbox that are locked for this
+            return
         schema = self.project.database.schema
         self.session.run(lambda connection: forget_settled(connection, source, schema))
         self._forget_at = time.monotonic() + _FORGET_REST * (time.monotonic() - began)

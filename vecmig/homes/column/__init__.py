@@ -109,7 +109,10 @@ class ColumnHome:
     def build_index(
         self, database: Database, *, vectors: int, limits: IndexLimits, listener: Listener
     ) -> IndexBuild | None:
-        if self.index().usable:
+        # the caller holds no session meanwhile
+        with database.session() as connection:
+            found = serving(connection, self.stamps)
+        if found is not None and found.state.usable:
             return None
         return build_index(
             database, self.stamps, own_target(self.stamps), rows=vectors, limits=limits, listener=listener
