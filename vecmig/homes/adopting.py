@@ -14,6 +14,7 @@ from vecmig.errors import DatabaseError
 from vecmig.freshness.changes import lock_changes
 from vecmig.freshness.pending import FIRST_DIGEST
 from vecmig.freshness.stamps import Stamps
+from vecmig.model.tag import MAX_DIMS
 from vecmig.postgres.named_sql import finished
 from vecmig.postgres.sessions import Connection
 from vecmig.source.keys import Key, compared_keys
@@ -130,12 +131,20 @@ def _parts(stamps: Stamps, kept: bool) -> dict[str, sql.Composable]:
     assert adopted is not None, "it is asked of an adopted tag"
     return {
         "offered": source.offered(adopted),
-        "sound": stamps.sound(sql.Identifier("s", "vector")),
+        "sound": stamps.sound(sql.Identifier("o", "vector")),
+        "read": read(stamps),
         "stored": source.stored_list(),
         "tag": sql.Literal(stamps.tag),
-        "payload": sql.SQL("s.vector" if kept else "NULL"),
+        # the partition's constraint reads it as well
+        "payload": read(stamps) if kept else sql.SQL("NULL"),
         "lock": sql.SQL("FOR KEY SHARE SKIP LOCKED") if source.is_table else sql.SQL(""),
     }
+
+
+def read(stamps: Stamps) -> sql.Composed:
+    """Return the vector ``s.vector`` as the part of it that is all of it: such a one is in memory."""
+    subvector = stamps.source.pgvector.function("subvector")
+    return sql.SQL("{}(s.vector, 1, {})").format(subvector, sql.Literal(MAX_DIMS))
 
 
 def _after(stamps: Stamps, first: bool) -> sql.Composable:

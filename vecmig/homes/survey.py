@@ -10,6 +10,7 @@ from psycopg import sql
 
 from vecmig.freshness.pending import estimated_rows
 from vecmig.freshness.stamps import Stamps, norm_function
+from vecmig.homes.adopting import read
 from vecmig.model.tag import NORM_TOLERANCE, Tag
 from vecmig.postgres.named_sql import statement
 from vecmig.postgres.sessions import Connection
@@ -55,6 +56,7 @@ def survey(connection: Connection, stamps: Stamps) -> list[Size]:
         "homes/adopting",
         "survey",
         offered=source.offered(adopted, percent),
+        read=read(stamps),
         vector_dims=pgvector.function("vector_dims"),
         vector_norm=pgvector.function(norm_function(source.collection.storage)),
         subvector=pgvector.function("subvector"),

@@ -1,6 +1,7 @@
 -- Take over the vectors that the source itself has, into a tag.
 -- {offered} is a sub-select over the source with columns k0, k1, …, txt and vector; {stamps} is the relation of one tag;
--- {sound} is what every vector of the tag fulfils; {payload} is what the tag keeps beside a stamp.
+-- {sound} is what every vector of the tag fulfils; {payload} is what the tag keeps beside a stamp; {read} is s.vector, read
+-- from TOAST. Each function that is given a vector reads it from there again, which costs more than what it does with it.
 
 -- page --
 -- A vector, its stamp and the hash of its text are of one snapshot, and the record stays until this commits. OFFSET 0
@@ -11,6 +12,7 @@ WITH page AS MATERIALIZED (
 due AS MATERIALIZED (
     SELECT s.*, ({sound}) IS TRUE AS sound
     FROM page s
+    CROSS JOIN LATERAL (SELECT {read} AS vector OFFSET 0) o
     WHERE s.vector IS NOT NULL AND {eligible} AND NOT EXISTS (SELECT FROM {stamps} v WHERE {match} OFFSET 0)
 ),
 written AS (
@@ -35,6 +37,7 @@ due AS MATERIALIZED (
     SELECT s.*, c.digest, ({sound}) IS TRUE AS sound
     FROM noted c
     CROSS JOIN LATERAL (SELECT s.* FROM {offered} s WHERE {changed_key} LIMIT 1 {lock}) s
+    CROSS JOIN LATERAL (SELECT {read} AS vector OFFSET 0) o
     WHERE {eligible} AND (c.vector_changed OR NOT EXISTS (SELECT FROM {stamps} v WHERE {match} OFFSET 0))
 ),
 written AS (
@@ -61,12 +64,14 @@ SELECT json_build_array({keys_text}) FROM {records} s WHERE {after} ORDER BY {ke
 -- what there is to adopt, by size; a vector is padded where it is zero behind the tag's dims
 SELECT d.dims, count(*), count(*) FILTER (WHERE d.norm = 0), min(d.norm) FILTER (WHERE d.norm > 0), max(d.norm),
        count(*) FILTER (WHERE d.padded)
+-- OFFSET 0 keeps the planner from measuring a vector once for every place that names its length
 FROM (SELECT {vector_dims}(o.vector) AS dims, {vector_norm}(o.vector) AS norm,
              CASE WHEN {vector_dims}(o.vector) > {dims}
                   THEN {vector_norm}({subvector}(o.vector, {dims} + 1, {vector_dims}(o.vector) - {dims})) = 0
                   ELSE false END AS padded
-      FROM {offered} o
-      WHERE o.vector IS NOT NULL) d
+      FROM {offered} s
+      CROSS JOIN LATERAL (SELECT {read} AS vector OFFSET 0) o
+      WHERE s.vector IS NOT NULL OFFSET 0) d
 GROUP BY d.dims
 ORDER BY count(*) DESC, d.dims
 
