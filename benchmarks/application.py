@@ -1,6 +1,6 @@
 """An application beside a migration: it reads or writes all the time, and notes how long each statement took.
 
-    python benchmarks/application.py reader|writer|idler --url URL --records N --dims N --pause SECONDS
+    python benchmarks/application.py reader|writer|author|idler --url URL --records N --dims N --pause SECONDS
 
 It works until its stdin ends, then prints one JSON document: ``[[began, seconds], …]`` by the system's monotonic clock.
 """
@@ -21,15 +21,23 @@ import psycopg
 
 _READ = "SELECT id FROM documents_live ORDER BY embedding <=> %s::vector LIMIT 10"
 _WRITE = "UPDATE public.documents SET body = body || ' ' || %s WHERE id = %s"
+#: One that was adopted has a vector beside its text.
+_WRITE_BOTH = "UPDATE public.documents SET body = left(%s || body, 600), embedding = %s::vector WHERE id = %s"
 _QUERIES = 64
 #: Seconds between two transactions that are left open.
 _BETWEEN = 0.05
 
 
+def vector_texts(dims: int) -> list[str]:
+    """Make some vectors of length 1, as pgvector reads them."""
+    vectors = np.random.default_rng(5).standard_normal((_QUERIES, dims))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return [f"[{','.join(f'{number:.7g}' for number in vector)}]" for vector in vectors.tolist()]
+
+
 def reader(connection: psycopg.Connection[Any], options: argparse.Namespace) -> Callable[[], None]:
     """Look the ten nearest records up, by the live view."""
-    vectors = np.random.default_rng(5).standard_normal((_QUERIES, options.dims))
-    queries = [f"[{','.join(f'{number:.7g}' for number in vector)}]" for vector in vectors.tolist()]
+    queries = vector_texts(options.dims)
 
     def read() -> None:
         rows = connection.execute(_READ, [random.choice(queries)]).fetchall()
@@ -44,6 +52,17 @@ def writer(connection: psycopg.Connection[Any], options: argparse.Namespace) -> 
 
     def write() -> None:
         connection.execute(_WRITE, [random.randrange(1_000), random.randint(1, options.records)])
+
+    return write
+
+
+def author(connection: psycopg.Connection[Any], options: argparse.Namespace) -> Callable[[], None]:
+    """Edit text and vector of a record, any of them."""
+    vectors = vector_texts(options.dims)
+
+    def write() -> None:
+        values = [f"{random.randrange(1_000)} ", random.choice(vectors), random.randint(1, options.records)]
+        connection.execute(_WRITE_BOTH, values)
 
     return write
 
@@ -67,7 +86,7 @@ def _until_stdin_ends(ended: threading.Event) -> None:
 def main() -> None:
     """Work until stdin ends."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("role", choices=["reader", "writer", "idler"])
+    parser.add_argument("role", choices=["reader", "writer", "author", "idler"])
     parser.add_argument("--url", required=True)
     parser.add_argument("--records", type=int, required=True)
     parser.add_argument("--dims", type=int, required=True)
@@ -78,7 +97,7 @@ def main() -> None:
     taken: list[tuple[float, float]] = []
     name = f"application {options.role}"
     with psycopg.connect(options.url, autocommit=True, application_name=name) as connection:
-        work = {"reader": reader, "writer": writer, "idler": idler}[options.role](connection, options)
+        work = {"reader": reader, "writer": writer, "author": author, "idler": idler}[options.role](connection, options)
         while not ended.is_set():
             began = time.monotonic()
             work()

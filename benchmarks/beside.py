@@ -64,18 +64,19 @@ Taken = list[tuple[float, float]]
 class Application:
     """The processes beside the migration."""
 
-    report: Report
+    url: str
+    records: int
+    dims: int
     processes: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
 
     def start(self, role: str, pause: float) -> None:
         """Start one of them, and wait until it is at work."""
-        options = self.report.options
         command = [sys.executable, str(Path(__file__).with_name("application.py")), role]
-        command += [f"--url={self.report.database.url}", f"--records={options.records}", f"--dims={options.dims}"]
+        command += [f"--url={self.url}", f"--records={self.records}", f"--dims={self.dims}"]
         pipe = subprocess.PIPE
         process = subprocess.Popen([*command, f"--pause={pause}"], stdin=pipe, stdout=pipe, text=True)
         self.processes[role] = process
-        with psycopg.connect(self.report.database.url, autocommit=True) as connection:
+        with psycopg.connect(self.url, autocommit=True) as connection:
             while process.poll() is None and not connection.execute(_AT_WORK, [f"application {role}"]).fetchone():
                 time.sleep(_TICK)
 
@@ -160,7 +161,7 @@ def measure(report: Report, path: Path) -> None:
         tags = [tag_of(model, options.dims) for model in ("old", "new")]
         project = write_project(path, url, dict.fromkeys(tags, recipe), lock_wait=120)
         project.upgrade("r1")
-        application, watch = Application(report), Watch()
+        application, watch = Application(url, options.records, options.dims), Watch()
         for role in _ROLES:
             application.start(role, options.pause)
         began = time.monotonic()

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.long
 HOME = ROOT / "benchmarks"
 #: Each benchmark with options that make it small; whatever it measures then means nothing.
 TINY = {
+    "adopt": ["--records=200", "--dims=8", "--rounds=1", "--sizes", "200", "400", "--small-dims=8", "--alone=0.2"],
     "backfill": ["--records=200", "--dims", "8", "--rounds=1", "--in-flight=2", "--batch=64", "--latency=0"],
     "beside": ["--records=100", "--dims=8", "--alone=0.2", "--idle=0.1", "--latency=0"],
     "chunking": ["--kb", "4", "8"],
