@@ -13,6 +13,7 @@ from support.postgres import Postgres
 from vecmig import runner
 from vecmig.errors import ConfigError, GateRefused
 from vecmig.homes import home_over
+from vecmig.source.source import partition_name
 
 ALL = 20
 OWN_INDEX = "CREATE INDEX theirs ON documents USING hnsw (embedding vector_cosine_ops)"
@@ -48,6 +49,36 @@ def test_nothing_is_copied_and_the_index_that_is_there_serves(adopted: Lab) -> N
     (tag,) = adopted.status().tags
     assert (tag.index.word, tag.verified is not None) == ("valid", True)
     assert adopted.sql("SELECT home FROM vecmig.tag") == [("column",)]
+
+
+_KEYS = """
+SELECT c.relname, pg_get_constraintdef(k.oid) FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
+WHERE k.contype IN ('p', 'u') AND c.relname LIKE 'documents_vectors%' AND c.relnamespace = 'vecmig'::regnamespace
+"""
+
+
+def test_the_key_of_a_stamp_without_a_vector_does_without_the_tag(adopted: Lab) -> None:
+    small, large = (partition_name("documents", tag) for tag in (SMALL, LARGE))
+    assert adopted.sql(_KEYS) == [(small, "PRIMARY KEY (id, chunk)")]
+    adopted.upgrade()
+    assert (large, "PRIMARY KEY (tag, id, chunk)") in adopted.sql(_KEYS)
+
+
+def test_a_vectors_table_that_has_other_partitions_keeps_its_key(lab: Lab, model: Model) -> None:
+    give_vectors(lab)
+    lab.sql(OWN_INDEX)
+    lab.upgrade("r1", until="expand")
+    lab.sql("CREATE TABLE vecmig.other PARTITION OF vecmig.documents_vectors FOR VALUES IN ('other')")
+    adopts(lab, IN_PLACE)
+    lab.upgrade("r1")
+    write_one(lab, 1, "edited", vector_of="title 1\n\nedited")
+    lab.sync()
+    assert (model.total(), lab.cover(SMALL).fresh) == (0, ALL)
+    small = partition_name("documents", SMALL)
+    assert {key for name, key in lab.sql(_KEYS) if name == small} == {
+        "PRIMARY KEY (tag, id, chunk)",
+        "UNIQUE (id, chunk)",
+    }
 
 
 def test_view_function_and_reader_read_the_column(adopted: Lab) -> None:

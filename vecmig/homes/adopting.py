@@ -122,8 +122,12 @@ def _page(stamps: Stamps, first: bool, kept: bool) -> str:
 
 @lru_cache(maxsize=16)
 def _changed(stamps: Stamps, kept: bool) -> str:
+    stored = stamps.source.stored_list()
+    unique = sql.SQL("tag, {}").format(stored) if kept else stored
     in_place = sql.SQL("false" if kept else "true")
-    return finished(stamps.statement("homes/adopting", "changed", in_place=in_place, **_parts(stamps, kept)))
+    return finished(
+        stamps.statement("homes/adopting", "changed", in_place=in_place, unique=unique, **_parts(stamps, kept))
+    )
 
 
 def _parts(stamps: Stamps, kept: bool) -> dict[str, sql.Composable]:

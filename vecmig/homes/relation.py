@@ -45,7 +45,10 @@ def create_partition(connection: Connection, stamps: Stamps, *, kept: bool) -> N
             statement("homes/retiring", "finalize", partition=stamps.relation, vectors=stamps.source.vectors)
         )
     if not exists(connection, stamps.relation):
+        if not kept:
+            _shorten_key(connection, stamps)
         connection.execute(statement("homes/table", "create_partition", **parts))
+        _add_key(connection, stamps, kept=kept)
         close_table(connection, stamps.source, stamps.relation)
         connection.execute(
             statement(
@@ -61,6 +64,30 @@ def create_partition(connection: Connection, stamps: Stamps, *, kept: bool) -> N
         comment = sql.Literal(f"vecmig: {stamps.tag}")
         connection.execute(statement("homes/table", "comment_table", vectors=stamps.relation, comment=comment))
     connection.execute(statement("homes/table", "attach_partition", **parts))
+
+
+def _shorten_key(connection: Connection, stamps: Stamps) -> None:
+    """Let the partitions of a vectors table have keys of their own, if it has no partitions yet."""
+    vectors = stamps.source.vectors
+    row = connection.execute(
+        statement("homes/table", "free_key"), {"vectors": vectors.as_string(connection)}
+    ).fetchone()
+    if row is not None:
+        connection.execute(statement("homes/table", "drop_key", vectors=vectors, key=sql.Identifier(row[0])))
+
+
+def _add_key(connection: Connection, stamps: Stamps, *, kept: bool) -> None:
+    """Give a new partition the key by which a chunk of a record has one stamp, where it has none of its parent."""
+    parts = {"partition": stamps.relation, "keys": stamps.source.stored_list()}
+    row = connection.execute(
+        statement("homes/table", "has_key"), {"partition": stamps.relation.as_string(connection)}
+    ).fetchone()
+    has_key = bool(row and row[0])
+    if not kept:
+        kind = sql.SQL("UNIQUE" if has_key else "PRIMARY KEY")
+        connection.execute(statement("homes/table", "add_short_key", kind=kind, **parts))
+    elif not has_key:
+        connection.execute(statement("homes/table", "add_key", **parts))
 
 
 def drop_partition(connection: Connection, stamps: Stamps) -> None:

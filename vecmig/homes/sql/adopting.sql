@@ -43,7 +43,7 @@ due AS MATERIALIZED (
 written AS (
     INSERT INTO {stamps} (tag, {stored}, embedding, source_hash)
     SELECT {tag}, {keys}, {payload}, {hash} FROM due s WHERE s.sound
-    ON CONFLICT (tag, {stored}, chunk) DO UPDATE
+    ON CONFLICT ({unique}, chunk) DO UPDATE
     SET embedding = excluded.embedding, source_hash = excluded.source_hash, embedded_at = excluded.embedded_at
     RETURNING 1
 ),

@@ -20,7 +20,7 @@ filled AS (
 )
 INSERT INTO {stamps} AS v (tag, {stored}, embedding, source_hash)
 SELECT {tag}, {keys}, %(vector)s::{type}, %(hash)s::text::uuid FROM record s
-ON CONFLICT (tag, {stored}, chunk) DO UPDATE
+ON CONFLICT ({stored}, chunk) DO UPDATE
 SET embedding = excluded.embedding, source_hash = excluded.source_hash, embedded_at = excluded.embedded_at
 RETURNING 1
 

@@ -46,6 +46,28 @@ CASE WHEN pg_catalog.current_setting('application_name') <> 'vecmig'
 -- create_partition --
 CREATE TABLE {partition} (LIKE {vectors} INCLUDING ALL)
 
+-- free_key --
+-- the primary key of a vectors table that has no partitions yet, and that nobody refers to
+SELECT c.conname
+FROM pg_catalog.pg_constraint c
+WHERE c.conrelid = pg_catalog.to_regclass(%(vectors)s) AND c.contype = 'p'
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.conrelid)
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint f WHERE f.confrelid = c.conrelid)
+
+-- drop_key --
+ALTER TABLE {vectors} DROP CONSTRAINT {key}
+
+-- has_key --
+SELECT EXISTS (SELECT FROM pg_catalog.pg_constraint c
+               WHERE c.conrelid = pg_catalog.to_regclass(%(partition)s) AND c.contype = 'p')
+
+-- add_key --
+ALTER TABLE {partition} ADD PRIMARY KEY (tag, {keys}, chunk)
+
+-- add_short_key --
+-- The tag is the same in all of them, and would be a third of what a stamp takes. They come in the order of their keys.
+ALTER TABLE {partition} ADD {kind} ({keys}, chunk) WITH (fillfactor = 100)
+
 -- alter_partition --
 ALTER TABLE {partition}
     ALTER COLUMN tag SET DEFAULT {tag},
