@@ -377,3 +377,61 @@ def test_the_way_to_base_leaves_the_table_as_it_was_found(lab: Lab, postgres: Po
     lab.upgrade()
     assert lab.cover(LARGE).fresh == ALL - 1
     assert lab.sql("SELECT count(*) FROM vecmig.documents_vectors WHERE id = 4") == [(0,)]
+
+
+# What an application may do ----------------------------------------------------------------------------------------
+
+
+_TEXT = "UPDATE documents SET body = 'b' WHERE id = 1"
+_VECTOR = "UPDATE documents SET embedding = {} WHERE id = 1"
+_INSERTED = "INSERT INTO documents VALUES (99, 'title 1', 'x', {})"
+_RELOAD = "DELETE FROM documents WHERE id IN (1, 2); INSERT INTO documents VALUES (1, 'title 1', 'b', {})"
+_CHANGES = {
+    "both in a statement": (["UPDATE documents SET body = 'b', embedding = {} WHERE id = 1"], 0),
+    "both in a transaction": ([f"{_TEXT}; {_VECTOR}"], 0),
+    "the vector first": ([f"{_VECTOR}; {_TEXT}"], 0),
+    "the vector later": ([_TEXT, _VECTOR], 0),
+    "the text later": ([_VECTOR, _TEXT], 1),
+    "the text of a new record later": ([_INSERTED, _TEXT.replace("= 1", "= 99")], 1),
+    "deleted and inserted": ([_RELOAD], 0),
+    "among many": ([f"DELETE FROM documents WHERE id = 3; DELETE FROM documents WHERE id = 4; {_RELOAD}"], 0),
+    "another key": (["UPDATE documents SET id = 99 WHERE id = 1"], 0),
+}
+
+
+@pytest.mark.parametrize("home", ["partition", "column"])
+@pytest.mark.parametrize("change", _CHANGES)
+def test_a_vector_counts_for_the_text_that_it_was_written_with(lab: Lab, model: Model, home: str, change: str) -> None:
+    give_vectors(lab)
+    adopts(lab, f'm.adopt("embedding", home="{home}", fill=False)')
+    lab.upgrade("r1")
+    transactions, lacking = _CHANGES[change]
+    written = literal("title 1\n\nb")
+    for statements in transactions:
+        with psycopg.connect(lab.url) as connection:
+            connection.execute(statements.format(f"'{written}'"))
+    lab.sync()
+    coverage = lab.cover(SMALL)
+    assert (coverage.stale + coverage.missing, model.total()) == (lacking, 0)
+
+
+@pytest.mark.parametrize("home", ["partition", "column"])
+def test_an_audit_takes_what_was_followed_for_no_tampering(lab: Lab, home: str) -> None:
+    give_vectors(lab)
+    adopts(lab, f'm.adopt("embedding", home="{home}")')
+    lab.upgrade("r1")
+    write_one(lab, 1, "edited", vector_of="title 1\n\nedited")
+    lab.sync()
+    lab.sql("SELECT pg_stat_force_next_flush()")
+    assert [finding.kind for finding in runner.audit(lab.config).findings] == []
+
+
+def test_vectors_of_another_model_that_come_later_are_told_of(adopted: Lab, model: Model) -> None:
+    adopted.sync()
+    assert adopted.status().tags[0].verified is not None
+    for key in range(1, 15):
+        adopted.sql("UPDATE documents SET embedding = %s WHERE id = %s", literal(f"other {key}"), key)
+    adopted.events.clear()
+    adopted.sync()
+    assert adopted.status().tags[0].verified is None
+    assert any("are what its recipe gives" in event.message for event in adopted.events if isinstance(event, Warned))

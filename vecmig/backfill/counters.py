@@ -133,7 +133,9 @@ class Counters:
         self.reported = time.monotonic()
         coverage = min(1.0, (self.fresh + self.done) / self.eligible) if self.eligible else 1.0
         collection, tag = self.stamps.source.collection.name, self.stamps.tag
-        self.listener(Progress(collection, tag, self.done, self.total, self.rejected, self.rate, coverage))
+        self.listener(
+            Progress(collection, tag, self.done, max(self.total, self.done), self.rejected, self.rate, coverage)
+        )
 
     def wait(self, reason: str, seconds: float | None = None) -> None:
         """Tell why the database is waited for; from any thread."""

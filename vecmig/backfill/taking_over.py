@@ -25,6 +25,8 @@ def take_over(session: ReconnectingSession, limiter: Limiter, counters: Counters
         if stamps.source.tracked:
             changed = session.run(lambda connection: home_over(connection, stamps).adopt_changed())
             counters.count(Figures(adopted=changed))
+        if whole:
+            session.run(lambda connection: home_over(connection, stamps).sweep_adopted())
         after: Key | None = None
         while whole:
             limiter.stand_by()

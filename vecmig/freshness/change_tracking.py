@@ -109,7 +109,8 @@ def try_tracking(connection: Connection, stamps: Stamps) -> None:
             read_page(connection, stamps, None, 1)
             read_changed(connection, stamps, None, 1)
             connection.execute(
-                sql.SQL("EXPLAIN {}").format(stamps.statement("freshness/coverage", "coverage")), stamps.values
+                sql.SQL("EXPLAIN {}").format(stamps.statement("freshness/coverage", "coverage", due=sql.SQL("false"))),
+                stamps.values,
             )
             there_and_back = stamps.statement("freshness/change_tracking", "trial_round", key_json=source.key_json("s"))
             changed = connection.execute(there_and_back, {}).fetchone()

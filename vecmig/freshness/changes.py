@@ -180,13 +180,14 @@ def _forget_batch(connection: Connection, source: Source, schema: str, after: st
     return digests[-1]
 
 
-def lock_changes(connection: Connection, tags: Sequence[Stamps], after: str) -> list[str]:
+def lock_changes(connection: Connection, tags: Sequence[Stamps], after: str, *, size: int = _BATCH) -> list[str]:
     """Lock the next rows of a collection's outbox in the caller's transaction; return their digests, in order.
 
     Args:
         connection: the connection.
         tags: those whose vectors the caller is about to change.
         after: the digest to start behind.
+        size: how many.
 
     Raises:
         psycopg.errors.LockNotAvailable: somebody is at work on the tables themselves.
@@ -195,7 +196,7 @@ def lock_changes(connection: Connection, tags: Sequence[Stamps], after: str) -> 
     connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT_MS)))
     relations = sql.SQL(", ").join([source.relation, *(stamps.relation for stamps in tags)])
     connection.execute(statement("freshness/changes", "hold_relations", relations=relations))
-    values: dict[str, Any] = {"collection": source.collection.name, "after": after, "size": _BATCH}
+    values: dict[str, Any] = {"collection": source.collection.name, "after": after, "size": size}
     return [row[0] for row in connection.execute(tags[0].statement("freshness/changes", "lock_batch"), values)]
 
 
@@ -218,5 +219,5 @@ def _unsettled(tags: Sequence[Stamps]) -> sql.Composed:
 
 def _unfinished(stamps: Stamps) -> sql.Composed:
     """Neither fresh under this tag nor rejected as it stands, or its own vector is still to be taken over."""
-    due = sql.SQL("c.vector_changed" if stamps.follows else "false")
+    due = sql.SQL("c.vector_changed_in IS NOT NULL" if stamps.follows else "false")
     return stamps.statement("freshness/changes", "unfinished", tag=sql.Literal(stamps.tag), vector_due=due)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from psycopg import sql
+
 from vecmig.freshness.stamps import Stamps
 from vecmig.postgres.named_sql import statement
 from vecmig.postgres.sessions import Connection
@@ -41,7 +43,9 @@ class Coverage:
 
 def measure_coverage(connection: Connection, stamps: Stamps) -> Coverage:
     """Compare every record's text with the hash beside its vector; one pass over the source, nothing cached."""
-    row = connection.execute(stamps.statement("freshness/coverage", "coverage"), stamps.values).fetchone()
+    due = sql.SQL("coalesce(c.vector_changed_in IS NOT NULL, false)" if stamps.follows else "false")
+    query = stamps.statement("freshness/coverage", "coverage", due=due)
+    row = connection.execute(query, stamps.values).fetchone()
     records, eligible, fresh, rejected, stale, unaccounted, vectors = row or (0,) * 7
     return Coverage(records, eligible, fresh, stale, rejected, unaccounted, vectors)
 

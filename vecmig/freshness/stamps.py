@@ -118,8 +118,35 @@ class Stamps:
             same_record=same_key(source.key, source.aliases_of("o"), source.aliases_of(record)),
             sound=self.sound(sql.Identifier("o", "vector")),
             match=self.match("o", "v"),
-            changed_key=source.match_json("o", "c"),
+            vector_noted=self.noted("vector_noted", "o"),
+            text_noted=self.noted("text_noted", "o"),
         )
+
+    def kept(self, record: str) -> sql.Composed:
+        """Whether the column that is the home has a vector of the application's for a record: it is never replaced."""
+        adopted, source = self.adopted, self.source
+        if adopted is None or adopted.column is None:
+            return sql.SQL("false").format()
+        return self.statement(
+            "freshness/adopting",
+            "kept",
+            source=source.relation,
+            same_source=source.match(record, "t"),
+            column=sql.Identifier(adopted.column),
+            match=self.match(record, "v"),
+            type=source.pgvector.type(source.collection.storage),
+            equals=sql.SQL("OPERATOR({}.=)").format(sql.Identifier(source.pgvector.schema)),
+        )
+
+    def noted(self, name: str, record: str) -> sql.Composed:
+        """A sub-select that finds something where the outbox notes so of a record: vector_noted or text_noted."""
+        collection = sql.Literal(self.source.collection.name)
+        parts = {
+            "schema": sql.Identifier(self.schema),
+            "collection": collection,
+            "key_json": self.source.key_json(record),
+        }
+        return statement("freshness/adopting", name, **parts)
 
     def sound(self, vector: sql.Composable) -> sql.Composed:
         """What every vector of the tag fulfils: its dims, and a length that the metric and the tag can work with."""

@@ -65,7 +65,11 @@ def rest_body(source: Source, schema: str) -> str:
         for number, column in enumerate(source.key)
     )
     note_all = statement(
-        "freshness/change_tracking", "note_all", typed_key=sql.SQL(", ").join(typed), **_named(source, schema)
+        "freshness/change_tracking",
+        "note_all",
+        renewed=_renewed(),
+        typed_key=sql.SQL(", ").join(typed),
+        **_named(source, schema),
     )
     body = statement(
         "freshness/change_tracking",
@@ -163,9 +167,14 @@ def forget(source: Source, schema: str, key: sql.Composable) -> sql.Composed:
     )
 
 
+def _renewed() -> sql.Composed:
+    """Say what becomes of a change that is noted already."""
+    return statement("freshness/change_tracking", "renewed")
+
+
 def note(source: Source, schema: str, key: sql.Composable, *, what: sql.Composable) -> sql.Composed:
     """Note that a record changed, and what of it where a tag has adopted the source's own vectors."""
-    parts = {"new_key": key, "what": what} | _named(source, schema)
+    parts = {"new_key": key, "what": what, "renewed": _renewed()} | _named(source, schema)
     return statement("freshness/change_tracking", "note", **parts)
 
 

@@ -42,7 +42,7 @@ def gather(home: Home, old: Home | None) -> Evidence:
         old_tag=old.stamps.tag if old else None,
         old=measure_coverage(session, old.stamps) if old and old.exists() else None,
         canary=None,
-        buys=stamps.buys,
+        buys=stamps.buys and stamps.home == "partition",
         lag=lag(session, [stamps]) if stamps.source.tracked else None,
     )
 

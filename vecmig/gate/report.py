@@ -80,7 +80,7 @@ class Evidence:
     empty: bool = False
     #: Whether the vectors were adopted: no canary is kept before vecmig embeds something beside them.
     adopted: bool = False
-    #: Whether the recipe embeds what is lacking; otherwise the application alone writes its vectors.
+    #: Whether the recipe embeds all that is lacking; otherwise some vectors are the application's alone to write.
     buys: bool = True
     #: Whether the triggers follow collections.yaml as it is now.
     followed: bool = True

@@ -24,6 +24,11 @@ _STATEMENT_BYTES: Final = 8 * 2**20
 _MOST_RECORDS: Final = 2_000
 
 
+#: Records in one transaction where each may go into an index, at some 10 ms: an application that changes one of them
+#: waits for it.
+_SLOW_RECORDS: Final = 20
+
+
 @dataclass(frozen=True, slots=True)
 class AdoptedPage:
     """What became of a run of records in key order."""
@@ -37,7 +42,9 @@ class AdoptedPage:
     last: Key | None
 
 
-def adopt_page(connection: Connection, stamps: Stamps, after: Key | None, *, kept: bool) -> AdoptedPage:
+def adopt_page(
+    connection: Connection, stamps: Stamps, after: Key | None, *, kept: bool, indexed: bool = False
+) -> AdoptedPage:
     """Take over the vectors of the next records in key order that have no stamp, in one statement.
 
     Args:
@@ -45,11 +52,12 @@ def adopt_page(connection: Connection, stamps: Stamps, after: Key | None, *, kep
         stamps: the tag.
         after: the key to start behind; None for the first record.
         kept: whether the tag keeps a copy of the vector beside its stamp.
+        indexed: whether each copy goes into an index as well.
 
     Raises:
         DatabaseError: a value is no vector; the message names its record.
     """
-    size = max(1, min(_MOST_RECORDS, _STATEMENT_BYTES // (4 * stamps.dims)))
+    size = _SLOW_RECORDS if indexed else max(1, min(_MOST_RECORDS, _STATEMENT_BYTES // (4 * stamps.dims)))
     while True:
         try:
             row = connection.execute(
@@ -77,13 +85,20 @@ def adopt_changed(connection: Connection, stamps: Stamps, *, kept: bool) -> int:
     with suppress(pg.LockNotAvailable):
         while True:
             with connection.transaction():
-                digests = lock_changes(connection, [stamps], after)
+                digests = lock_changes(connection, [stamps], after, size=_SLOW_RECORDS)
                 if not digests:
                     break
                 row = connection.execute(_changed(stamps, kept), stamps.values | {"digests": digests}).fetchone()
                 written += row[0] if row else 0
                 after = digests[-1]
     return written
+
+
+def sweep_emptied(connection: Connection, stamps: Stamps) -> None:
+    """Delete the stamps of records whose column has no vector any more, where nothing told of that."""
+    adopted = stamps.adopted
+    assert adopted is not None, "it is asked of an adopted tag"
+    connection.execute(stamps.statement("homes/adopting", "emptied", offered=stamps.source.offered(adopted)), {})
 
 
 def _no_vector(connection: Connection, stamps: Stamps, after: Key | None, error: pg.DataError) -> DatabaseError:
@@ -115,6 +130,7 @@ def _page(stamps: Stamps, first: bool, kept: bool) -> str:
             after=_after(stamps, first),
             keys_text=stamps.source.alias_text("s"),
             descending=stamps.source.descending,
+            text_noted=stamps.noted("text_noted", "s"),
             **_parts(stamps, kept),
         )
     )
@@ -122,12 +138,8 @@ def _page(stamps: Stamps, first: bool, kept: bool) -> str:
 
 @lru_cache(maxsize=16)
 def _changed(stamps: Stamps, kept: bool) -> str:
-    stored = stamps.source.stored_list()
-    unique = sql.SQL("tag, {}").format(stored) if kept else stored
     in_place = sql.SQL("false" if kept else "true")
-    return finished(
-        stamps.statement("homes/adopting", "changed", in_place=in_place, unique=unique, **_parts(stamps, kept))
-    )
+    return finished(stamps.statement("homes/adopting", "changed", in_place=in_place, **_parts(stamps, kept)))
 
 
 def _parts(stamps: Stamps, kept: bool) -> dict[str, sql.Composable]:

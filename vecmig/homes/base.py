@@ -81,6 +81,9 @@ class Home(Protocol):
             DatabaseError: a value is no vector; the message names its record.
         """
 
+    def sweep_adopted(self) -> None:
+        """Forget the records whose vectors are gone from the source, where the tag has no copy of them."""
+
     def adopt_changed(self) -> int:
         """Take over the source's own vectors of the records in the outbox; return of how many."""
 

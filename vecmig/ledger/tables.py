@@ -181,7 +181,7 @@ CHANGE: Final = _table(
     Column("collection", Text, nullable=False),
     Column("key", JSONB, nullable=False),
     _moment("changed_at", _CLOCK),
-    Column("vector_changed", Boolean, server_default=text("false"), nullable=False),
+    Column("vector_changed_in", BigInteger),
     Column("text_changed_by", ARRAY(Text)),
     Index("change_key", "collection", text("((md5(key::text))::uuid)"), unique=True),
 )

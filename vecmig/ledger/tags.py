@@ -122,8 +122,8 @@ class Tags(Part):
         entry = update(TAG).where(*_is(collection, adopted.tag))
         self._tables.write_one(entry.values(adopted=adopted.to_mapping(), home=home, verified=None))
 
-    def verify(self, collection: str, tag: str, verified: Mapping[str, Any]) -> None:
-        """Enter that a sample of what a tag has adopted is what its recipe gives."""
+    def verify(self, collection: str, tag: str, verified: Mapping[str, Any] | None) -> None:
+        """Enter that a sample of what a tag has adopted is what its recipe gives; None where it is not."""
         self._tables.write_one(update(TAG).where(*_is(collection, tag)).values(verified=verified))
 
     def set_canary(self, collection: str, tag: str, canary: Mapping[str, Any]) -> None:

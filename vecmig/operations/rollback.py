@@ -30,6 +30,9 @@ class Rollback(Operation):
             ScriptError: the vectors of a live revision are to be discarded.
         """
         if self.done() and not self.leaving.discard:
+            if self.revision.old_tag is None:
+                # it may have been cut short behind the move of the reads
+                self.give_back(self.recorded_source())
             return
         if not self._cutover.done():
             self._expand.undo()

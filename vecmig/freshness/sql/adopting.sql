@@ -6,10 +6,28 @@
 -- whether the source has a vector for a record of the page that is to be taken over: it is never bought
 EXISTS (SELECT FROM {offered} o
         WHERE {same_record} AND o.vector IS NOT NULL AND {sound}
-          AND (NOT EXISTS (SELECT FROM {stamps} v WHERE {match})
-               OR EXISTS (SELECT FROM {schema}.change c
-                          WHERE c.collection = %(collection)s AND c.vector_changed AND {changed_key}))
+          AND CASE WHEN EXISTS (SELECT FROM {stamps} v WHERE {match}) THEN EXISTS ({vector_noted})
+                   ELSE NOT EXISTS ({text_noted}) END
         OFFSET 0)
+
+-- kept --
+-- whether the column that is the home has a vector of the application's, which is never replaced
+EXISTS (SELECT FROM {source} t
+        WHERE {same_source} AND t.{column} IS NOT NULL
+          AND NOT EXISTS (SELECT FROM {stamps} v WHERE {match} AND t.{column}::{type} {equals} v.embedding)
+        OFFSET 0)
+
+-- vector_noted --
+-- that the source's own vector changed, and was not taken over yet
+SELECT FROM {schema}.change c
+WHERE c.collection = {collection} AND md5(c.key::text)::uuid = md5({key_json}::text)::uuid
+  AND c.vector_changed_in IS NOT NULL
+
+-- text_noted --
+-- that the text changed since the source's own vector was written
+SELECT FROM {schema}.change c
+WHERE c.collection = {collection} AND md5(c.key::text)::uuid = md5({key_json}::text)::uuid
+  AND c.text_changed_by IS NOT NULL
 
 -- due --
 SELECT count(*)

@@ -33,8 +33,8 @@ DECLARE
     lists_begin text := concat('[', pg_current_xact_id(), ',');
     places text[];
     moved boolean := false;
-    -- 'text' or 'vector' where a tag has adopted a column of the source: which of them an update changed
-    what text := TG_ARGV[0];
+    -- where a tag has adopted a column of the source: whether an update changed the 'vector', or the 'text' alone
+    what text := CASE TG_OP WHEN 'INSERT' THEN 'vector' ELSE TG_ARGV[0] END;
     old_key jsonb;
     new_key jsonb;
     noted bigint;
@@ -53,6 +53,9 @@ BEGIN
         END IF;
         IF old_key = new_key THEN
             old_key := NULL;
+        ELSIF TG_OP = 'UPDATE' THEN
+            -- under its new key the record is a new one
+            what := 'vector';
         END IF;
         IF trouble IS NOT NULL THEN
             NULL;
@@ -199,8 +202,9 @@ END
 
 -- note_all --
 -- in the order of the index, in which no two transactions wait for each other
-INSERT INTO {schema}.change AS known (collection, key, vector_changed, text_changed_by)
-SELECT {collection}, (array_agg(k.key))[1], bool_or(k.what IS NOT DISTINCT FROM 'vector'),
+INSERT INTO {schema}.change AS known (collection, key, vector_changed_in, text_changed_by)
+SELECT {collection}, (array_agg(k.key))[1],
+       CASE WHEN bool_or(k.what = 'vector') THEN pg_current_xact_id()::text::bigint END,
        CASE WHEN bool_and(k.what = 'text') THEN
            ARRAY[session_user::text, current_setting('application_name')]
        END
@@ -209,9 +213,15 @@ FROM (SELECT jsonb_build_array({typed_key}) AS key, c ->> 2 AS what
       WHERE jsonb_typeof(c -> 1) = 'array') k
 GROUP BY md5(k.key::text)::uuid
 ORDER BY md5(k.key::text)::uuid
-ON CONFLICT (collection, (md5(key::text)::uuid)) DO UPDATE
-SET changed_at = clock_timestamp(), vector_changed = known.vector_changed OR excluded.vector_changed,
-    text_changed_by = excluded.text_changed_by
+ON CONFLICT (collection, (md5(key::text)::uuid)) DO UPDATE SET {renewed}
+
+-- renewed --
+-- a text that changed in a later transaction than the vector is not what that was made from
+changed_at = clock_timestamp(),
+vector_changed_in = CASE WHEN excluded.text_changed_by IS NULL OR known.vector_changed_in = pg_current_xact_id()::text::bigint
+                         THEN coalesce(excluded.vector_changed_in, known.vector_changed_in) END,
+text_changed_by = CASE WHEN known.vector_changed_in IS DISTINCT FROM pg_current_xact_id()::text::bigint
+                       THEN excluded.text_changed_by END
 
 -- look_behind --
 -- an update that moves a row to another partition fires as DELETE and INSERT; a policy's functions are not to run here
@@ -237,12 +247,11 @@ DELETE FROM {schema}.rejected r
 WHERE r.collection = {collection} AND md5(r.key::text)::uuid = md5({old_key}::text)::uuid
 
 -- note --
-INSERT INTO {schema}.change AS known (collection, key, vector_changed, text_changed_by)
-VALUES ({collection}, {new_key}, {what} IS NOT DISTINCT FROM 'vector',
+INSERT INTO {schema}.change AS known (collection, key, vector_changed_in, text_changed_by)
+VALUES ({collection}, {new_key},
+        CASE WHEN {what} = 'vector' THEN pg_current_xact_id()::text::bigint END,
         CASE WHEN {what} = 'text' THEN ARRAY[session_user::text, current_setting('application_name')] END)
-ON CONFLICT (collection, (md5(key::text)::uuid)) DO UPDATE
-SET changed_at = clock_timestamp(), vector_changed = known.vector_changed OR excluded.vector_changed,
-    text_changed_by = excluded.text_changed_by
+ON CONFLICT (collection, (md5(key::text)::uuid)) DO UPDATE SET {renewed}
 
 -- note_full_pass --
 -- once in a transaction, which the setting remembers

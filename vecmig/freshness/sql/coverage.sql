@@ -2,12 +2,15 @@
 -- {records} is a sub-select over the source with columns k0, k1, … and txt; {stamps} is the relation of one tag.
 
 -- coverage --
+-- {due}: the source's own vector changed, and was not taken over yet
 SELECT count(*) AS records,
        count(*) FILTER (WHERE s.eligible) AS eligible,
-       count(*) FILTER (WHERE s.eligible AND v.source_hash = s.hash) AS fresh,
-       count(*) FILTER (WHERE s.eligible AND (v.source_hash = s.hash) IS NOT TRUE AND r.key IS NOT NULL) AS rejected,
-       count(*) FILTER (WHERE s.eligible AND v.source_hash <> s.hash AND r.key IS NULL) AS stale,
-       count(*) FILTER (WHERE s.eligible AND (v.source_hash = s.hash) IS NOT TRUE
+       count(*) FILTER (WHERE s.eligible AND v.source_hash = s.hash AND NOT {due}) AS fresh,
+       count(*) FILTER (WHERE s.eligible AND (v.source_hash = s.hash AND NOT {due}) IS NOT TRUE
+                          AND r.key IS NOT NULL) AS rejected,
+       count(*) FILTER (WHERE s.eligible AND (v.source_hash <> s.hash OR (v.tag IS NOT NULL AND {due}))
+                          AND r.key IS NULL) AS stale,
+       count(*) FILTER (WHERE s.eligible AND (v.source_hash = s.hash AND NOT {due}) IS NOT TRUE
                           AND r.key IS NULL AND c.key IS NULL) AS unaccounted,
        coalesce(sum(v.chunks) FILTER (WHERE s.eligible), 0) AS vectors
 -- OFFSET 0 keeps the planner from hashing a text once for every place that names its hash; before the first vector

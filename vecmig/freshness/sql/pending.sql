@@ -39,6 +39,7 @@ WHERE {eligible}
                          AND md5(r.key::text)::uuid = md5({key_json}::text)::uuid
                          AND r.source_hash = p.hash OFFSET 0))
   AND NOT {owned}
+  AND NOT {kept}
 UNION ALL
 -- the last row tells how many records were looked at, and where to go on
 SELECT count(*) + 1, NULL, (SELECT {place}::text FROM page p ORDER BY p.n DESC LIMIT 1), NULL, {no_keys}

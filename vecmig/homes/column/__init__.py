@@ -13,7 +13,7 @@ from psycopg import sql
 from vecmig.events import Listener
 from vecmig.freshness.stamps import Stamps
 from vecmig.homes import relation
-from vecmig.homes.adopting import AdoptedPage, adopt_changed, adopt_page
+from vecmig.homes.adopting import AdoptedPage, adopt_changed, adopt_page, sweep_emptied
 from vecmig.homes.column import source_column
 from vecmig.homes.column.indexes import own_target, serving
 from vecmig.homes.column.writing import fill_column
@@ -76,6 +76,9 @@ class ColumnHome:
 
     def adopt(self, after: Key | None) -> AdoptedPage:
         return adopt_page(self.session, self.stamps, after, kept=False)
+
+    def sweep_adopted(self) -> None:
+        sweep_emptied(self.session, self.stamps)
 
     def adopt_changed(self) -> int:
         return adopt_changed(self.session, self.stamps, kept=False)

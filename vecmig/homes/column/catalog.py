@@ -19,10 +19,11 @@ class VectorColumn:
     #: The dims that it is declared with; None where it takes any.
     dims: int | None
     nullable: bool
+    generated: bool
 
 
 def find_column(connection: Connection, source: Source, expression: str) -> VectorColumn | None:
     """Find the vector column of a source that an expression names; None where it is something else."""
     values = {"oid": source.oid, "expression": expression.strip(), "pgvector": source.pgvector.schema}
     row = connection.execute(statement("homes/column", "column"), values).fetchone()
-    return VectorColumn(row[0], row[1], row[2] if row[2] > 0 else None, row[3]) if row else None
+    return VectorColumn(row[0], row[1], row[2] if row[2] > 0 else None, row[3], row[4]) if row else None

@@ -37,7 +37,7 @@ def serving(connection: Connection, stamps: Stamps) -> Serving | None:
     """
     source = stamps.source
     opclass = opclass_name(source.collection.storage, source.collection.metric)
-    values = {"relation": source.relation.as_string(connection), "opclass": opclass}
+    values = {"relation": source.relation.as_string(connection), "opclass": opclass, "own": own_target(stamps).name}
     with connection.transaction(force_rollback=True):
         # what is on the path is printed without its schema
         connection.execute(sql.SQL("SET LOCAL search_path = {}").format(sql.SQL(SEARCH_PATH)))

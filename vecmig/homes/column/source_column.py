@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import Final
 
 from psycopg import sql
 
+from vecmig.errors import DatabaseError
 from vecmig.freshness.stamps import Stamps
 from vecmig.homes.column.indexes import own_target
 from vecmig.homes.index import index_state
@@ -16,11 +18,16 @@ from vecmig.source.keys import same_key
 from vecmig.source.relations import exists
 
 #: Rows that are changed in one transaction.
-_BATCH: Final = 1_000
+_BATCH: Final = 100
+#: Seconds for which rows are tried again that others hold, and between two tries.
+_PATIENCE: Final = 30.0
+_TICK: Final = 0.1
 
 
 def take_out(database: Database, stamps: Stamps) -> None:
     """Take out of the column what vecmig has put there, in batches, and drop the index that it has built."""
+    if stamps.adopted is None or stamps.adopted.column not in stamps.source.columns:
+        return
     _in_batches(database, stamps, "take_out")
     with database.session() as connection:
         drop_index(connection, stamps)
@@ -50,24 +57,38 @@ def drop_index(connection: Connection, stamps: Stamps) -> None:
 
 
 def _in_batches(database: Database, stamps: Stamps, name: str) -> None:
+    """Change rows in small transactions; what an application holds is passed by for the while, and not waited for.
+
+    Raises:
+        DatabaseError: somebody holds some of them for too long.
+    """
     source = stamps.source
     query = stamps.statement(
         "homes/column",
         name,
         source=source.relation,
         column=column_of(stamps),
+        match_stamp=source.match_source("t", "v"),
         type=source.pgvector.type(source.collection.storage),
         equals=sql.SQL("OPERATOR({}.=)").format(sql.Identifier(source.pgvector.schema)),
-        match_stamp=source.match_source("t", "v"),
         same_stamp=sql.SQL("v.tag = b.tag AND v.chunk = b.chunk AND {}").format(
             same_key(source.key, source.stored_of("v"), source.stored_of("b"))
         ),
     )
-    while True:
+    done, left, deadline = 1, True, time.monotonic() + _PATIENCE
+    while left:
         with database.transaction() as connection:
             if not exists(connection, stamps.relation):
                 return
             connection.execute(statement("homes/column", "filling"))
-            row = connection.execute(query, {"size": _BATCH}).fetchone()
-            if not (row and row[0]):
-                return
+            done, left = connection.execute(query, {"size": _BATCH}).fetchone() or (0, False)
+        if done:
+            deadline = time.monotonic() + _PATIENCE
+        elif left and time.monotonic() > deadline:
+            raise DatabaseError(
+                f"Some records of {source.collection.name} are held by other sessions, and their vectors are still in "
+                f"the column {source.schema}.{source.table}.{column_of(stamps).as_string(None)}.",
+                hint="Run the same command again.",
+            )
+        elif left:
+            time.sleep(_TICK)

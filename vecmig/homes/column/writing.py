@@ -70,6 +70,8 @@ def _fill(stamps: Stamps, held: str) -> str:
             column=column_of(stamps),
             type=source.pgvector.type(source.collection.storage),
             match_source=source.match("s", "t"),
+            match=stamps.match("s", "v"),
+            equals=sql.SQL("OPERATOR({}.=)").format(sql.Identifier(source.pgvector.schema)),
             stored=source.stored_list(),
             tag=sql.Literal(stamps.tag),
         )

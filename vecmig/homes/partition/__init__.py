@@ -75,7 +75,10 @@ class PartitionHome:
         return write_records(self.session, self.stamps, records)
 
     def adopt(self, after: Key | None) -> AdoptedPage:
-        return adopt_page(self.session, self.stamps, after, kept=True)
+        return adopt_page(self.session, self.stamps, after, kept=True, indexed=self.index().exists)
+
+    def sweep_adopted(self) -> None:
+        """Keep the copies, which were made of their texts whatever the column has now."""
 
     def adopt_changed(self) -> int:
         return adopt_changed(self.session, self.stamps, kept=True)

@@ -4,20 +4,22 @@
 -- from TOAST. Each function that is given a vector reads it from there again, which costs more than what it does with it.
 
 -- page --
--- A vector, its stamp and the hash of its text are of one snapshot, and the record stays until this commits. OFFSET 0
--- keeps the planner from reading all stamps for each page.
+-- A vector, its stamp and the hash of its text are of one snapshot, and the record stays until this commits. No text is
+-- kept for later; OFFSET 0 keeps the planner from reading all stamps for each page.
 WITH page AS MATERIALIZED (
-    SELECT s.* FROM {offered} s WHERE {after} ORDER BY {keys} LIMIT %(size)s {lock}
+    SELECT {keys}, s.vector, {eligible} AS eligible, {hash} AS hash
+    FROM (SELECT s.* FROM {offered} s WHERE {after} ORDER BY {keys} LIMIT %(size)s {lock}) s
 ),
 due AS MATERIALIZED (
     SELECT s.*, ({sound}) IS TRUE AS sound
     FROM page s
     CROSS JOIN LATERAL (SELECT {read} AS vector OFFSET 0) o
-    WHERE s.vector IS NOT NULL AND {eligible} AND NOT EXISTS (SELECT FROM {stamps} v WHERE {match} OFFSET 0)
+    WHERE s.vector IS NOT NULL AND s.eligible AND NOT EXISTS (SELECT FROM {stamps} v WHERE {match} OFFSET 0)
+      AND NOT EXISTS ({text_noted} OFFSET 0)
 ),
 written AS (
     INSERT INTO {stamps} (tag, {stored}, embedding, source_hash)
-    SELECT {tag}, {keys}, {payload}, {hash} FROM due s WHERE s.sound
+    SELECT {tag}, {keys}, {payload}, s.hash FROM due s WHERE s.sound
     ON CONFLICT DO NOTHING
     RETURNING 1
 )
@@ -26,10 +28,16 @@ SELECT (SELECT count(*) FROM page),
        (SELECT count(*) FROM due d WHERE NOT d.sound),
        (SELECT json_build_array({keys_text}) FROM page s ORDER BY {descending} LIMIT 1)
 
+-- emptied --
+-- stamps of records whose column has no vector any more, of which nothing told
+DELETE FROM {stamps} v USING {offered} s WHERE {match} AND s.vector IS NULL
+
 -- changed --
--- runs after lock_batch, so that its snapshot sees every change whose note it settles
+-- runs after lock_batch, so that its snapshot sees every change whose note it settles; what is written takes the place of
+-- what was there, and updates nothing
 WITH noted AS MATERIALIZED (
-    SELECT c.key, c.vector_changed, md5(c.key::text)::uuid AS digest
+    SELECT c.key, c.vector_changed_in IS NOT NULL AS vector_changed, c.text_changed_by IS NOT NULL AS text_changed,
+           md5(c.key::text)::uuid AS digest
     FROM {schema}.change c
     WHERE c.collection = %(collection)s AND md5(c.key::text)::uuid = ANY (%(digests)s::uuid[])
 ),
@@ -38,21 +46,21 @@ due AS MATERIALIZED (
     FROM noted c
     CROSS JOIN LATERAL (SELECT s.* FROM {offered} s WHERE {changed_key} LIMIT 1 {lock}) s
     CROSS JOIN LATERAL (SELECT {read} AS vector OFFSET 0) o
-    WHERE {eligible} AND (c.vector_changed OR NOT EXISTS (SELECT FROM {stamps} v WHERE {match} OFFSET 0))
+    WHERE {eligible}
+      AND CASE WHEN EXISTS (SELECT FROM {stamps} v WHERE {match} OFFSET 0) THEN c.vector_changed
+               ELSE NOT c.text_changed END
+),
+replaced AS (
+    DELETE FROM {stamps} v USING due s WHERE {match} AND (s.sound OR {in_place}) RETURNING 1
 ),
 written AS (
     INSERT INTO {stamps} (tag, {stored}, embedding, source_hash)
-    SELECT {tag}, {keys}, {payload}, {hash} FROM due s WHERE s.sound
-    ON CONFLICT ({unique}, chunk) DO UPDATE
-    SET embedding = excluded.embedding, source_hash = excluded.source_hash, embedded_at = excluded.embedded_at
+    SELECT {tag}, {keys}, {payload}, {hash} FROM due s WHERE s.sound AND (SELECT count(*) FROM replaced) >= 0
     RETURNING 1
 ),
-emptied AS (
-    DELETE FROM {stamps} v USING due s WHERE {match} AND NOT s.sound AND {in_place}
-),
 settled AS (
-    UPDATE {schema}.change c SET vector_changed = false
-    WHERE c.collection = %(collection)s AND c.vector_changed
+    UPDATE {schema}.change c SET vector_changed_in = NULL
+    WHERE c.collection = %(collection)s AND c.vector_changed_in IS NOT NULL
       AND md5(c.key::text)::uuid IN (SELECT d.digest FROM due d)
 )
 SELECT count(*) FROM written

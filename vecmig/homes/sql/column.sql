@@ -2,26 +2,35 @@
 -- those that vecmig itself has put into the column.
 
 -- column --
--- a column of pgvector's: its type, the dims that it is declared with, -1 for none, and whether it may be NULL
-SELECT a.attname, t.typname, a.atttypmod, NOT a.attnotnull
+-- a column of pgvector's: its type, the dims that it is declared with, -1 for none, whether it may be NULL, and is generated
+SELECT a.attname, t.typname, a.atttypmod, NOT a.attnotnull, a.attgenerated <> ''
 FROM pg_catalog.pg_attribute a
 JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
 JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace AND n.nspname = %(pgvector)s
 WHERE a.attrelid = %(oid)s AND a.attnum > 0 AND NOT a.attisdropped AND t.typname IN ('vector', 'halfvec')
-  AND %(expression)s::text IN (a.attname::text, pg_catalog.quote_ident(a.attname))
+  -- as SQL reads the name: without quotes it is in small letters
+  AND (%(expression)s::text = '"' || replace(a.attname, '"', '""') || '"'
+       OR (%(expression)s::text ~ '^[A-Za-z_][A-Za-z0-9_$]*$' AND lower(%(expression)s::text) = a.attname))
 
 -- fill --
--- the text must still be the one that was embedded; the trigger that tells of vectors passes this one by
+-- The text must still be the one that was embedded, and the column empty, or as vecmig filled it. The trigger that tells
+-- of vectors passes this one by.
 WITH record AS MATERIALIZED (
     SELECT s.* FROM {records} s WHERE {same_record} AND {hash} = %(hash)s::text::uuid LIMIT 1 {lock}
 ),
 filled AS (
-    UPDATE {source} t SET {column} = %(vector)s::{type} FROM record s WHERE {match_source}
+    UPDATE {source} t SET {column} = %(vector)s::{type} FROM record s
+    WHERE {match_source}
+      AND (t.{column} IS NULL
+           OR EXISTS (SELECT FROM {stamps} v WHERE {match} AND t.{column}::{type} {equals} v.embedding))
+    RETURNING 1
+),
+replaced AS (
+    DELETE FROM {stamps} v USING record s WHERE {match} AND (SELECT count(*) FROM filled) > 0 RETURNING 1
 )
 INSERT INTO {stamps} AS v (tag, {stored}, embedding, source_hash)
 SELECT {tag}, {keys}, %(vector)s::{type}, %(hash)s::text::uuid FROM record s
-ON CONFLICT ({stored}, chunk) DO UPDATE
-SET embedding = excluded.embedding, source_hash = excluded.source_hash, embedded_at = excluded.embedded_at
+WHERE (SELECT count(*) FROM filled) > 0 AND (SELECT count(*) FROM replaced) >= 0
 RETURNING 1
 
 -- filling --
@@ -32,9 +41,14 @@ SELECT pg_catalog.set_config('vecmig.fills', 'on', true)
 SELECT EXISTS (SELECT FROM {stamps} v WHERE v.embedding IS NOT NULL)
 
 -- take_out --
--- a batch of what vecmig has put into the column, where that is still there; the stamps go with it
+-- a batch of what vecmig has put into the column, where that is still there; the stamps go with it. What an application
+-- holds is passed by, and tried again
 WITH batch AS MATERIALIZED (
-    SELECT v.* FROM {stamps} v WHERE v.embedding IS NOT NULL LIMIT %(size)s FOR UPDATE
+    SELECT v.*
+    FROM {stamps} v
+    CROSS JOIN LATERAL (SELECT FROM {source} t WHERE {match_stamp} LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) t
+    WHERE v.embedding IS NOT NULL
+    LIMIT %(size)s
 ),
 emptied AS (
     UPDATE {source} t SET {column} = NULL FROM batch v
@@ -43,12 +57,17 @@ emptied AS (
 forgotten AS (
     DELETE FROM {stamps} v USING batch b WHERE {same_stamp} RETURNING 1
 )
-SELECT count(*) FROM forgotten
+SELECT (SELECT count(*) FROM forgotten),
+       EXISTS (SELECT FROM {stamps} v CROSS JOIN LATERAL (SELECT FROM {source} t WHERE {match_stamp} LIMIT 1) t
+               WHERE v.embedding IS NOT NULL)
 
 -- clear --
--- a batch of the rows whose vector was this tag's
+-- a batch of the rows whose vector was this tag's; what an application holds is passed by, and tried again
 WITH batch AS MATERIALIZED (
-    SELECT v.* FROM {stamps} v LIMIT %(size)s FOR UPDATE
+    SELECT v.*
+    FROM {stamps} v
+    CROSS JOIN LATERAL (SELECT FROM {source} t WHERE {match_stamp} LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED) t
+    LIMIT %(size)s
 ),
 emptied AS (
     UPDATE {source} t SET {column} = NULL FROM batch v WHERE {match_stamp} AND t.{column} IS NOT NULL
@@ -56,7 +75,8 @@ emptied AS (
 forgotten AS (
     DELETE FROM {stamps} v USING batch b WHERE {same_stamp} RETURNING 1
 )
-SELECT count(*) FROM forgotten
+SELECT (SELECT count(*) FROM forgotten),
+       EXISTS (SELECT FROM {stamps} v CROSS JOIN LATERAL (SELECT FROM {source} t WHERE {match_stamp} LIMIT 1) t)
 
 -- drop_column --
 ALTER TABLE {source} DROP COLUMN {column}

@@ -55,7 +55,7 @@ FROM pg_catalog.pg_index i
 JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
 JOIN pg_catalog.pg_am m ON m.oid = c.relam AND m.amname IN ('hnsw', 'ivfflat')
 JOIN pg_catalog.pg_opclass o ON o.oid = i.indclass[0] AND o.opcname = %(opclass)s
-WHERE i.indrelid = pg_catalog.to_regclass(%(relation)s)
+WHERE i.indrelid = pg_catalog.to_regclass(%(relation)s) AND (i.indpred IS NULL OR c.relname = %(own)s)
 ORDER BY i.indisvalid AND i.indisready DESC, c.relname
 
 -- drop_now --

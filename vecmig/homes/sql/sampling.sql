@@ -4,7 +4,7 @@
 -- one of each equal part of the tag by age: what went wrong for a while cannot fall between them
 SELECT coalesce(v.chunk_text, s.txt), {payload}::{vector}, {record}, {keys_text}
 FROM {stamps} v
-JOIN {records} s ON {match} AND v.source_hash = {hash}
+JOIN {records} s ON {match} AND v.source_hash = {hash} AND {payload} IS NOT NULL
 WHERE v.ctid = ANY (ARRAY(
     SELECT DISTINCT ON (p.part) p.place
     FROM (SELECT d.ctid AS place, ntile(%(size)s) OVER (ORDER BY {age}, random()) AS part

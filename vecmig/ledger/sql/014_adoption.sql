@@ -7,7 +7,8 @@ ALTER TABLE {schema}.tag
     ADD COLUMN verified jsonb;
 
 ALTER TABLE {schema}.change
-    -- whether it was the vector in the source's own column that changed, and is still to be taken over
-    ADD COLUMN vector_changed boolean NOT NULL DEFAULT false,
+    -- the transaction that changed the vector in the source's own column, or wrote the record; NULL once that was taken
+    -- over, and where a later transaction changed the text alone
+    ADD COLUMN vector_changed_in bigint,
     -- role and application of whoever changed the text last and not that vector; NULL where no tag has adopted it
     ADD COLUMN text_changed_by text[];

@@ -123,7 +123,7 @@ def _sync_tag(context: Context, source: Source, tag: str) -> Result:
             prepare=prepare_tag(context, embedder, home.stamps),
             listener=context.listener,
         )
-        verify_adopted(context, home.stamps, embedder)
+        verify_adopted(context, home.stamps, embedder, taken_over=result.done.adopted)
     record(context, name, tag, result.done, coverage=result.coverage.share)
     adopted = f"{counted(result.done.adopted, 'vector')} taken over, " if home.stamps.follows else ""
     embedded, fresh = counted(result.done.written, "record"), result.coverage.fresh
