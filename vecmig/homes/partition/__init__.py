@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
 from psycopg import sql
 
 from vecmig.events import Listener
-from vecmig.freshness.stamps import Stamps
 from vecmig.homes import relation
-from vecmig.homes.adopting import AdoptedPage, adopt_changed, adopt_page
+from vecmig.homes.adopting import AdoptedPage, adopt_page
 from vecmig.homes.index import (
     IndexTarget,
     create_statement,
@@ -24,52 +20,27 @@ from vecmig.homes.index import (
 )
 from vecmig.homes.index_build import build_index
 from vecmig.homes.partition.writing import write_records
-from vecmig.homes.sampling import longest_text, sample_vectors
-from vecmig.homes.search import Hit, search_each
+from vecmig.homes.postgres import PostgresHome
 from vecmig.homes.values import (
     EmbeddedRecord,
     Footprint,
-    HomeState,
     IndexBuild,
     IndexLimits,
     IndexState,
-    Sampled,
 )
-from vecmig.postgres.sessions import Connection, Database
+from vecmig.postgres.sessions import Database
 from vecmig.source.keys import Key
 
 
-@dataclass(frozen=True, slots=True)
-class PartitionHome:
+class PartitionHome(PostgresHome):
     """A partition of the vectors table; see ``Home``."""
 
-    session: Connection
-    stamps: Stamps
+    __slots__ = ()
     kind: ClassVar[str] = "partition"
-
-    def exists(self) -> bool:
-        return relation.is_attached(self.session, self.stamps)
-
-    def require(self) -> None:
-        relation.require_partition(self.session, self.stamps)
-
-    def create(self) -> None:
-        relation.create_partition(self.session, self.stamps, kept=True)
-
-    def drop(self) -> None:
-        relation.drop_partition(self.session, self.stamps)
-
-    def state(self) -> HomeState:
-        return relation.home_state(self.session, self.stamps)
+    kept: ClassVar[bool] = True
 
     def undo(self, database: Database) -> None:
         """Leave the source alone, which has nothing of it."""
-
-    def leave(self, database: Database, *, wait: float, on_wait: Callable[[str, str], None]) -> None:
-        relation.detach(database, self.stamps, wait=wait, on_wait=on_wait)
-
-    def remove(self) -> int:
-        return relation.drop_detached(self.session, self.stamps)
 
     def write(self, records: Sequence[EmbeddedRecord]) -> int:
         return write_records(self.session, self.stamps, records)
@@ -79,22 +50,6 @@ class PartitionHome:
 
     def sweep_adopted(self) -> None:
         """Keep the copies, which were made of their texts whatever the column has now."""
-
-    def adopt_changed(self) -> int:
-        return adopt_changed(self.session, self.stamps, kept=True)
-
-    def search(self, vector: NDArray[np.float32], k: int, *, exact: bool = False) -> list[Hit]:
-        (hits,) = self.search_each([vector], k, exact=exact)
-        return hits
-
-    def search_each(self, vectors: Iterable[NDArray[np.float32]], k: int, *, exact: bool = False) -> list[list[Hit]]:
-        return search_each(self.session, self.stamps, vectors, k, exact=exact)
-
-    def sample(self, size: int) -> list[Sampled]:
-        return sample_vectors(self.session, self.stamps, size)
-
-    def longest_text(self, size: int) -> str | None:
-        return longest_text(self.session, self.stamps, size)
 
     def footprint(self, vectors: int) -> Footprint:
         return footprint(self.stamps, vectors)
