@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+import psycopg
 from psycopg import sql
 
+from vecmig.errors import ConfigError
 from vecmig.freshness.pending import estimated_rows
 from vecmig.freshness.stamps import Stamps, norm_function
 from vecmig.homes.adopting import read
@@ -46,7 +48,7 @@ def survey(connection: Connection, stamps: Stamps) -> list[Size]:
     """Look at what the source offers a tag, the most frequent size first.
 
     Raises:
-        psycopg.Error: the expression does not work, or gives something that is no vector.
+        ConfigError: the expression gives something that is no vector.
     """
     source, adopted, pgvector = stamps.source, stamps.adopted, stamps.source.pgvector
     assert adopted is not None, "it is asked of an adopted tag"
@@ -62,7 +64,15 @@ def survey(connection: Connection, stamps: Stamps) -> list[Size]:
         subvector=pgvector.function("subvector"),
         dims=sql.Literal(stamps.dims),
     )
-    return [Size(*row) for row in connection.execute(query, {}).fetchall()]
+    try:
+        sizes = connection.execute(query, {}).fetchall()
+    except psycopg.DataError as error:
+        raise ConfigError(
+            f"{adopted.adoption.expression} gives a value that is no vector: {error.diag.message_primary}.",
+            state="Nothing was taken over.",
+            hint="Leave such rows out by where=, or correct them: vecmig discover shows what the column has.",
+        ) from error
+    return [Size(*row) for row in sizes]
 
 
 class Misfit(NamedTuple):

@@ -19,7 +19,7 @@ from vecmig.operations.backfill import Backfill, fill_tag
 from vecmig.operations.context import Context
 from vecmig.postgres.sessions import Connection
 from vecmig.source.catalog import vector_columns
-from vecmig.source.relations import column_names, relation_of
+from vecmig.source.relations import PARTITIONED, column_names, relation_of
 from vecmig.source.resolving import resolve
 from vecmig.source.source import Source
 from vecmig.text import count, counted, noun
@@ -72,6 +72,15 @@ class Adopt(Backfill):
         source = self.source()
         with self.context.database.session() as connection:
             offering = self.offering(connection, source)
+            indexed = home_over(connection, self.stamps(offering)).index().exists
+        if self.adoption.in_place and source.kind == PARTITIONED and not indexed:
+            raise ConfigError(
+                f"{source.schema}.{source.table} is partitioned, and {self.adoption.expression} has no index: nothing "
+                "builds one on all partitions while the application writes.",
+                state="Nothing was taken over.",
+                hint="Build one on each partition (CREATE INDEX CONCURRENTLY), and attach them to one that is made by "
+                "CREATE INDEX … ON ONLY; or copy the vectors.",
+            )
         self._refuse_misfits(offering)
 
     def offering(self, connection: Connection, source: Source) -> Source:
