@@ -74,14 +74,26 @@ def new_revision(
     parents = _above(directory.branches, name) if named is None else named
     move = _move(directory, collections, heads, name, from_tag=from_tag, to_tag=to_tag, live=live or {})
     if adopt is not None:
-        new = Tag.parse(move.new_tag)
-        if new.chunk is not None:
-            raise ScriptError(
-                f"Adopted vectors are one to a record, and the tag {new} cuts records into chunks.",
-                hint=f"Ask for a tag with chunk-none in collections.yaml: {replace(new, chunk=None)}",
-            )
-        move = replace(move, adopt=adopt)
+        move = _adopting(move, adopt)
     return write_drafts(directory, [_draft(directory, wish, parents, "script", move)])[0]
+
+
+def first_revisions(
+    directory: ScriptDirectory, collections: Collections, calls: Mapping[str, AdoptCall]
+) -> tuple[Script, ...]:
+    """Write the first revision of each of these collections, which adopts vectors: all of them, or none.
+
+    Raises:
+        ScriptError: a collection has a revision already, or asks for a tag of chunks.
+        ConfigError, TagError: a collection, its tag, or the tag's recipe is unknown.
+    """
+    heads = directory.map.heads
+    drafts = []
+    for name, call in calls.items():
+        _only_beginner(directory, collections, heads, name)
+        move = _adopting(_move(directory, collections, heads, name, live={}), call)
+        drafts.append(_draft(directory, Wish(), (), "script", move))
+    return write_drafts(directory, drafts)
 
 
 def empty_revision(directory: ScriptDirectory, wish: Wish) -> Script:
@@ -264,6 +276,17 @@ def _only_beginner(directory: ScriptDirectory, collections: Collections, heads: 
         hint="To go on to another tag: vecmig revision, without --adopt. To adopt vectors beside those, add a "
         f"collection of their own to {shown(collections.path)}",
     )
+
+
+def _adopting(move: Move, call: AdoptCall) -> Move:
+    """Return a move that adopts vectors; what a team has is one vector a row."""
+    new = Tag.parse(move.new_tag)
+    if new.chunk is not None:
+        raise ScriptError(
+            f"Adopted vectors are one to a record, and the tag {new} cuts records into chunks.",
+            hint=f"Ask for a tag with chunk-none in collections.yaml: {replace(new, chunk=None)}",
+        )
+    return replace(move, adopt=call)
 
 
 def _move(

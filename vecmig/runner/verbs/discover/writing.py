@@ -18,7 +18,7 @@ from vecmig.model.tag import Tag
 from vecmig.runner.verbs.discover import Discovery, Offer
 from vecmig.runner.verbs.discover.offers import UNKNOWN_MODEL, UNKNOWN_PROVIDER
 from vecmig.script import ScriptDirectory
-from vecmig.script.generate import Wish, new_revision
+from vecmig.script.generate import first_revisions
 from vecmig.script.project import is_example
 from vecmig.text import count, shown
 
@@ -53,8 +53,8 @@ def write_discovered(config: Config, discovery: Discovery) -> tuple[Path, ...]:
         _replace(path, with_entries(path, text, [one.collection for one in new], list(recipes.values())))
         written.append(path)
     collections = load_collections(path)
-    for at, one in enumerate(offers):
-        try:
+    try:
+        for one in offers:
             tag = collections.collection(one.name).tag
             if tag is not None and Tag.parse(tag).dims != one.proposal.dims:
                 raise ConfigError(
@@ -62,12 +62,11 @@ def write_discovered(config: Config, discovery: Discovery) -> tuple[Path, ...]:
                     f"{tag}.",
                     hint=f"Ask for the tag of their model in {shown(path)}",
                 )
-            script = new_revision(scripts, collections, Wish(), collection=one.name, adopt=one.proposal.call)
-        except VecmigError as error:
-            error.state = f"{shown(path)} is written, and {at} of {len(offers)} revisions are."
-            raise
-        written.append(script.path)
-    return tuple(written)
+        made = first_revisions(scripts, collections, {one.name: one.proposal.call for one in offers})
+    except VecmigError as error:
+        error.state = f"{shown(path)} is written, and no revision is." if new else "Nothing was written."
+        raise
+    return (*written, *(script.path for script in made))
 
 
 def _refuse_unknown(offers: Sequence[Offer], known: Collections) -> None:
