@@ -79,14 +79,13 @@ def _shorten_key(connection: Connection, stamps: Stamps) -> None:
 def _add_key(connection: Connection, stamps: Stamps, *, kept: bool) -> None:
     """Give a new partition the key by which a chunk of a record has one stamp, where it has none of its parent."""
     parts = {"partition": stamps.relation, "keys": stamps.source.stored_list()}
-    row = connection.execute(
-        statement("homes/table", "has_key"), {"partition": stamps.relation.as_string(connection)}
-    ).fetchone()
-    has_key = bool(row and row[0])
+    values = {"vectors": stamps.source.vectors.as_string(connection)}
+    row = connection.execute(statement("homes/table", "lacks_key"), values).fetchone()
+    lacks_key = bool(row and row[0])
     if not kept:
-        kind = sql.SQL("UNIQUE" if has_key else "PRIMARY KEY")
+        kind = sql.SQL("PRIMARY KEY" if lacks_key else "UNIQUE")
         connection.execute(statement("homes/table", "add_short_key", kind=kind, **parts))
-    elif not has_key:
+    elif lacks_key:
         connection.execute(statement("homes/table", "add_key", **parts))
 
 

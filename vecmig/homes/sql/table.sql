@@ -57,9 +57,11 @@ WHERE c.conrelid = pg_catalog.to_regclass(%(vectors)s) AND c.contype = 'p'
 -- drop_key --
 ALTER TABLE {vectors} DROP CONSTRAINT {key}
 
--- has_key --
-SELECT EXISTS (SELECT FROM pg_catalog.pg_constraint c
-               WHERE c.conrelid = pg_catalog.to_regclass(%(partition)s) AND c.contype = 'p')
+-- lacks_key --
+-- whether the vectors table leaves the key to its partitions; one that --sql only writes about does not
+SELECT pg_catalog.to_regclass(%(vectors)s) IS NOT NULL
+   AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint c
+                   WHERE c.conrelid = pg_catalog.to_regclass(%(vectors)s) AND c.contype = 'p')
 
 -- add_key --
 ALTER TABLE {partition} ADD PRIMARY KEY (tag, {keys}, chunk)
