@@ -31,6 +31,7 @@ from dataclasses import dataclass, field
 from difflib import unified_diff
 from pathlib import Path
 
+import psycopg
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
@@ -166,7 +167,10 @@ def scratch() -> Iterator[Path]:
         server = home / ".vecmig" / "pgdata"
         try:
             # each command would start and stop it
-            start_embedded(server)
+            url = start_embedded(server)
+            with psycopg.connect(url, autocommit=True) as connection:
+                # a reader's has it from the first file on
+                connection.execute("DROP EXTENSION vector")
             yield home
         finally:
             remove_embedded(server)

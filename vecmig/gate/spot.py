@@ -268,15 +268,21 @@ def judge_spot(spot: Spot | None, *, asked: bool, adopted: bool = False) -> tupl
         remedy = Remedy("Make the embedder answer first.")
         return (Check("spot check", False, None, Required(f"all of {SAMPLE}"), spot.error, remedy),)
     found = () if spot.searched is None else (_findable(*spot.searched),)
-    return (_own(spot), _whole(spot), _near(spot), *found)
+    return (_own(spot, adopted=adopted), _whole(spot), _near(spot), *found)
 
 
-def _own(spot: Spot) -> Check:
+def _own(spot: Spot, *, adopted: bool) -> Check:
     detail = f"{spot.good} of {spot.sampled} vectors drawn at random are what the embedder makes of their texts"
     remedy = (
         "The vectors are of other weights, or of other records. Make a new tag with a new version after the @, or "
         "embed them again: vecmig downgrade -1 --discard, then vecmig upgrade head"
     )
+    if adopted:
+        remedy = (
+            "The column's vectors are not what the recipe makes of text: one of them is not as it was when they were "
+            "made. Correct text: in collections.yaml, or the recipe (model, prompts, norm). Then take them over again: "
+            "vecmig downgrade -1 --discard, then vecmig upgrade head"
+        )
     known = spot.refused <= _MOST_REFUSED * spot.sampled
     if spot.worst is not None:
         detail += f"; that of record {spot.worst[0]} is not (similarity {spot.worst[1]:.4f})"
