@@ -333,6 +333,16 @@ def test_status_names_no_command_for_what_the_application_alone_writes(lab: Lab,
     assert (lab.cover(SMALL).fresh, model.total()) == (ALL + 1, 0)
 
 
+@pytest.mark.parametrize("home", ["partition", "column"])
+def test_a_sync_with_nothing_to_take_over_locks_no_record(lab: Lab, home: str) -> None:
+    give_vectors(lab)
+    adopts(lab, f'm.adopt("embedding", home="{home}")')
+    lab.upgrade("r1")
+    before = lab.sql("SELECT id, ctid, xmax FROM documents ORDER BY id")
+    lab.sync()
+    assert lab.sql("SELECT id, ctid, xmax FROM documents ORDER BY id") == before
+
+
 def test_it_goes_on_where_it_was_interrupted(lab: Lab, model: Model) -> None:
     give_vectors(lab)
     adopts(lab, 'm.adopt("embedding")')

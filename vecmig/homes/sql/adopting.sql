@@ -4,18 +4,23 @@
 -- from TOAST. Each function that is given a vector reads it from there again, which costs more than what it does with it.
 
 -- page --
--- A vector, its stamp and the hash of its text are of one snapshot, and the record stays until this commits. No text is
--- kept for later; OFFSET 0 keeps the planner from reading all stamps for each page.
+-- A vector, its stamp and the hash of its text are of one snapshot, and the record stays until this commits; what has a
+-- stamp is neither locked nor counted. No text is kept for later; OFFSET 0 keeps the planner from reading all stamps for
+-- each page.
 WITH page AS MATERIALIZED (
     SELECT {keys}, s.vector, {eligible} AS eligible, {hash} AS hash
-    FROM (SELECT s.* FROM {offered} s WHERE {after} ORDER BY {keys} LIMIT %(size)s {lock}) s
+    FROM (SELECT s.*
+          FROM {offered} s
+          WHERE {after} AND NOT EXISTS (SELECT FROM {stamps} v WHERE {match} OFFSET 0)
+            AND NOT EXISTS ({text_noted} OFFSET 0)
+          ORDER BY {keys}
+          LIMIT %(size)s {lock}) s
 ),
 due AS MATERIALIZED (
     SELECT s.*, ({sound}) IS TRUE AS sound
     FROM page s
     CROSS JOIN LATERAL (SELECT {read} AS vector OFFSET 0) o
-    WHERE s.vector IS NOT NULL AND s.eligible AND NOT EXISTS (SELECT FROM {stamps} v WHERE {match} OFFSET 0)
-      AND NOT EXISTS ({text_noted} OFFSET 0)
+    WHERE s.vector IS NOT NULL AND s.eligible
 ),
 written AS (
     INSERT INTO {stamps} (tag, {stored}, embedding, source_hash)
@@ -66,7 +71,11 @@ settled AS (
 SELECT count(*) FROM written
 
 -- first_key --
-SELECT json_build_array({keys_text}) FROM {records} s WHERE {after} ORDER BY {keys} LIMIT 1
+SELECT json_build_array({keys_text})
+FROM {records} s
+WHERE {after} AND NOT EXISTS (SELECT FROM {stamps} v WHERE {match})
+ORDER BY {keys}
+LIMIT 1
 
 -- survey --
 -- what there is to adopt, by size; a vector is padded where it is zero behind the tag's dims
