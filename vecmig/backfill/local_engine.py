@@ -78,6 +78,8 @@ class LocalEngine:
         Returns:
             How many changes are left, because the application or whoever clears the outbox holds them.
         """
+        if not self._backfill.stamps.follows:
+            return 0
         take_over(self._reader, self._limiter, self.counters, whole=whole)
         return self._reader.run(lambda connection: count_due(connection, self._backfill.stamps))
 

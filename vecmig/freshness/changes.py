@@ -94,6 +94,8 @@ def text_writers(connection: Connection, stamps: Stamps) -> list[tuple[str, str,
 
 def count_due(connection: Connection, stamps: Stamps) -> int:
     """Count the changes whose vectors the source has, and that a tag has not taken over yet."""
+    if not stamps.follows:
+        return 0
     query = stamps.statement(
         "freshness/adopting",
         "due",
@@ -101,7 +103,7 @@ def count_due(connection: Connection, stamps: Stamps) -> int:
         eligible=stamps.source.eligible("p"),
         owned=stamps.owned("p"),
     )
-    row = connection.execute(query, stamps.values).fetchone() if stamps.follows else None
+    row = connection.execute(query, stamps.values).fetchone()
     return int(row[0]) if row else 0
 
 

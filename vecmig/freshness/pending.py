@@ -64,7 +64,7 @@ def read_page(
         max_bytes: the page ends with the record whose text reaches this, so that a page of long texts is a short one.
     """
     query = _page(stamps, after is None, upto is None)
-    values = stamps.values | {"size": size, "bytes": max_bytes} | _key_values("k", after) | _key_values("u", upto)
+    values = stamps.values | {"size": size, "bytes": max_bytes} | key_values("k", after) | key_values("u", upto)
     rows, size, place = _fetch(connection, query, values)
     return Page(rows, size, tuple(json.loads(place)) if size else None)
 
@@ -137,8 +137,8 @@ def sample_texts(connection: Connection, source: Source, size: int) -> list[str]
 def _page(stamps: Stamps, first: bool, last: bool) -> str:
     source = stamps.source
     true = sql.SQL("true")
-    after = true if first else _compared(source, ">", "k")
-    upto = true if last else _compared(source, "<=", "u")
+    after = true if first else compared(source, ">", "k")
+    upto = true if last else compared(source, "<=", "u")
     looked_at = statement(
         "freshness/pending", "looked_at", records=source.records, after=after, upto=upto, keys=source.alias_list("s")
     )
@@ -182,13 +182,19 @@ def _pending(stamps: Stamps, looked_at: sql.Composed, *, order: sql.Composable, 
     )
 
 
-def _compared(source: Source, operator: str, prefix: str) -> sql.Composed:
-    values = [
+def compared(source: Source, operator: str, prefix: str) -> sql.Composed:
+    """Compare the records ``s`` with a key that is given as ``key_values`` gives it."""
+    return compared_keys(source.key, source.aliases_of("s"), operator, given_key(source, prefix))
+
+
+def given_key(source: Source, prefix: str) -> list[sql.Composed]:
+    """Return the key columns of a key that is given as ``key_values`` gives it."""
+    return [
         sql.SQL("{}::text::{}").format(sql.Placeholder(f"{prefix}{i}"), sql.SQL(column.type))
         for i, column in enumerate(source.key)
     ]
-    return compared_keys(source.key, source.aliases_of("s"), operator, values)
 
 
-def _key_values(prefix: str, key: Key | None) -> dict[str, str]:
+def key_values(prefix: str, key: Key | None) -> dict[str, str]:
+    """Return the parameters of a key; none where there is none."""
     return {f"{prefix}{i}": value for i, value in enumerate(key or ())}

@@ -135,18 +135,18 @@ class Stamps:
             column=sql.Identifier(adopted.column),
             match=self.match(record, "v"),
             type=source.pgvector.type(source.collection.storage),
-            equals=sql.SQL("OPERATOR({}.=)").format(sql.Identifier(source.pgvector.schema)),
+            equals=source.pgvector.equals,
         )
 
     def noted(self, name: str, record: str) -> sql.Composed:
         """A sub-select that finds something where the outbox notes so of a record: vector_noted or text_noted."""
-        collection = sql.Literal(self.source.collection.name)
-        parts = {
-            "schema": sql.Identifier(self.schema),
-            "collection": collection,
-            "key_json": self.source.key_json(record),
-        }
-        return statement("freshness/adopting", name, **parts)
+        return statement(
+            "freshness/adopting",
+            name,
+            schema=sql.Identifier(self.schema),
+            collection=sql.Literal(self.source.collection.name),
+            key_json=self.source.key_json(record),
+        )
 
     def sound(self, vector: sql.Composable) -> sql.Composed:
         """What every vector of the tag fulfils: its dims, and a length that the metric and the tag can work with."""

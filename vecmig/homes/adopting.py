@@ -5,25 +5,23 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 from psycopg import errors as pg
 from psycopg import sql
 
 from vecmig.errors import DatabaseError
 from vecmig.freshness.changes import lock_changes
-from vecmig.freshness.pending import FIRST_DIGEST
+from vecmig.freshness.pending import FIRST_DIGEST, compared, key_values
 from vecmig.freshness.stamps import Stamps
 from vecmig.model.tag import MAX_DIMS
 from vecmig.postgres.named_sql import finished
 from vecmig.postgres.sessions import Connection
-from vecmig.source.keys import Key, compared_keys
+from vecmig.source.keys import Key
 
 #: Bytes of vectors in one statement, and most records: its transaction is as short as that of a backfill.
 _STATEMENT_BYTES: Final = 8 * 2**20
 _MOST_RECORDS: Final = 2_000
-
-
 #: Records in one transaction where each may go into an index, at some 10 ms: an application that changes one of them
 #: waits for it.
 _SLOW_RECORDS: Final = 20
@@ -33,7 +31,7 @@ _SLOW_RECORDS: Final = 20
 class AdoptedPage:
     """What became of a run of records in key order."""
 
-    #: How many were looked at, and how many have a stamp now that had none.
+    #: How many without a stamp were looked at, and how many have one now.
     size: int
     written: int
     #: Those whose vector is not one that the tag can have.
@@ -61,7 +59,7 @@ def adopt_page(
     while True:
         try:
             row = connection.execute(
-                _page(stamps, after is None, kept), stamps.values | {"size": size} | _values(after)
+                _page(stamps, after is None, kept), stamps.values | {"size": size} | key_values("k", after)
             ).fetchone()
         except pg.DataError as error:
             if size == 1:
@@ -107,7 +105,7 @@ def _no_vector(connection: Connection, stamps: Stamps, after: Key | None, error:
     query = stamps.statement(
         "homes/adopting", "first_key", after=_after(stamps, after is None), keys_text=source.alias_text("s")
     )
-    row = connection.execute(query, _values(after)).fetchone()
+    row = connection.execute(query, key_values("k", after)).fetchone()
     key = ", ".join(row[0]) if row else "?"
     return DatabaseError(
         f"{adopted.adoption.expression} gives no vector for record {key} of {source.collection.name}: "
@@ -164,15 +162,4 @@ def read(stamps: Stamps) -> sql.Composed:
 
 
 def _after(stamps: Stamps, first: bool) -> sql.Composable:
-    source = stamps.source
-    if first:
-        return sql.SQL("true")
-    values = [
-        sql.SQL("{}::text::{}").format(sql.Placeholder(f"k{i}"), sql.SQL(column.type))
-        for i, column in enumerate(source.key)
-    ]
-    return compared_keys(source.key, source.aliases_of("s"), ">", values)
-
-
-def _values(after: Key | None) -> dict[str, Any]:
-    return {f"k{i}": value for i, value in enumerate(after or ())}
+    return sql.SQL("true") if first else compared(stamps.source, ">", "k")

@@ -44,6 +44,11 @@ class Pgvector:
         """Give the distance operator of a metric by its full name."""
         return sql.SQL("OPERATOR({}.{})").format(sql.Identifier(self.schema), sql.SQL(_OPERATORS[metric]))
 
+    @property
+    def equals(self) -> sql.Composed:
+        """Whether two vectors are the same, by the operator's full name."""
+        return sql.SQL("OPERATOR({}.=)").format(sql.Identifier(self.schema))
+
     def opclass(self, storage: str, metric: str) -> sql.Identifier:
         """Give HNSW's operator class for a storage type and a metric."""
         return sql.Identifier(self.schema, opclass_name(storage, metric))

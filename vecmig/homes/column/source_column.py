@@ -70,7 +70,7 @@ def _in_batches(database: Database, stamps: Stamps, name: str) -> None:
         column=column_of(stamps),
         match_stamp=source.match_source("t", "v"),
         type=source.pgvector.type(source.collection.storage),
-        equals=sql.SQL("OPERATOR({}.=)").format(sql.Identifier(source.pgvector.schema)),
+        equals=source.pgvector.equals,
         same_stamp=sql.SQL("v.tag = b.tag AND v.chunk = b.chunk AND {}").format(
             same_key(source.key, source.stored_of("v"), source.stored_of("b"))
         ),

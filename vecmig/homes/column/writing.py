@@ -10,6 +10,7 @@ from typing import Final
 from psycopg import errors as pg
 from psycopg import sql
 
+from vecmig.freshness.pending import given_key, key_values
 from vecmig.freshness.stamps import Stamps
 from vecmig.homes.payload import column_of
 from vecmig.homes.values import EmbeddedRecord
@@ -44,8 +45,7 @@ def fill_column(connection: Connection, stamps: Stamps, records: Sequence[Embedd
 def _write_once(connection: Connection, stamps: Stamps, records: Sequence[EmbeddedRecord], held: str) -> int:
     query, storage = _fill(stamps, held), stamps.source.collection.storage
     values = (
-        {f"k{i}": value for i, value in enumerate(record.key)}
-        | {"hash": record.source_hash, "vector": to_send(record.vectors[0], storage)}
+        key_values("k", record.key) | {"hash": record.source_hash, "vector": to_send(record.vectors[0], storage)}
         for record in records
     )
     with connection.transaction(), connection.pipeline():
@@ -56,22 +56,18 @@ def _write_once(connection: Connection, stamps: Stamps, records: Sequence[Embedd
 
 def _fill(stamps: Stamps, held: str) -> str:
     source = stamps.source
-    given: list[sql.Composable] = [
-        sql.SQL("{}::text::{}").format(sql.Placeholder(f"k{i}"), sql.SQL(column.type))
-        for i, column in enumerate(source.key)
-    ]
     return finished(
         stamps.statement(
             "homes/column",
             "fill",
-            same_record=same_key(source.key, source.aliases_of("s"), given),
+            same_record=same_key(source.key, source.aliases_of("s"), given_key(source, "k")),
             lock=sql.SQL(f"FOR NO KEY UPDATE {held}"),
             source=source.relation,
             column=column_of(stamps),
             type=source.pgvector.type(source.collection.storage),
             match_source=source.match("s", "t"),
             match=stamps.match("s", "v"),
-            equals=sql.SQL("OPERATOR({}.=)").format(sql.Identifier(source.pgvector.schema)),
+            equals=source.pgvector.equals,
             stored=source.stored_list(),
             tag=sql.Literal(stamps.tag),
         )

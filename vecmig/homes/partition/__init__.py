@@ -20,6 +20,7 @@ from vecmig.homes.index import (
 )
 from vecmig.homes.index_build import build_index
 from vecmig.homes.partition.writing import write_records
+from vecmig.homes.payload import indexed_type
 from vecmig.homes.postgres import PostgresHome
 from vecmig.homes.values import (
     EmbeddedRecord,
@@ -67,10 +68,9 @@ class PartitionHome(PostgresHome):
 
     @property
     def _target(self) -> IndexTarget:
-        source = self.stamps.source
-        type_ = source.pgvector.type(source.collection.storage, self.stamps.dims)
-        embedding = sql.SQL("embedding::{}").format(type_)
-        return target_in(self.stamps, self.stamps.relation, source.vectors_schema, expression=embedding)
+        stamps = self.stamps
+        embedding = sql.SQL("embedding::{}").format(indexed_type(stamps))
+        return target_in(stamps, stamps.relation, stamps.source.vectors_schema, expression=embedding)
 
     def plan(self) -> tuple[bool, bool]:
         return plan_uses_index(self.session, self.stamps, {self._target.name})
