@@ -114,13 +114,17 @@ class Stamps:
         return self.statement(
             "freshness/adopting",
             "owned",
-            offered=source.offered(adopted),
+            offered=self.tried(adopted),
             same_record=same_key(source.key, source.aliases_of("o"), source.aliases_of(record)),
             sound=self.sound(sql.Identifier("o", "vector")),
             match=self.match("o", "v"),
             vector_noted=self.noted("vector_noted", "o"),
             text_noted=self.noted("text_noted", "o"),
         )
+
+    def tried(self, adopted: AdoptedTag) -> sql.Composed:
+        """A sub-select of what the source offers in which a value that is no vector fails no statement."""
+        return self.source.offered(adopted, tried=sql.Identifier(self.schema, "try_vector"))
 
     def kept(self, record: str) -> sql.Composed:
         """Whether the column that is the home has a vector of the application's for a record: it is never replaced."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Final
+from functools import lru_cache, partial
+from typing import Final, TypeVar
 
+import psycopg
 from psycopg import errors as pg
 from psycopg import sql
 
-from vecmig.errors import DatabaseError
 from vecmig.freshness.changes import lock_changes
 from vecmig.freshness.pending import FIRST_DIGEST, compared, key_values
 from vecmig.freshness.stamps import Stamps
@@ -25,6 +26,10 @@ _MOST_RECORDS: Final = 2_000
 #: Records in one transaction where each may go into an index, at some 10 ms: an application that changes one of them
 #: waits for it.
 _SLOW_RECORDS: Final = 20
+#: What the server says of a value that is no vector.
+NO_VECTOR_ERRORS: Final = (psycopg.DataError, pg.ProgramLimitExceeded, pg.RaiseException)
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,7 @@ class AdoptedPage:
     #: How many without a stamp were looked at, and how many have one now.
     size: int
     written: int
-    #: Those whose vector is not one that the tag can have.
+    #: Those whose value is no vector that the tag can have.
     unsound: int
     #: The last record looked at; None when there was none, and so nothing is left.
     last: Key | None
@@ -46,28 +51,19 @@ def adopt_page(
     """Take over the vectors of the next records in key order that have no stamp, in one statement.
 
     Args:
-        connection: a connection of vecmig's.
+        connection: a connection of vecmig's, in autocommit mode.
         stamps: the tag.
         after: the key to start behind; None for the first record.
         kept: whether the tag keeps a copy of the vector beside its stamp.
         indexed: whether each copy goes into an index as well.
-
-    Raises:
-        DatabaseError: a value is no vector; the message names its record.
     """
     size = _SLOW_RECORDS if indexed else max(1, min(_MOST_RECORDS, _STATEMENT_BYTES // (4 * stamps.dims)))
-    while True:
-        try:
-            row = connection.execute(
-                _page(stamps, after is None, kept), stamps.values | {"size": size} | key_values("k", after)
-            ).fetchone()
-        except pg.DataError as error:
-            if size == 1:
-                raise _no_vector(connection, stamps, after, error) from error
-            size = max(1, size // 8)
-            continue
-        assert row is not None
-        return AdoptedPage(row[0], row[1], row[2], tuple(row[3]) if row[3] else None)
+    values = stamps.values | {"size": size} | key_values("k", after)
+    row = _whatever_it_has(
+        lambda tried: connection.execute(_page(stamps, after is None, kept, tried), values).fetchone()
+    )
+    assert row is not None, "it counts"
+    return AdoptedPage(row[0], row[1], row[2], tuple(row[3]) if row[3] else None)
 
 
 def adopt_changed(connection: Connection, stamps: Stamps, *, kept: bool) -> int:
@@ -82,14 +78,30 @@ def adopt_changed(connection: Connection, stamps: Stamps, *, kept: bool) -> int:
     # an application, or another run, is at work on the tables themselves: the next call goes on
     with suppress(pg.LockNotAvailable):
         while True:
-            with connection.transaction():
-                digests = lock_changes(connection, [stamps], after, size=_SLOW_RECORDS)
-                if not digests:
-                    break
-                row = connection.execute(_changed(stamps, kept), stamps.values | {"digests": digests}).fetchone()
-                written += row[0] if row else 0
-                after = digests[-1]
+            digests, taken_over = _whatever_it_has(partial(_adopt_batch, connection, stamps, after, kept))
+            if not digests:
+                break
+            written += taken_over
+            after = digests[-1]
     return written
+
+
+def _adopt_batch(connection: Connection, stamps: Stamps, after: str, kept: bool, tried: bool) -> tuple[list[str], int]:
+    """Take over what the next rows of the outbox tell of; return their digests, and of how many records."""
+    with connection.transaction():
+        digests = lock_changes(connection, [stamps], after, size=_SLOW_RECORDS)
+        if not digests:
+            return digests, 0
+        row = connection.execute(_changed(stamps, kept, tried), stamps.values | {"digests": digests}).fetchone()
+        return digests, row[0] if row else 0
+
+
+def _whatever_it_has(run: Callable[[bool], _T]) -> _T:
+    """Run a statement over the source's vectors, once more with each of them tried where a value is none."""
+    try:
+        return run(False)
+    except NO_VECTOR_ERRORS:
+        return run(True)
 
 
 def sweep_emptied(connection: Connection, stamps: Stamps) -> None:
@@ -99,28 +111,11 @@ def sweep_emptied(connection: Connection, stamps: Stamps) -> None:
     connection.execute(stamps.statement("homes/adopting", "emptied", offered=stamps.source.offered(adopted)), {})
 
 
-def _no_vector(connection: Connection, stamps: Stamps, after: Key | None, error: pg.DataError) -> DatabaseError:
-    adopted, source = stamps.adopted, stamps.source
-    assert adopted is not None, "it is asked of an adopted tag"
-    query = stamps.statement(
-        "homes/adopting", "first_key", after=_after(stamps, after is None), keys_text=source.alias_text("s")
-    )
-    row = connection.execute(query, key_values("k", after)).fetchone()
-    key = ", ".join(row[0]) if row else "?"
-    return DatabaseError(
-        f"{adopted.adoption.expression} gives no vector for record {key} of {source.collection.name}: "
-        f"{error.diag.message_primary}.",
-        state="What was taken over stays.",
-        hint="Correct the expression in the revision, or leave such records out by where=: vecmig discover shows what "
-        "the column has.",
-    )
-
-
 # Fragments ---------------------------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=16)
-def _page(stamps: Stamps, first: bool, kept: bool) -> str:
+def _page(stamps: Stamps, first: bool, kept: bool, tried: bool) -> str:
     return finished(
         stamps.statement(
             "homes/adopting",
@@ -129,22 +124,22 @@ def _page(stamps: Stamps, first: bool, kept: bool) -> str:
             keys_text=stamps.source.alias_text("s"),
             descending=stamps.source.descending,
             text_noted=stamps.noted("text_noted", "s"),
-            **_parts(stamps, kept),
+            **_parts(stamps, kept, tried),
         )
     )
 
 
 @lru_cache(maxsize=16)
-def _changed(stamps: Stamps, kept: bool) -> str:
+def _changed(stamps: Stamps, kept: bool, tried: bool) -> str:
     in_place = sql.SQL("false" if kept else "true")
-    return finished(stamps.statement("homes/adopting", "changed", in_place=in_place, **_parts(stamps, kept)))
+    return finished(stamps.statement("homes/adopting", "changed", in_place=in_place, **_parts(stamps, kept, tried)))
 
 
-def _parts(stamps: Stamps, kept: bool) -> dict[str, sql.Composable]:
+def _parts(stamps: Stamps, kept: bool, tried: bool) -> dict[str, sql.Composable]:
     source, adopted = stamps.source, stamps.adopted
     assert adopted is not None, "it is asked of an adopted tag"
     return {
-        "offered": source.offered(adopted),
+        "offered": stamps.tried(adopted) if tried else source.offered(adopted),
         "sound": stamps.sound(sql.Identifier("o", "vector")),
         "read": read(stamps),
         "stored": source.stored_list(),

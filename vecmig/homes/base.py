@@ -75,11 +75,7 @@ class Home(Protocol):
         """Write complete records, guarded by the hash of their texts; return how many have their vectors now."""
 
     def adopt(self, after: Key | None) -> AdoptedPage:
-        """Take over the source's own vectors of the next records that have no stamp, in key order behind a key.
-
-        Raises:
-            DatabaseError: a value is no vector; the message names its record.
-        """
+        """Take over the source's own vectors of the next records that have no stamp, in key order behind a key."""
 
     def sweep_adopted(self) -> None:
         """Forget the records whose vectors are gone from the source, where the tag has no copy of them."""

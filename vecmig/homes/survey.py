@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-import psycopg
 from psycopg import sql
 
 from vecmig.errors import ConfigError
 from vecmig.freshness.pending import estimated_rows
 from vecmig.freshness.stamps import Stamps, norm_function
-from vecmig.homes.adopting import read
+from vecmig.homes.adopting import NO_VECTOR_ERRORS, read
 from vecmig.model.tag import NORM_TOLERANCE, Tag
-from vecmig.postgres.named_sql import statement
+from vecmig.postgres.named_sql import script, statement
 from vecmig.postgres.sessions import Connection
 from vecmig.source.source import Source
 
@@ -35,44 +34,77 @@ class Size:
     #: Those that are zero behind the tag's dims.
     padded: int
 
+    @property
+    def none(self) -> bool:
+        """Whether these are values that are no vectors, as ``Source.offered`` has them."""
+        return self.dims == 1 and self.zero == self.vectors
+
 
 def count_offered(connection: Connection, source: Source) -> int:
     """Count the records with a text and a vector that the tag which follows the source can take over."""
-    assert source.followed is not None, "it is asked of a source whose vectors are adopted"
-    parts = {"offered": source.offered(source.followed), "eligible": source.eligible("s")}
-    row = connection.execute(statement("homes/adopting", "count_offered", **parts), {}).fetchone()
-    return int(row[0]) if row else 0
+    adopted = source.followed
+    assert adopted is not None, "it is asked of a source whose vectors are adopted"
+
+    def counted(tried: sql.Identifier | None) -> list[tuple[Any, ...]]:
+        offered = source.offered(adopted, tried=tried)
+        parts = {
+            "offered": offered,
+            "eligible": source.eligible("s"),
+            "vector_dims": source.pgvector.function("vector_dims"),
+        }
+        parts["dims"] = sql.Literal(Tag.parse(adopted.tag).dims)
+        return connection.execute(statement("homes/adopting", "count_offered", **parts), {}).fetchall()
+
+    ((count,),) = _looked_at(connection, counted)
+    return int(count)
 
 
 def survey(connection: Connection, stamps: Stamps) -> list[Size]:
-    """Look at what the source offers a tag, the most frequent size first.
+    """Look at what the source offers a tag, the most frequent size first; values that are no vectors are left out.
 
     Raises:
-        ConfigError: the expression gives something that is no vector.
+        ConfigError: nothing that the expression gives is a vector.
     """
     source, adopted, pgvector = stamps.source, stamps.adopted, stamps.source.pgvector
     assert adopted is not None, "it is asked of an adopted tag"
     rows = estimated_rows(connection, source)
     percent = 100 * _SAMPLE / rows if rows > _SAMPLE and source.is_table else None
-    query = stamps.statement(
-        "homes/adopting",
-        "survey",
-        offered=source.offered(adopted, percent),
-        read=read(stamps),
-        vector_dims=pgvector.function("vector_dims"),
-        vector_norm=pgvector.function(norm_function(source.collection.storage)),
-        subvector=pgvector.function("subvector"),
-        dims=sql.Literal(stamps.dims),
-    )
-    try:
-        sizes = connection.execute(query, {}).fetchall()
-    except psycopg.DataError as error:
+
+    def sizes(tried: sql.Identifier | None) -> list[tuple[Any, ...]]:
+        query = stamps.statement(
+            "homes/adopting",
+            "survey",
+            offered=source.offered(adopted, percent, tried=tried),
+            read=read(stamps),
+            vector_dims=pgvector.function("vector_dims"),
+            vector_norm=pgvector.function(norm_function(source.collection.storage)),
+            subvector=pgvector.function("subvector"),
+            dims=sql.Literal(stamps.dims),
+        )
+        return connection.execute(query, {}).fetchall()
+
+    found = [Size(*row) for row in _looked_at(connection, sizes)]
+    vectors = [size for size in found if not size.none]
+    if found and not vectors:
         raise ConfigError(
-            f"{adopted.adoption.expression} gives a value that is no vector: {error.diag.message_primary}.",
+            f"Nothing that {adopted.adoption.expression} gives is a vector.",
             state="Nothing was taken over.",
-            hint="Leave such rows out by where=, or correct them: vecmig discover shows what the column has.",
-        ) from error
-    return [Size(*row) for row in sizes]
+            hint="Correct the expression in the revision: vecmig discover shows what the table has.",
+        )
+    return vectors
+
+
+def _looked_at(
+    connection: Connection, look: Callable[[sql.Identifier | None], list[tuple[Any, ...]]]
+) -> list[tuple[Any, ...]]:
+    """Look at what there is to adopt, before vecmig may have a schema; where a value is no vector, try each."""
+    try:
+        with connection.transaction():
+            return look(None)
+    except NO_VECTOR_ERRORS:
+        with connection.transaction(force_rollback=True):
+            connection.execute(script("ledger/015_try_vector", schema=sql.Identifier("pg_temp")))
+            return look(sql.Identifier("pg_temp", "try_vector"))
 
 
 class Misfit(NamedTuple):

@@ -28,6 +28,7 @@ FILES: Final = (
     "012_home",
     "013_holds",
     "014_adoption",
+    "015_try_vector",
 )
 VERSION: Final = len(FILES)
 _TABLE: Final = re.compile(r'^CREATE TABLE "vecmig"\.(\w+)', re.MULTILINE)

@@ -213,8 +213,8 @@ class Adopt(Backfill):
             are = noun(unsound, "is", "are")
             then = "embedded by the recipe" if self.adoption.fill else "missing"
             text = (
-                f"{counted(unsound, 'vector')} of {self.collection} {are} not such as {self.new_tag} can have (zero, "
-                f"or of another length or size): those records are {then}"
+                f"{counted(unsound, 'value')} of {self.collection} {are} not such as {self.new_tag} can have "
+                f"(no vector, zero, or of another length or size): those records are {then}"
             )
             self.context.listener(Warned(text))
 

@@ -17,6 +17,8 @@ from vecmig.source.keys import KeyColumn, same_key
 from vecmig.source.relations import PARTITIONED
 
 TABLES: Final = ("r", PARTITIONED)
+#: What stands for a value that is no vector, where one is tried: no tag has one dimension that is zero.
+NO_VECTOR: Final = "[0]"
 KINDS: Final = {"r": "table", PARTITIONED: "table", "v": "view", "m": "materialized view", "f": "foreign table"}
 
 
@@ -127,14 +129,26 @@ class Source:
             self._aliased_keys, condition, condition, raw(self.collection.text), self.relation
         )
 
-    def offered(self, adopted: AdoptedTag, percent: float | None = None) -> sql.Composed:
+    def offered(
+        self, adopted: AdoptedTag, percent: float | None = None, *, tried: sql.Identifier | None = None
+    ) -> sql.Composed:
         """A sub-select like ``records`` with the vector that the source has for each; NULL where it is not adopted.
 
-        With ``percent``, of a random part of the table's blocks.
+        With ``percent``, of a random part of the table's blocks. A value that is no vector fails the statement, or is
+        the vector [0] where ``tried`` names the function ``try_vector``.
         """
-        vector = raw(adopted.vector)
+        vector: sql.Composable = raw(adopted.vector)
         if adopted.condition is not None:
-            vector = Fragment(f"CASE WHEN {raw(adopted.condition).as_string()} THEN {vector.as_string()} END")
+            case = f"CASE WHEN {raw(adopted.condition).as_string()} THEN {raw(adopted.vector).as_string()} END"
+            vector = Fragment(case)
+        if tried is not None and not adopted.plain:
+            vector = sql.SQL("{}({}, {}.*, {}::{})").format(
+                tried,
+                sql.Literal(vector.as_string()),
+                sql.Identifier(self.table),
+                sql.Literal(NO_VECTOR),
+                self.pgvector.type(self.collection.storage),
+            )
         drawn = sql.SQL("" if percent is None else "TABLESAMPLE SYSTEM ({})").format(sql.Literal(percent))
         return sql.SQL("(SELECT {}, {}::text AS txt, {} AS vector FROM {} {} WHERE {})").format(
             self._aliased_keys, raw(self.collection.text), vector, self.relation, drawn, self._belongs

@@ -70,13 +70,6 @@ settled AS (
 )
 SELECT count(*) FROM written
 
--- first_key --
-SELECT json_build_array({keys_text})
-FROM {records} s
-WHERE {after} AND NOT EXISTS (SELECT FROM {stamps} v WHERE {match})
-ORDER BY {keys}
-LIMIT 1
-
 -- survey --
 -- what there is to adopt, by size; a vector is padded where it is zero behind the tag's dims
 SELECT d.dims, count(*), count(*) FILTER (WHERE d.norm = 0), min(d.norm) FILTER (WHERE d.norm > 0), max(d.norm),
@@ -93,4 +86,4 @@ GROUP BY d.dims
 ORDER BY count(*) DESC, d.dims
 
 -- count_offered --
-SELECT count(*) FROM {offered} s WHERE s.vector IS NOT NULL AND {eligible}
+SELECT count(*) FROM {offered} s WHERE {vector_dims}(s.vector) = {dims} AND {eligible}

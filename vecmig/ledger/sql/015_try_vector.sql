@@ -1,0 +1,16 @@
+-- vecmig's own tables, version 15: values that are no vectors are passed by, where a tag adopts what an expression gives.
+
+-- The vector that an expression over one record gives, or another one where its value is none. It reads with the rights of
+-- who calls, and costs more than the expression itself: it is for records among which such a value was met.
+CREATE OR REPLACE FUNCTION {schema}.try_vector(expression text, source_row anyelement, otherwise anycompatible)
+RETURNS anycompatible LANGUAGE plpgsql STABLE AS $function$
+DECLARE
+    vector otherwise%TYPE;
+BEGIN
+    EXECUTE 'SELECT ' || expression || ' FROM (SELECT ($1).*) AS s' INTO vector USING source_row;
+    RETURN vector;
+EXCEPTION
+    WHEN data_exception OR program_limit_exceeded OR raise_exception THEN
+        RETURN otherwise;
+END
+$function$;
