@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Final, Self
@@ -72,16 +72,14 @@ class LocalEngine:
         """Go once over the full source."""
         self.one_pass(whole_source(self._backfill.stamps), limit)
 
-    def take_over(self, *, whole: bool) -> int:
-        """Take over what the source itself has, where the tag has adopted that; see ``take_over``.
+    def take_over(self, *, whole: bool) -> Sequence[int] | None:
+        """Take over what the source itself has, where the tag has adopted that; see ``take_over``."""
+        return take_over(self._reader, self._limiter, self.counters, whole=whole)
 
-        Returns:
-            How many changes are left, because the application or whoever clears the outbox holds them.
-        """
-        if not self._backfill.stamps.follows:
-            return 0
-        take_over(self._reader, self._limiter, self.counters, whole=whole)
-        return self._reader.run(lambda connection: count_due(connection, self._backfill.stamps))
+    def count_due(self) -> int:
+        """Return how many changes are left, because the application or whoever clears the outbox holds them."""
+        stamps = self._backfill.stamps
+        return self._reader.run(lambda connection: count_due(connection, stamps)) if stamps.follows else 0
 
     def one_pass(self, read: ReadPage, limit: int | None = None) -> None:
         """Embed and write what ``read`` finds, at most ``limit`` records.

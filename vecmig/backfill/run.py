@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -76,14 +76,14 @@ def run_backfill(
         counters.expect(session.run(lambda connection: measure_coverage(connection, stamps)), limit)
         session.run(lambda connection: refuse_unsteady_texts(connection, stamps))
         try:
-            take_over(session, embedder.limiter, counters, whole=True)
+            noted = take_over(session, embedder.limiter, counters, whole=True)
             if stamps.buys:
                 _make_passes(engine, session, stamps, limit)
         except EmbedderError as error:
             error.state = error.state or counters.kept
             raise
         counters.report()
-        after = session.run(lambda connection: _finish(connection, stamps, listener))
+        after = session.run(lambda connection: _finish(connection, stamps, listener, noted))
     return Result(counters.figures, after, time.monotonic() - started)
 
 
@@ -109,9 +109,12 @@ def _may_have_changed(connection: Connection, stamps: Stamps, since: str) -> boo
     return not stamps.source.tracked or changed_since(connection, stamps.source, stamps.schema, since) > 0
 
 
-def _finish(connection: Connection, stamps: Stamps, listener: Listener) -> Coverage:
-    """Measure, remove what no record stands behind any more, and forget changes that are dealt with under every tag."""
-    noted = noted_for(connection, stamps)
+def _finish(connection: Connection, stamps: Stamps, listener: Listener, noted: Sequence[int] | None) -> Coverage:
+    """Measure, remove what no record stands behind any more, and forget changes that are dealt with under every tag.
+
+    ``noted`` is as ``take_over`` gives it.
+    """
+    noted = noted_for(connection, stamps) if noted is None else noted
     coverage = measure_coverage(connection, stamps)
     remove_unbacked(connection, stamps, listener, coverage)
     forget_settled(connection, stamps.source, stamps.schema)
@@ -119,9 +122,12 @@ def _finish(connection: Connection, stamps: Stamps, listener: Listener) -> Cover
     return coverage
 
 
-def finish_full_pass(connection: Connection, stamps: Stamps, listener: Listener) -> None:
-    """Remove what no record stands behind any more; where a full pass was noted as needed, see whether it is done."""
-    noted = noted_for(connection, stamps)
+def finish_full_pass(connection: Connection, stamps: Stamps, listener: Listener, noted: Sequence[int] | None) -> None:
+    """Remove what no record stands behind any more; where a full pass was noted as needed, see whether it is done.
+
+    ``noted`` is as ``take_over`` gives it.
+    """
+    noted = noted_for(connection, stamps) if noted is None else noted
     coverage = measure_coverage(connection, stamps) if noted else None
     remove_unbacked(connection, stamps, listener, coverage)
     if coverage is not None:

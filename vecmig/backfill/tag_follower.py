@@ -166,7 +166,8 @@ class TagFollower:
         self._held, self._looking = 0, 0.0
         before = counters.figures
         try:
-            self._held += engine.take_over(whole=whole)
+            noted = engine.take_over(whole=whole)
+            self._held += engine.count_due()
             if self.stamps.buys:
                 engine.one_pass(whole_source(self.stamps) if whole else self._outbox)
         except BaseException:
@@ -174,7 +175,7 @@ class TagFollower:
             raise
         if whole:
             with engine.session() as session:
-                session.run(lambda connection: finish_full_pass(connection, self.stamps, self._listener))
+                session.run(lambda connection: finish_full_pass(connection, self.stamps, self._listener, noted))
             self._whole_at = datetime.now(UTC)
         done = counters.figures.since(before)
         seconds = time.monotonic() - began

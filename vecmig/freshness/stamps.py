@@ -126,6 +126,11 @@ class Stamps:
         """A sub-select of what the source offers in which a value that is no vector fails no statement."""
         return self.source.offered(adopted, tried=sql.Identifier(self.schema, "try_vector"))
 
+    def digest(self, record: str) -> sql.Composed:
+        """The digest of a record's own vector, as ``superseded`` has it."""
+        send = self.source.pgvector.function(f"{self.source.collection.storage}_send")
+        return sql.SQL("md5({}({}))::uuid").format(send, sql.Identifier(record, "vector"))
+
     def kept(self, record: str) -> sql.Composed:
         """Whether the column that is the home has a vector of the application's for a record: it is never replaced."""
         adopted, source = self.adopted, self.source

@@ -18,7 +18,7 @@ from vecmig.freshness.stamps import Stamps
 from vecmig.model.tag import MAX_DIMS
 from vecmig.postgres.named_sql import finished
 from vecmig.postgres.sessions import Connection
-from vecmig.source.keys import Key
+from vecmig.source.keys import Key, same_key
 
 #: Bytes of vectors in one statement, and most records: its transaction is as short as that of a backfill.
 _STATEMENT_BYTES: Final = 8 * 2**20
@@ -45,6 +45,10 @@ class AdoptedPage:
     last: Key | None
 
 
+#: A page behind the last record.
+NO_PAGE: Final = AdoptedPage(0, 0, 0, None)
+
+
 def adopt_page(
     connection: Connection, stamps: Stamps, after: Key | None, *, kept: bool, indexed: bool = False
 ) -> AdoptedPage:
@@ -57,12 +61,35 @@ def adopt_page(
         kept: whether the tag keeps a copy of the vector beside its stamp.
         indexed: whether each copy goes into an index as well.
     """
-    size = _SLOW_RECORDS if indexed else max(1, min(_MOST_RECORDS, _STATEMENT_BYTES // (4 * stamps.dims)))
+    size = _SLOW_RECORDS if indexed else _page_size(stamps)
     values = stamps.values | {"size": size} | key_values("k", after)
     row = _whatever_it_has(
         lambda tried: connection.execute(_page(stamps, after is None, kept, tried), values).fetchone()
     )
     assert row is not None, "it counts"
+    return AdoptedPage(row[0], row[1], row[2], tuple(row[3]) if row[3] else None)
+
+
+def adopt_differing(connection: Connection, stamps: Stamps, after: Key | None, *, indexed: bool) -> AdoptedPage:
+    """Take over the vectors of the next records in key order whose copies are other ones, in one statement.
+
+    It serves where nothing tells of a change. A vector that a text has outlived stays where it is.
+
+    Args:
+        connection: a connection of vecmig's, in autocommit mode.
+        stamps: the tag.
+        after: the key to start behind; None for the first record.
+        indexed: whether each copy goes into an index as well.
+    """
+    size = _page_size(stamps)
+    values = stamps.values | {"size": size, "most": _SLOW_RECORDS if indexed else size} | key_values("k", after)
+    row = _whatever_it_has(
+        lambda tried: connection.execute(_differing(stamps, after is None, tried), values).fetchone()
+    )
+    assert row is not None, "it counts"
+    if row[3] is None:
+        key = stamps.source.match_json("s", "x")
+        connection.execute(stamps.statement("homes/adopting", "forget_superseded", superseded_key=key), stamps.values)
     return AdoptedPage(row[0], row[1], row[2], tuple(row[3]) if row[3] else None)
 
 
@@ -114,6 +141,10 @@ def sweep_emptied(connection: Connection, stamps: Stamps) -> None:
 # Fragments ---------------------------------------------------------------------------------------------------------
 
 
+def _page_size(stamps: Stamps) -> int:
+    return max(1, min(_MOST_RECORDS, _STATEMENT_BYTES // (4 * stamps.dims)))
+
+
 @lru_cache(maxsize=16)
 def _page(stamps: Stamps, first: bool, kept: bool, tried: bool) -> str:
     return finished(
@@ -125,6 +156,26 @@ def _page(stamps: Stamps, first: bool, kept: bool, tried: bool) -> str:
             descending=stamps.source.descending,
             text_noted=stamps.noted("text_noted", "s"),
             **_parts(stamps, kept, tried),
+        )
+    )
+
+
+@lru_cache(maxsize=16)
+def _differing(stamps: Stamps, first: bool, tried: bool) -> str:
+    source = stamps.source
+    return finished(
+        stamps.statement(
+            "homes/adopting",
+            "differing",
+            after=_after(stamps, first),
+            own_keys=source.alias_list("s"),
+            same_record=same_key(source.key, source.aliases_of("s"), source.aliases_of("d")),
+            equals=source.pgvector.equals,
+            key_json=source.key_json("s"),
+            keys_text=source.alias_text("s"),
+            descending=source.descending,
+            digest=stamps.digest("s"),
+            **_parts(stamps, kept=True, tried=tried),
         )
     )
 

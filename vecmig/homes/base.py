@@ -77,8 +77,13 @@ class Home(Protocol):
     def adopt(self, after: Key | None) -> AdoptedPage:
         """Take over the source's own vectors of the next records that have no stamp, in key order behind a key."""
 
-    def sweep_adopted(self) -> None:
-        """Forget the records whose vectors are gone from the source, where the tag has no copy of them."""
+    def reconcile(self, after: Key | None, *, untold: bool) -> AdoptedPage:
+        """Compare the next records that have a stamp with the source's own vectors, in key order behind a key.
+
+        Args:
+            after: the key to start behind; None for the first record.
+            untold: whether vectors may have changed of which neither a trigger nor a text tells.
+        """
 
     def adopt_changed(self) -> int:
         """Take over the source's own vectors of the records in the outbox; return of how many."""

@@ -29,6 +29,7 @@ FILES: Final = (
     "013_holds",
     "014_adoption",
     "015_try_vector",
+    "016_superseded",
 )
 VERSION: Final = len(FILES)
 _TABLE: Final = re.compile(r'^CREATE TABLE "vecmig"\.(\w+)', re.MULTILINE)

@@ -207,6 +207,15 @@ REJECTED: Final = _table(
     Index("rejected_key", "collection", text("((md5(key::text))::uuid)"), "tag", unique=True),
 )
 
+SUPERSEDED: Final = _table(
+    "superseded",
+    Column("collection", Text, nullable=False),
+    Column("tag", Text, nullable=False),
+    Column("key", JSONB, nullable=False),
+    Column("vector", Uuid, nullable=False),
+    Index("superseded_key", "collection", text("((md5(key::text))::uuid)"), "tag", unique=True),
+)
+
 CONTROL: Final = _table(
     "control",
     Column("collection", Text, primary_key=True),

@@ -12,7 +12,7 @@ from vecmig.errors import NotRecorded
 from vecmig.ledger.part import Part
 from vecmig.ledger.recipe_check import check_recipes
 from vecmig.ledger.rows import Rejected, TagRow
-from vecmig.ledger.tables import EVENT, REJECTED, REVISION, TAG, later
+from vecmig.ledger.tables import EVENT, REJECTED, REVISION, SUPERSEDED, TAG, later
 from vecmig.model.adoption import AdoptedTag
 from vecmig.model.recipe import Recipe
 
@@ -151,8 +151,9 @@ class Rejections(Part):
         return self._tables.write(delete(REJECTED).where(*_of(collection))) if self._tables.installed else 0
 
     def forget(self, collection: str, tag: str) -> None:
-        """Forget which records were rejected under a tag whose vectors go."""
-        self._tables.write(delete(REJECTED).where(*_of(collection), REJECTED.c.tag == tag))
+        """Forget what is known of single records under a tag whose vectors go."""
+        for table in (REJECTED, SUPERSEDED):
+            self._tables.write(delete(table).where(table.c.collection == collection, table.c.tag == tag))
 
 
 def _is(collection: str, tag: str) -> tuple[Any, ...]:

@@ -8,7 +8,7 @@ from typing import ClassVar, Final
 from psycopg import sql
 
 from vecmig.events import Listener
-from vecmig.homes.adopting import AdoptedPage, adopt_page, sweep_emptied
+from vecmig.homes.adopting import NO_PAGE, AdoptedPage, adopt_page, sweep_emptied
 from vecmig.homes.column import source_column
 from vecmig.homes.column.indexes import own_target, serving
 from vecmig.homes.column.writing import fill_column
@@ -53,8 +53,10 @@ class ColumnHome(PostgresHome):
     def adopt(self, after: Key | None) -> AdoptedPage:
         return adopt_page(self.session, self.stamps, after, kept=False)
 
-    def sweep_adopted(self) -> None:
+    def reconcile(self, after: Key | None, *, untold: bool) -> AdoptedPage:  # noqa: ARG002  # it is one statement
+        """Forget the records whose column has no vector any more; each that it has is the tag's."""
         sweep_emptied(self.session, self.stamps)
+        return NO_PAGE
 
     def footprint(self, vectors: int) -> Footprint:
         serves = self.index().usable

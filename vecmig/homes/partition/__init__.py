@@ -9,7 +9,7 @@ from psycopg import sql
 
 from vecmig.events import Listener
 from vecmig.homes import relation
-from vecmig.homes.adopting import AdoptedPage, adopt_page
+from vecmig.homes.adopting import NO_PAGE, AdoptedPage, adopt_differing, adopt_page
 from vecmig.homes.index import (
     IndexTarget,
     create_statement,
@@ -49,8 +49,11 @@ class PartitionHome(PostgresHome):
     def adopt(self, after: Key | None) -> AdoptedPage:
         return adopt_page(self.session, self.stamps, after, kept=True, indexed=self.index().exists)
 
-    def sweep_adopted(self) -> None:
-        """Keep the copies, which were made of their texts whatever the column has now."""
+    def reconcile(self, after: Key | None, *, untold: bool) -> AdoptedPage:
+        """Take over what is another vector; a copy stays where the column has none any more."""
+        if not untold:
+            return NO_PAGE
+        return adopt_differing(self.session, self.stamps, after, indexed=self.index().exists)
 
     def footprint(self, vectors: int) -> Footprint:
         return footprint(self.stamps, vectors)

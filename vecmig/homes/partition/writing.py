@@ -89,6 +89,8 @@ def _write_once(
             left = guarded.without({at for (at,) in fresh})
         if left.at:
             _copy(connection, stamps, [records[at - 1] for at in left.at], left.keys)
+            if stamps.follows:
+                connection.execute(_supersede(stamps), values | {"guarded": left.at})
     return len(guarded.at)
 
 
@@ -142,6 +144,23 @@ def _replace(stamps: Stamps) -> str:
         key_arrays=_placeholders(source),
         whole=stamps.whole,
         match_record=stamps.match("r", "v"),
+    )
+    return finished(query)
+
+
+@lru_cache(maxsize=64)
+def _supersede(stamps: Stamps) -> str:
+    source, adopted = stamps.source, stamps.adopted
+    assert adopted is not None, "it is asked of an adopted tag"
+    query = stamps.statement(
+        "homes/writing",
+        "supersede",
+        casts=_casts(source),
+        key_arrays=_placeholders(source),
+        key_json=source.key_json("i"),
+        same_record=_same(source, "s", "i"),
+        offered=stamps.tried(adopted),
+        digest=stamps.digest("s"),
     )
     return finished(query)
 

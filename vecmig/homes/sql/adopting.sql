@@ -33,6 +33,56 @@ SELECT (SELECT count(*) FROM page),
        (SELECT count(*) FROM due d WHERE NOT d.sound),
        (SELECT json_build_array({keys_text}) FROM page s ORDER BY {descending} LIMIT 1)
 
+-- differing --
+-- copies that are not what the source has, of which nothing told. What is superseded, or stands in the outbox, has another
+-- way; only what differs is locked, and looked at again
+WITH page AS MATERIALIZED (
+    SELECT {keys}, s.vector FROM {offered} s WHERE {after} ORDER BY {keys} LIMIT %(size)s
+),
+differing AS MATERIALIZED (
+    SELECT {own_keys}
+    FROM page s
+    CROSS JOIN LATERAL (SELECT {read} AS vector OFFSET 0) o
+    JOIN {stamps} v ON {match}
+    WHERE s.vector IS NOT NULL AND NOT o.vector {equals} v.embedding
+      AND NOT EXISTS (SELECT FROM {schema}.change c
+                      WHERE c.collection = %(collection)s AND md5(c.key::text)::uuid = md5({key_json}::text)::uuid)
+      AND NOT EXISTS (SELECT FROM {schema}.superseded x
+                      WHERE x.collection = %(collection)s AND x.tag = %(tag)s
+                        AND md5(x.key::text)::uuid = md5({key_json}::text)::uuid AND x.vector = {digest})
+    ORDER BY {own_keys}
+    LIMIT %(most)s
+),
+due AS MATERIALIZED (
+    SELECT s.*
+    FROM differing d
+    CROSS JOIN LATERAL (SELECT s.* FROM {offered} s WHERE {same_record} LIMIT 1 {lock}) s
+    CROSS JOIN LATERAL (SELECT {read} AS vector OFFSET 0) o
+    WHERE {eligible} AND {sound}
+),
+replaced AS (
+    DELETE FROM {stamps} v USING due s WHERE {match} RETURNING 1
+),
+written AS (
+    INSERT INTO {stamps} (tag, {stored}, embedding, source_hash)
+    SELECT {tag}, {keys}, {payload}, {hash} FROM due s WHERE (SELECT count(*) FROM replaced) >= 0
+    RETURNING 1
+)
+SELECT (SELECT count(*) FROM page),
+       (SELECT count(*) FROM written),
+       0,
+       (SELECT json_build_array({keys_text})
+        FROM (SELECT {keys} FROM differing WHERE (SELECT count(*) FROM differing) = %(most)s
+              UNION ALL
+              SELECT {keys} FROM page WHERE (SELECT count(*) FROM differing) < %(most)s) s
+        ORDER BY {descending} LIMIT 1)
+
+-- forget_superseded --
+-- of records that are gone
+DELETE FROM {schema}.superseded x
+WHERE x.collection = %(collection)s AND x.tag = %(tag)s
+  AND NOT EXISTS (SELECT FROM {records} s WHERE {superseded_key})
+
 -- emptied --
 -- stamps of records whose column has no vector any more, of which nothing told
 DELETE FROM {stamps} v USING {offered} s WHERE {match} AND s.vector IS NULL
@@ -62,6 +112,11 @@ written AS (
     INSERT INTO {stamps} (tag, {stored}, embedding, source_hash)
     SELECT {tag}, {keys}, {payload}, {hash} FROM due s WHERE s.sound AND (SELECT count(*) FROM replaced) >= 0
     RETURNING 1
+),
+forgotten AS (
+    DELETE FROM {schema}.superseded x
+    WHERE x.collection = %(collection)s AND x.tag = %(tag)s
+      AND md5(x.key::text)::uuid IN (SELECT d.digest FROM due d)
 ),
 settled AS (
     UPDATE {schema}.change c SET vector_changed_in = NULL

@@ -43,6 +43,16 @@ CREATE TEMPORARY TABLE vecmig_incoming ON COMMIT DROP AS SELECT {columns} FROM {
 -- unstage --
 INSERT INTO {stamps} ({columns}) SELECT {casts} FROM pg_temp.vecmig_incoming v
 
+-- supersede --
+-- the source's own vectors of these records are of older texts, whatever they are compared with later
+INSERT INTO {schema}.superseded AS x (collection, tag, key, vector)
+SELECT %(collection)s, %(tag)s, {key_json}, {digest}
+FROM (SELECT {casts}, i.at::int AS at
+      FROM unnest({key_arrays}) WITH ORDINALITY AS i({keys}, at)) i
+CROSS JOIN LATERAL (SELECT s.vector FROM {offered} s WHERE {same_record} LIMIT 1) s
+WHERE i.at = ANY (%(guarded)s::int[]) AND s.vector IS NOT NULL
+ON CONFLICT (collection, (md5(key::text)::uuid), tag) DO UPDATE SET vector = excluded.vector
+
 -- reject --
 INSERT INTO {schema}.rejected AS r (collection, tag, key, source_hash, reason)
 SELECT %(collection)s, %(tag)s, {key_json}, i.hash::uuid, i.reason
