@@ -132,3 +132,10 @@ def shown(path: Path) -> str:
         return str(path.absolute().relative_to(Path.cwd()))
     except ValueError:
         return str(path)
+
+
+def listed(names: Iterable[str], limit: int = 8) -> str:
+    """Join names with commas, and say how many more there are after ``limit`` of them."""
+    known = list(names)
+    more = f" and {len(known) - limit} more" if len(known) > limit else ""
+    return ", ".join(known[:limit]) + more

@@ -74,9 +74,11 @@ def _refuse_pending(status: Status) -> None:
         if one.unfinished:
             raise Pending(f"A downgrade of {one.name} was cut short.", hint=f"Run: {one.unfinished}")
     if status.pending:
+        from vecmig.text import listed
+
         command = status.next_command
         hint = f"Run: {command}" if command else status.next_step
-        raise Pending(f"Revisions are pending: {', '.join(status.pending)}.", hint=hint)
+        raise Pending(f"Revisions are pending: {listed(status.pending)}.", hint=hint)
     for collection in (c for c in status.collections if c.unserved):
         raise Pending(
             f"{collection.name} reads {collection.route.live or 'no tag'}, and collections.yaml asks for "
@@ -88,7 +90,7 @@ def _refuse_pending(status: Status) -> None:
 def _check_offline(options: Options, *, as_json: bool) -> None:
     """Compare the scripts with collections.yaml, as what is reviewed has both, before there is a database."""
     from vecmig.config.collections import load_collections
-    from vecmig.script.generate import movers
+    from vecmig.script.moves import movers
 
     directory = options.scripts()
     collections = load_collections(options.config(database=False).collections_path)

@@ -52,7 +52,7 @@ def history(
     if as_json:
         render.as_json(lines.jsons(listed))
     else:
-        _print(text for script in listed for text in (lines.entry(script) if verbose else [lines.step(script)]))
+        _print(lines.entries(listed, verbose=verbose, step=True))
         _say_if_empty(options, scripts)
 
 
@@ -72,7 +72,7 @@ def heads(
     if as_json:
         render.as_json(lines.jsons(listed))
         return
-    _print(text for script in listed for text in (lines.entry(script) if verbose else [lines.head(script)]))
+    _print(lines.entries(listed, verbose=verbose))
     _say_if_empty(options, scripts)
     try:
         scripts.branches.refuse_ambiguous("head")
@@ -110,7 +110,7 @@ def show(
     if as_json:
         render.as_json(lines.jsons(listed))
     else:
-        _print(text for script in listed for text in lines.entry(script))
+        _print(lines.entries(listed, verbose=True))
         if not listed:
             options.note(f"{rev} is before the first revision: there is nothing to show.")
 
@@ -127,5 +127,7 @@ def _print(lines: Iterable[str]) -> None:
 
 
 def _say_if_empty(options: Options, scripts: ScriptDirectory) -> None:
-    if not scripts.scripts:
+    for text in scripts.without_collection:
+        options.note(text)
+    if not scripts.files:
         options.note('There are no revisions yet. To write the first: vecmig revision -m "first tag"')

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from vecmig.runner import CollectionStatus, Status, TagStatus
 
 _ANY: Final = 10_000
+#: So many revisions of one script are named each.
+_FEW: Final = 4
 #: Columns of a terminal from which on tags have their full names.
 _WIDE: Final = 120
 _HEADS: Final = ("", "state", "coverage", "fresh", "stale", "missing", "rejected", "vectors", "index", "tag")
@@ -43,12 +45,12 @@ def show_status(project: Status, *, verbose: bool = False) -> None:
     """Print how everything stands; ``verbose`` with every check, and with all that trust in a tag asks for."""
     with render.breaking():
         _show_labelled("database", project.database)
-        _show_labelled("current", ", ".join(project.current) or "nothing applied")
-        _show_labelled("heads", ", ".join(project.heads) or "no revisions")
+        _show_labelled("current", _listed(project, project.current) or "nothing applied")
+        _show_labelled("heads", _listed(project, project.heads) or "no revisions")
         if project.obstacle is not None:
             _show_labelled("blocked", project.obstacle.message, style="bold red")
         if project.pending:
-            _show_labelled("pending", ", ".join(f"{r} ({_phase(project, r)})" for r in project.pending))
+            _show_labelled("pending", _listed(project, project.pending, lambda r: _phase(project, r)))
         for passed in project.passed:
             _show_labelled(passed.outcome, f"{passed.revision} {passed.words}")
         for spend in project.spend:
@@ -69,6 +71,22 @@ def show_status(project: Status, *, verbose: bool = False) -> None:
 def _show_labelled(label: str, text: str, *, style: str | None = None) -> None:
     for line in render.column_lines([(f"{label:<8}", text)], width=render.width()):
         render.line(line, style=style)
+
+
+def _listed(project: Status, revisions: Sequence[str], words: Callable[[str], str] = lambda _: "") -> str:
+    """Join revisions, each with what is said of it; of many that are one script over a pattern, how many they are."""
+    script_of = {id_: script for script, ids in project.patterns.items() for id_ in ids}
+    groups: dict[tuple[str, str], list[str]] = {}
+    for id_ in revisions:
+        groups.setdefault((script_of.get(id_, id_), words(id_)), []).append(id_)
+    texts = []
+    for (script, said), ids in groups.items():
+        if len(ids) > _FEW:
+            many = f"{len(ids)} of {len(project.patterns[script])} collections"
+            texts.append(f"{script} ({', '.join(filter(None, [many, said]))})")
+        else:
+            texts += [f"{id_} ({said})" if said else id_ for id_ in ids]
+    return ", ".join(texts)
 
 
 def _phase(project: Status, revision: str) -> str:

@@ -72,7 +72,8 @@ def revision(
     *,
     message: Message = "",
     collection: Annotated[
-        str | None, typer.Option("--collection", metavar="NAME", help="The collection to move.")
+        str | None,
+        typer.Option("--collection", metavar="NAME", help="The collection to move, or a pattern of several."),
     ] = None,
     from_tag: Annotated[
         str | None, typer.Option("--from-tag", metavar="TAG", help="The old tag, if not the newest revision's.")
@@ -211,9 +212,10 @@ def edit(
         raise UsageError(
             f"{rev} is before the first revision: there is nothing to edit.", hint="To see all: vecmig history"
         )
-    open_in_editor([script.path for script in listed])
-    for script in listed:
-        load_script(script.path)
+    paths = list(dict.fromkeys(script.path for script in listed))
+    open_in_editor(paths)
+    for path in paths:
+        load_script(path)
 
 
 def list_templates(as_json: Json = False) -> None:
@@ -282,13 +284,17 @@ def _refuse_with_autogenerate(*others: str | None) -> None:
 
 
 def _wrote(options: Options, scripts: ScriptDirectory, written: Sequence[Script]) -> None:
-    from vecmig.text import shown
+    from vecmig.text import listed, shown
 
     for script in written:
         render.line(f"Wrote {shown(script.path)}")
         if script.collection:
             options.note(f"  {script.collection}: {script.old_tag or '(no tag)'}\n  -> {script.new_tag}")
-        if script.collection and not script.revision.down_revisions and not script.revision.branch_labels:
+        if script.id in scripts.patterns:
+            named = listed(scripts[id_].collection or "" for id_ in scripts.patterns[script.id])
+            options.note(f"  for each of {named}, and what else will match")
+        labelled = script.revision.branch_labels or script.id in scripts.patterns
+        if script.collection and not script.revision.down_revisions and not labelled:
             options.note(f"  its branch has no label: {script.id}@head is its head")
     if written:
         options.note(f"Next: {'vecmig heads' if scripts.branches.conflicts else scripts.upgrade_command}")

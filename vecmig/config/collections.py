@@ -115,6 +115,22 @@ def load_collections(path: Path, recorded: Mapping[str, Recipe] | None = None) -
     return Collections(path, collections, found, recorded or {}, ignored)
 
 
+def collection_names(path: Path) -> tuple[str, ...]:
+    """Read which collections collections.yaml has, and check nothing else of it.
+
+    Raises:
+        ConfigError: the file is missing, or not YAML, or has no collections where they should be.
+    """
+    from vecmig.config.yaml_nodes import read_yaml
+
+    problems = Problems(path)
+    root = read_yaml(problems)
+    top = _mapping(problems, root, "the file") if root is not None else {}
+    names = tuple(_section(problems, top, "collections"))
+    problems.raise_if_any()
+    return names
+
+
 def recipe_lines(tag: Tag) -> str:
     """Write the lines that give ``tag`` a recipe in collections.yaml."""
     return f"tags:\n  {_recipe_line(tag)}{_elsewhere(tag)}"

@@ -103,14 +103,16 @@ def check_applied(scripts: Mapping[str, Script], rows: Mapping[str, RevisionRow]
 
     Comments, layout and docstrings may change; the checksum is over what the script does.
     """
-    for row in rows.values():
-        script = scripts.get(row.id)
-        if row.applied and script is not None and script.checksum != row.checksum:
-            raise ScriptError(
-                f"Revision {row.id} ({script.path.name}) was changed after it was applied.",
-                state="Nothing was changed.",
-                hint=f"Take the change back (git checkout), or if it is meant, record it: vecmig stamp {row.id}",
-            )
+    known = {row.id: scripts[row.id] for row in rows.values() if row.applied and row.id in scripts}
+    changed = [script for id_, script in known.items() if script.checksum != rows[id_].checksum]
+    for script in changed:
+        of_file = [one.id for one in scripts.values() if one.stated.id == script.stated.id]
+        name = script.stated.id if {one.id for one in changed}.issuperset(of_file) else script.id
+        raise ScriptError(
+            f"Revision {script.stated.id} ({script.path.name}) was changed after it was applied.",
+            state="Nothing was changed.",
+            hint=f"Take the change back (git checkout), or if it is meant, record it: vecmig stamp {name}",
+        )
 
 
 def collections_of(steps: Iterable[Script]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -212,6 +212,8 @@ class Status:
     conflicts: tuple[Conflict, ...] = ()
     #: What takes it to the head of each collection.
     upgrade_command: str = "vecmig upgrade head"
+    #: The scripts over patterns of collections by their id, each with the revisions that it is.
+    patterns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     #: What to do next.
     next: NextStep = NextStep()
 

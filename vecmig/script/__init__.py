@@ -35,6 +35,7 @@ __all__ = [
     "adopt_call",
     "generate",
     "load_script",
+    "moves",
     "project",
     "template",
 ]

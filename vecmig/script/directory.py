@@ -12,15 +12,28 @@ from pathlib import Path
 from vecmig.config import Config
 from vecmig.errors import ScriptError
 from vecmig.script.branches import Branches, labelled_once
-from vecmig.script.errors import AmbiguousStep, DuplicateRevision, MultipleHeads, OutOfRange, ResolutionError
+from vecmig.script.errors import (
+    AmbiguousRevision,
+    AmbiguousStep,
+    CollectionGone,
+    DuplicateRevision,
+    MultipleHeads,
+    NoCollection,
+    NotApplied,
+    OutOfRange,
+    ResolutionError,
+)
 from vecmig.script.graph import Revision
 from vecmig.script.loading import load_script
 from vecmig.script.names import Target
+from vecmig.script.patterns import expanded, is_pattern, member_id
 from vecmig.script.revision import RevisionMap
 from vecmig.script.script import Script
 from vecmig.text import shown
 
 CURRENT = "current"
+#: How many commands to choose from are written out.
+_LISTED = 8
 #: Steps from wherever the database is.
 _STEPS = re.compile(r"[+-]\d+")
 
@@ -41,15 +54,23 @@ class ScriptDirectory:
             )
 
     @cached_property
+    def files(self) -> Mapping[str, Script]:
+        """Every script as its file states it, by its id, in the order of version locations and file names."""
+        return _by_id(load_script(path) for path in self.paths())
+
+    @cached_property
     def scripts(self) -> Mapping[str, Script]:
-        """Every script by its id, in the order of version locations and file names."""
-        found: dict[str, Script] = {}
-        for path in self.paths():
-            script = load_script(path)
-            if script.id in found:
-                raise DuplicateRevision(script.id, (shown(found[script.id].path), shown(path)))
-            found[script.id] = script
-        return found
+        """Every script by its id, in that order; one over a pattern is one for each of its collections."""
+        return _by_id(expanded(self.files, self.collection_names))
+
+    @cached_property
+    def patterns(self) -> Mapping[str, tuple[str, ...]]:
+        """The scripts over patterns by their id, each with the ids of the revisions that it is."""
+        found: dict[str, list[str]] = {id_: [] for id_, one in self.files.items() if is_pattern(one.collection)}
+        for script in self.scripts.values() if found else ():
+            if script.shared is not None:
+                found[script.shared.id].append(script.id)
+        return {id_: tuple(ids) for id_, ids in found.items()}
 
     @cached_property
     def map(self) -> RevisionMap:
@@ -68,8 +89,18 @@ class ScriptDirectory:
 
     def reload(self) -> None:
         """Forget what was loaded, because files have been added or edited."""
-        for name in ("scripts", "map", "branches"):
+        for name in ("files", "scripts", "patterns", "map", "branches"):
             self.__dict__.pop(name, None)
+
+    def collection_names(self) -> tuple[str, ...]:
+        """Return which collections collections.yaml has; it is read only where a script is over a pattern.
+
+        Raises:
+            ConfigError: it cannot be read.
+        """
+        from vecmig.config.collections import collection_names
+
+        return collection_names(self.config.collections_path)
 
     def __getitem__(self, id_: str) -> Script:
         """Return the script with exactly this id (KeyError)."""
@@ -78,18 +109,37 @@ class ScriptDirectory:
     def find(self, target: Target, current: Iterable[str] = ()) -> tuple[Script, ...]:
         """Return the scripts that a name, or several, mean; ``current`` stands for a database with these heads.
 
-        ``head`` is each collection's head, and refused where a collection has several.
+        ``head`` is each collection's head, and refused where a collection has several. The id of a script over a
+        pattern means what it is for each of its collections, here and wherever a name is taken.
         """
         if target == "head":
             self.branches.refuse_ambiguous(target)
             target = "heads"
         with self._explained():
-            return self._scripts(self.map.find(tuple(current) if target == CURRENT else target))
+            return self._scripts(self.map.find(tuple(current) if target == CURRENT else self.members(target)))
 
     @property
     def upgrade_command(self) -> str:
         """What takes a database to the head of each collection, unless one has several."""
         return "vecmig upgrade heads" if self.branches.unplaced else "vecmig upgrade head"
+
+    @property
+    def without_collection(self) -> tuple[str, ...]:
+        """What is to be said of scripts over patterns that no collection matches."""
+        return tuple(
+            NoCollection(id_, self.files[id_].collection or "").message for id_, ids in self.patterns.items() if not ids
+        )
+
+    def refuse_without_collection(self, revision: str, collection: str | None) -> None:
+        """Refuse a revision that a database has, where it is what a script over a pattern was for a collection.
+
+        Raises:
+            CollectionGone: it is.
+        """
+        for id_ in self.patterns if collection else ():
+            if collection and revision == member_id(id_, collection):
+                there = collection in self.collection_names()
+                raise CollectionGone(revision, collection, self.files[id_].collection or "", there=there)
 
     def heads(self, *, resolve_dependencies: bool = False) -> tuple[Script, ...]:
         """Return the scripts that none follows; with ``resolve_dependencies`` those that none depends on either."""
@@ -109,9 +159,10 @@ class ScriptDirectory:
         if not colon or ":" in head:
             raise ScriptError(f"{span!r} is not a range.", hint="Write start:end, start: or :end")
         heads = tuple(current)
-        lower: Target = heads if base == CURRENT else base or "base"
-        upper: Target = heads if head == CURRENT else head or "heads"
-        return self._scripts(self.map.history(lower, upper))
+        lower: Target = heads if base == CURRENT else self.members(base or "base")
+        upper: Target = heads if head == CURRENT else self.members(head or "heads")
+        with self._explained():
+            return self._scripts(self.map.history(lower, upper))
 
     def upgrade_path(
         self, target: Target, current: Iterable[str] = (), *, again: Iterable[str] = ()
@@ -127,7 +178,7 @@ class ScriptDirectory:
             target = "heads"
         try:
             with self._explained():
-                return self._scripts(self.map.upgrade_path(target, heads, again=again))
+                return self._scripts(self.map.upgrade_path(self.members(target), heads, again=again))
         except (AmbiguousStep, OutOfRange) as error:
             if not isinstance(target, str) or _STEPS.fullmatch(target) is None:
                 raise
@@ -144,6 +195,8 @@ class ScriptDirectory:
         heads = self.map.current_heads(current)
         try:
             with self._explained():
+                if target in self.patterns:
+                    return self._scripts(self._back_to(self.members(target), heads))
                 return self._scripts(self.map.downgrade_path(target, heads))
         except AmbiguousStep as error:
             if _STEPS.fullmatch(target) is None:
@@ -157,16 +210,51 @@ class ScriptDirectory:
         ordered = (self.scripts[r.id] for r in self.map.history() if r.id in below)
         return next((script for script in ordered if script.collection == collection), None)
 
+    def members(self, target: Target) -> Target:
+        """Write out the id of a script over a pattern, which means what it is for each collection."""
+        if not isinstance(target, str):
+            return tuple(one for each in target for one in self.patterns.get(each, (each,)))
+        if self.patterns.get(target) == ():
+            raise NoCollection(target, self.files[target].collection or "")
+        return self.patterns.get(target, target)
+
+    def _back_to(self, goals: Target, heads: Sequence[str]) -> tuple[Revision, ...]:
+        """Return what is rolled back from these heads to what one script is for several collections."""
+        paths, refusals = [], []
+        for goal in goals:
+            try:
+                paths.append(self.map.downgrade_path(goal, heads))
+            except NotApplied as refusal:
+                # one that joined its pattern later
+                refusals.append(refusal)
+        if not paths:
+            raise refusals[0]
+        return tuple(dict.fromkeys(revision for path in paths for revision in path))
+
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Say of several heads what is right for their collections: the graph knows none."""
+        """Say what is right for collections and patterns: the graph knows none."""
         try:
             yield
         except MultipleHeads as error:
             raise self.branches.explained(error) from None
+        except AmbiguousRevision as error:
+            for id_, members in self.patterns.items():
+                if set(error.matches) <= set(members):
+                    error.hint = f"For all of them write {id_}, for one of them COLLECTION@{error.argument}"
+            raise
 
     def _scripts(self, revisions: Iterable[Revision]) -> tuple[Script, ...]:
         return tuple(self.scripts[revision.id] for revision in revisions)
+
+
+def _by_id(scripts: Iterable[Script]) -> dict[str, Script]:
+    found: dict[str, Script] = {}
+    for script in scripts:
+        if script.id in found:
+            raise DuplicateRevision(script.id, (shown(found[script.id].path), shown(script.path)))
+        found[script.id] = script
+    return found
 
 
 def _leading(path: Callable[[str, Iterable[str]], object], targets: Iterable[str], heads: Iterable[str]) -> list[str]:
@@ -184,7 +272,9 @@ def _choice(error: ResolutionError, choices: Sequence[str]) -> ResolutionError:
     if not choices:
         return error
     command = "upgrade" if error.argument.startswith("+") else "downgrade"
-    hint = "Run: " + "\nor:  ".join(f"vecmig {command} {shlex.quote(choice)}" for choice in choices)
+    hint = "Run: " + "\nor:  ".join(f"vecmig {command} {shlex.quote(choice)}" for choice in choices[:_LISTED])
+    if len(choices) > _LISTED:
+        hint += f"\nand so for {len(choices) - _LISTED} more"
     if isinstance(error, AmbiguousStep):
         return AmbiguousStep(error.argument, choices, hint=hint)
     error.hint = hint

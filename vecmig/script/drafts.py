@@ -15,6 +15,7 @@ from vecmig.model.tag import Tag
 from vecmig.script.adopt_call import AdoptCall
 from vecmig.script.directory import ScriptDirectory
 from vecmig.script.graph import Graph, Revision
+from vecmig.script.patterns import expanded
 from vecmig.script.script import Script
 from vecmig.script.template import SUFFIX, docstring, literal, render, template_folder, write_all_new
 from vecmig.text import shown
@@ -63,11 +64,20 @@ class Draft:
 
 
 def write_drafts(directory: ScriptDirectory, drafts: Sequence[Draft]) -> tuple[Script, ...]:
-    """Check that the graph stays sound, write the files, and load them again."""
-    Graph([*directory.map, *(draft.revision for draft in drafts)])
+    """Check that the graph stays sound, write the files, and load them again; return them as the files state them."""
+    new = {draft.revision.id: _unwritten(directory, draft) for draft in drafts}
+    after = expanded({**directory.files, **new}, directory.collection_names)
+    Graph([*directory.map, *(script.revision for script in after if script.stated.id in new)])
     write_all_new([(_path(directory, draft), _text(directory, draft)) for draft in drafts])
     directory.reload()
-    return tuple(directory[draft.revision.id] for draft in drafts)
+    return tuple(directory.files[id_] for id_ in new)
+
+
+def _unwritten(directory: ScriptDirectory, draft: Draft) -> Script:
+    collection, old_tag, new_tag = (
+        (draft.move.collection, draft.move.old_tag, draft.move.new_tag) if draft.move else (None, None, None)
+    )
+    return Script(draft.revision, _path(directory, draft), draft.message, collection, old_tag, new_tag, None, "")
 
 
 def _path(directory: ScriptDirectory, draft: Draft) -> Path:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import shlex
+from collections.abc import Sequence
 
 from vecmig.errors import ScriptError
+from vecmig.text import listed
 
 _GRAMMAR = "A revision is named by its id or the start of it, head, base, label@head, or relative: +1, -1, id+2."
-
-
-def listed(names: Iterable[str], limit: int = 8) -> str:
-    """Join names with commas, and say how many more there are after ``limit`` of them."""
-    known = list(names)
-    more = f" and {len(known) - limit} more" if len(known) > limit else ""
-    return ", ".join(known[:limit]) + more
 
 
 class GraphError(ScriptError):
@@ -67,6 +62,35 @@ class MissingRevision(GraphError):
         )
 
 
+class NotCovered(GraphError):
+    """A script over a pattern follows one that is not for one of its collections."""
+
+    def __init__(
+        self, revision: str, collection: str, *, other: str, pattern: str, attribute: str, where: str = ""
+    ) -> None:
+        self.revision = revision
+        self.collection = collection
+        self.other = other
+        super().__init__(
+            f"{_in(where)}revision {revision} is for the collection {collection} too, and {other}, which it names as "
+            f"{attribute}, is not: that is for {pattern}.",
+            hint=f"Narrow the pattern of {revision} to collections that {other} is for: vecmig edit {revision}",
+        )
+
+
+class NoSuchMember(GraphError):
+    """A script refers to a revision that a script over a pattern would be for a collection, which is not there."""
+
+    def __init__(self, revision: str, name: str, *, other: str, pattern: str, attribute: str, where: str = "") -> None:
+        self.revision = revision
+        self.name = name
+        super().__init__(
+            f"{_in(where)}revision {revision} names {name!r} as {attribute}, which script {other} is only where "
+            f"collections.yaml has such a collection, one of {pattern}.",
+            hint=f"Add the lines of the collection again, or correct {attribute}.",
+        )
+
+
 class CycleDetected(GraphError):
     """Revisions follow, or depend on, each other in a circle."""
 
@@ -93,6 +117,33 @@ class UnknownRevision(ResolutionError):
 
     def __init__(self, argument: str) -> None:
         super().__init__(argument, f"There is no revision or branch {argument!r}.", hint="To see them: vecmig history")
+
+
+class NoCollection(ResolutionError):
+    """The id of a script over a pattern that no collection matches."""
+
+    def __init__(self, argument: str, pattern: str) -> None:
+        self.pattern = pattern
+        super().__init__(
+            argument,
+            f"Revision {argument} is for {pattern}, and collections.yaml has no such collection.",
+            hint="Add the collection to it, or correct the pattern: collection = …",
+        )
+
+
+class CollectionGone(ScriptError):
+    """The database has a revision of a collection that a script over a pattern is not for any more."""
+
+    def __init__(self, revision: str, collection: str, pattern: str, *, there: bool) -> None:
+        self.revision = revision
+        self.collection = collection
+        what = f"{pattern} does not match it any more" if there else "collections.yaml has it no more"
+        back = "undo the change of the pattern" if there else "add its lines to collections.yaml again"
+        super().__init__(
+            f"The database has revision {revision} of the collection {collection}, and {what}.",
+            hint=f"To keep it: {back}. To remove what vecmig made for it: "
+            f"vecmig uninstall --collection {shlex.quote(collection)}",
+        )
 
 
 class UnknownBranch(ResolutionError):

@@ -11,15 +11,16 @@ from pathlib import Path
 
 from vecmig.config.collections import Collections
 from vecmig.errors import ScriptError
-from vecmig.model.tag import Tag
 from vecmig.script.adopt_call import AdoptCall
 from vecmig.script.branches import Branches
 from vecmig.script.directory import ScriptDirectory
 from vecmig.script.drafts import Draft, Kind, Move, write_drafts
-from vecmig.script.errors import InvalidName, MultipleHeads, listed
+from vecmig.script.errors import InvalidName, MultipleHeads
 from vecmig.script.graph import Graph, Revision
+from vecmig.script.moves import adopting, move_of, movers, only_beginner, only_mover, pattern_move, together
+from vecmig.script.patterns import is_pattern
 from vecmig.script.script import Script
-from vecmig.text import shown
+from vecmig.text import listed, shown
 
 #: Narrower than what is read: a new id is part of a file name and of relative names such as id+1.
 _NEW_ID = re.compile(r"[A-Za-z0-9_]{1,64}")
@@ -53,7 +54,7 @@ def new_revision(
     live: Mapping[str, str] | None = None,
     adopt: AdoptCall | None = None,
 ) -> Script:
-    """Write a revision that moves one collection to another tag.
+    """Write a revision that moves one collection, or all those of a pattern, to another tag.
 
     The old tag is where the collection's newest revision leads, on the branch that ``wish`` names if it names one; the
     new one is what collections.yaml asks for; ``from_tag`` and ``to_tag`` say otherwise. Without ``collection`` it is
@@ -67,21 +68,27 @@ def new_revision(
     """
     named = None if wish.head is None else _named(directory, wish.head, splice=wish.splice)
     heads = directory.map.heads if named is None else named
-    if adopt is not None:
-        name = _only_beginner(directory, collections, heads, collection)
+    if adopt is not None and not is_pattern(collection):
+        name = only_beginner(directory, collections, heads, collection)
     else:
-        name = collection or _only_mover(directory, collections, heads, to_tag, live or {})
+        name = collection or only_mover(directory, collections, heads, to_tag, live or {})
+    if is_pattern(name):
+        _refuse_placing(wish, name)
+        move, parents = pattern_move(
+            directory, collections, name, from_tag=from_tag, to_tag=to_tag, live=live or {}, adopt=adopt
+        )
+        return write_drafts(directory, [_draft(directory, wish, parents, "script", move)])[0]
     parents = _above(directory.branches, name) if named is None else named
-    move = _move(directory, collections, heads, name, from_tag=from_tag, to_tag=to_tag, live=live or {})
+    move = move_of(directory, collections, heads, name, from_tag=from_tag, to_tag=to_tag, live=live or {})
     if adopt is not None:
-        move = _adopting(move, adopt)
+        move = adopting(move, adopt)
     return write_drafts(directory, [_draft(directory, wish, parents, "script", move)])[0]
 
 
 def first_revisions(
     directory: ScriptDirectory, collections: Collections, calls: Mapping[str, AdoptCall]
 ) -> tuple[Script, ...]:
-    """Write the first revision of each of these collections, which adopts vectors: all of them, or none.
+    """Write the first revision of each of these collections, or patterns, which adopts vectors: all of them, or none.
 
     Raises:
         ScriptError: a collection has a revision already, or asks for a tag of chunks.
@@ -90,8 +97,12 @@ def first_revisions(
     heads = directory.map.heads
     drafts = []
     for name, call in calls.items():
-        _only_beginner(directory, collections, heads, name)
-        move = _adopting(_move(directory, collections, heads, name, live={}), call)
+        if is_pattern(name):
+            move, _ = pattern_move(directory, collections, name, live={}, adopt=call)
+            drafts.append(_draft(directory, Wish(), (), "script", move))
+            continue
+        only_beginner(directory, collections, heads, name)
+        move = adopting(move_of(directory, collections, heads, name, live={}), call)
         drafts.append(_draft(directory, Wish(), (), "script", move))
     return write_drafts(directory, drafts)
 
@@ -116,7 +127,7 @@ def merge_revision(directory: ScriptDirectory, wish: Wish) -> Script:
         ConflictingHeads: they move the same collection, of which a merge would keep both.
     """
     names = wish.head or ("heads",)
-    named = [revision.id for revision in directory.map.find(names)]
+    named = [revision.id for revision in directory.map.find(directory.members(names))]
     if len(named) < 2:
         raise ScriptError(
             f"A merge joins at least two revisions; {' '.join(names)} means {listed(named) or 'none'}.",
@@ -140,10 +151,16 @@ def autogenerate(
     named = None if wish.head is None else _named(directory, wish.head, splice=wish.splice)
     heads = directory.map.heads if named is None else named
     moving = movers(directory, collections, heads, live=live or {})
-    moves = [_move(directory, collections, heads, name, live=live or {}) for name in moving]
-    if len(moves) > 1 and wish.rev_id is not None:
+    names = together(directory, collections, moving, live or {}) if named is None else tuple(moving)
+    patterns = [name for name in names if is_pattern(name)]
+    for name in patterns:
+        _refuse_placing(wish, name)
+    shared = [pattern_move(directory, collections, name, live=live or {}) for name in patterns]
+    alone = [name for name in names if name not in patterns]
+    moves = [move_of(directory, collections, heads, name, live=live or {}) for name in alone]
+    if len(names) > 1 and wish.rev_id is not None:
         raise ScriptError(
-            f"--rev-id cannot name {len(moves)} revisions at once.",
+            f"--rev-id cannot name {len(names)} revisions at once.",
             hint="Leave --rev-id out; each revision then gets an id of its own.",
         )
     drafts: list[Draft] = []
@@ -158,12 +175,23 @@ def autogenerate(
         each = replace(wish, branch_labels=(), depends_on=()) if on_top else wish
         drafts.append(_draft(directory, each, parents, "script", move))
         named = None if named is None else (drafts[-1].revision.id,)
-    return write_drafts(directory, drafts)
+    together_too = [_draft(directory, wish, parents, "script", move) for move, parents in shared]
+    return write_drafts(directory, [*together_too, *drafts])
+
+
+def _refuse_placing(wish: Wish, pattern: str) -> None:
+    """Refuse to say where a script over a pattern stands: it follows the one that all of its collections are at."""
+    for option, given in (("--head", wish.head), ("--branch-label", wish.branch_labels)):
+        if given:
+            raise ScriptError(
+                f"{option} does not go together with {pattern!r}: it is a revision on the branch of each collection.",
+                hint=f"Leave {option} out",
+            )
 
 
 def _named(directory: ScriptDirectory, names: tuple[str, ...], *, splice: bool) -> tuple[str, ...]:
     try:
-        parents = tuple(revision.id for revision in directory.map.find(names))
+        parents = tuple(revision.id for revision in directory.map.find(directory.members(names)))
     except MultipleHeads as error:
         raise _choice(directory.branches, error.heads) from None
     if len(set(parents)) < len(parents):
@@ -195,127 +223,8 @@ def _branches_with(directory: ScriptDirectory, drafts: Sequence[Draft]) -> Branc
     """Return the branches as they will be with these drafts."""
     moved: dict[str, str | None] = {id_: script.collection for id_, script in directory.scripts.items()}
     moved |= {draft.revision.id: draft.move.collection if draft.move else None for draft in drafts}
-    return Branches(Graph([*directory.map, *(draft.revision for draft in drafts)]), moved)
-
-
-def _wished(collections: Collections, name: str) -> str:
-    tag = collections.collection(name).tag
-    if tag is None:
-        raise ScriptError(
-            f"{shown(collections.path)}: the collection {name} does not say which tag it should have.",
-            hint=f"Add tag: under {name}, or pass --to-tag.",
-        )
-    return tag
-
-
-def movers(
-    directory: ScriptDirectory, collections: Collections, heads: Sequence[str], *, live: Mapping[str, str] | None = None
-) -> dict[str, Script | None]:
-    """Return the newest revision, below some heads, of each collection that asks for another tag than it leads to.
-
-    One whose newest revision is on hold does not ask for another one if it asks for its tag in ``live``.
-
-    Raises:
-        ConflictingHeads: a collection has several newest ones.
-    """
-    directory.branches.refuse_conflicts()
-    newest = {name: directory.newest(name, heads) for name in collections.collections}
-    return {
-        name: script
-        for name, script in newest.items()
-        if collections.collections[name].tag not in (None, script and script.new_tag, (live or {}).get(name))
-    }
-
-
-def _only_mover(
-    directory: ScriptDirectory,
-    collections: Collections,
-    parents: Sequence[str],
-    to_tag: str | None,
-    live: Mapping[str, str],
-) -> str:
-    if to_tag is not None and len(collections.collections) == 1:
-        return next(iter(collections.collections))
-    names = tuple(movers(directory, collections, parents, live=live))
-    if len(names) == 1 and to_tag is None:
-        return names[0]
-    if names or to_tag is not None:
-        choices = listed(collections.collections if to_tag is not None else names)
-        message = (
-            "With --to-tag it must be said which collection is to move"
-            if to_tag
-            else "Several collections have to move"
-        )
-        raise ScriptError(
-            f"{message}: {choices}.", hint="Add --collection NAME, or --autogenerate for all that have to move."
-        )
-    if len(collections.collections) == 1:
-        return next(iter(collections.collections))  # which then says that it has nothing to move to
-    raise ScriptError(
-        "No collection has to move: each is at the tag that collections.yaml asks for.",
-        hint=f"Change a tag in {shown(collections.path)}; for statements of your own: vecmig revision --empty",
-    )
-
-
-def _only_beginner(directory: ScriptDirectory, collections: Collections, heads: Sequence[str], name: str | None) -> str:
-    """Return the collection that adopts vectors: the one that is named, or else the only one without a revision."""
-    newest = {one: directory.newest(one, heads) for one in ([name] if name else collections.collections)}
-    new = [one for one, script in newest.items() if script is None]
-    if len(new) == 1:
-        return new[0]
-    if new:
-        raise ScriptError(
-            f"Several collections have no revision yet: {listed(new)}.",
-            hint="Add --collection NAME: each adopts vectors by a revision of its own.",
-        )
-    begun = [f"{one} ({script.new_tag})" for one, script in newest.items() if script is not None]
-    raise ScriptError(
-        f"Vectors are adopted by the first revision of a collection, and there is one already: {listed(begun)}."
-        if begun
-        else f"{shown(collections.path)} has no collection that could adopt vectors.",
-        hint="To go on to another tag: vecmig revision, without --adopt. To adopt vectors beside those, add a "
-        f"collection of their own to {shown(collections.path)}",
-    )
-
-
-def _adopting(move: Move, call: AdoptCall) -> Move:
-    """Return a move that adopts vectors; what a team has is one vector a row."""
-    new = Tag.parse(move.new_tag)
-    if new.chunk is not None:
-        raise ScriptError(
-            f"Adopted vectors are one to a record, and the tag {new} cuts records into chunks.",
-            hint=f"Ask for a tag with chunk-none in collections.yaml: {replace(new, chunk=None)}",
-        )
-    return replace(move, adopt=call)
-
-
-def _move(
-    directory: ScriptDirectory,
-    collections: Collections,
-    parents: Sequence[str],
-    name: str,
-    *,
-    from_tag: str | None = None,
-    to_tag: str | None = None,
-    live: Mapping[str, str],
-) -> Move:
-    collections.collection(name)
-    newest = directory.newest(name, parents)
-    old = str(Tag.parse(from_tag)) if from_tag else live.get(name) or (newest.new_tag if newest else None)
-    new = str(Tag.parse(to_tag)) if to_tag else _wished(collections, name)
-    if name in live and newest is not None and new == newest.new_tag and not from_tag:
-        raise ScriptError(
-            f"Revision {newest.id} leads {name} to {new} already, and it is on hold, or waits for one that is.",
-            hint="To go forward with it: vecmig upgrade head --release. To go another way, ask for another tag.",
-        )
-    if old == new:
-        asked = "--to-tag asks for it too" if to_tag else f"{shown(collections.path)} asks for it too"
-        raise ScriptError(
-            f"The newest revision of {name} already leads to {new}, and {asked}.",
-            hint=f"Change the tag of {name} in {shown(collections.path)}, or pass another --to-tag.",
-        )
-    collections.recipe(new)
-    return Move(name, old, new)
+    # what they depend on moves no head
+    return Branches(Graph([*directory.map, *(replace(draft.revision, depends_on=()) for draft in drafts)]), moved)
 
 
 def _draft(
@@ -324,10 +233,11 @@ def _draft(
     id_ = wish.rev_id or uuid.uuid4().hex[-12:]
     if _NEW_ID.fullmatch(id_) is None:
         raise InvalidName(id_, "revision id", "a new id has 1 to 64 letters, digits and underscores")
-    if id_ in directory.scripts:
-        raise InvalidName(id_, "revision id", f"it is that of {shown(directory[id_].path)}")
+    taken = {**directory.scripts, **directory.files}
+    if id_ in taken:
+        raise InvalidName(id_, "revision id", f"it is that of {shown(taken[id_].path)}")
     labels = wish.branch_labels
-    if move is not None and not parents and not labels:
+    if move is not None and not parents and not labels and not is_pattern(move.collection):
         labels = directory.branches.label_for(move.collection, id_)
     revision = Revision(id_, parents, labels, _dependencies(directory, wish.depends_on))
     message = wish.message.strip() or (move.message if move else "empty message")
@@ -335,10 +245,13 @@ def _draft(
 
 
 def _dependencies(directory: ScriptDirectory, names: Sequence[str]) -> tuple[str, ...]:
-    """Write partial ids out and keep labels, which follow their branch if its script is given another id."""
-    labels = {label for revision in directory.map for label in revision.branch_labels}
-    found = {name: directory.map.find(name) for name in names}
-    return tuple(one for name in names for one in ([name] if name in labels else [r.id for r in found[name]]))
+    """Write partial ids out.
+
+    Labels are kept: they follow their branch if its script is given another id; and ids of scripts over patterns.
+    """
+    kept = {label for revision in directory.map for label in revision.branch_labels}.union(directory.patterns)
+    found = {name: [name] if name in kept else [r.id for r in directory.map.find(name)] for name in names}
+    return tuple(one for name in names for one in found[name])
 
 
 def _folder(directory: ScriptDirectory, wish: Wish, parents: Sequence[str]) -> Path:
@@ -352,7 +265,9 @@ def _folder(directory: ScriptDirectory, wish: Wish, parents: Sequence[str]) -> P
         return folder
     if len(places) == 1:
         return places[0]
-    known = [directory.scripts[id_].path.parent for id_ in parents if id_ in directory.scripts]
+    known = [
+        found[id_].path.parent for found in (directory.scripts, directory.files) for id_ in parents if id_ in found
+    ]
     if not known:
         raise ScriptError(
             f"There are {len(places)} version locations.", hint=f"Add --version-path: {listed(map(shown, places), 20)}"

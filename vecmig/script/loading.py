@@ -16,6 +16,7 @@ from vecmig.model.gate import Gate, Trust
 from vecmig.model.tag import Tag
 from vecmig.script.checksum import checksum
 from vecmig.script.graph import Revision, check_name
+from vecmig.script.patterns import is_pattern
 from vecmig.script.script import STEPS, Script, Step
 from vecmig.text import shown
 
@@ -85,6 +86,8 @@ class _Attributes:
         if gate is not None and (gate.evals or gate.shadow) and self._names.get("old_tag") is None:
             raise self._error("gate: evals and shadow compare with the old tag, and this revision has none")
         old_tag, new_tag = self._tag("old_tag"), self._tag("new_tag")
+        if is_pattern(collection) and self._names.get("branch_labels"):
+            raise self._error(f"over a pattern, {collection}, branch_labels is None: each collection names its branch")
         if collection is None and (old_tag or new_tag):
             raise self._error("it names tags but no collection: add collection = …")
         if collection is not None:

@@ -15,10 +15,10 @@ from vecmig.script.errors import (
     OverlappingTargets,
     ResolutionError,
     UnknownCurrent,
-    listed,
 )
 from vecmig.script.graph import Graph, Revision
 from vecmig.script.names import Names, Place, Target
+from vecmig.text import listed
 
 _RELATIVE = re.compile(r"(?:(?P<branch>.+?)@)?(?P<start>\w+)?(?P<steps>[+-]\d+)")
 

@@ -21,13 +21,14 @@ _CREATE_DATE = re.compile(r"^Create Date:\s*(.+)$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """One file of a version location."""
+    """One file of a version location, or what it is for one collection."""
 
     revision: Revision
     path: Path
     #: The full docstring.
     doc: str
-    #: None for a revision that moves no collection: a merge, or one with statements of its own only.
+    #: None for a revision that moves no collection: a merge, or one with statements of its own only. As a file states
+    #: it, it may be a pattern.
     collection: str | None
     #: Canonical; None for the first revision of a collection.
     old_tag: str | None
@@ -40,6 +41,8 @@ class Script:
     functions: Mapping[Step, Callable[[Any], object]] = field(default_factory=dict, repr=False)
     #: What the new tag must have earned before the vectors of the old one may be retired.
     trust: Trust = field(default=Trust())
+    #: The script as its file states it, where that is over a pattern of collections, and this is it for one of them.
+    shared: Script | None = field(default=None, repr=False)
 
     @property
     def id(self) -> str:
@@ -59,6 +62,11 @@ class Script:
             return datetime.fromisoformat(match[1].strip()) if match else None
         except ValueError:
             return None
+
+    @property
+    def stated(self) -> Script:
+        """The script as its file states it."""
+        return self.shared or self
 
     def function(self, step: Step) -> Callable[[Any], object]:
         """Return one of the four functions; one that the script does not have does nothing."""

@@ -84,6 +84,7 @@ def status(config: Config, collections: Sequence[str] = ()) -> Status:
             measured_at=row[0],
             conflicts=tuple(conflict for conflict in conflicts if not named or conflict.collection in named),
             upgrade_command=project.scripts.upgrade_command,
+            patterns=project.scripts.patterns,
         )
     return replace(standing, next=next_step(standing))
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from vecmig.config import Config
 from vecmig.errors import GateRefused, ScriptError, UsageError
-from vecmig.events import Listener, ignore
+from vecmig.events import Listener, Warned, ignore
 from vecmig.ledger.install import ensure
 from vecmig.ledger.phases import RevisionRow
 from vecmig.operations.script import UNTIL
@@ -20,6 +21,9 @@ from vecmig.runner.project import Project, with_options
 from vecmig.runner.steps import RevisionResult, adoption_of, call, check_known_recipes, same_collections
 from vecmig.runner.verbs.release import release_held
 from vecmig.script import Script
+
+#: Of so many revisions is said what became of them where a gate has refused.
+_MOST: Final = 8
 
 
 def upgrade(
@@ -55,6 +59,8 @@ def upgrade(
     project = Project(with_options(config, engine=engine, workers=workers, max_cost=max_cost), listener)
     with project.database.keeping_sessions():
         ensure_supported(project)
+        for text in project.scripts.without_collection:
+            project.listener(Warned(text))
         path = _path_up(project, target, release=release)
         results: tuple[RevisionResult, ...] = ()
         if path.steps:
@@ -146,9 +152,10 @@ def _refused(
     """Return the first refusal, with what else the run came to."""
     (_, first), *others = refusals
     besides = []
-    for step in done:
+    for step in done[:_MOST]:
         collection = project.scripts[step.revision].collection
         besides.append(f"Revision {step.revision}{f' of {collection}' if collection else ''} is {step.phase}.")
+    besides += [f"What else came before is done: {len(done) - _MOST} more revisions."] if len(done) > _MOST else []
     besides += [f"Revision {script.id} of {script.collection} was refused too: {one.message}" for script, one in others]
     first.state = " ".join(filter(None, [first.state, *besides]))
     first.hint = "\n".join(dict.fromkeys(filter(None, [first.hint, *(refusal.hint for _, refusal in others)])))

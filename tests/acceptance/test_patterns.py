@@ -1,0 +1,168 @@
+"""Tables that are alike, a collection each, and one script for all of them: as with Dify, a table for each dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from support import layouts
+from support.cli import Vecmig, describe, tag
+from support.cluster import dump
+from support.layouts import make
+from support.postgres import Postgres
+from support.project import Project
+from support.provider import Provider, vector
+
+SMALL, LARGE = tag("fake", 8), tag("fake", 16)
+NAMES = ("dataset_1", "dataset_2", "dataset_3")
+COUNT = 12
+
+
+def table(name: str) -> str:
+    """Name the table of a dataset, as Dify does."""
+    return f"embedding_vector_index_{name.removeprefix('dataset_')}_node"
+
+
+def fill(project: Project, name: str, *texts: str) -> None:
+    """Make a dataset's table as Dify does, and put texts into it with their vectors."""
+    with psycopg.connect(project.database_url) as connection:
+        make(connection, layouts.DIFY, name=table(name), n=8)
+        rows = [(uuid4(), text, str([float(x) for x in vector(text, 8)])) for text in texts]
+        with connection.cursor() as cursor:
+            query = f"INSERT INTO {table(name)} (id, text, meta, embedding) VALUES (%s, %s, '{{}}', %s::text::vector)"
+            cursor.executemany(query.encode(), rows)
+
+
+def texts(name: str) -> list[str]:
+    """Write what is in a dataset."""
+    return [f"record {n} of {name}" for n in range(COUNT)]
+
+
+def collection(name: str, wanted: str) -> dict[str, object]:
+    """Describe a dataset's collection."""
+    return {"source": f"public.{table(name)}", "key": ["id"], "text": "text", "tag": wanted}
+
+
+@pytest.fixture
+def large() -> Iterator[Provider]:
+    """A provider of 16 dimensions."""
+    with Provider(dims=16) as server:
+        yield server
+
+
+@dataclass(frozen=True)
+class Datasets:
+    """A project over the tables of datasets, with a provider for each of two sizes."""
+
+    project: Project
+    small: Provider
+    large: Provider
+    postgres: Postgres
+    folder: Path
+
+    def make(self, *names: str) -> None:
+        """Make tables with records and their vectors, as Dify does."""
+        for name in names:
+            fill(self.project, name, *texts(name))
+
+    def ask(self, wanted: str, *names: str) -> None:
+        """Let collections.yaml have these datasets, which ask for a tag."""
+        recipes = {
+            SMALL: {"provider": "openai", "dims": 8, "base_url": self.small.url},
+            LARGE: {"provider": "openai", "dims": 16, "base_url": self.large.url},
+        }
+        describe(self.project, {name: collection(name, wanted) for name in names}, recipes)
+
+    def as_found(self) -> list[str]:
+        """Dump the tables of the datasets, schema and data."""
+        file = self.folder / "dump.sql"
+        tables = [f"--table={table(name)}" for name in NAMES]
+        dump(self.postgres, self.project.database_url.partition("@/")[2].partition("?")[0], file, *tables)
+        lines = file.read_text().splitlines()
+        return sorted(line for line in lines if not line.startswith(("\\restrict", "\\unrestrict")))
+
+
+@pytest.fixture
+def datasets(project: Project, provider: Provider, large: Provider, postgres: Postgres, tmp_path: Path) -> Datasets:
+    """Three datasets that a script over a pattern could adopt."""
+    made = Datasets(project, provider, large, postgres, tmp_path)
+    made.make(*NAMES)
+    made.ask(SMALL, *NAMES)
+    return made
+
+
+def live(project: Project) -> dict[str, str | None]:
+    """Return which tag each collection reads."""
+    return dict(project.sql("SELECT collection, live FROM vecmig.route"))
+
+
+def phases(project: Project) -> dict[str, str]:
+    """Return how far each revision is that is applied, or in progress."""
+    return dict(project.sql("SELECT id, phase FROM vecmig.revision WHERE withdrawn_at IS NULL"))
+
+
+def test_a_story_of_tables_that_are_alike(datasets: Datasets, vecmig: Vecmig) -> None:
+    project = datasets.project
+    before = datasets.as_found()
+
+    # one script takes over the vectors of all
+    vecmig("revision", "--collection", "dataset_*", "--adopt", "embedding", "--rev-id", "adad", "-m", "adopt")
+    assert len(project.versions) == 1
+    listed = "dataset_*: dataset_1, dataset_2, dataset_3"
+    assert vecmig("heads").stdout == f"adad ({listed}) (head)\n"
+    assert vecmig("upgrade", "head").stdout.count("  live  adopt\n") == 3
+    assert live(project) == dict.fromkeys(NAMES, SMALL)
+    assert {text for request in datasets.small.requests() for text in request["inputs"]} <= {
+        text for name in NAMES for text in texts(name)
+    }, "only spot checks ask for records"
+    status = vecmig("status").stdout
+    for name in NAMES:
+        assert f"\n{name}  OK  live fake/dim-8, 0 behind\n" in status
+
+    # another table appears, and is taken in
+    datasets.make("dataset_4")
+    datasets.ask(SMALL, *NAMES, "dataset_4")
+    assert "adad_dataset_4" in vecmig("check", code=4).stderr
+    assert vecmig("upgrade", "head").stdout == "adad_dataset_4  live  adopt\n"
+
+    # all move on but one, whose gate refuses
+    everybody = (*NAMES, "dataset_4")
+    datasets.ask(LARGE, *everybody)
+    vecmig("revision", "--rev-id", "bebe", "-m", "wider")
+    assert vecmig("history").stdout.splitlines() == [
+        f"adad -> bebe ({listed}, dataset_4) (head), wider",
+        f"<base> -> adad ({listed}, dataset_4), adopt",
+    ]
+    poisoned = f"INSERT INTO {table('dataset_2')} SELECT gen_random_uuid(), 'POISON', '{{}}', embedding "
+    project.sql(f"{poisoned} FROM {table('dataset_2')} LIMIT 1")
+    with datasets.large.failing("poison"):
+        refused = vecmig("upgrade", "head", code=3).stderr
+    assert "The gate of dataset_2 refuses the cutover" in refused
+    assert live(project) == {name: SMALL if name == "dataset_2" else LARGE for name in everybody}
+
+    # one is rolled back alone, and held; the others stay
+    vecmig("downgrade", "dataset_3@-1")
+    assert phases(project) == {
+        **{f"adad_{name}": "live" for name in everybody},
+        "bebe_dataset_1": "live",
+        "bebe_dataset_2": "indexed",
+        "bebe_dataset_4": "live",
+    }
+    project.sql(f"DELETE FROM {table('dataset_2')} WHERE text = 'POISON'")
+    done = vecmig("upgrade", "head")
+    assert done.stdout.startswith("bebe_dataset_2  live  wider\n")
+    assert live(project) == {name: SMALL if name == "dataset_3" else LARGE for name in everybody}
+    vecmig("release", "bebe_dataset_3")
+    vecmig("upgrade", "bebe")
+    assert live(project) == dict.fromkeys(everybody, LARGE)
+
+    # back for all of them, step by step: the tables are as they were found
+    assert vecmig("downgrade", "adad").stdout.count("rolled back") == 4
+    assert live(project) == dict.fromkeys(everybody, SMALL)
+    vecmig("downgrade", "base")
+    assert datasets.as_found() == before
