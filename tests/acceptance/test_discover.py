@@ -209,7 +209,7 @@ def test_one_model_is_not_said_of_two_sizes(langchain: Project, vecmig: Vecmig) 
     assert 'm.adopt("embedding", home="column")' in script.read_text()
 
 
-def test_tables_alike_are_shown_together_and_written_each(dify: Project, vecmig: Vecmig) -> None:
+def test_tables_alike_are_shown_together_and_share_a_script(dify: Project, vecmig: Vecmig) -> None:
     shown = vecmig("discover").stdout.splitlines()
     assert shown[0] == "3 tables alike, with embedding: Dify"
     assert "  12    dify_1f2b6e0e  public.embedding_vector_index_1f2b6e0e" in shown
@@ -218,7 +218,53 @@ def test_tables_alike_are_shown_together_and_written_each(dify: Project, vecmig:
     vecmig(*_words(line.removeprefix("  for all   ").replace("MODEL", "wordllama")))
     described = yaml.safe_load(dify.collections.read_text())
     assert list(described["collections"])[1:] == ["dify_0f2b6e0e", "dify_1f2b6e0e", "dify_2f2b6e0e"]
-    assert len(dify.versions) == 3
+    (script,) = dify.versions
+    assert 'collection = "dify_*"\n' in script.read_text()
+    assert "  by hand   add the lines above, then: vecmig revision --collection 'dify_*' --adopt embedding" in shown
+
+
+def test_a_table_that_comes_later_joins_those_that_are_like_it(dify: Project, vecmig: Vecmig) -> None:
+    vecmig("discover", "--write", "--model", "wordllama")
+    (script,) = dify.versions
+    before = yaml.safe_load(dify.collections.read_text())
+    with psycopg.connect(dify.database_url, autocommit=True) as connection:
+        for name, dims in (("embedding_vector_index_3f2b6e0e", 64), ("embedding_vector_index_4f2b6e0e", 32)):
+            make(connection, layouts.DIFY, name=name, n=dims)
+            values = ["gen_random_uuid()", "'t' || i", "'{}'", "({v})::vector"]
+            fill(connection, name, ["id", "text", "meta", "embedding"], values, dims=dims)
+    shown = vecmig("discover").stdout
+    revision = script.name.partition("_")[0]
+    assert f"  taken in  by revision {revision}, which is for dify_*\n" in shown
+    assert "  adopt     vecmig discover dify_3f2b6e0e --write\n" in shown
+    proposals = {one["collection"]: one for c in vecmig("discover", "--json").json["columns"] for one in c["proposals"]}
+    assert {name: (one["pattern"], one["taken_in_by"]) for name, one in proposals.items()} == {
+        **{f"dify_{n}f2b6e0e": ("dify_*", None) for n in range(3)},
+        "dify_3f2b6e0e": ("dify_*", revision),
+        "dify2_4f2b6e0e": ("dify2_*", None),
+    }
+
+    assert "dify2_4f2b6e0e --write --model MODEL" in vecmig("discover", "--write", code=2).stderr
+    joined = vecmig("discover", "dify_3*", "--write")
+    assert joined.stdout == "Wrote migrations/collections.yaml\n"
+    after = yaml.safe_load(dify.collections.read_text())
+    assert list(after["collections"])[-1] == "dify_3f2b6e0e"
+    assert after["tags"] == before["tags"]
+    (head,) = vecmig("show", "dify_3f2b6e0e@head", "--json").json
+    assert (head["revision"], head["pattern"]) == (f"{revision}_dify_3f2b6e0e", "dify_*")
+
+    vecmig("discover", "--write", "--model", "wordllama")
+    other = next(path for path in dify.versions if path != script)
+    assert 'collection = "dify2_*"\n' in other.read_text()
+    assert "Nothing to write" in vecmig("discover", "--write").stderr
+
+
+def test_those_that_have_scripts_of_their_own_stay_apart(dify: Project, vecmig: Vecmig) -> None:
+    vecmig("discover", "dify_0*", "--write", "--model", "wordllama")
+    (script,) = dify.versions
+    script.write_text(script.read_text().replace("dify_*", "dify_0f2b6e0e"))
+    vecmig("discover", "--write", "--model", "wordllama")
+    described = [path.read_text().partition('collection = "')[2].partition('"')[0] for path in dify.versions]
+    assert sorted(described) == ["dify_0f2b6e0e", "dify_1f2b6e0e", "dify_2f2b6e0e"]
 
 
 def test_commands_stay_in_one_piece_at_any_width(langchain: Project) -> None:

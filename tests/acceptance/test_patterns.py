@@ -19,13 +19,13 @@ from support.project import Project
 from support.provider import Provider, vector
 
 SMALL, LARGE = tag("fake", 8), tag("fake", 16)
-NAMES = ("dataset_1", "dataset_2", "dataset_3")
+NAMES = ("dify_1", "dify_2", "dify_3")
 COUNT = 12
 
 
 def table(name: str) -> str:
     """Name the table of a dataset, as Dify does."""
-    return f"embedding_vector_index_{name.removeprefix('dataset_')}_node"
+    return f"embedding_vector_index_{name.removeprefix('dify_')}_node"
 
 
 def fill(project: Project, name: str, *texts: str) -> None:
@@ -70,6 +70,12 @@ class Datasets:
         for name in names:
             fill(self.project, name, *texts(name))
 
+    def reach_small(self) -> None:
+        """Say in collections.yaml where the first provider is, which no table tells."""
+        text, file = "{ provider: openai, dims: 8 }", self.project.collections
+        assert text in file.read_text()
+        file.write_text(file.read_text().replace(text, f"{text[:-1]}, base_url: '{self.small.url}' }}"))
+
     def ask(self, wanted: str, *names: str) -> None:
         """Let collections.yaml have these datasets, which ask for a tag."""
         recipes = {
@@ -89,10 +95,10 @@ class Datasets:
 
 @pytest.fixture
 def datasets(project: Project, provider: Provider, large: Provider, postgres: Postgres, tmp_path: Path) -> Datasets:
-    """Three datasets that a script over a pattern could adopt."""
+    """Three datasets, and a project that has no collection yet."""
     made = Datasets(project, provider, large, postgres, tmp_path)
     made.make(*NAMES)
-    made.ask(SMALL, *NAMES)
+    project.collections.write_text("")
     return made
 
 
@@ -111,11 +117,13 @@ def test_a_story_of_tables_that_are_alike(datasets: Datasets, vecmig: Vecmig) ->
     before = datasets.as_found()
 
     # one script takes over the vectors of all
-    vecmig("revision", "--collection", "dataset_*", "--adopt", "embedding", "--rev-id", "adad", "-m", "adopt")
-    assert len(project.versions) == 1
-    listed = "dataset_*: dataset_1, dataset_2, dataset_3"
-    assert vecmig("heads").stdout == f"adad ({listed}) (head)\n"
-    assert vecmig("upgrade", "head").stdout.count("  live  adopt\n") == 3
+    vecmig("discover", "--write", "--model", "fake", "--provider", "openai")
+    datasets.reach_small()
+    (script,) = project.versions
+    adopt = script.name.partition("_")[0]
+    listed = "dify_*: dify_1, dify_2, dify_3"
+    assert vecmig("heads").stdout == f"{adopt} ({listed}) (head)\n"
+    assert vecmig("upgrade", "head").stdout.count("  live  dify_*: adopted vectors, 8 dimensions\n") == 3
     assert live(project) == dict.fromkeys(NAMES, SMALL)
     assert {text for request in datasets.small.requests() for text in request["inputs"]} <= {
         text for name in NAMES for text in texts(name)
@@ -125,44 +133,54 @@ def test_a_story_of_tables_that_are_alike(datasets: Datasets, vecmig: Vecmig) ->
         assert f"\n{name}  OK  live fake/dim-8, 0 behind\n" in status
 
     # another table appears, and is taken in
-    datasets.make("dataset_4")
-    datasets.ask(SMALL, *NAMES, "dataset_4")
-    assert "adad_dataset_4" in vecmig("check", code=4).stderr
-    assert vecmig("upgrade", "head").stdout == "adad_dataset_4  live  adopt\n"
+    datasets.make("dify_4")
+    written = vecmig("discover", "--write")
+    assert written.stdout == "Wrote migrations/collections.yaml\n"
+    assert f"dify_4: taken in by revision {adopt}, which is there already" in written.stderr
+    assert f"{adopt}_dify_4" in vecmig("check", code=4).stderr
+    assert vecmig("upgrade", "head").stdout.startswith(f"{adopt}_dify_4  live  ")
 
     # all move on but one, whose gate refuses
-    everybody = (*NAMES, "dataset_4")
+    everybody = (*NAMES, "dify_4")
     datasets.ask(LARGE, *everybody)
     vecmig("revision", "--rev-id", "bebe", "-m", "wider")
     assert vecmig("history").stdout.splitlines() == [
-        f"adad -> bebe ({listed}, dataset_4) (head), wider",
-        f"<base> -> adad ({listed}, dataset_4), adopt",
+        f"{adopt} -> bebe ({listed}, dify_4) (head), wider",
+        f"<base> -> {adopt} ({listed}, dify_4), dify_*: adopted vectors, 8 dimensions",
     ]
-    poisoned = f"INSERT INTO {table('dataset_2')} SELECT gen_random_uuid(), 'POISON', '{{}}', embedding "
-    project.sql(f"{poisoned} FROM {table('dataset_2')} LIMIT 1")
+    poisoned = f"INSERT INTO {table('dify_2')} SELECT gen_random_uuid(), 'POISON', '{{}}', embedding "
+    project.sql(f"{poisoned} FROM {table('dify_2')} LIMIT 1")
     with datasets.large.failing("poison"):
         refused = vecmig("upgrade", "head", code=3).stderr
-    assert "The gate of dataset_2 refuses the cutover" in refused
-    assert live(project) == {name: SMALL if name == "dataset_2" else LARGE for name in everybody}
+    assert "The gate of dify_2 refuses the cutover" in refused
+    assert live(project) == {name: SMALL if name == "dify_2" else LARGE for name in everybody}
 
     # one is rolled back alone, and held; the others stay
-    vecmig("downgrade", "dataset_3@-1")
+    vecmig("downgrade", "dify_3@-1")
     assert phases(project) == {
-        **{f"adad_{name}": "live" for name in everybody},
-        "bebe_dataset_1": "live",
-        "bebe_dataset_2": "indexed",
-        "bebe_dataset_4": "live",
+        **{f"{adopt}_{name}": "live" for name in everybody},
+        "bebe_dify_1": "live",
+        "bebe_dify_2": "indexed",
+        "bebe_dify_4": "live",
     }
-    project.sql(f"DELETE FROM {table('dataset_2')} WHERE text = 'POISON'")
+    project.sql(f"DELETE FROM {table('dify_2')} WHERE text = 'POISON'")
     done = vecmig("upgrade", "head")
-    assert done.stdout.startswith("bebe_dataset_2  live  wider\n")
-    assert live(project) == {name: SMALL if name == "dataset_3" else LARGE for name in everybody}
-    vecmig("release", "bebe_dataset_3")
+    assert done.stdout.startswith("bebe_dify_2  live  wider\n")
+    assert live(project) == {name: SMALL if name == "dify_3" else LARGE for name in everybody}
+    vecmig("release", "bebe_dify_3")
     vecmig("upgrade", "bebe")
     assert live(project) == dict.fromkeys(everybody, LARGE)
 
+    # one that appears now goes on to where the others are
+    datasets.make("dify_5")
+    vecmig("discover", "--write")
+    joined = vecmig("upgrade", "head").stdout
+    assert joined.startswith(f"{adopt}_dify_5  live  ")
+    assert joined.endswith("bebe_dify_5  live  wider\n")
+    assert vecmig("check").stdout == "Nothing is pending.\n"
+
     # back for all of them, step by step: the tables are as they were found
-    assert vecmig("downgrade", "adad").stdout.count("rolled back") == 4
-    assert live(project) == dict.fromkeys(everybody, SMALL)
+    assert vecmig("downgrade", adopt).stdout.count("rolled back") == 5
+    assert live(project) == dict.fromkeys((*everybody, "dify_5"), SMALL)
     vecmig("downgrade", "base")
     assert datasets.as_found() == before

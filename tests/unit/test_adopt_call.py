@@ -151,7 +151,7 @@ def test_each_collection_adopts_by_a_revision_of_its_own(directory: ScriptDirect
     want(documents=TAG.format(64, "none"), mail=TAG.format(256, "none"))
     with pytest.raises(ScriptError, match=r"no revision yet: documents, mail\.") as why:
         adopt(directory, AdoptCall("embedding"))
-    assert why.value.hint == "Add --collection NAME: each adopts vectors by a revision of its own."
+    assert why.value.hint == "Add --collection NAME, or, for tables that are alike, a pattern of their names."
     adopt(directory, AdoptCall("embedding"), collection="mail")
     assert adopt(directory, AdoptCall("embedding")).collection == "documents"
 

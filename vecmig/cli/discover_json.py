@@ -89,9 +89,11 @@ def _proposal(one: Offer) -> dict[str, Any]:
         "in_place": proposal.call.in_place,
         "must_copy": proposal.must_copy or None,
         "index": proposal.index,
-        "collections_yaml": "\n".join(["collections:", *one.collection.lines(), "tags:", *one.recipe.lines()]),
+        "collections_yaml": "\n".join(one.lines),
         "write": one.write_command,
         "revision_command": one.revision_command,
         "configured": one.configured,
         "revision": one.revision,
+        "pattern": one.taken_in.pattern if one.taken_in else one.pattern,
+        "taken_in_by": one.taken_in.revision if one.taken_in else None,
     }

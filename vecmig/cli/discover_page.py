@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from vecmig.cli import render
 from vecmig.inventory.proposing import likely_models
-from vecmig.text import count, counted, noun, shown
+from vecmig.text import count, counted, listed, noun, shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,6 +51,12 @@ def show_written(options: Options, found: Discovery, written: Sequence[Path]) ->
         guessed = [one.name for one in found.offers if one.proposal.text_guessed and one.revision is None]
         if guessed:
             options.note(f"text: is a guess for {', '.join(guessed)}: see that it is what was embedded")
+        joining: dict[str, list[str]] = {}
+        for offer in found.offers:
+            if offer.taken_in is not None:
+                joining.setdefault(offer.taken_in.revision, []).append(offer.name)
+        for revision, names in joining.items():
+            options.note(f"{listed(names)}: taken in by revision {revision}, which is there already")
         options.note("Next: vecmig plan, then: vecmig upgrade head")
     else:
         there = counted(len(found.offers), "collection has", "collections have")
@@ -59,7 +65,10 @@ def show_written(options: Options, found: Discovery, written: Sequence[Path]) ->
 
 def _likeness(found: Discovered) -> tuple[object, ...]:
     table, column = found.column.table, found.column.attribute
-    offered = [(one.proposal.dims, one.proposal.norm, one.configured, one.revision is None) for one in found.offers]
+    offered = [
+        (one.proposal.dims, one.proposal.norm, one.configured, one.revision is None, one.taken_in)
+        for one in found.offers
+    ]
     return table.schema, found.layout.name, column.name, [(c.name, c.type) for c in table.columns], offered
 
 
@@ -68,11 +77,11 @@ def _show_alike(found: Sequence[Discovered]) -> None:
     prefix = os.path.commonprefix([one.column.table.name for one in found])  # noqa: RUF071  # letter by letter is meant
     render.line(f"{len(found)} tables alike, with {first.column.attribute.quoted}: {first.layout.name}", style="bold")
     _rows(("type", _type(first.column)), *_facts(first))
-    listed = []
+    rows = []
     for one in found:
         assert one.column.measured is not None, "it has an offer"
-        listed.append((f"  {_count(one.column.measured)}", one.offers[0].name, one.column.table.object))
-    render.columns(listed, heads=("  rows", "collection", "table"))
+        rows.append((f"  {_count(one.column.measured)}", one.offers[0].name, one.column.table.object))
+    render.columns(rows, heads=("  rows", "collection", "table"))
     _show_offer(offers[0], "and so for each of them")
     if not offers[0].configured:
         _for_all(offers[0], [f"{prefix}*"] if len(prefix) > 2 else [one.name for one in offers])
@@ -153,7 +162,7 @@ def _size(dims: int, sizes: Sequence[Size]) -> str:
 
 def _model(found: Discovered) -> Iterator[tuple[str, str]]:
     measured = found.column.measured
-    if measured is None or all(one.revision is not None for one in found.offers):
+    if measured is None or all(one.revision is not None or one.taken_in is not None for one in found.offers):
         return
     if measured.model_column is not None:
         said = ", ".join(f"{value or 'NULL'} ({count(rows)})" for value, rows in measured.models)
@@ -165,7 +174,7 @@ def _model(found: Discovered) -> Iterator[tuple[str, str]]:
 
 
 def _show_many(found: Discovered) -> None:
-    listed = [
+    rows = [
         (
             f"  {count(one.proposal.vectors)}",
             count(one.proposal.dims),
@@ -174,7 +183,7 @@ def _show_many(found: Discovered) -> None:
         )
         for one in found.offers
     ]
-    render.columns(listed, heads=("  vectors", "dims", "collection", "which"), right=(1,))
+    render.columns(rows, heads=("  vectors", "dims", "collection", "which"), right=(1,))
     left = [one for one in found.offers if one.revision is None]
     if left:
         _show_offer(left[0], "and so for each of them")
@@ -200,7 +209,7 @@ def _show_offer(one: Offer, after: str = "", *, empty: bool = False) -> None:
         return
     if not one.configured:
         render.line("  proposed for collections.yaml:")
-        for text in ("collections:", *one.collection.lines(), "tags:", *one.recipe.lines()):
+        for text in one.lines:
             render.line(f"    {text}")
         if after:
             render.line(f"  {after}")
@@ -209,10 +218,12 @@ def _show_offer(one: Offer, after: str = "", *, empty: bool = False) -> None:
         _rows(("takes", f"only rows where {one.proposal.call.where}; the others {others}"))
     elif empty:
         _rows(("takes", f"all vectors; the rows without one {others}"))
+    if one.taken_in is not None:
+        _rows(("taken in", f"by revision {one.taken_in.revision}, which is for {one.taken_in.pattern}"))
     # each on one line, so that it can be copied in one piece
     render.line(f"  {'adopt':<8}  {one.write_command}")
     render.line(f"  {'then':<8}  vecmig upgrade head")
-    first = "" if one.configured else "add the lines above, then: "
-    render.line(f"  {'by hand':<8}  {first}{one.revision_command}")
-    if not one.proposal.must_copy and not one.proposal.call.in_place and one.proposal.index:
+    first = "" if one.configured else "add the lines above"
+    render.line(f"  {'by hand':<8}  {', then: '.join(filter(None, [first, one.revision_command]))}")
+    if not one.taken_in and not one.proposal.must_copy and not one.proposal.call.in_place and one.proposal.index:
         _rows(("or", f"--in-place: nothing is copied, and {one.proposal.index} goes on serving"))

@@ -41,6 +41,8 @@ class Layout:
     names: tuple[str, str, str] | None = None
     #: Why the text cannot be read, if so.
     unreadable: str = ""
+    #: Whether there is a table for each set of documents, so that there are many, and more to come.
+    many: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class _Known:
     text: str
     collection: Callable[[re.Match[str]], str]
     needs_reader: str = ""
+    many: bool = False
 
 
 def _same(match: re.Match[str]) -> str:
@@ -112,6 +115,7 @@ _KNOWN: Final = (
         "embedding",
         "text",
         lambda match: f"dify_{match[2]}",
+        many=True,
     ),
     _Known(
         "Open WebUI",
@@ -158,6 +162,7 @@ def layout_of(table: Table, vector: str, lengths: dict[str, float] | None = None
             divided_by="collection_id" if divided else None,
             names=("langchain_pg_collection", "uuid", "name") if divided else None,
             unreadable=unreadable,
+            many=known.many,
         )
     texts = [column for column in table.columns if column.kind == "text" and column.name not in table.key]
     by_name = {column.name.lower(): column for column in texts}

@@ -36,6 +36,7 @@ __all__ = [
     "generate",
     "load_script",
     "moves",
+    "patterns",
     "project",
     "template",
 ]

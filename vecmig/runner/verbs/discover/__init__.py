@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from typing import Final
 
 from vecmig.config import Config
-from vecmig.config.collections import MAX_NAME
 from vecmig.errors import ScriptError, UsageError
 from vecmig.inventory import discovering, proposing
 from vecmig.inventory.layouts import Layout, layout_of
 from vecmig.inventory.proposing import Proposal
 from vecmig.inventory.vector_tables import Column, Table
 from vecmig.ledger.belongings import own_relations
+from vecmig.model.adoption import Adoption
 from vecmig.model.collection import Collection
 from vecmig.postgres.pgvector import find_pgvector
 from vecmig.postgres.sessions import Connection
 from vecmig.runner.project import Project
+from vecmig.runner.steps import adoption_of
+from vecmig.runner.verbs.discover.naming import Naming, slug
 from vecmig.runner.verbs.discover.offers import Offer, offer
-from vecmig.script import ScriptDirectory
+from vecmig.script import Script, ScriptDirectory
 from vecmig.script.project import is_example
 from vecmig.source.relations import find_relation
 from vecmig.text import nearest
 
 __all__ = ["Discovered", "Discovery", "Offer", "discover"]
-
-#: Such names are tried before a number is put behind one that is taken.
-_FIRST_NUMBER: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +127,7 @@ def discover(
             tables = [table for table in tables if any(table in found for found in named.values())]
         columns = [column for table in tables for column in discovering.vector_columns(connection, table, pgvector)]
         known = _Known.of(project, connection)
-    found = tuple(_Offering(known, columns, model, provider).all())
+    found = tuple(_Offering(known, known.naming(project), columns, model, provider).all())
     discovery = Discovery(project.database.safe_url, datetime.now(UTC), found)
     discovery = discovery.only(names) if names else discovery
     return discovery.in_place() if in_place else discovery
@@ -162,10 +159,20 @@ class _Known:
             _ = scripts.scripts
         return cls(collections, {name: one.oid for name, one in found.items() if one is not None}, scripts)
 
-    def revision(self, name: str) -> str | None:
+    def newest(self, name: str) -> Script | None:
         """Return the newest revision of a collection, if it has any."""
-        newest = self.scripts.newest(name, self.scripts.map.heads) if self.scripts else None
-        return newest.id if newest else None
+        return self.scripts.newest(name, self.scripts.map.heads) if self.scripts else None
+
+    def naming(self, project: Project) -> Naming:
+        """Return what names new collections."""
+
+        def adoption(script: Script) -> Adoption | None:
+            adopts = adoption_of(project, script)
+            return None if adopts is None else adopts.adoption
+
+        newest = {name: self.newest(name) for name in self.collections}
+        alone = {name: script is not None and script.shared is None for name, script in newest.items()}
+        return Naming(alone, self.scripts.files.values() if self.scripts else (), adoption)
 
     def has(self, proposal: Proposal, column: Column, name: str | None) -> str | None:
         """Return the collection that adopts these vectors already; with a name, none but that can be it."""
@@ -179,12 +186,14 @@ class _Known:
 class _Offering:
     """Makes an offer of each proposal, and gives each a name of its own."""
 
-    def __init__(self, known: _Known, columns: Sequence[Column], model: str | None, provider: str | None) -> None:
+    def __init__(
+        self, known: _Known, naming: Naming, columns: Sequence[Column], model: str | None, provider: str | None
+    ) -> None:
         self._known = known
         self._columns = columns
         self._model = model
         self._provider = provider
-        self._taken = set(known.collections)
+        self._naming = naming
 
     def all(self) -> Iterator[Discovered]:
         """Yield what is found of each column."""
@@ -192,32 +201,26 @@ class _Offering:
             lengths = column.measured.text_lengths if column.measured else {}
             layout = layout_of(column.table, column.attribute.name, lengths)
             model = self._model.partition("@")[0] if self._model else None
-            offers = tuple(self._offer(one, column) for one in proposing.proposals(column, layout, model))
+            offers = tuple(self._offer(one, column, layout) for one in proposing.proposals(column, layout, model))
             reason = proposing.no_proposal(column, layout)
             if not offers and not reason:
                 reason = "HNSW indexes at most 4,000 dims, so no search over them as a tag would be fast"
             yield Discovered(column, layout, tuple(proposing.problems(column)), reason, offers)
 
-    def _offer(self, proposal: Proposal, column: Column) -> Offer:
+    def _offer(self, proposal: Proposal, column: Column, layout: Layout) -> Offer:
         several = sum(one.table.oid == column.table.oid for one in self._columns) > 1
-        name = _slug(f"{proposal.collection}_{column.attribute.name}" if several else proposal.collection)
+        name = slug(f"{proposal.collection}_{column.attribute.name}" if several else proposal.collection)
         there = self._known.has(proposal, column, name if several else None)
         if there is None:
-            return offer(self._named(proposal, name), model=self._model, provider=self._provider)
+            named = self._naming.name(proposal, layout, name, self._model or proposal.model)
+            proposal = replace(proposal, collection=named.name)
+            if named.taken_in is not None:
+                return Offer(proposal, named.taken_in.tag, self._provider, taken_in=named.taken_in)
+            return replace(offer(proposal, model=self._model, provider=self._provider), pattern=named.pattern)
         made = offer(replace(proposal, collection=there), model=self._model, provider=self._provider)
         tag = self._known.collections[there].tag
-        return replace(made, tag=tag or made.tag, configured=True, revision=self._known.revision(there))
-
-    def _named(self, proposal: Proposal, name: str) -> Proposal:
-        free, number = name, _FIRST_NUMBER
-        while free in self._taken:
-            free = name.encode()[: MAX_NAME - len(f"_{number}")].decode(errors="ignore") + f"_{number}"
-            number += 1
-        self._taken.add(free)
-        return replace(proposal, collection=free)
-
-
-def _slug(name: str) -> str:
-    """Return a name that a collection, a branch and a file may have."""
-    words = re.sub(r"\W+", "_", name).strip("_").encode()[:MAX_NAME].decode(errors="ignore").strip("_")
-    return words if words and not words[0].isdigit() else f"c_{words}"[:MAX_NAME].rstrip("_")
+        newest = self._known.newest(there)
+        pattern = self._naming.pattern(layout, there)
+        return replace(
+            made, tag=tag or made.tag, configured=True, revision=newest.id if newest else None, pattern=pattern
+        )

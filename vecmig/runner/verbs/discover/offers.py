@@ -10,6 +10,7 @@ from typing import Any, Final
 from vecmig.config.collections_text import Entry
 from vecmig.inventory.proposing import Proposal
 from vecmig.model.tag import Tag
+from vecmig.runner.verbs.discover.naming import TakenIn
 
 #: What stands for what a person has to say.
 UNKNOWN_MODEL: Final = "MODEL"
@@ -38,6 +39,10 @@ class Offer:
     configured: bool = False
     #: The newest revision of the collection, if there is one.
     revision: str | None = None
+    #: The script over a pattern that is for it too, if it is new.
+    taken_in: TakenIn | None = None
+    #: The pattern of the script that would be for it and for what is like it.
+    pattern: str | None = None
 
     @property
     def name(self) -> str:
@@ -51,7 +56,9 @@ class Offer:
         return None if model == UNKNOWN_MODEL else model
 
     def in_place(self) -> Offer:
-        """Return the same with vectors that stay in their column."""
+        """Return the same with vectors that stay in their column; where a script takes it in, that says where."""
+        if self.taken_in is not None:
+            return self
         return replace(self, proposal=replace(self.proposal, call=replace(self.proposal.call, in_place=True)))
 
     @property
@@ -74,15 +81,23 @@ class Offer:
             "where": (one.where, ""),
             "storage": (None if one.storage == "vector" else one.storage, ""),
             "metric": (one.metric, ""),
-            "tag": (self.tag, ""),
+            "tag": (self.taken_in.leads_to if self.taken_in else self.tag, ""),
         }
         return Entry(self.name, {name: field for name, field in fields.items() if field[0] is not None})
 
     @property
-    def revision_command(self) -> str:
-        """The command that writes its first revision."""
+    def lines(self) -> tuple[str, ...]:
+        """What would be added to collections.yaml."""
+        recipe = () if self.taken_in else ("tags:", *self.recipe.lines())
+        return ("collections:", *self.collection.lines(), *recipe)
+
+    @property
+    def revision_command(self) -> str | None:
+        """The command that writes its first revision; None where it needs none of its own."""
+        if self.taken_in is not None:
+            return None
         call = self.proposal.call
-        words = ["vecmig", "revision", "--collection", self.name, "--adopt", call.expression]
+        words = ["vecmig", "revision", "--collection", self.pattern or self.name, "--adopt", call.expression]
         words += ["--in-place"] if call.in_place else []
         words += ["--adopt-where", call.where] if call.where is not None else []
         return shlex.join(words)
@@ -91,9 +106,9 @@ class Offer:
     def write_command(self) -> str:
         """The command that writes all of it."""
         words = ["vecmig", "discover", self.name, "--write"]
-        if self.said or self.model is None:
+        if self.taken_in is None and (self.said or self.model is None):
             words += ["--model", self.tag.partition("/dim-")[0].removesuffix("@1")]
-        if self.model is not None and self.provider is None:
+        if self.taken_in is None and self.model is not None and self.provider is None:
             words += ["--provider", UNKNOWN_PROVIDER]
         words += ["--in-place"] if self.proposal.call.in_place else []
         return shlex.join(words)

@@ -18,7 +18,9 @@ from vecmig.model.tag import Tag
 from vecmig.runner.verbs.discover import Discovery, Offer
 from vecmig.runner.verbs.discover.offers import UNKNOWN_MODEL, UNKNOWN_PROVIDER
 from vecmig.script import ScriptDirectory
+from vecmig.script.adopt_call import AdoptCall
 from vecmig.script.generate import first_revisions
+from vecmig.script.patterns import matching
 from vecmig.script.project import is_example
 from vecmig.text import count, shown
 
@@ -28,7 +30,8 @@ _MANY = 5
 def write_discovered(config: Config, discovery: Discovery) -> tuple[Path, ...]:
     """Write what was discovered into the project, and return the files; none where all of it is there.
 
-    A collection that collections.yaml has is left as it is; one without a revision gets its first. An example that
+    A collection that collections.yaml has is left as it is; one without a revision gets its first, and tables of which
+    there are many get one together. What a script over a pattern is for already gets none of its own. An example that
     ``vecmig init`` has written gives way.
 
     Raises:
@@ -49,12 +52,14 @@ def write_discovered(config: Config, discovery: Discovery) -> tuple[Path, ...]:
     new = [one for one in offers if not one.configured]
     _refuse_unknown(new, known)
     if new:
-        recipes = {one.tag: one.recipe for one in new if one.tag not in known.recipes}
+        recipes = {one.tag: one.recipe for one in new if one.tag not in known.recipes and one.taken_in is None}
         _replace(path, with_entries(path, text, [one.collection for one in new], list(recipes.values())))
         written.append(path)
+        scripts.reload()
     collections = load_collections(path)
     try:
-        for one in offers:
+        begin = [one for one in offers if one.taken_in is None]
+        for one in begin:
             tag = collections.collection(one.name).tag
             if tag is not None and Tag.parse(tag).dims != one.proposal.dims:
                 raise ConfigError(
@@ -62,11 +67,28 @@ def write_discovered(config: Config, discovery: Discovery) -> tuple[Path, ...]:
                     f"{tag}.",
                     hint=f"Ask for the tag of their model in {shown(path)}",
                 )
-        made = first_revisions(scripts, collections, {one.name: one.proposal.call for one in offers})
+        made = first_revisions(scripts, collections, _calls(begin, collections))
     except VecmigError as error:
         error.state = f"{shown(path)} is written, and no revision is." if new else "Nothing was written."
         raise
     return (*written, *(script.path for script in made))
+
+
+def _calls(offers: Sequence[Offer], collections: Collections) -> dict[str, AdoptCall]:
+    """Return what first revisions are to call, by their collections, or by the pattern where all of it is alike."""
+    calls = {}
+    for one in offers:
+        wanted = collections.collection(one.name).tag
+        alike = {
+            other.name
+            for other in offers
+            if other.pattern == one.pattern
+            and other.proposal.call == one.proposal.call
+            and collections.collection(other.name).tag == wanted
+        }
+        shared = one.pattern is not None and alike == set(matching(one.pattern, collections.collections))
+        calls[one.pattern if shared and one.pattern else one.name] = one.proposal.call
+    return calls
 
 
 def _refuse_unknown(offers: Sequence[Offer], known: Collections) -> None:
@@ -87,7 +109,7 @@ def _refuse_unknown(offers: Sequence[Offer], known: Collections) -> None:
             hint="Name the tables or collections that it made: vecmig discover NAME --write --model …",
         )
     for one in offers:
-        if one.tag in known.recipes:
+        if one.tag in known.recipes or one.taken_in is not None:
             continue
         if one.provider is None:
             raise UsageError(
