@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from psycopg import sql
@@ -91,20 +93,7 @@ class Stamps:
 
     def statement(self, file: str, name: str, /, **parts: sql.Composable) -> sql.Composed:
         """Return a named statement with all that follows from the collection filled in."""
-        source = self.source
-        common: dict[str, sql.Composable] = {
-            "schema": sql.Identifier(self.schema),
-            "stamps": self.relation,
-            "whole": self.whole,
-            "records": source.records,
-            "keys": source.alias_list(),
-            "hash": self.hash,
-            "eligible": source.eligible("s"),
-            "match": self.match("s", "v"),
-            "rejected_key": source.match_json("s", "r"),
-            "changed_key": source.match_json("s", "c"),
-        }
-        return statement(file, name, **(common | parts))
+        return statement(file, name, **{**_common(self), **parts})
 
     def owned(self, record: str) -> sql.Composed:
         """Whether the source has a vector for a record that is to be taken over: it is never bought."""
@@ -172,6 +161,24 @@ class Stamps:
     def values(self) -> dict[str, Any]:
         """The parameters that name these stamps in vecmig's tables."""
         return {"collection": self.source.collection.name, "tag": self.tag}
+
+
+@lru_cache(maxsize=64)
+def _common(stamps: Stamps) -> Mapping[str, sql.Composable]:
+    """Return what follows from the collection: putting it together takes longer than many a statement does."""
+    source = stamps.source
+    return {
+        "schema": sql.Identifier(stamps.schema),
+        "stamps": stamps.relation,
+        "whole": stamps.whole,
+        "records": source.records,
+        "keys": source.alias_list(),
+        "hash": stamps.hash,
+        "eligible": source.eligible("s"),
+        "match": stamps.match("s", "v"),
+        "rejected_key": source.match_json("s", "r"),
+        "changed_key": source.match_json("s", "c"),
+    }
 
 
 def norm_function(storage: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 from psycopg import sql
@@ -17,6 +18,7 @@ from vecmig.source.source import Source
 UNFINISHED: Final = "a transaction ended before its changes were noted"
 
 
+@lru_cache(maxsize=64)
 def function_body(source: Source, schema: str) -> str:
     """Write the body of the trigger function."""
     root = "TG_RELID" if source.kind != PARTITIONED else "pg_partition_root(TG_RELID)"
@@ -58,6 +60,7 @@ def function_body(source: Source, schema: str) -> str:
     return body.as_string(None)
 
 
+@lru_cache(maxsize=64)
 def rest_body(source: Source, schema: str) -> str:
     """Write the body of the function that works off what the trigger function gathers."""
     typed = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from importlib import resources
+from string import Formatter
 from typing import Final
 
 from psycopg import sql
@@ -30,11 +31,11 @@ def statement(file: str, name: str, /, **parts: sql.Composable) -> sql.Composed:
     Raises:
         TypeError: it deletes from a relation, or drops one, that is not known to be vecmig's own.
     """
-    text = _statements(file)[name]
-    for destroyed in _destroyed(text):
-        if not _is_own(parts[destroyed]):
-            raise TypeError(f"{name} of {file} may only destroy what is vecmig's own, not {parts[destroyed]!r}")
-    return sql.SQL(text).format(**parts)
+    pieces, destroyed = _pieces(file, name)
+    for relation in destroyed:
+        if not _is_own(parts[relation]):
+            raise TypeError(f"{name} of {file} may only destroy what is vecmig's own, not {parts[relation]!r}")
+    return sql.Composed([parts[piece] if isinstance(piece, str) else piece for piece in pieces])
 
 
 def script(file: str, /, **parts: sql.Composable) -> sql.Composed:
@@ -51,26 +52,45 @@ def raw(text: str) -> Fragment:
     return Fragment(f"({text}\n)")
 
 
-def with_plain_percent(query: sql.Composable, context: AdaptContext | None) -> sql.Composable:
-    """Double each ``%`` of a statement that is run with parameters, but for the placeholders of our own SQL.
+def with_plain_percent(query: sql.Composable, context: AdaptContext | None) -> bytes:
+    """Write out a statement that is run with parameters, each ``%`` doubled but for the placeholders of our own SQL.
 
     The driver does not: a column called ``share %`` or a condition with LIKE would be read as a placeholder.
     """
+    pieces: list[bytes] = []
+    _write(query, context, pieces)
+    return b"".join(pieces)
+
+
+def _write(query: sql.Composable, context: AdaptContext | None, pieces: list[bytes]) -> None:
     if isinstance(query, sql.Composed):
-        return sql.Composed([with_plain_percent(part, context) for part in query])
-    if isinstance(query, sql.Identifier | sql.Literal | Fragment):
-        return sql.SQL(query.as_string(context).replace("%", "%%"))
-    return query
+        for part in query:
+            _write(part, context, pieces)
+    else:
+        text = query.as_bytes(context)
+        pieces.append(text.replace(b"%", b"%%") if _is_no_template(type(query)) else text)
+
+
+@cache
+def _is_no_template(kind: type[sql.Composable]) -> bool:
+    """Whether a ``%`` in a part of this kind is no placeholder; asked of the kind, for it is asked of each part."""
+    return issubclass(kind, sql.Identifier | sql.Literal | Fragment)
 
 
 def finished(query: sql.Composable) -> str:
     """Write a statement out that is run with parameters again and again: putting one together takes 0.3 ms."""
-    return with_plain_percent(query, None).as_string()
+    return with_plain_percent(query, None).decode()
 
 
 @cache
-def _destroyed(text: str) -> tuple[str, ...]:
-    return tuple(_DESTROYED.findall(text))
+def _pieces(file: str, name: str) -> tuple[tuple[sql.SQL | str, ...], tuple[str, ...]]:
+    """Return the pieces of a statement, SQL and names of placeholders, and which of the names it destroys."""
+    text = _statements(file)[name]
+    pieces: list[sql.SQL | str] = []
+    for literal, placeholder, _, _ in Formatter().parse(text):
+        pieces += [sql.SQL(literal)] if literal else []
+        pieces += [] if placeholder is None else [placeholder]
+    return tuple(pieces), tuple(_DESTROYED.findall(text))
 
 
 def _is_own(part: sql.Composable) -> bool:
