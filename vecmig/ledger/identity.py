@@ -13,7 +13,8 @@ from vecmig.ledger.recorded import Recorded
 from vecmig.model.collection import VECTOR_COLUMNS, Collection
 from vecmig.postgres.sessions import Connection
 from vecmig.source.catalog import describe, no_source
-from vecmig.source.relations import Relation, column_names, find_relation, relation_of
+from vecmig.source.facts import find_facts
+from vecmig.source.relations import Relation, find_either, find_relation
 from vecmig.source.resolving import adoption_problem
 from vecmig.source.source import Source
 
@@ -63,8 +64,8 @@ def find_source(
     """
     connection = ledger.connection
     recorded = ledger.collections.recorded(collection.name)
-    named = find_relation(connection, collection.source)
     if recorded is None:
+        named = find_relation(connection, collection.source)
         if named is None:
             raise no_source(connection, collection)
         return describe(
@@ -76,7 +77,7 @@ def find_source(
             expressions=expressions,
             changes=changes,
         )
-    before = relation_of(connection, recorded.oid) if recorded.oid is not None else None
+    named, before = find_either(connection, collection.source, recorded.oid)
     relation = named or before
     if relation is None:
         raise no_source(connection, collection)
@@ -86,8 +87,9 @@ def find_source(
     notes = [_renamed_source(collection, relation)] if named is None else []
     called: dict[str, str] = {}
     key, adopted = collection.key, recorded.adopted
+    facts = find_facts(connection, relation.oid)
     if relation.oid == recorded.oid:
-        names = column_names(connection, relation)
+        names = facts.names
         called = _called(recorded, names)
         adopted = tuple(one.renamed(names) for one in adopted)
         key, renamed = _present_key(collection, recorded, called)
@@ -103,6 +105,7 @@ def find_source(
         notes=tuple(notes),
         expressions=expressions,
         changes=changes,
+        facts=facts,
     )
     if not even_replaced:
         recorded.require_key(source)

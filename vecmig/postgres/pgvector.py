@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from psycopg import sql
 
@@ -25,6 +26,11 @@ class Pgvector:
     version: tuple[int, ...]
     #: The number that the type vector has in this database.
     vector_oid: int = 0
+
+    @classmethod
+    def from_row(cls, row: Sequence[Any]) -> Pgvector:
+        """Read a row of the catalogue: schema, version, number of the type."""
+        return cls(row[0], tuple(int(part) for part in row[1].split(".") if part.isdigit()), row[2])
 
     @property
     def iterative_scan(self) -> bool:
@@ -62,14 +68,16 @@ def opclass_name(storage: str, metric: str) -> str:
 def find_pgvector(connection: Connection) -> Pgvector | None:
     """Look the extension up; None if this database has none."""
     row = connection.execute(statement("postgres/pgvector", "pgvector")).fetchone()
-    if row is None:
-        return None
-    return Pgvector(row[0], tuple(int(part) for part in row[1].split(".") if part.isdigit()), row[2])
+    return Pgvector.from_row(row) if row else None
 
 
 def require_pgvector(connection: Connection) -> Pgvector:
     """Give the extension, or say how to get one that is new enough."""
-    found = find_pgvector(connection)
+    return require_usable(find_pgvector(connection))
+
+
+def require_usable(found: Pgvector | None) -> Pgvector:
+    """Give the extension that was found, or say how to get one that is new enough."""
     if found is None:
         raise DatabaseError(
             "The extension vector (pgvector) is not installed in this database.",

@@ -3,4 +3,4 @@
 Other packages use these modules; the rest is for themselves.
 """
 
-__all__ = ["catalog", "checks", "key_types", "keys", "relations", "resolving", "source"]
+__all__ = ["catalog", "checks", "facts", "key_types", "keys", "relations", "resolving", "source"]

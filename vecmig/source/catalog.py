@@ -12,9 +12,10 @@ from vecmig.errors import ConfigError
 from vecmig.model.adoption import AdoptedTag
 from vecmig.model.collection import Collection
 from vecmig.postgres.named_sql import raw, statement
-from vecmig.postgres.pgvector import require_pgvector
+from vecmig.postgres.pgvector import require_usable
 from vecmig.postgres.sessions import Connection
-from vecmig.source.expressions import check_expressions, unseen_changes, unseen_parts
+from vecmig.source.expressions import check_expressions, unseen_changes
+from vecmig.source.facts import Facts, find_facts
 from vecmig.source.keys import KeyColumn
 from vecmig.source.relations import Relation
 from vecmig.source.source import KINDS, TABLES, Source
@@ -41,6 +42,7 @@ def describe(
     notes: tuple[str, ...] = (),
     expressions: bool = True,
     changes: bool = True,
+    facts: Facts | None = None,
 ) -> Source:
     """Check a collection against the relation that is its source.
 
@@ -55,15 +57,15 @@ def describe(
         notes: what to tell of the names.
         expressions: whether to make sure that text and where work.
         changes: whether, beyond that, to see what they change with; a reader need not know.
+        facts: what the catalogue says of the relation, where it was asked already.
 
     Raises:
         ConfigError: something does not exist or does not fit; the message names it.
     """
-    pgvector = require_pgvector(connection)
+    facts = find_facts(connection, relation.oid) if facts is None else facts
+    pgvector, columns = require_usable(facts.pgvector), facts.columns
     if relation.kind not in KINDS:
         raise ConfigError(f"Collection {collection.name}: {relation} is neither a table nor a view.")
-    found = connection.execute(statement("source/catalog", "columns"), {"oid": relation.oid}).fetchall()
-    columns = {row[0]: KeyColumn(*row[:8]) for row in found}
     names = _known_key(collection, columns)
     key = tuple(
         replace(columns[name], made_as=None if made_as == name else made_as)
@@ -71,18 +73,18 @@ def describe(
     )
     if expressions:
         _check_live_columns(collection, columns, called or {})
-    _refuse_nested_keys(collection, key, nested={row[0] for row in found if row[8]})
+    _refuse_nested_keys(collection, key, nested=facts.nested)
     table = relation.kind in TABLES
-    unseen: tuple[str, ...] = unseen_parts(connection, relation.oid) if table else ()
+    unseen = tuple(
+        f"the partition {name} is a foreign table" if partition else f"{name} inherits from {parent}"
+        for name, partition, parent in (facts.parts if table else ())
+    )
     inherited = relation.kind == "r" and bool(unseen)
     if expressions:
         name = sql.Identifier(relation.schema, relation.name)
         check_expressions(connection, collection, name, called or {})
         if changes:
             unseen += unseen_changes(connection, collection, name, table=table)
-    unique = connection.execute(
-        statement("source/catalog", "unique_index"), {"oid": relation.oid, "key": [column.name for column in key]}
-    ).fetchone()
     source = Source(
         collection=collection,
         oid=relation.oid,
@@ -92,7 +94,7 @@ def describe(
         key=key,
         columns=tuple(columns),
         # an index does not reach into the tables that inherit
-        unique=unique is not None and not inherited,
+        unique=any(unique.issubset(names) for unique in facts.unique) and not inherited,
         row_security=relation.row_security,
         pgvector=pgvector,
         home=home,

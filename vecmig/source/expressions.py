@@ -142,14 +142,6 @@ def unseen_changes(
     return tuple(dict.fromkeys(reasons)) if table else ()
 
 
-def unseen_parts(connection: Connection, oid: int) -> tuple[str, ...]:
-    """Name the tables whose rows count as the source's, while their changes fire none of its triggers."""
-    return tuple(
-        f"the partition {name} is a foreign table" if partition else f"{name} inherits from {parent}"
-        for name, partition, parent in connection.execute(statement("source/expressions", "parts"), {"oid": oid})
-    )
-
-
 def _refuse_chance(collection: Collection, field: str, found: _Expression) -> None:
     if not found.volatile:
         return

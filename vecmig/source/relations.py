@@ -53,6 +53,18 @@ def relation_of(connection: Connection, oid: int) -> Relation | None:
     return Relation(*row) if row else None
 
 
+def find_either(
+    connection: Connection, name: Sequence[str], oid: int | None
+) -> tuple[Relation | None, Relation | None]:
+    """Look up the relation that has a name now, and the one that has a number."""
+    if len(name) == 1:
+        return find_relation(connection, name), None if oid is None else relation_of(connection, oid)
+    values = {"name": sql.Identifier(*name).as_string(connection), "oid": oid}
+    rows = connection.execute(statement("source/catalog", "either"), values).fetchall()
+    named = next((Relation(*row[1:]) for row in rows if row[0]), None)
+    return named, next((Relation(*row[1:]) for row in rows if row[1] == oid), None)
+
+
 def column_names(connection: Connection, relation: Relation) -> dict[int, str]:
     """Give what the columns of a relation are called now, by their numbers."""
     return dict(connection.execute(statement("source/catalog", "column_names"), {"oid": relation.oid}).fetchall())

@@ -12,6 +12,14 @@ FROM pg_catalog.pg_class c
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid = %(oid)s
 
+-- either --
+-- the relation that has a name, and the one that has a number
+SELECT c.oid IS NOT DISTINCT FROM pg_catalog.to_regclass(%(name)s), c.oid, n.nspname, c.relname, c.relkind::text,
+       c.relrowsecurity
+FROM pg_catalog.pg_class c
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid IN (pg_catalog.to_regclass(%(name)s), %(oid)s::oid)
+
 -- column_names --
 SELECT a.attnum, a.attname
 FROM pg_catalog.pg_attribute a
@@ -58,6 +66,22 @@ JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
 WHERE a.attrelid = %(oid)s AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum
 
+-- facts --
+-- the columns of a relation, and in each row what else there is to know: pgvector, the relations whose rows are its own
+-- too, and the columns that an index makes unique together
+SELECT f.*, k.*
+FROM (SELECT (SELECT pg_catalog.jsonb_build_array(v.schema, v.version, v.oid) FROM ({pgvector}) v (schema, version, oid)),
+             (SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(p.name, p.partition, p.parent) ORDER BY p.name)
+              FROM ({parts}) p (name, partition, parent)),
+             (SELECT pg_catalog.jsonb_agg(ARRAY(
+                         SELECT a.attname::text
+                         FROM pg_catalog.pg_attribute a
+                         WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey[0:i.indnkeyatts - 1])))
+              FROM pg_catalog.pg_index i
+              WHERE i.indrelid = %(oid)s AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL)) f
+LEFT JOIN ({columns}) k ON true
+ORDER BY k.attnum
+
 -- other_collations --
 -- the key columns that the vectors have in another collation than the source: their index does not serve it
 SELECT a.attname
@@ -82,16 +106,6 @@ SELECT array_remove(ARRAY[
          THEN 'TEMPORARY on database ' || pg_catalog.quote_ident(pg_catalog.current_database()) END], NULL)
 FROM pg_catalog.pg_class c
 WHERE c.oid = pg_catalog.to_regclass(%(name)s)
-
--- unique_index --
-SELECT 1
-FROM pg_catalog.pg_index i
-WHERE i.indrelid = %(oid)s AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
-  AND %(key)s::text[] @> ARRAY(
-      SELECT a.attname::text
-      FROM pg_catalog.pg_attribute a
-      WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey[0:i.indnkeyatts - 1]))
-LIMIT 1
 
 -- probe_view --
 CREATE TEMPORARY VIEW {view} AS SELECT {fragment}::{type} AS value FROM {source}
