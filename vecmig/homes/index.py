@@ -115,20 +115,17 @@ def plan_uses_index(connection: Connection, stamps: Stamps, names: Container[str
 
     On a handful of rows PostgreSQL rightly prefers to read them all; then only the second is true.
     """
-    return (
-        _plan_names_index(connection, stamps, names, forced=False),
-        _plan_names_index(connection, stamps, names, forced=True),
-    )
-
-
-def _plan_names_index(connection: Connection, stamps: Stamps, names: Container[str], *, forced: bool) -> bool:
     probe = sql.Literal("[" + ",".join(["1"] * stamps.dims) + "]")
-    query = nearest(stamps, query=probe, k=sql.Literal(10))
+    query = sql.SQL("EXPLAIN (FORMAT JSON) ") + nearest(stamps, query=probe, k=sql.Literal(10))
+
+    def named() -> bool:
+        row = connection.execute(query).fetchone()
+        return row is not None and any(name in names for name in _index_names(row[0][0]["Plan"]))
+
+    used = named()
     with connection.transaction(force_rollback=True):
-        if forced:
-            connection.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off")
-        row = connection.execute(sql.SQL("EXPLAIN (FORMAT JSON) ") + query).fetchone()
-    return row is not None and any(name in names for name in _index_names(row[0][0]["Plan"]))
+        connection.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off")
+        return used, named()
 
 
 def _index_names(plan: dict[str, Any]) -> set[str]:

@@ -35,16 +35,17 @@ def create_partition(connection: Connection, stamps: Stamps, *, kept: bool) -> N
     It is attached rather than created in place: ATTACH takes only SHARE UPDATE EXCLUSIVE on the parent, so reads and
     writes of the other tags go on.
     """
-    if is_attached(connection, stamps):
+    place = home_state(connection, stamps).place
+    if place == "attached":
         return
     tag = sql.Literal(stamps.tag)
     parts = {"partition": stamps.relation, "vectors": stamps.source.vectors, "tag": tag}
-    if home_state(connection, stamps).place == "pending":
+    if place == "pending":
         # a retire that was cut short: its vectors are as good as they were
         connection.execute(
             statement("homes/retiring", "finalize", partition=stamps.relation, vectors=stamps.source.vectors)
         )
-    if not exists(connection, stamps.relation):
+    if place == "gone":
         if not kept:
             _shorten_key(connection, stamps)
         connection.execute(statement("homes/table", "create_partition", **parts))
@@ -109,10 +110,8 @@ def constraint_holds(connection: Connection, stamps: Stamps) -> bool:
         "definition": _printed_condition(stamps),
         "pgvector": stamps.source.pgvector.schema,
     }
-    with connection.transaction(force_rollback=True):
-        # what is on the path is printed without its schema
-        connection.execute("SET LOCAL search_path = pg_catalog")
-        row = connection.execute(statement("source/catalog", "constraint"), values).fetchone()
+    # on the path of a session of vecmig's is nothing but PostgreSQL's own: all else is printed with its schema
+    row = connection.execute(statement("source/catalog", "constraint"), values).fetchone()
     return row is not None and bool(row[0])
 
 

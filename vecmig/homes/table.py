@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, NamedTuple
 
 from psycopg import sql
 
@@ -11,11 +11,21 @@ from vecmig.errors import DatabaseError
 from vecmig.ledger.access import close_table, ensure_schema, ledger_comment, mirror_access
 from vecmig.postgres.named_sql import statement
 from vecmig.postgres.sessions import Connection
-from vecmig.source.relations import exists
 from vecmig.source.source import Source
 
 #: The comment on a vectors table says which ledger knows of it.
 _LEDGER: Final = re.compile(r'vecmig \(ledger in schema "((?:[^"]|"")*)"\)')
+
+
+class _There(NamedTuple):
+    """What is called like the vectors table of a collection."""
+
+    #: NULL of what is not partitioned.
+    ours: bool | None
+    comment: str | None
+    #: Whether it has the columns that an earlier vecmig did not make.
+    chunks: bool
+    writers: bool
 
 
 def create_vectors_table(connection: Connection, source: Source, schema: str) -> None:
@@ -26,14 +36,16 @@ def create_vectors_table(connection: Connection, source: Source, schema: str) ->
     Raises:
         DatabaseError: a table of that name belongs to somebody else, or to another ledger.
     """
-    if exists(connection, source.vectors):
-        _require_ours(connection, source, schema)
-        _update(connection, source)
+    found = _there(connection, source)
+    if found is not None:
+        _require_ours(connection, source, schema, found)
+        _update(connection, source, found)
     else:
         ensure_schema(connection, schema, source.vectors_schema)
         _create(connection, source)
     comment = sql.Literal(f"{ledger_comment(schema)}: the vectors of {source.collection.name}, one partition per tag")
-    if _comment_is_old(connection, source):
+    # one that names no ledger yet; what a team wrote itself stays
+    if found is None or found.comment is None or found.comment.startswith("vecmig: "):
         connection.execute(statement("homes/table", "comment_table", vectors=source.vectors, comment=comment))
     mirror_access(connection, source, schema)
 
@@ -58,38 +70,26 @@ def _create(connection: Connection, source: Source) -> None:
     close_table(connection, source, source.vectors)
 
 
-def _update(connection: Connection, source: Source) -> None:
+def _update(connection: Connection, source: Source, found: _There) -> None:
     """Give a table that an earlier vecmig made the columns it lacks."""
-    if not _has(connection, "has_chunks", source.vectors):
+    if not found.chunks:
         connection.execute(statement("homes/table", "add_chunks", vectors=source.vectors))
-    if not notes_writers(connection, source):
+    if not found.writers:
         connection.execute(
             statement("homes/table", "add_writers", vectors=source.vectors, writer=statement("homes/table", "writer"))
         )
 
 
-def _comment(connection: Connection, source: Source) -> str | None:
-    values = {"name": source.vectors.as_string(connection)}
-    row = connection.execute(statement("homes/table", "comment"), values).fetchone()
-    return row[0] if row else None
-
-
-def _comment_is_old(connection: Connection, source: Source) -> bool:
-    """Whether the table's comment is missing or names no ledger yet; what a team wrote itself stays."""
-    comment = _comment(connection, source)
-    return comment is None or comment.startswith("vecmig: ")
-
-
-def _require_ours(connection: Connection, source: Source, schema: str) -> None:
+def _require_ours(connection: Connection, source: Source, schema: str, found: _There) -> None:
     name = source.vectors.as_string(connection)
-    if not _has(connection, "is_ours", source.vectors):
+    if not found.ours:
         raise DatabaseError(
             f"{name} is there already, and it is not vecmig's.",
             state="Nothing was changed.",
             hint="Rename it, or give the collection another name in collections.yaml.",
         )
-    found = _LEDGER.match(_comment(connection, source) or "")
-    ledger = schema if found is None else found[1].replace('""', '"')
+    named = _LEDGER.match(found.comment or "")
+    ledger = schema if named is None else named[1].replace('""', '"')
     if ledger != schema:
         raise DatabaseError(
             f"The vectors in {name} belong to the ledger in schema {ledger}; this project's is in {schema}.",
@@ -100,9 +100,12 @@ def _require_ours(connection: Connection, source: Source, schema: str) -> None:
 
 def notes_writers(connection: Connection, source: Source) -> bool:
     """Whether the vectors table notes who inserts past vecmig; one of an earlier version does not yet."""
-    return _has(connection, "has_writers", source.vectors)
+    found = _there(connection, source)
+    return found is not None and found.writers
 
 
-def _has(connection: Connection, name: str, relation: sql.Identifier) -> bool:
-    row = connection.execute(statement("homes/table", name), {"name": relation.as_string(connection)}).fetchone()
-    return bool(row and row[0])
+def _there(connection: Connection, source: Source) -> _There | None:
+    """Look at what is called like the vectors table; None where nothing is."""
+    values = {"name": source.vectors.as_string(connection)}
+    row = connection.execute(statement("homes/table", "there"), values).fetchone()
+    return _There(*row) if row else None

@@ -103,10 +103,10 @@ def mirror_access(connection: Connection, source: Source, ledger: str) -> None:
     one goes round the policies of the vectors table), and what was granted because the source was: a right to read the
     vectors that somebody gave by hand stays. ``ledger`` is the schema of vecmig's own tables.
     """
-    parts = partitions(connection, source)
-    _close(connection, parts, born=True)
+    parts = _partitions(connection, source)
+    _close(connection, [sql.Identifier(*row[:2]) for row in parts], born=True)
     _close(connection, [source.vectors], born=False, source=source)
-    _mirror_row_security(connection, source)
+    _mirror_row_security(connection, source, parts)
     mirror_grants(connection, source, source.vectors, ledger)
     _open_schema(connection, source)
     if exists(connection, source.live):
@@ -151,13 +151,17 @@ class Readers:
 
 def readers(connection: Connection, source: Source, target: sql.Identifier, ledger: str) -> Readers:
     """Compare who may read a relation of a collection with who may read all of the source."""
-    wanted, had = _readers(connection, source.relation), _readers(connection, target)
+    parts = {
+        "of_source": statement("ledger/access", "readers_of", relation=sql.Placeholder("source")),
+        "of_relation": statement("ledger/access", "readers_of", relation=sql.Placeholder("relation")),
+    }
+    names = {"source": source.relation.as_string(None), "relation": target.as_string(None)}
+    found = connection.execute(statement("ledger/access", "readers", **parts), names).fetchone()
+    wanted, had, withdrawable = (frozenset(roles) for roles in found or ((), (), ()))
     values = {"collection": source.collection.name, "target": _target(source, target)}
     row = connection.execute(statement("ledger/access", "mirrored", schema=sql.Identifier(ledger)), values).fetchone()
     # as an earlier version left it, nobody can tell who granted what the source's readers have
     known = wanted & had if row is None or not isinstance(row[0], list) else frozenset(row[0])
-    plain = {"relation": target.as_string(None)}
-    withdrawable = {role for (role,) in connection.execute(statement("ledger/access", "plain_readers"), plain)}
     return Readers(wanted - had, (known - wanted) & withdrawable, (known | (wanted - had)) & wanted, known)
 
 
@@ -195,18 +199,22 @@ class RowSecurity:
 
 def row_security(connection: Connection, source: Source) -> RowSecurity:
     """Look at the row-level security of the vectors table and its partitions."""
+    return _row_security(connection, source, _partitions(connection, source))
+
+
+def _row_security(connection: Connection, source: Source, partitions: Sequence[tuple[str, str, bool]]) -> RowSecurity:
     row = connection.execute(
         statement("ledger/access", "row_security"), {"name": source.vectors.as_string(None)}
     ).fetchone()
     enabled, as_source, others = row or (False, False, False)
     wanted = is_protected(source)
-    parts = tuple(sql.Identifier(*row[:2]) for row in _partitions(connection, source) if row[2] != wanted)
+    parts = tuple(sql.Identifier(*row[:2]) for row in partitions if row[2] != wanted)
     return RowSecurity(wanted, bool(enabled), bool(as_source), bool(others), parts)
 
 
-def _mirror_row_security(connection: Connection, source: Source) -> None:
+def _mirror_row_security(connection: Connection, source: Source, partitions: Sequence[tuple[str, str, bool]]) -> None:
     """Hide a vector from whoever may not see its record; show it where an event trigger has hidden all."""
-    found = row_security(connection, source)
+    found = _row_security(connection, source, partitions)
     if found.wanted and not found.as_source:
         match = source.match_source("s", f"{source.collection.name}_vectors")
         policy = {"vectors": source.vectors, "source": source.relation, "match_source": match}
@@ -342,11 +350,6 @@ def partitions(connection: Connection, source: Source) -> list[sql.Identifier]:
 def _partitions(connection: Connection, source: Source) -> list[tuple[str, str, bool]]:
     values = {"vectors": source.vectors.as_string(None)}
     return connection.execute(statement("ledger/access", "partitions"), values).fetchall()
-
-
-def _readers(connection: Connection, relation: sql.Identifier) -> frozenset[str | None]:
-    values = {"source": relation.as_string(None)}
-    return frozenset(role for (role,) in connection.execute(statement("ledger/access", "readers"), values))
 
 
 def _target(source: Source, relation: sql.Identifier) -> str:

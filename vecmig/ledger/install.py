@@ -42,8 +42,8 @@ def install(connection: Connection, schema: str) -> int:
             # the right to create schemas is asked for only where one is created
             connection.execute(statement("ledger/schema", "create_schema", schema=name))
         connection.execute(statement("ledger/schema", "create", schema=name))
-    for file in own.FILES[before:]:
-        connection.execute(script(f"ledger/{file}", schema=name))
+    files = [script(f"ledger/{file}", schema=name) for file in own.FILES[before:]]
+    connection.execute(sql.SQL("\n").join(files))
     made = {"first": before + 1, "last": len(own.FILES)}
     connection.execute(statement("ledger/schema", "record", schema=name), made)
     if before == 0:

@@ -35,8 +35,13 @@ class Revisions(Part):
 
     def leading_to(self, collection: str, tag: str) -> str:
         """Return the revision that led to a tag last; empty where none did."""
+        row = self.row_leading_to(collection, tag)
+        return row.id if row is not None else ""
+
+    def row_leading_to(self, collection: str, tag: str) -> RevisionRow | None:
+        """Return the revision that led to a tag last; None where none did."""
         rows = [row for row in self.all().values() if (row.collection, row.new_tag) == (collection, tag)]
-        return max(rows, key=lambda row: row.started_at).id if rows else ""
+        return max(rows, key=lambda row: row.started_at, default=None)
 
     def start(self, revision: str, collection: str | None, old: str | None, new: str | None, sha: str) -> None:
         """Enter a revision as expanded, or take up again one that was withdrawn."""

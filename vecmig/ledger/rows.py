@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from vecmig.errors import NotRecorded
 from vecmig.model.recipe import Recipe
 from vecmig.model.tag import Tag
 
@@ -109,3 +110,18 @@ class Actor:
     host: str
     version: str
     git_commit: str | None = None
+
+
+def tag_among(rows: Iterable[TagRow], collection: str, tag: str) -> TagRow:
+    """Return one tag of a collection among those that are recorded.
+
+    Raises:
+        NotRecorded: it is not among them.
+    """
+    recorded = {row.tag: row for row in rows if row.collection == collection}
+    if tag not in recorded:
+        raise NotRecorded(
+            f"Collection {collection} has no tag {tag}.",
+            hint=f"Its tags are: {', '.join(recorded) or 'none yet; run: vecmig upgrade head'}",
+        )
+    return recorded[tag]

@@ -8,10 +8,9 @@ from typing import Any, Final
 from sqlalchemy import case, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from vecmig.errors import NotRecorded
 from vecmig.ledger.part import Part
 from vecmig.ledger.recipe_check import check_recipes
-from vecmig.ledger.rows import Rejected, TagRow
+from vecmig.ledger.rows import Rejected, TagRow, tag_among
 from vecmig.ledger.tables import EVENT, REJECTED, REVISION, SUPERSEDED, TAG, later
 from vecmig.model.adoption import AdoptedTag
 from vecmig.model.recipe import Recipe
@@ -43,13 +42,7 @@ class Tags(Part):
         Raises:
             NotRecorded: the database does not know it.
         """
-        recorded = self.of(collection)
-        if tag not in recorded:
-            raise NotRecorded(
-                f"Collection {collection} has no tag {tag}.",
-                hint=f"Its tags are: {', '.join(recorded) or 'none yet; run: vecmig upgrade head'}",
-            )
-        return recorded[tag]
+        return tag_among(self.of(collection).values(), collection, tag)
 
     def home_of(self, collection: str, tag: str) -> str:
         """Return the kind of a tag's home; that of a tag which is not recorded yet is a partition."""

@@ -55,10 +55,7 @@ class Cutover(Operation):
         source, report = self.judge()
         with self.reported("cutover", f"{self.revision.old_tag or 'nothing'} → {self.new_tag}") as summarise:
             shown = self._columns_to_show(source)
-            with self.context.database.session() as connection:
-                ledger, old_tag = self.context.ledger(connection), self.revision.old_tag
-                new = open_home(ledger, source, self.new_tag).stamps
-                old = open_home(ledger, source, old_tag).stamps if old_tag else None
+            new, old = self.stamps(source), self.old_stamps(source)
 
             def change(connection: Connection) -> float:
                 again = judge_again(

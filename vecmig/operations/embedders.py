@@ -54,8 +54,8 @@ def embedder_to_ask(context: Context, collection: str, tag: str) -> Iterator[Emb
     with context.database.session() as connection:
         ledger = context.ledger(connection)
         recipe = recipe_of(context, ledger, collection, tag)
-        revision = ledger.revisions.leading_to(collection, tag)
-        row = ledger.revisions.all().get(revision)
+        row = ledger.revisions.row_leading_to(collection, tag)
+    revision = row.id if row is not None else ""
     what: What = "backfill" if row is not None and row.in_progress else "sync"
     account, options = _account(context, recipe, what, revision), run_options(context, what)
     with asking(

@@ -10,6 +10,7 @@ from vecmig.freshness.coverage import has_vectors
 from vecmig.gate import CANARY_SIMILARITY, Found, Report, Spot, ask_canary, look
 from vecmig.gate import measure as measure_gate
 from vecmig.homes import Home, open_home
+from vecmig.ledger.rows import tag_among
 from vecmig.model.gate import Gate
 from vecmig.operations.context import Context
 from vecmig.operations.embedders import embedder_to_ask
@@ -35,25 +36,27 @@ def _judge(context: Context, gate: Gate, source: Source, new: str, old: str | No
     name = source.collection.name
     with context.database.session() as connection:
         ledger = context.ledger(connection)
-        home = open_home(ledger, source, new)
-        row = ledger.tags.get(name, new)
+        rows = ledger.tags.of(name)
+        row = tag_among(rows.values(), name, new)
+        home = open_home(ledger, source, new, kind=row.home)
         canary, adopted = row.canary, row.adopted is not None
         similarity: float | None = None
         spot: Spot | None = None
-        empty = home.exists() and not has_vectors(connection, home.stamps)
+        there = home.exists()
+        empty = there and not has_vectors(connection, home.stamps)
         error = "" if canary or empty or adopted else "no canary was kept yet: vecmig sync"
         if ask and (canary or adopted) and not empty:
             with embedder_to_ask(context, name, new) as embedder:
                 if canary:
                     similarity, error = ask_canary(embedder, canary)
                 same = canary is None or (similarity is not None and similarity >= CANARY_SIMILARITY)
-                if same and home.exists():
+                if same and there:
                     spot = look(home, embedder)
         return measure(
             context,
             gate,
             home,
-            open_home(ledger, source, old) if old else None,
+            open_home(ledger, source, old, kind=rows[old].home if old in rows else None) if old else None,
             canary=similarity,
             canary_error=error,
             spot=spot,

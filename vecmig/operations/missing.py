@@ -8,7 +8,7 @@ from vecmig.homes import Home, open_home
 from vecmig.ledger.ledger import Ledger
 from vecmig.ledger.rows import Route
 from vecmig.postgres.sessions import Connection
-from vecmig.published.live_view import has_search, reads_tag, search_is_current
+from vecmig.published.live_view import find_published
 from vecmig.source.relations import exists
 from vecmig.source.source import Source
 
@@ -44,13 +44,14 @@ def lacks_reads(connection: Connection, ledger: Ledger, source: Source, live: st
     if live is None:
         return []
     missing = []
-    if not aside and not exists(connection, source.live):
+    found = find_published(connection, source, Stamps(source, ledger.schema, live))
+    if not aside and not found.view:
         missing.append("the live view is gone")
-    elif not aside and not reads_tag(connection, source, live):
+    elif not aside and not found.reads_tag:
         missing.append(f"the live view does not read the live tag {live}")
-    if not has_search(connection, source):
+    if not found.search:
         missing.append("the search function is gone")
-    elif not search_is_current(connection, source, Stamps(source, ledger.schema, live)):
+    elif not found.current:
         missing.append("the search function is out of date")
     return missing
 

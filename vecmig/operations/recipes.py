@@ -7,7 +7,7 @@ import os
 from vecmig.config.collections import load_collections
 from vecmig.ledger.ledger import Ledger
 from vecmig.ledger.recipe_check import check_recipes
-from vecmig.ledger.rows import TagRow
+from vecmig.ledger.rows import TagRow, tag_among
 from vecmig.ledger.trusted_recipes import refuse_unvouched
 from vecmig.model.recipe import Recipe
 from vecmig.operations.context import Context
@@ -22,13 +22,14 @@ def recipe_of(context: Context, ledger: Ledger, collection: str, tag: str) -> Re
     Raises:
         RecipeError: they disagree, or the database alone has the recipe and it is not trusted.
     """
-    recorded = ledger.tags.get(collection, tag)
+    rows = ledger.tags.all()
+    recorded = tag_among(rows, collection, tag)
     known = context.collections
     # the file may be younger than a service that has read it
     configured = known.recipes.get(tag) or load_collections(known.path, known.recorded).recipes.get(tag)
     if configured is None:
         return trusted_recipe(context, recorded)
-    check_recipes(ledger.tags.all(), {tag: configured})
+    check_recipes(rows, {tag: configured})
     return configured
 
 

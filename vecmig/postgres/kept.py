@@ -25,6 +25,7 @@ class KeptSessions:
         """Keep none yet."""
         self._idle: list[tuple[float, Session]] = []
         self._keepers = 0
+        self._current: tuple[float, set[str]] = (0.0, set())
         self._turn = threading.Lock()
 
     def __reduce__(self) -> tuple[type[KeptSessions], tuple[()]]:
@@ -35,6 +36,18 @@ class KeptSessions:
     def kept(self) -> bool:
         """Return whether sessions that are given back are kept now."""
         return self._keepers > 0
+
+    def current_schemas(self) -> set[str]:
+        """Return the schemas in which this run has seen vecmig's own tables as this program makes them.
+
+        A session that begins later than a session may be idle looks again: somebody may have updated them meanwhile.
+        """
+        with self._turn:
+            since, seen = self._current
+            if time.monotonic() - since >= _LONGEST_IDLE:
+                seen = set()
+                self._current = time.monotonic(), seen
+            return seen
 
     @contextmanager
     def keeping(self) -> Iterator[None]:

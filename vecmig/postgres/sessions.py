@@ -197,12 +197,12 @@ class Database:
         """Close the sessions that are kept for later: what comes now takes long."""
         self._kept.close()
 
-    def take(self) -> Connection:
-        """Return a session that was given back, or a new one."""
-        session = self._kept.take() or self.connect()
+    def take(self, *, fresh: bool = False) -> Connection:
+        """Return a session that was given back, or a new one, as a ``fresh`` one is."""
+        session = (None if fresh else self._kept.take()) or self.connect()
         if self._kept.kept and session.current_schemas is None:
             # it ends with the run
-            session.current_schemas = set()
+            session.current_schemas = self._kept.current_schemas()
         return session
 
     def give_back(self, connection: Connection) -> None:
@@ -217,7 +217,7 @@ class Database:
             fresh: whether it is a new one that is not used after this: to read back what was claimed, or to leave
                 settings behind.
         """
-        connection = self.connect() if fresh else self.take()
+        connection = self.take(fresh=fresh)
         try:
             with translated(self.safe_url):
                 yield connection

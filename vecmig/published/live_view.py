@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, NamedTuple
 
 from psycopg import errors as pg
 from psycopg import sql
@@ -28,6 +28,17 @@ _SEARCH_NAMES: Final = ("query", "k", "tag", "chunk", "distance")
 NOT_IN_PLACE: Final = (DatabaseError, pg.InvalidTableDefinition, pg.InvalidFunctionDefinition)
 #: No vector can carry it, by the vectors table's own CHECK; a view on it has no rows.
 _NO_TAG: Final = ""
+
+
+class Published(NamedTuple):
+    """What applications read of a collection, beside what they are to read."""
+
+    #: Whether the live view is there, and whether it reads the tag.
+    view: bool
+    reads_tag: bool
+    #: Whether the search function is there, and whether it is as it would be published now.
+    search: bool
+    current: bool
 
 
 def columns_to_show(connection: Connection, source: Source, ledger: str) -> tuple[str, ...] | None:
@@ -137,14 +148,19 @@ def has_search(connection: Connection, source: Source) -> bool:
     return bool(row and row[0])
 
 
-def search_is_current(connection: Connection, source: Source, stamps: Stamps) -> bool:
-    """Whether the search function is as it would be published now: what it names may be called otherwise since."""
-    names = {"schema": source.home, "name": f"{source.collection.name}_search"}
-    row = connection.execute(
-        statement("published/live_view", "same_search"),
-        names | {"body": _search_body(source, stamps).as_string(connection)},
-    ).fetchone()
-    return bool(row and row[0])
+def find_published(connection: Connection, source: Source, stamps: Stamps) -> Published:
+    """Compare what applications read with what is published for a tag; what it names may be called otherwise since."""
+    parts = {name: statement("published/live_view", name) for name in ("view_reads", "has_search", "same_search")}
+    values = {
+        "view": source.live.as_string(connection),
+        "tag": stamps.tag,
+        "schema": source.home,
+        "name": f"{source.collection.name}_search",
+        "body": _search_body(source, stamps).as_string(connection),
+    }
+    row = connection.execute(statement("published/live_view", "reads", **parts), values).fetchone()
+    assert row is not None, "it gives one row"
+    return Published(*row)
 
 
 def refuse_foreign(connection: Connection, source: Source) -> None:

@@ -19,20 +19,19 @@ CREATE TABLE IF NOT EXISTS {vectors} (
 -- comment_table --
 COMMENT ON TABLE {vectors} IS {comment}
 
--- comment --
-SELECT pg_catalog.obj_description(pg_catalog.to_regclass(%(name)s), 'pg_class')
-
--- has_chunks --
-SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute a
-               WHERE a.attrelid = pg_catalog.to_regclass(%(name)s) AND a.attname = 'chunks' AND NOT a.attisdropped)
+-- there --
+-- what is called like the vectors table: whether it is one, its comment, and whether it has the columns that came later
+SELECT pg_catalog.pg_get_partkeydef(c.oid) = 'LIST (tag)', pg_catalog.obj_description(c.oid, 'pg_class'),
+       EXISTS (SELECT FROM pg_catalog.pg_attribute a
+               WHERE a.attrelid = c.oid AND a.attname = 'chunks' AND NOT a.attisdropped),
+       EXISTS (SELECT FROM pg_catalog.pg_attribute a
+               WHERE a.attrelid = c.oid AND a.attname = 'written_by' AND NOT a.attisdropped)
+FROM pg_catalog.pg_class c
+WHERE c.oid = pg_catalog.to_regclass(%(name)s)
 
 -- add_chunks --
 -- the rows that are there count as records of one chunk, as they did: nothing is embedded again for it
 ALTER TABLE {vectors} ADD COLUMN IF NOT EXISTS chunks int NOT NULL DEFAULT 1
-
--- has_writers --
-SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute a
-               WHERE a.attrelid = pg_catalog.to_regclass(%(name)s) AND a.attname = 'written_by' AND NOT a.attisdropped)
 
 -- add_writers --
 -- in two steps: of the rows that are there nobody knows it
@@ -95,6 +94,3 @@ SELECT EXISTS (
     WHERE i.inhrelid = pg_catalog.to_regclass(%(partition)s)
       AND i.inhparent = pg_catalog.to_regclass(%(vectors)s)
       AND NOT i.inhdetachpending)
-
--- is_ours --
-SELECT pg_catalog.pg_get_partkeydef(pg_catalog.to_regclass(%(name)s)) = 'LIST (tag)'

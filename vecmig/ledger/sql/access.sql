@@ -214,11 +214,19 @@ CREATE POLICY vecmig_as_source ON {vectors} FOR SELECT USING (EXISTS (SELECT FRO
 DROP POLICY vecmig_as_source ON {vectors}
 
 -- readers --
--- NULL is PUBLIC
+-- who may read the source, and who a relation of its collection; and who was granted SELECT on that by the owner, without
+-- the right to pass it on; NULL is PUBLIC
+SELECT ARRAY({of_source})::text[], ARRAY({of_relation})::text[], ARRAY(
+    SELECT CASE WHEN a.grantee <> 0 THEN pg_catalog.pg_get_userbyid(a.grantee) END
+    FROM pg_catalog.pg_class c, LATERAL pg_catalog.aclexplode(c.relacl) a
+    WHERE c.oid = pg_catalog.to_regclass(%(relation)s) AND a.privilege_type = 'SELECT' AND NOT a.is_grantable
+      AND a.grantor = c.relowner AND a.grantee <> c.relowner AND pg_catalog.pg_has_role(c.relowner, 'USAGE'))::text[]
+
+-- readers_of --
 SELECT DISTINCT CASE WHEN a.grantee <> 0 THEN pg_catalog.pg_get_userbyid(a.grantee) END
 FROM pg_catalog.pg_class c,
      LATERAL pg_catalog.aclexplode(coalesce(c.relacl, pg_catalog.acldefault('r', c.relowner))) a
-WHERE c.oid = pg_catalog.to_regclass(%(source)s) AND a.privilege_type = 'SELECT'
+WHERE c.oid = pg_catalog.to_regclass({relation}) AND a.privilege_type = 'SELECT'
   AND (a.grantee = 0 OR pg_catalog.pg_get_userbyid(a.grantee) <> current_user)
 
 -- remember_grants --
@@ -271,13 +279,6 @@ FROM (SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(n.name, 
       FROM pg_catalog.jsonb_array_elements_text(%(roles)s::jsonb) n (name)
       LEFT JOIN pg_catalog.pg_roles r ON r.rolname = n.name) AS m (roles)
 WHERE c.name = %(collection)s AND (c.mirrored -> %(target)s::text) IS DISTINCT FROM m.roles
-
--- plain_readers --
--- who was granted SELECT by the owner, without the right to pass it on; NULL is PUBLIC
-SELECT CASE WHEN a.grantee <> 0 THEN pg_catalog.pg_get_userbyid(a.grantee) END
-FROM pg_catalog.pg_class c, LATERAL pg_catalog.aclexplode(c.relacl) a
-WHERE c.oid = pg_catalog.to_regclass(%(relation)s) AND a.privilege_type = 'SELECT' AND NOT a.is_grantable
-  AND a.grantor = c.relowner AND a.grantee <> c.relowner AND pg_catalog.pg_has_role(c.relowner, 'USAGE')
 
 -- remembered_grants --
 -- of roles that are still there, on columns that the view still has

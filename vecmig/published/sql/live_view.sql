@@ -23,6 +23,10 @@ SELECT nullif(pg_catalog.to_jsonb(c) -> 'kept_columns', 'null') FROM {schema}.co
 SELECT pg_catalog.strpos(pg_catalog.pg_get_viewdef(pg_catalog.to_regclass(%(view)s)),
                          'e.tag = ''' || pg_catalog.replace(%(tag)s, '''', '''''') || '''') > 0
 
+-- reads --
+-- whether the view is there, and reads the tag; whether the function is there, and as it would be published now
+SELECT pg_catalog.to_regclass(%(view)s) IS NOT NULL, coalesce(({view_reads}), false), ({has_search}), ({same_search})
+
 -- has_search --
 SELECT EXISTS (
     SELECT FROM pg_catalog.pg_proc p
