@@ -83,4 +83,6 @@ def test_what_the_application_writes_into_its_column_is_served(
     ):
         assert shown[key] == pytest.approx(list(vector(text, DIMS) * length), abs=1e-6)
     wait_for(lambda: live.sql("SELECT count(*) FROM vecmig.change") == [(0,)], watch)
+    # counted, and looked at an hour after the last spot check
+    wait_for(lambda: live.sql("SELECT (verified ->> 'taken_over')::int > 0 FROM vecmig.tag") == [(True,)], watch)
     assert provider.requests() == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -178,6 +179,36 @@ def test_a_value_that_is_no_vector_any_more_holds_up_nobody(lab: Lab, model: Mod
     lab.sync()
     assert (model.total(), lab.cover(SMALL).fresh) == (1, ALL)
     assert lab.sql("SELECT count(*) FROM vecmig.change") == [(0,)]
+
+
+def test_hints_are_such_as_an_array_can_follow(lab: Lab, model: Model) -> None:
+    give_vectors(lab, "real[]", more=192)
+    script = adopts(lab, 'm.adopt("embedding")')
+    with pytest.raises(ConfigError) as refused:
+        lab.upgrade("r1")
+    assert refused.value.hint == 'Write m.adopt("subvector(embedding::vector, 1, 64)").'
+    script.write_text(script.read_text().replace('"embedding"', '"subvector(embedding::vector, 1, 64)"'))
+    lab.upgrade("r1")
+    assert (model.total(), lab.cover(SMALL).fresh) == (0, ALL)
+
+
+def test_a_role_without_temporary_tables_is_told_what_it_lacks(lab: Lab) -> None:
+    give_vectors(lab)
+    adopts(lab, 'm.adopt("embedding")')
+    database = lab.sql("SELECT current_database()")[0][0]
+    lab.sql("CREATE ROLE without_temp LOGIN")
+    try:
+        lab.sql(f"REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC")
+        lab.sql("ALTER TABLE documents OWNER TO without_temp")
+        lab.sql(f"GRANT CREATE ON DATABASE {database} TO without_temp")
+        lab.sql("GRANT CREATE ON SCHEMA public TO without_temp")
+        config = replace(lab.config, database_url=lab.url.replace("//postgres@", "//without_temp@"))
+        with pytest.raises(DatabaseError, match="may create no temporary tables") as refused:
+            runner.upgrade(config, "r1")
+        assert refused.value.hint.endswith(f"GRANT TEMPORARY ON DATABASE {database} TO without_temp")
+    finally:
+        lab.sql("DROP OWNED BY without_temp CASCADE")
+        lab.sql("DROP ROLE without_temp")
 
 
 def test_where_nothing_is_a_vector_the_expression_is_refused(lab: Lab) -> None:
@@ -477,6 +508,12 @@ def test_vectors_of_another_model_that_come_later_are_told_of(adopted: Lab, mode
     assert adopted.status().tags[0].verified is not None
     for key in range(1, 15):
         adopted.sql("UPDATE documents SET embedding = %s WHERE id = %s", literal(f"other {key}"), key)
+    adopted.sync()
+    verified = adopted.status().tags[0].verified
+    assert verified is not None
+    assert verified["taken_over"] == 14
+    # an hour later, whether or not more was taken over
+    adopted.sql("""UPDATE vecmig.tag SET verified = verified || '{"at": "2026-01-01T00:00:00+00:00"}' """)
     adopted.events.clear()
     adopted.sync()
     assert adopted.status().tags[0].verified is None

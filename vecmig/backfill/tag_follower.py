@@ -70,11 +70,15 @@ class TagFollower:
         open_engine: OpenEngine,
         tell: Callable[[PassResult | FollowerEnded], None],
         listener: Listener,
+        *,
+        after_pass: Callable[[PassResult], None],
     ) -> None:
         self.stamps = stamps
         self._open_engine = open_engine
         self._tell = tell
         self._listener = listener
+        #: Called with each pass, in the follower's thread, while the engine is open.
+        self._after_pass = after_pass
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name=f"vecmig-follow-{stamps.tag}", daemon=True)
         #: What to do next: None for nothing, False for the outbox, True for the full source.
@@ -180,10 +184,12 @@ class TagFollower:
         done = counters.figures.since(before)
         seconds = time.monotonic() - began
         self._plan(done)
+        result = PassResult(self, done, whole, seconds)
+        self._after_pass(result)
         counters.rest(self._idle)
         with self._changed:
             self._busy = self._next_pass is not None
-        self._tell(PassResult(self, done, whole, seconds))
+        self._tell(result)
 
     @property
     def _idle(self) -> str:

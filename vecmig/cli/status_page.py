@@ -13,7 +13,7 @@ from vecmig.cli.names import TagNames
 from vecmig.cli.retire import rollback_rows
 from vecmig.cli.routes import route_lines
 from vecmig.runner import verdict_of
-from vecmig.text import counted, duration, money, percent_of
+from vecmig.text import count, counted, duration, money, percent_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -161,6 +161,8 @@ class _Section:
             return
         said, found = tag.adopted.adoption, tag.verified
         known = f"verified, {found['good']} of {found['of']}" if found else "asserted: no spot check has compared it"
+        if found and found.get("taken_over"):
+            known += f", {count(found['taken_over'])} taken over since"
         how = "in place" if said.in_place else "copied"
         yield f"adopted {_mark(self._collection, tag) or self._name(tag.tag)}: {said.expression} {how}; {known}"
         lacking = tag.coverage.stale + tag.coverage.missing - tag.lacking

@@ -12,6 +12,7 @@ from vecmig.errors import ConfigError
 from vecmig.freshness.pending import estimated_rows
 from vecmig.freshness.stamps import Stamps, norm_function
 from vecmig.homes.adopting import NO_VECTOR_ERRORS, read
+from vecmig.model.adoption import AdoptedTag
 from vecmig.model.tag import NORM_TOLERANCE, Tag
 from vecmig.postgres.named_sql import script, statement
 from vecmig.postgres.sessions import Connection
@@ -121,7 +122,7 @@ def misfit(sizes: Sequence[Size], stamps: Stamps) -> Misfit | None:
     """
     adopted, dims = stamps.adopted, stamps.dims
     assert adopted is not None, "it is asked of an adopted tag"
-    expression, where = adopted.adoption.expression, adopted.adoption.where
+    expression, where = _as_vector(adopted), adopted.adoption.where
     fitting = next((size for size in sizes if size.dims == dims), None)
     others = [size for size in sizes if size.dims != dims]
     if others and fitting is None:
@@ -146,6 +147,14 @@ def misfit(sizes: Sequence[Size], stamps: Stamps) -> Misfit | None:
         "norm-none. Vectors that were cut without being made length 1 again look like this, too."
     )
     return Misfit(what, hint)
+
+
+def _as_vector(adopted: AdoptedTag) -> str:
+    """Return the expression as functions of pgvector take it: an array or a text is none of its types."""
+    expression = adopted.adoption.expression
+    if adopted.plain or "::" in expression or "(" in expression:
+        return expression
+    return f"{expression}::vector"
 
 
 def _of_another_size(expression: str, others: Sequence[Size], dims: int) -> Misfit:

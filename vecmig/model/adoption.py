@@ -13,10 +13,8 @@ RetiredColumn = Literal["leave", "clear", "drop"]
 
 HOMES: Final = ("partition", "column")
 RETIRED: Final = ("leave", "clear", "drop")
-#: A column's name as PostgreSQL writes it.
-_COLUMN: Final = re.compile(r'[a-z_][a-z0-9_$]*|"(?:[^"]|"")+"')
 #: What is written down beside what the revision says.
-_BESIDE: Final = ("vector", "condition", "column", "declared", "numbers")
+_BESIDE: Final = ("vector", "condition", "column", "declared", "plain", "numbers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +50,12 @@ class AdoptedTag:
     #: The column that is the home, and whether it is declared with the tag's dims; None where the vectors are copied.
     column: str | None = None
     declared: bool = False
+    #: Whether it is a column of vectors, with no condition, so that none of its values can be something else.
+    plain: bool = False
     #: The numbers of the columns that both expressions read, by the names that they have there.
     numbers: tuple[tuple[str, int], ...] = ()
     #: Whether it goes on to take over what the application writes; one that was retired does not.
     follows: bool = True
-
-    @property
-    def plain(self) -> bool:
-        """Whether it is a column that has vectors, and nothing else, with no condition: none of its values can fail."""
-        return self.condition is None and _COLUMN.fullmatch(self.vector) is not None
 
     def to_mapping(self) -> dict[str, Any]:
         """Return what is written down of it beside the tag."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from vecmig.backfill import Result
 from vecmig.embedders import Embedder
@@ -23,6 +25,9 @@ from vecmig.source.relations import PARTITIONED, column_names, relation_of
 from vecmig.source.resolving import resolve
 from vecmig.source.source import Source
 from vecmig.text import count, counted, noun
+
+#: How long a spot check holds for what is taken over meanwhile.
+_VERIFIED_FOR: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,7 @@ class Adopt(Backfill):
             ConfigError: the expression or the condition does not work, or the column cannot be the tag's home.
         """
         where, dims = self.adoption.where, Tag.parse(self.new_tag).dims
+        storage, read = source.collection.storage, find_column(connection, source, self.adoption.expression)
         column = self._home_column(connection, source) if self.adoption.in_place else None
         adopted = AdoptedTag(
             self.new_tag,
@@ -98,6 +104,8 @@ class Adopt(Backfill):
             condition=None if where is None else resolve(connection, source, where, "condition"),
             column=None if column is None else column.name,
             declared=column is not None and column.dims == dims,
+            # what is too large for a halfvec fails
+            plain=where is None and read is not None and storage in ("vector", read.type),
         )
         adopted = replace(adopted, numbers=_numbers(connection, source, adopted))
         return replace(source, adopted=(*(one for one in source.adopted if one.tag != self.new_tag), adopted))
@@ -229,12 +237,23 @@ def _numbers(connection: Connection, source: Source, adopted: AdoptedTag) -> tup
 
 
 def verify_adopted(context: Context, stamps: Stamps, embedder: Embedder, *, taken_over: int) -> None:
-    """Compare a sample of what a tag has adopted with what its recipe gives: first, and when more was taken over."""
+    """Compare a sample of what a tag has adopted with what its recipe gives: first, and when more was taken over.
+
+    What is taken over within an hour is counted, and looked at after it: a sample costs up to 64 texts.
+    """
     name, tag = stamps.source.collection.name, stamps.tag
     with context.database.session() as connection:
         row = context.ledger(connection).tags.get(name, tag)
-        if row.adopted is None or (row.verified is not None and row.canary is not None and not taken_over):
+        if row.adopted is None:
             return
+        if row.verified is not None and row.canary is not None:
+            since = taken_over + row.verified.get("taken_over", 0)
+            again = datetime.fromisoformat(row.verified["at"]) + _VERIFIED_FOR
+            if not since or datetime.now(UTC) < again:
+                if taken_over:
+                    with context.transaction() as ledger:
+                        ledger.tags.verify(name, tag, {**row.verified, "taken_over": since})
+                return
         spot = look(home_over(connection, stamps), embedder)
     if spot.error or not spot.sampled:
         return

@@ -8,7 +8,7 @@ import psycopg
 from psycopg import errors as pg
 from psycopg import sql
 
-from vecmig.errors import ConfigError
+from vecmig.errors import ConfigError, DatabaseError
 from vecmig.model.adoption import AdoptedTag
 from vecmig.postgres.named_sql import raw, statement
 from vecmig.postgres.sessions import Connection, by_the_roles_path
@@ -34,6 +34,7 @@ def resolve(connection: Connection, source: Source, fragment: str, kind: Literal
             row = connection.execute(statement("source/catalog", "resolved")).fetchone()
     except (psycopg.ProgrammingError, psycopg.DataError, psycopg.NotSupportedError) as error:
         if isinstance(error, pg.InsufficientPrivilege):
+            _require_temporary(connection)
             raise
         hint = f"Correct it. The columns of {source.schema}.{source.table} are: {', '.join(source.columns)}"
         if isinstance(error, pg.InvalidObjectDefinition):
@@ -45,6 +46,17 @@ def resolve(connection: Connection, source: Source, fragment: str, kind: Literal
         ) from error
     assert row is not None, "the column was just added"
     return str(row[0])
+
+
+def _require_temporary(connection: Connection) -> None:
+    database, role, may = connection.execute(statement("source/catalog", "temporary")).fetchone() or ("", "", True)
+    if not may:
+        raise DatabaseError(
+            f"The role {role} may create no temporary tables in {database}: in one, which is rolled back, PostgreSQL "
+            "says what an expression over the source means.",
+            state="Nothing was changed.",
+            hint=f"Let the owner of the database run: GRANT TEMPORARY ON DATABASE {database} TO {role}",
+        )
 
 
 def adoption_problem(connection: Connection, source: Source, adopted: AdoptedTag) -> str:

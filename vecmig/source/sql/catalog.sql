@@ -113,6 +113,10 @@ CREATE TEMPORARY VIEW {view} AS SELECT {fragment}::{type} AS value FROM {source}
 -- resolve_begin --
 CREATE TEMPORARY TABLE vecmig_resolve (LIKE {source}) ON COMMIT DROP
 
+-- temporary --
+SELECT pg_catalog.quote_ident(pg_catalog.current_database()), pg_catalog.quote_ident(current_user),
+       pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMPORARY')
+
 -- resolve_path --
 -- an expression may name what the role finds, and what pgvector has
 SELECT pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', nullif(pg_catalog.current_setting('search_path'), ''),
