@@ -171,10 +171,7 @@ def test_backfill_by_halves_and_the_gate_refuses(project: Project, vecmig: Vecmi
             "  ok  unexplained  0           0           "
             "each record without a fresh vector changed lately or was rejected with a reason"
         ),
-        (
-            "  ok  vectors      guaranteed  guaranteed  "
-            "a constraint of the table guarantees dims and length of every vector"
-        ),
+        ("  ok  vectors      guaranteed  guaranteed  dims and length of every vector are guaranteed"),
     ]
     assert stopped.stderr.splitlines()[-3:] == [
         f"The gate of documents refuses the cutover to {new}: index, index used.",

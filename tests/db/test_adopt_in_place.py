@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from support.adopting import adopts, give_vectors, kept_as_found, literal, write_one
 from support.embedding import Model
 from support.lab import LARGE, SMALL, Lab
 from support.postgres import Postgres
 from vecmig import runner
-from vecmig.errors import ConfigError, GateRefused
+from vecmig.errors import ConfigError, DatabaseError, GateRefused
+from vecmig.events import Event, StepDone
 from vecmig.homes import home_over
 from vecmig.source.source import partition_name
 
@@ -175,12 +177,7 @@ def test_retire_does_with_the_column_what_the_revision_says(
     give_vectors(lab)
     adopts(lab, f'm.adopt("embedding", home="column", retire="{retire}")')
     lab.upgrade()
-    path = lab.path / "migrations/versions/r2.py"
-    path.write_text(
-        path.read_text()
-        .replace("import Gate, Migration", "import Gate, Migration, Trust")
-        .replace("\n\ndef upgrade", "trust = Trust(days=0, eval_days=0)\n\n\ndef upgrade", 1)
-    )
+    _trust_at_once(lab)
     runner.retire(lab.config, "documents", SMALL)
     assert lab.sql("SELECT count(*) FROM documents") == [(ALL,)]
     names = lab.sql("SELECT column_name FROM information_schema.columns WHERE table_name = 'documents'")
@@ -189,6 +186,74 @@ def test_retire_does_with_the_column_what_the_revision_says(
         assert lab.sql("SELECT count(embedding) FROM documents") == [(vectors,)]
     assert lab.cover(LARGE).fresh == ALL
     assert not any(name.endswith("_hnsw") for name in _indexes(lab))
+
+
+def _trust_at_once(lab: Lab) -> None:
+    path = lab.path / "migrations/versions/r2.py"
+    path.write_text(
+        path.read_text()
+        .replace("import Gate, Migration", "import Gate, Migration, Trust")
+        .replace("\n\ndef upgrade", "trust = Trust(days=0, eval_days=0)\n\n\ndef upgrade", 1)
+    )
+
+
+def test_a_column_that_others_use_is_not_dropped_half_way(lab: Lab) -> None:
+    give_vectors(lab)
+    lab.sql("ALTER TABLE documents RENAME COLUMN embedding TO made")
+    adopts(lab, 'm.adopt("made", home="column", retire="drop")')
+    lab.upgrade()
+    _trust_at_once(lab)
+    lab.sql("CREATE VIEW report AS SELECT id, made IS NULL AS bare FROM documents")
+    lab.sql("CREATE FUNCTION told() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
+    lab.sql("CREATE TRIGGER tell AFTER UPDATE OF made ON documents FOR EACH ROW EXECUTE FUNCTION told()")
+    with pytest.raises(DatabaseError, match=r"in use by trigger tell on table .*documents, view .*report") as refused:
+        runner.retire(lab.config, "documents", SMALL)
+    assert refused.value.state == "Nothing was changed."
+    assert lab.cover(SMALL).fresh == ALL
+    lab.sql("DROP VIEW report")
+    lab.sql("DROP TRIGGER tell ON documents")
+    runner.retire(lab.config, "documents", SMALL)
+    assert lab.sql("SELECT count(*) FROM information_schema.columns WHERE column_name = 'made'") == [(0,)]
+
+
+def test_an_index_that_serves_another_collection_goes_with_the_last(
+    lab: Lab, postgres: Postgres, tmp_path: Path
+) -> None:
+    give_vectors(lab)
+    before = kept_as_found(lab, postgres, tmp_path / "before.sql")
+    adopts(lab, IN_PLACE)
+    collections = yaml.safe_load((lab.path / "migrations/collections.yaml").read_text())
+    collections["collections"]["pages"] = {**collections["collections"]["documents"], "where": "id > 5"}
+    (lab.path / "migrations/collections.yaml").write_text(yaml.safe_dump(collections))
+    versions = lab.path / "migrations/versions"
+    second = (versions / "r1.py").read_text().replace("r1", "p1").replace("'documents'", "'pages'")
+    (versions / "r2.py").unlink()
+    (versions / "p1.py").write_text(second)
+    lab.upgrade("r1")
+    lab.upgrade("p1")
+    built = {f"{partition_name('documents', SMALL)}_hnsw", f"{partition_name('pages', SMALL)}_hnsw"}
+    assert _indexes(lab) & built == {f"{partition_name('documents', SMALL)}_hnsw"}
+    lab.downgrade("r1@-1")
+    assert _indexes(lab) & built == {f"{partition_name('pages', SMALL)}_hnsw"}
+    (pages,) = (found for found in runner.status(lab.config).collections if found.name == "pages")
+    assert [tag.index.usable for tag in pages.tags] == [True]
+    lab.downgrade("p1@-1")
+    assert kept_as_found(lab, postgres, tmp_path / "after.sql") == before
+
+
+def test_a_discard_says_what_becomes_of_the_vectors(lab: Lab) -> None:
+    give_vectors(lab)
+    adopts(lab, IN_PLACE)
+    lab.upgrade("r1", until="backfill")
+    said: list[str] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, StepDone):
+            said.append(event.summary)
+
+    lab.downgrade(discard=True, listener=listen)
+    assert "its stamps are gone, and its vectors are in their column as before" in said
+    assert lab.sql("SELECT count(embedding) FROM documents") == [(ALL,)]
 
 
 @pytest.mark.parametrize(

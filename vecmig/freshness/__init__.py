@@ -3,4 +3,14 @@
 Other packages use these modules; the rest is for themselves.
 """
 
-__all__ = ["change_tracking", "changes", "coverage", "full_pass", "other_ledgers", "pending", "stamps", "steadiness"]
+__all__ = [
+    "change_tracking",
+    "changes",
+    "coverage",
+    "full_pass",
+    "other_ledgers",
+    "pending",
+    "stamps",
+    "steadiness",
+    "tracking_functions",
+]

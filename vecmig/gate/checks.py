@@ -38,7 +38,7 @@ def judge(gate: Gate, evidence: Evidence) -> tuple[Check, ...]:
             evidence.constraint,
             "guaranteed" if evidence.constraint else "unchecked",
             Required("guaranteed"),
-            "a constraint of the table guarantees dims and length of every vector"
+            "dims and length of every vector are guaranteed"
             if evidence.constraint
             else "the constraint on the tag's partition is gone: wrong dims and zero vectors are possible",
             Remedy("Run: vecmig audit, whose fix restores it and embeds nothing again"),

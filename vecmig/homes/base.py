@@ -59,6 +59,9 @@ class Home(Protocol):
     def undo(self, database: Database) -> None:
         """Take out of the source what vecmig has put there for it, in transactions of their own."""
 
+    def bound_by(self) -> list[str]:
+        """Return the objects of the team's that keep a part of it from being dropped, as PostgreSQL describes them."""
+
     def leave(self, database: Database, *, wait: float, on_wait: Callable[[str, str], None]) -> None:
         """Take it out of use while reads and writes go on, or finish that where it was cut short.
 

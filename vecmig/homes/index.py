@@ -13,6 +13,7 @@ from vecmig.homes.search import nearest
 from vecmig.homes.values import Footprint, IndexState
 from vecmig.postgres.named_sql import statement
 from vecmig.postgres.sessions import Connection
+from vecmig.source.source import partition_name
 
 #: Bytes of a node of HNSW's graph in memory beside its vector, and for each of its m: pgvector 0.8.5 took 334 to 3,400
 #: bytes at m = 4 to 100, whatever the dims.
@@ -48,8 +49,13 @@ class IndexTarget:
 
 
 def target_in(stamps: Stamps, relation: sql.Identifier, schema: str, **parts: Any) -> IndexTarget:
-    """Return the index of a tag on a relation; it is called after the tag's partition."""
-    return IndexTarget(relation, schema, f"{stamps.source.partition_name(stamps.tag)}_hnsw", **parts)
+    """Return the index of a tag on a relation."""
+    return IndexTarget(relation, schema, index_name(stamps.source.collection.name, stamps.tag), **parts)
+
+
+def index_name(collection: str, tag: str) -> str:
+    """Return what the index of a tag is called: after the tag's partition."""
+    return f"{partition_name(collection, tag)}_hnsw"
 
 
 def index_state(connection: Connection, target: IndexTarget) -> IndexState:

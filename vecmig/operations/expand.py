@@ -75,7 +75,10 @@ class Expand(Operation):
                 self.record(ledger, "abandon", {"discarded": self.leaving.discard} | self.leaving.figures)
 
             self.context.locked(change)
-            summarise("its vectors are gone" if self.leaving.discard else "its vectors are kept")
+            gone = "its vectors are gone"
+            if source is not None and self.stamps(source).home == "column":
+                gone = "its stamps are gone, and its vectors are in their column as before"
+            summarise(gone if self.leaving.discard else "its vectors are kept")
 
     def sql(self) -> list[str]:
         """Return the statements; the revisions before this one are taken to have run."""

@@ -43,6 +43,9 @@ class ColumnHome(PostgresHome):
         source_column.clear(database, self.stamps)
         super().leave(database, wait=wait, on_wait=on_wait)
 
+    def bound_by(self) -> list[str]:
+        return source_column.bound_by(self.session, self.stamps)
+
     def remove(self) -> int:
         source_column.drop(self.session, self.stamps)
         return super().remove()

@@ -9,8 +9,9 @@ from psycopg import sql
 
 from vecmig.errors import DatabaseError
 from vecmig.freshness.stamps import Stamps
+from vecmig.freshness.tracking_functions import function_names
 from vecmig.homes.column.indexes import own_target
-from vecmig.homes.index import index_state
+from vecmig.homes.index import index_name, index_state
 from vecmig.homes.payload import column_of
 from vecmig.postgres.named_sql import statement
 from vecmig.postgres.sessions import Connection, Database
@@ -50,10 +51,36 @@ def drop(connection: Connection, stamps: Stamps) -> None:
 
 
 def drop_index(connection: Connection, stamps: Stamps) -> None:
-    """Drop the index that vecmig has built on the column; one that was there before is left."""
+    """Drop the index that vecmig has built on the column; one that was there before is left.
+
+    Where it serves the searches of another collection, too, it becomes that one's own, and goes with it.
+    """
     target = own_target(stamps)
-    if index_state(connection, target).exists:
-        connection.execute(statement("homes/index", "drop_now", index=target.identifier))
+    if not index_state(connection, target).exists:
+        return
+    # an index on a part of the rows serves nobody else
+    heirs = (
+        []
+        if target.predicate is not None
+        else connection.execute(stamps.statement("homes/column", "heirs"), stamps.values).fetchall()
+    )
+    for collection, tag in heirs:
+        name = index_name(collection, tag)
+        if not exists(connection, sql.Identifier(target.schema, name)):
+            rename = statement("homes/index", "rename", index=target.identifier, name=sql.Identifier(name))
+            connection.execute(rename)
+            return
+    connection.execute(statement("homes/index", "drop_now", index=target.identifier))
+
+
+def bound_by(connection: Connection, stamps: Stamps) -> list[str]:
+    """Return what else keeps the column from being dropped, if the revision says that it is."""
+    adopted, source = stamps.adopted, stamps.source
+    if adopted is None or adopted.adoption.retire != "drop":
+        return []
+    function = function_names(stamps.schema, source.collection.name)[0].as_string(connection)
+    values = {"oid": source.oid, "column": adopted.column, "function": function}
+    return [row[0] for row in connection.execute(statement("homes/column", "bound"), values)]
 
 
 def _in_batches(database: Database, stamps: Stamps, name: str) -> None:

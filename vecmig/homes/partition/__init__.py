@@ -43,6 +43,9 @@ class PartitionHome(PostgresHome):
     def undo(self, database: Database) -> None:
         """Leave the source alone, which has nothing of it."""
 
+    def bound_by(self) -> list[str]:
+        return []
+
     def write(self, records: Sequence[EmbeddedRecord]) -> int:
         return write_records(self.session, self.stamps, records)
 

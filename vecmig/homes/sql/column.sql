@@ -78,5 +78,32 @@ forgotten AS (
 SELECT (SELECT count(*) FROM forgotten),
        EXISTS (SELECT FROM {stamps} v CROSS JOIN LATERAL (SELECT FROM {source} t WHERE {match_stamp} LIMIT 1) t)
 
+-- heirs --
+-- the tags of other collections whose searches an index on the same column serves as well
+SELECT t.collection, t.tag
+FROM {schema}.tag mine
+JOIN {schema}.collection own ON own.name = mine.collection
+JOIN {schema}.collection c
+    ON c.name <> own.name AND (c.source_oid, c.metric, c.storage) = (own.source_oid, own.metric, own.storage)
+JOIN {schema}.tag t
+    ON t.collection = c.name AND (t.home, t.dims, t.adopted ->> 'column') = (mine.home, mine.dims, mine.adopted ->> 'column')
+JOIN {schema}.route r ON r.collection = c.name AND t.tag IN (r.live, r.standby, r.candidate)
+WHERE mine.collection = %(collection)s AND mine.tag = %(tag)s
+ORDER BY t.collection, t.tag
+
+-- bound --
+-- what else keeps a column from being dropped; the triggers that tell of it go before
+SELECT DISTINCT pg_catalog.pg_describe_object(b.class, b.object, 0)
+FROM pg_catalog.pg_attribute a
+JOIN pg_catalog.pg_depend d
+    ON d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = a.attrelid AND d.refobjsubid = a.attnum AND d.deptype = 'n'
+LEFT JOIN pg_catalog.pg_rewrite w ON d.classid = 'pg_catalog.pg_rewrite'::regclass AND w.oid = d.objid
+LEFT JOIN pg_catalog.pg_trigger t ON d.classid = 'pg_catalog.pg_trigger'::regclass AND t.oid = d.objid
+CROSS JOIN LATERAL (SELECT CASE WHEN w.oid IS NULL THEN d.classid ELSE 'pg_catalog.pg_class'::regclass::oid END AS class,
+                           coalesce(w.ev_class, d.objid) AS object) b
+WHERE a.attrelid = %(oid)s AND a.attname = %(column)s AND NOT a.attisdropped
+  AND t.tgfoid IS DISTINCT FROM pg_catalog.to_regproc(%(function)s)
+ORDER BY 1
+
 -- drop_column --
 ALTER TABLE {source} DROP COLUMN {column}

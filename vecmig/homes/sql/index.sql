@@ -58,5 +58,8 @@ JOIN pg_catalog.pg_opclass o ON o.oid = i.indclass[0] AND o.opcname = %(opclass)
 WHERE i.indrelid = pg_catalog.to_regclass(%(relation)s) AND (i.indpred IS NULL OR c.relname = %(own)s)
 ORDER BY i.indisvalid AND i.indisready DESC, c.relname
 
+-- rename --
+ALTER INDEX {index} RENAME TO {name}
+
 -- drop_now --
 DROP INDEX IF EXISTS {index}

@@ -13,7 +13,7 @@ from vecmig.events import Listener, StepDone, StepStarted, ignore
 from vecmig.freshness.change_tracking import install_tracking
 from vecmig.freshness.coverage import count_vectors
 from vecmig.freshness.stamps import Stamps
-from vecmig.homes import home_over, open_home
+from vecmig.homes import Home, home_over, open_home
 from vecmig.ledger.identity import find_source
 from vecmig.ledger.install import ensure
 from vecmig.ledger.ledger import Ledger
@@ -181,6 +181,7 @@ def _look(project: Project, collection: str, tag: str) -> Retirement:
         trusted = None if begun else trust_report(project, connection, ledger, source)
         if not begun:
             _require_trust(ledger, trusted, collection, tag)
+            _refuse_bound(home, collection)
         vectors, records = count_vectors(home.session, home.stamps) if kept.place != "gone" else (0, 0)
         return Retirement(
             collection=collection,
@@ -223,6 +224,17 @@ def _refuse_needed(ledger: Ledger, collection: str, tag: str) -> None:
 def _give_up(ledger: Ledger, collection: str, tag: str) -> str:
     # by its id: with several collections a bare -1 could mean the revision of another one
     return f"vecmig downgrade {ledger.revisions.leading_to(collection, tag)}@-1 --discard"
+
+
+def _refuse_bound(home: Home, collection: str) -> None:
+    if bound := home.bound_by():
+        raise DatabaseError(
+            f"{home.stamps.tag} goes with its column of {collection}, as its revision says, and that is in use by "
+            f"{', '.join(bound)}.",
+            state="Nothing was changed.",
+            hint="Let these do without the column (the live view: live_columns: in collections.yaml, then vecmig "
+            "sync), and run the same command again.",
+        )
 
 
 def _require_trust(ledger: Ledger, trusted: TrustReport | None, collection: str, tag: str) -> None:
