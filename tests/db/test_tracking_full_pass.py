@@ -82,7 +82,7 @@ def test_it_stands_while_a_record_lacks_its_vector_and_nothing_says_so(
     lab: Lab, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An application holds the record: it is left for later, and only the note knows of it."""
-    monkeypatch.setattr("vecmig.homes.partition.writing.LOCK_PATIENCE", 0.1)
+    monkeypatch.setattr("vecmig.homes.held_rows.LOCK_PATIENCE", 0.1)
     monkeypatch.setattr("vecmig.homes.partition.writing.write_records.__kwdefaults__", {"patience": 0.1})
     lab.upgrade("r1")
     _change_unseen(lab, "UPDATE documents SET body = 'new' WHERE id = 3")

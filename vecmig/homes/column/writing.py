@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Sequence
-from typing import Final
+from functools import partial
 
-from psycopg import errors as pg
 from psycopg import sql
 
 from vecmig.freshness.pending import given_key, key_values
 from vecmig.freshness.stamps import Stamps
+from vecmig.homes.held_rows import past_held_rows
 from vecmig.homes.payload import column_of
 from vecmig.homes.values import EmbeddedRecord
 from vecmig.homes.vectors import send_vectors, to_send
 from vecmig.postgres.named_sql import finished, statement
 from vecmig.postgres.sessions import Connection
 from vecmig.source.keys import same_key
-
-#: Seconds for which a write is tried again while the application holds one of its rows.
-LOCK_PATIENCE: Final = 10.0
-_HELD: Final = (pg.LockNotAvailable, pg.DeadlockDetected, pg.SerializationFailure)
 
 
 def fill_column(connection: Connection, stamps: Stamps, records: Sequence[EmbeddedRecord]) -> int:
@@ -31,15 +25,7 @@ def fill_column(connection: Connection, stamps: Stamps, records: Sequence[Embedd
     is tried again rather than queued behind it, and after a while what is still held is left out.
     """
     send_vectors(connection.adapters)
-    deadline = time.monotonic() + LOCK_PATIENCE
-    while True:
-        held = "NOWAIT" if time.monotonic() < deadline else "SKIP LOCKED"
-        try:
-            return _write_once(connection, stamps, records, held)
-        except _HELD:
-            if held == "SKIP LOCKED":
-                raise
-            time.sleep(random.uniform(0.02, 0.1))  # noqa: S311  # no secret
+    return past_held_rows(partial(_write_once, connection, stamps, records))
 
 
 def _write_once(connection: Connection, stamps: Stamps, records: Sequence[EmbeddedRecord], held: str) -> int:

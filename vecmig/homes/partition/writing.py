@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import psycopg
@@ -16,6 +14,7 @@ from psycopg import sql
 
 from vecmig.freshness.pending import PendingRecord
 from vecmig.freshness.stamps import Stamps
+from vecmig.homes.held_rows import past_held_rows
 from vecmig.homes.partition.copy_binary import Rows
 from vecmig.homes.values import EmbeddedRecord
 from vecmig.postgres.named_sql import finished, statement
@@ -23,14 +22,9 @@ from vecmig.postgres.sessions import Connection
 from vecmig.source.keys import same_key
 from vecmig.source.source import Source
 
-#: Seconds for which a write is tried again while the application holds one of its rows.
-LOCK_PATIENCE: Final = 10.0
-#: What passes by itself: a row that the application holds.
-_HELD: Final = (pg.LockNotAvailable, pg.DeadlockDetected, pg.SerializationFailure)
-
 
 def write_records(
-    connection: Connection, stamps: Stamps, records: Sequence[EmbeddedRecord], *, patience: float = LOCK_PATIENCE
+    connection: Connection, stamps: Stamps, records: Sequence[EmbeddedRecord], *, patience: float | None = None
 ) -> int:
     """Write complete records in one transaction; return how many of them have their vectors now.
 
@@ -47,24 +41,24 @@ def write_records(
     if not records:
         return 0
     values = stamps.values | {"hash": _array(record.source_hash for record in records)} | _key_arrays(stamps, records)
-    deadline = time.monotonic() + patience
     new = all(record.new for record in records)
-    while True:
+
+    def write(held: str) -> int:
+        nonlocal new
         try:
-            return _write_once(connection, stamps, records, values, "NOWAIT", new=new)
-        except pg.ProgramLimitExceeded as error:
-            if len(records) == 1:
-                _reject_unstored(connection, stamps, records[0], error)
-                return 0
-            halves = records[: len(records) // 2], records[len(records) // 2 :]
-            return sum(write_records(connection, stamps, half, patience=patience) for half in halves)
+            return _write_once(connection, stamps, records, values, held, new=new)
         except pg.UniqueViolation:
             new = False
-        except _HELD:
-            pass
-        if time.monotonic() > deadline:
-            return _write_once(connection, stamps, records, values, "SKIP LOCKED", new=new)
-        time.sleep(random.uniform(0.02, 0.1))  # noqa: S311  # no secret
+            raise
+
+    try:
+        return past_held_rows(write, patience)
+    except pg.ProgramLimitExceeded as error:
+        if len(records) == 1:
+            _reject_unstored(connection, stamps, records[0], error)
+            return 0
+        halves = records[: len(records) // 2], records[len(records) // 2 :]
+        return sum(write_records(connection, stamps, half, patience=patience) for half in halves)
 
 
 def _reject_unstored(connection: Connection, stamps: Stamps, record: EmbeddedRecord, error: psycopg.Error) -> None:
