@@ -184,3 +184,73 @@ def test_a_story_of_tables_that_are_alike(datasets: Datasets, vecmig: Vecmig) ->
     assert live(project) == dict.fromkeys((*everybody, "dify_5"), SMALL)
     vecmig("downgrade", "base")
     assert datasets.as_found() == before
+
+
+def adopted(datasets: Datasets, vecmig: Vecmig, *names: str) -> Path:
+    """Let one script adopt the vectors of datasets; return it."""
+    datasets.ask(SMALL, *names)
+    vecmig("revision", "--collection", "dify_*", "--adopt", "embedding", "--rev-id", "adad", "-m", "adopt")
+    (script,) = datasets.project.versions
+    return script
+
+
+def test_many_revisions_of_one_script_are_counted(datasets: Datasets, vecmig: Vecmig) -> None:
+    more = tuple(f"dify_{number}" for number in range(4, 7))
+    datasets.make(*more)
+    adopted(datasets, vecmig, *NAMES, *more)
+    assert vecmig("status").stdout.splitlines()[1:4] == [
+        "current   nothing applied",
+        "heads     adad (6 of 6 collections)",
+        "pending   adad (6 of 6 collections, not started)",
+    ]
+    vecmig("upgrade", "dify_1@head")
+    assert vecmig("status").stdout.splitlines()[1:4] == [
+        "current   adad_dify_1",
+        "heads     adad (6 of 6 collections)",
+        "pending   adad (5 of 6 collections, not started)",
+    ]
+    assert set(vecmig("history", "-i").stdout.splitlines()) == {
+        "<base> -> adad (dify_*: dify_2, dify_3, dify_4, dify_5 and 1 more) (head), adopt",
+        "<base> -> adad_dify_1 (dify_1) (head) (current), adopt",
+    }
+
+
+def test_a_dataset_that_is_given_up_is_named_until_it_is_gone(datasets: Datasets, vecmig: Vecmig) -> None:
+    script = adopted(datasets, vecmig, *NAMES)
+    vecmig("upgrade", "head")
+    datasets.ask(SMALL, "dify_2", "dify_3")
+    gone = "The database has revision adad_dify_1 of the collection dify_1, and collections.yaml has it no more."
+    for command in (("status",), ("upgrade", "head"), ("downgrade", "base"), ("check",)):
+        assert vecmig(*command, code=2).stderr.splitlines()[0] == gone
+    (found,) = (one for one in vecmig("audit", "--json", code=4).json["findings"] if one["kind"] == "no script")
+    assert (found["detail"], found["object"]) == (gone, "adad_dify_1")
+    vecmig("uninstall", "--collection", "dify_1", "--yes")
+    assert "adad_dify_1" not in vecmig("status").stdout
+
+    # nor does a pattern that is for no collection any more pass in silence
+    script.write_text(script.read_text().replace("dify_*", "difi_*"))
+    refused = vecmig("upgrade", "head", code=2).stderr
+    assert "warning: Revision adad is for difi_*, and collections.yaml has no such collection." in refused
+    assert "and script adad is for difi_* now." in refused
+    assert "Revision adad is for difi_*" in vecmig("heads").stderr
+
+
+def test_what_is_said_of_the_file_is_said_once(
+    datasets: Datasets, vecmig: Vecmig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = adopted(datasets, vecmig, *NAMES)
+    vecmig("upgrade", "head")
+    script = script.rename(script.with_name("renamed.py"))
+    assert vecmig("upgrade", "head").stdout == "Nothing to do: the database is there already.\n"
+    script.write_text(script.read_text().replace("0.995", "0.99"))
+    assert vecmig("upgrade", "head", code=2).stderr.splitlines() == [
+        "Revision adad (renamed.py) was changed after it was applied.",
+        "Nothing was changed.",
+        "Take the change back (git checkout), or if it is meant, record it: vecmig stamp adad",
+    ]
+    recorded = vecmig("stamp", "adad").stdout
+    assert all(f"adad_{name}" in recorded for name in NAMES)
+    vecmig("upgrade", "head")
+    monkeypatch.setenv("EDITOR", "ls")
+    assert datasets.project.vecmig("edit", "adad").expect().stdout.split() == [str(script)]
+    assert vecmig("show", "adad").stdout.count("Path: ") == 1

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from vecmig.config import Config, load_config
 from vecmig.config.collections import load_collections
-from vecmig.errors import ScriptError
+from vecmig.errors import ConfigError, ScriptError
 from vecmig.model.gate import Gate
 from vecmig.script import AmbiguousRevision, ConflictingHeads, Revision, Script, ScriptDirectory
 from vecmig.script.adopt_call import AdoptCall
@@ -200,7 +200,20 @@ def test_steps_that_could_be_many_are_not_all_written_out() -> None:
     with pytest.raises(ScriptError, match=r"could mean set_00@-1, .* and 22 more") as caught:
         opened.downgrade_path("-1", ids(opened.heads()))
     lines = caught.value.hint.splitlines()
-    assert (len(lines), lines[0], lines[-1]) == (9, "Run: vecmig downgrade set_00@-1", "and so for 22 more")
+    assert (len(lines), lines[0]) == (10, "Run: vecmig downgrade set_00@-1")
+    assert lines[-2:] == ["and so for 22 more", "For all of them: vecmig downgrade base"]
+
+
+def test_one_step_down_for_all_is_named_where_they_are_at_one_script() -> None:
+    opened = directory(SETS, FIRST, SECOND, script("mail", collection="mail"))
+    for heads, said in (
+        (["7c1e_set_a", "7c1e_set_b"], "\nFor all of them: vecmig downgrade 1f0c"),
+        (["7c1e_set_a", "1f0c_set_b"], "\nor:  vecmig downgrade set_a@-1"),
+        (["7c1e_set_a", "mail"], "\nor:  vecmig downgrade mail@-1"),
+    ):
+        with pytest.raises(ScriptError, match="could mean") as caught:
+            opened.downgrade_path("-1", heads)
+        assert caught.value.hint.endswith(said)
 
 
 # What is refused ---------------------------------------------------------------------------------------------------
@@ -238,8 +251,9 @@ def test_what_follows_a_collection_that_is_gone_says_so(named: str) -> None:
 def test_two_that_begin_a_collection_are_a_conflict() -> None:
     for other in (script("eeee", collection="*_a"), script("eeee", collection="set_a", label="set_a")):
         opened = directory(SETS, FIRST, other)
-        with pytest.raises(ConflictingHeads, match="set_a has 2 heads, 1f0c_set_a, eeee"):
+        with pytest.raises(ConflictingHeads, match="set_a has 2 heads, 1f0c_set_a, eeee") as caught:
             opened.upgrade_path("head")
+        assert "\nOr narrow the pattern of 1f0c" in caught.value.hint
         assert ids(opened.upgrade_path("set_b@head")) == ["1f0c_set_b"]
 
 
@@ -250,15 +264,18 @@ def test_one_id_twice_is_refused_whoever_has_it() -> None:
 
 def test_a_collection_that_went_while_the_database_has_it_is_named() -> None:
     opened = directory(["set_b"], FIRST)
-    with pytest.raises(CollectionGone) as caught:
-        opened.refuse_without_collection("1f0c_set_a", "set_a")
-    assert caught.value.message == (
+    gone = opened.gone("1f0c_set_a", "set_a")
+    assert isinstance(gone, CollectionGone)
+    assert gone.message == (
         "The database has revision 1f0c_set_a of the collection set_a, and collections.yaml has it no more."
     )
-    assert caught.value.hint.endswith("vecmig uninstall --collection set_a")
-    with pytest.raises(CollectionGone, match=r"set_\* does not match it any more"):
-        directory(["mail", "set_b"], FIRST).refuse_without_collection("1f0c_mail", "mail")
-    opened.refuse_without_collection("eeee", "set_a")
+    assert gone.hint.endswith("vecmig uninstall --collection set_a")
+    for changed, pattern in ((FIRST, "set_*"), (script("1f0c", collection="set_b"), "set_b")):
+        gone = directory(["mail", "set_b"], changed).gone("1f0c_mail", "mail")
+        assert gone is not None
+        assert gone.message.endswith(f"of the collection mail, and script 1f0c is for {pattern} now.")
+    assert opened.gone("eeee", "set_a") is None
+    assert opened.gone("1f0c_set_a", None) is None
 
 
 # Writing them ------------------------------------------------------------------------------------------------------
@@ -310,6 +327,17 @@ def test_a_revision_over_a_pattern_is_one_file(project: Callable[[], ScriptDirec
     assert (second.old_tag, second.new_tag) == (TAG.format(64), TAG.format(256))
     assert [one.id for one in project().upgrade_path("set_c@head")] == [f"{first.id}_set_c", f"{second.id}_set_c"]
     assert ids(project().heads()) == [f"{second.id}_{name}" for name in SETS]
+
+
+def test_without_collections_there_is_none_that_matches(project: Callable[[], ScriptDirectory]) -> None:
+    want(set_a=64)
+    first = new(project(), collection="set_*")
+    Path("migrations/collections.yaml").unlink()
+    assert project().patterns == {first.id: ()}
+    assert project().heads() == ()
+    Path("migrations/collections.yaml").write_text("collections: [set_a]\n")
+    with pytest.raises(ConfigError, match=r"collections\.yaml:1: "):
+        project().heads()
 
 
 def test_what_moves_together_is_found(project: Callable[[], ScriptDirectory]) -> None:

@@ -133,8 +133,7 @@ class Project:
         applied = [row.id for row in rows.values() if row.applied or (in_progress and row.in_progress)]
         for revision in applied:
             if revision not in self.scripts.map:
-                self.scripts.refuse_without_collection(revision, rows[revision].collection)
-                raise ScriptError(
+                raise self.scripts.gone(revision, rows[revision].collection) or ScriptError(
                     f"The database has revision {revision}, but no script in "
                     f"{', '.join(str(place) for place in self.config.version_locations)} defines it.",
                     hint="Bring the script back from version control, or pull the branch that has it.",

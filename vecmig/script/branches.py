@@ -21,20 +21,31 @@ class Conflict:
     revisions: tuple[str, ...]
     #: Where the line of each of them leaves that of the others: what is to be edited to put it after another.
     begin: tuple[str, ...]
+    #: The scripts over patterns among them.
+    patterns: tuple[str, ...] = ()
 
     @property
     def error(self) -> ConflictingHeads:
         """What every command says of it."""
-        return ConflictingHeads(self.collection, self.revisions, self.begin)
+        return ConflictingHeads(self.collection, self.revisions, self.begin, self.patterns)
 
 
 class Branches:
     """The branches of a graph, with the collections that they move. Pure."""
 
-    def __init__(self, graph: Graph, moved: Mapping[str, str | None]) -> None:
-        """Take a graph, and the collection that each revision moves, by its id; None where it moves none."""
+    def __init__(
+        self, graph: Graph, moved: Mapping[str, str | None], patterns: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
+        """Know nothing yet.
+
+        Args:
+            graph: the graph.
+            moved: the collection that each revision moves, by its id; None where it moves none.
+            patterns: the scripts over patterns, each with the revisions that it is.
+        """
         self._graph = graph
         self._moved = moved
+        self._patterns = patterns or {}
 
     @cached_property
     def conflicts(self) -> tuple[Conflict, ...]:
@@ -152,7 +163,8 @@ class Branches:
 
     def _conflict(self, collection: str, tops: Sequence[str]) -> Conflict:
         lowest = {top: self._graph.ordered(own, [top])[-1] for top, own in self._own(tops).items()}
-        return Conflict(collection, tuple(tops), tuple(lowest.values()))
+        patterns = tuple(script for script, ids in self._patterns.items() if not {*lowest.values()}.isdisjoint(ids))
+        return Conflict(collection, tuple(tops), tuple(lowest.values()), patterns)
 
     def _own(self, ids: Iterable[str]) -> dict[str, set[str]]:
         """Return, for each of several revisions, itself and what it rests on that none of the others rests on."""

@@ -1,35 +1,29 @@
-"""The project's scripts on disk: loaded once, found by Alembic's grammar, walked in Alembic's order."""
+"""The project's scripts as a graph: found by Alembic's grammar, walked in Alembic's order."""
 
 from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
-from pathlib import Path
 
-from vecmig.config import Config
 from vecmig.errors import ScriptError
 from vecmig.script.branches import Branches, labelled_once
 from vecmig.script.errors import (
     AmbiguousRevision,
     AmbiguousStep,
-    CollectionGone,
-    DuplicateRevision,
     MultipleHeads,
     NoCollection,
     NotApplied,
     OutOfRange,
     ResolutionError,
 )
+from vecmig.script.files import ScriptFiles
 from vecmig.script.graph import Revision
-from vecmig.script.loading import load_script
 from vecmig.script.names import Target
-from vecmig.script.patterns import expanded, is_pattern, member_id
 from vecmig.script.revision import RevisionMap
 from vecmig.script.script import Script
-from vecmig.text import shown
 
 CURRENT = "current"
 #: How many commands to choose from are written out.
@@ -38,39 +32,12 @@ _LISTED = 8
 _STEPS = re.compile(r"[+-]\d+")
 
 
-class ScriptDirectory:
+class ScriptDirectory(ScriptFiles):
     """All scripts of a project's version locations.
 
     Every method raises ScriptError when a script does not load, when the scripts do not form a graph, or when a
     name does not lead where it should.
     """
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
-        if not config.script_location.is_dir():
-            raise ScriptError(
-                f"The script location {shown(config.script_location)} does not exist.",
-                hint="To make one: vecmig init   (or correct script_location in the configuration)",
-            )
-
-    @cached_property
-    def files(self) -> Mapping[str, Script]:
-        """Every script as its file states it, by its id, in the order of version locations and file names."""
-        return _by_id(load_script(path) for path in self.paths())
-
-    @cached_property
-    def scripts(self) -> Mapping[str, Script]:
-        """Every script by its id, in that order; one over a pattern is one for each of its collections."""
-        return _by_id(expanded(self.files, self.collection_names))
-
-    @cached_property
-    def patterns(self) -> Mapping[str, tuple[str, ...]]:
-        """The scripts over patterns by their id, each with the ids of the revisions that it is."""
-        found: dict[str, list[str]] = {id_: [] for id_, one in self.files.items() if is_pattern(one.collection)}
-        for script in self.scripts.values() if found else ():
-            if script.shared is not None:
-                found[script.shared.id].append(script.id)
-        return {id_: tuple(ids) for id_, ids in found.items()}
 
     @cached_property
     def map(self) -> RevisionMap:
@@ -80,27 +47,8 @@ class ScriptDirectory:
     @cached_property
     def branches(self) -> Branches:
         """What the branches of the graph move."""
-        return Branches(self.map.graph, {id_: script.collection for id_, script in self.scripts.items()})
-
-    def paths(self) -> tuple[Path, ...]:
-        """Return the script files, without loading them."""
-        found = [path for place in self.config.version_locations for path in sorted(place.glob("*.py"))]
-        return tuple(path for path in dict.fromkeys(found) if not path.name.startswith((".", "__init__")))
-
-    def reload(self) -> None:
-        """Forget what was loaded, because files have been added or edited."""
-        for name in ("files", "scripts", "patterns", "map", "branches"):
-            self.__dict__.pop(name, None)
-
-    def collection_names(self) -> tuple[str, ...]:
-        """Return which collections collections.yaml has; it is read only where a script is over a pattern.
-
-        Raises:
-            ConfigError: it cannot be read.
-        """
-        from vecmig.config.collections import collection_names
-
-        return collection_names(self.config.collections_path)
+        moved = {id_: script.collection for id_, script in self.scripts.items()}
+        return Branches(self.map.graph, moved, self.patterns)
 
     def __getitem__(self, id_: str) -> Script:
         """Return the script with exactly this id (KeyError)."""
@@ -122,24 +70,6 @@ class ScriptDirectory:
     def upgrade_command(self) -> str:
         """What takes a database to the head of each collection, unless one has several."""
         return "vecmig upgrade heads" if self.branches.unplaced else "vecmig upgrade head"
-
-    @property
-    def without_collection(self) -> tuple[str, ...]:
-        """What is to be said of scripts over patterns that no collection matches."""
-        return tuple(
-            NoCollection(id_, self.files[id_].collection or "").message for id_, ids in self.patterns.items() if not ids
-        )
-
-    def refuse_without_collection(self, revision: str, collection: str | None) -> None:
-        """Refuse a revision that a database has, where it is what a script over a pattern was for a collection.
-
-        Raises:
-            CollectionGone: it is.
-        """
-        for id_ in self.patterns if collection else ():
-            if collection and revision == member_id(id_, collection):
-                there = collection in self.collection_names()
-                raise CollectionGone(revision, collection, self.files[id_].collection or "", there=there)
 
     def heads(self, *, resolve_dependencies: bool = False) -> tuple[Script, ...]:
         """Return the scripts that none follows; with ``resolve_dependencies`` those that none depends on either."""
@@ -202,7 +132,11 @@ class ScriptDirectory:
             if _STEPS.fullmatch(target) is None:
                 raise
             targets = [f"{self.branches.name(head, heads)}@{target}" for head in heads]
-            raise _choice(error, _leading(self.map.downgrade_path, targets, heads)) from None
+            choice = _choice(error, _leading(self.map.downgrade_path, targets, heads))
+            below = {self.scripts[head].stated.revision.down_revisions for head in heads if self.scripts[head].shared}
+            if target == "-1" and len({self.scripts[head].stated.id for head in heads}) == 1:
+                choice.hint += f"\nFor all of them: vecmig downgrade {' '.join(*below) or 'base'}"
+            raise choice from None
 
     def newest(self, collection: str, heads: Iterable[str]) -> Script | None:
         """Return the newest script of a collection among ``heads`` and all they rest on."""
@@ -246,15 +180,6 @@ class ScriptDirectory:
 
     def _scripts(self, revisions: Iterable[Revision]) -> tuple[Script, ...]:
         return tuple(self.scripts[revision.id] for revision in revisions)
-
-
-def _by_id(scripts: Iterable[Script]) -> dict[str, Script]:
-    found: dict[str, Script] = {}
-    for script in scripts:
-        if script.id in found:
-            raise DuplicateRevision(script.id, (shown(found[script.id].path), shown(script.path)))
-        found[script.id] = script
-    return found
 
 
 def _leading(path: Callable[[str, Iterable[str]], object], targets: Iterable[str], heads: Iterable[str]) -> list[str]:

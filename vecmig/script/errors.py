@@ -134,11 +134,11 @@ class NoCollection(ResolutionError):
 class CollectionGone(ScriptError):
     """The database has a revision of a collection that a script over a pattern is not for any more."""
 
-    def __init__(self, revision: str, collection: str, pattern: str, *, there: bool) -> None:
+    def __init__(self, revision: str, collection: str, script: str, pattern: str, *, there: bool) -> None:
         self.revision = revision
         self.collection = collection
-        what = f"{pattern} does not match it any more" if there else "collections.yaml has it no more"
-        back = "undo the change of the pattern" if there else "add its lines to collections.yaml again"
+        what = f"script {script} is for {pattern} now" if there else "collections.yaml has it no more"
+        back = f"undo what changed in {script}" if there else "add its lines to collections.yaml again"
         super().__init__(
             f"The database has revision {revision} of the collection {collection}, and {what}.",
             hint=f"To keep it: {back}. To remove what vecmig made for it: "
@@ -200,14 +200,19 @@ class MultipleHeads(ResolutionError):
 class ConflictingHeads(ScriptError):
     """Several revisions move one collection, and none of them follows another."""
 
-    def __init__(self, collection: str, revisions: Sequence[str], begin: Sequence[str]) -> None:
+    def __init__(
+        self, collection: str, revisions: Sequence[str], begin: Sequence[str], patterns: Sequence[str] = ()
+    ) -> None:
         self.collection = collection
         self.revisions = tuple(revisions)
         neither = "neither follows the other" if len(revisions) == 2 else "none follows another"
         edits = ", or ".join(f"vecmig edit {revision}" for revision in dict.fromkeys(begin))
+        narrow = f"\nOr narrow the pattern of {' or of '.join(patterns)}, so that it is not for {collection}."
         super().__init__(
             f"{collection} has {len(revisions)} heads, {listed(revisions)}: each moves it, and {neither}.",
-            hint="Let one that is not applied follow the other, by its down_revision and old_tag: " + edits,
+            hint="Let one that is not applied follow the other, by its down_revision and old_tag: "
+            + edits
+            + (narrow if patterns else ""),
         )
 
 

@@ -87,12 +87,7 @@ def pattern_move(
         ScriptError: no collection matches, or they differ in their tags, or are not at the same script.
     """
     directory.branches.refuse_conflicts()
-    names, heads = matching(pattern, collections.collections), directory.map.heads
-    if not names:
-        raise ScriptError(
-            f"No collection of {shown(collections.path)} matches {pattern!r}.",
-            hint=f"It has: {listed(collections.collections) or 'none'}",
-        )
+    names, heads = _collections_of(pattern, collections), directory.map.heads
     for name in names if adopt is not None else ():
         only_beginner(directory, collections, heads, name)
     hint = "Name a pattern of those that go together. One alone moves by: vecmig revision --collection NAME"
@@ -115,6 +110,16 @@ def pattern_move(
         )
     move = replace(adopting(move, adopt) if adopt is not None else move, collection=pattern)
     return move, () if first is None else (first.stated.id,)
+
+
+def _collections_of(pattern: str, collections: Collections) -> tuple[str, ...]:
+    names = matching(pattern, collections.collections)
+    if not names:
+        raise ScriptError(
+            f"No collection of {shown(collections.path)} matches {pattern!r}.",
+            hint=f"It has: {listed(collections.collections) or 'none'}",
+        )
+    return names
 
 
 def _refuse_different(what: str, values: Mapping[str, str], hint: str) -> None:

@@ -155,7 +155,7 @@ def _refused(
     for step in done[:_MOST]:
         collection = project.scripts[step.revision].collection
         besides.append(f"Revision {step.revision}{f' of {collection}' if collection else ''} is {step.phase}.")
-    besides += [f"What else came before is done: {len(done) - _MOST} more revisions."] if len(done) > _MOST else []
+    besides += [f"{len(done) - _MOST} more have gone forward."] if len(done) > _MOST else []
     besides += [f"Revision {script.id} of {script.collection} was refused too: {one.message}" for script, one in others]
     first.state = " ".join(filter(None, [first.state, *besides]))
     first.hint = "\n".join(dict.fromkeys(filter(None, [first.hint, *(refusal.hint for _, refusal in others)])))

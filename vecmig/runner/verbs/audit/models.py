@@ -66,18 +66,24 @@ def _no_recipe(subject: Subject, row: TagRow) -> Finding:
     )
 
 
+_BRING_BACK: Final = (
+    "Bring the script back from version control, or pull its branch; where it was renamed: vecmig stamp"
+)
+
+
 def without_script(project: Project, rows: Mapping[str, RevisionRow]) -> Iterator[Finding]:
     """Name the revisions that the database is at, or on the way to, and for which there is no script."""
     for row in rows.values():
         if (row.applied or row.in_progress) and row.id not in project.scripts.map:
+            gone = project.scripts.gone(row.id, row.collection)
             yield Finding(
                 "no script",
                 "error",
                 row.collection,
                 row.new_tag,
                 row.id,
-                f"The database has this revision ({row.phase}), and no script defines it.",
-                "Bring the script back from version control, or pull its branch; where it was renamed: vecmig stamp",
+                gone.message if gone else f"The database has this revision ({row.phase}), and no script defines it.",
+                gone.hint if gone else _BRING_BACK,
                 {"phase": row.phase},
             )
 

@@ -170,9 +170,14 @@ class _Known:
             adopts = adoption_of(project, script)
             return None if adopts is None else adopts.adoption
 
-        newest = {name: self.newest(name) for name in self.collections}
-        alone = {name: script is not None and script.shared is None for name, script in newest.items()}
-        return Naming(alone, self.scripts.files.values() if self.scripts else (), adoption)
+        alone: dict[str, bool] = dict.fromkeys(self.collections, False)
+        files: tuple[Script, ...] = ()
+        # a script that does not load is told of where a collection asks for its revision
+        with suppress(ScriptError):
+            newest = {name: self.newest(name) for name in self.collections}
+            alone = {name: script is not None and script.shared is None for name, script in newest.items()}
+            files = tuple(self.scripts.files.values()) if self.scripts else ()
+        return Naming(alone, files, adoption)
 
     def has(self, proposal: Proposal, column: Column, name: str | None) -> str | None:
         """Return the collection that adopts these vectors already; with a name, none but that can be it."""
