@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -21,7 +22,7 @@ def read_yaml(problems: Problems) -> Value | None:
     path = problems.path
     try:
         text = path.read_text(encoding="utf-8-sig")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = _composed(text)
     except FileNotFoundError:
         raise ConfigError(f"{shown(path)} does not exist.", hint="Run: vecmig init") from None
     except OSError as error:
@@ -35,6 +36,13 @@ def read_yaml(problems: Problems) -> Value | None:
     except yaml.YAMLError as error:
         raise ConfigError(f"{shown(path)}: this is not YAML: {str(error).splitlines()[0]}.") from None
     return None if node is None else _Reader(problems).value(node, node.start_mark.line + 1)
+
+
+@lru_cache(maxsize=16)
+def _composed(text: str) -> yaml.Node | None:
+    """Return the nodes of a text, which nobody changes: a service reads the same file at each look."""
+    node: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
+    return node
 
 
 class _Reader:

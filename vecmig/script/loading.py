@@ -7,6 +7,7 @@ import inspect
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any
@@ -31,15 +32,20 @@ def load_script(path: Path) -> Script:
     Raises:
         ScriptError: the file cannot be read, does not import, or lacks an attribute; the message says which.
     """
-    tree, code = _compiled(path)
-    return _Attributes(path, _executed(path, code)).script(checksum(tree))
+    source, code = _compiled(path)
+    return _Attributes(path, _executed(path, code)).script(_checksum(source))
 
 
-def _compiled(path: Path) -> tuple[ast.Module, Any]:
+@lru_cache(maxsize=256)
+def _checksum(source: bytes) -> str:
+    """Return the checksum of a script that compiles; a service loads the same ones at each look."""
+    return checksum(ast.parse(source))
+
+
+def _compiled(path: Path) -> tuple[bytes, Any]:
     try:
         source = path.read_bytes()
-        tree = ast.parse(source, filename=str(path))
-        return tree, compile(source, str(path), "exec", dont_inherit=True)
+        return source, compile(source, str(path), "exec", dont_inherit=True)
     except OSError as error:
         raise ScriptError(f"{shown(path)} cannot be read: {error.strerror}.") from error
     except SyntaxError as error:
