@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from support.lab import SMALL, Lab
-from vecmig.freshness.change_tracking import tracking_is_old
+from vecmig.freshness.change_tracking import find_tracking
 
 Connection = psycopg.Connection[Any]
 
@@ -67,6 +67,6 @@ def test_a_role_that_may_not_replace_a_trigger_leaves_it(lab: Lab, connection: C
     """A service that did its work so far must not end because of it."""
     _make_old(connection)
     with lab.opened(SMALL) as (session, stamps):
-        assert tracking_is_old(session, stamps.source, "vecmig")
+        assert find_tracking(session, stamps.source, "vecmig").old
         session.execute("SET ROLE pg_read_all_data")
-        assert not tracking_is_old(session, stamps.source, "vecmig")
+        assert not find_tracking(session, stamps.source, "vecmig").old

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 import psycopg
 from psycopg import sql
@@ -206,24 +206,33 @@ def tracking_works(connection: Connection, source: Source) -> bool:
     return row is not None and row[0] == len(names)
 
 
-def tracking_is_old(connection: Connection, source: Source, schema: str) -> bool:
-    """Whether the triggers are not as they would be made now, and this role may replace them."""
+class Tracking(NamedTuple):
+    """How the triggers on a source are."""
+
+    #: Whether all of them are there and enabled.
+    works: bool
+    #: Whether they are not as they would be made now, and this role may replace them.
+    old: bool
+    #: Whether PUBLIC may run the trigger function, as after a restore without grants, and this role may forbid it.
+    open: bool
+
+
+def find_tracking(connection: Connection, source: Source, schema: str) -> Tracking:
+    """Compare the triggers with what they would be made as now."""
+    names = trigger_names(source)
+    parts = {
+        name: statement("freshness/change_tracking", name) for name in ("triggers", "old_triggers", "open_function")
+    }
     values = {
         "source": source.relation.as_string(connection),
-        "names": trigger_names(source),
+        "names": names,
         "body": function_body(source, schema),
         "rest_body": rest_body(source, schema),
+        **rest_names(schema, source.collection.name),
     }
-    values |= rest_names(schema, source.collection.name)
-    row = connection.execute(statement("freshness/change_tracking", "old_triggers"), values).fetchone()
-    return row is not None and bool(row[0])
-
-
-def tracking_is_open(connection: Connection, source: Source) -> bool:
-    """Whether PUBLIC may run the trigger function, as after a restore without grants, and this role may forbid it."""
-    values = {"source": source.relation.as_string(connection), "names": trigger_names(source)}
-    row = connection.execute(statement("freshness/change_tracking", "open_function"), values).fetchone()
-    return row is not None and bool(row[0])
+    row = connection.execute(statement("freshness/change_tracking", "tracking", **parts), values).fetchone()
+    assert row is not None, "it gives one row"
+    return Tracking(row[0] == len(names), *row[1:])
 
 
 def _conditions(connection: Connection, source: Source) -> dict[str, sql.Composable]:

@@ -179,7 +179,7 @@ class _Builder(threading.Thread):
         values = {"memory": f"{task.memory_mb}MB", "workers": task.workers}
         connection.add_notice_handler(self._note)
         connection.execute(statement("homes/index", "settle"), values)
-        self.pid = _value(connection, "pid")
+        self.pid = connection.process
         self._connection = connection
         if index_state(connection, task.target).exists:
             self._execute(statement("homes/index", "drop", index=name))

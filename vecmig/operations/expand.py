@@ -180,8 +180,8 @@ class Expand(Operation):
     def _verify(self, source: Source) -> None:
         with self.context.database.session(fresh=True) as connection:
             ledger = self.context.ledger(connection)
-            open_home(ledger, source, self.new_tag).require()
-            ledger.tags.get(self.collection, self.new_tag)
+            row = ledger.tags.get(self.collection, self.new_tag)
+            open_home(ledger, source, self.new_tag, kind=row.home).require()
             if source.tracked and not tracking_works(connection, source):
                 raise DatabaseError(f"The triggers on {source.schema}.{source.table} are not there after expand.")
 

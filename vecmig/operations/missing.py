@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vecmig.freshness.change_tracking import has_function, tracking_is_old, tracking_is_open, tracking_works
+from vecmig.freshness.change_tracking import find_tracking, has_function
 from vecmig.freshness.stamps import Stamps
 from vecmig.homes import Home, open_home
 from vecmig.ledger.ledger import Ledger
@@ -28,13 +28,16 @@ def disagreements(connection: Connection, ledger: Ledger, source: Source, route:
     if not route.maintained:
         # nothing is kept complete
         return missing
-    if source.tracked and not tracking_works(connection, source):
+    if not source.tracked:
+        return missing
+    tracking = find_tracking(connection, source, ledger.schema)
+    if not tracking.works:
         there = has_function(connection, ledger.schema, source.collection.name)
         words = "triggers on the source are gone or disabled"
         missing.append(words if there else f"{words}: it is untracked, and nothing tells of changes")
-    elif source.tracked and tracking_is_old(connection, source, ledger.schema):
+    elif tracking.old:
         missing.append("the triggers on the source are not as this vecmig makes them")
-    elif source.tracked and tracking_is_open(connection, source):
+    elif tracking.open:
         missing.append("everybody may run the trigger function")
     return missing
 

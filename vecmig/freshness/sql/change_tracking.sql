@@ -348,6 +348,9 @@ SELECT count(*)
 FROM pg_catalog.pg_trigger t
 WHERE t.tgrelid = pg_catalog.to_regclass(%(source)s) AND t.tgname = ANY (%(names)s) AND t.tgenabled IN ('O', 'A')
 
+-- tracking --
+SELECT ({triggers}), ({old_triggers}), ({open_function})
+
 -- old_triggers --
 -- by the operator in the stored condition: its printed form depends on the search path
 SELECT EXISTS (

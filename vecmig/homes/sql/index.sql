@@ -19,10 +19,6 @@ WITH (m = {m}, ef_construction = {ef_construction}){where}
 -- server_workers --
 SELECT pg_catalog.current_setting('max_parallel_maintenance_workers')::int
 
--- pid --
--- a pooler invents the number that it names to its client
-SELECT pg_catalog.pg_backend_pid()
-
 -- settle --
 -- a table whose vectors are stored out of line looks small, and would be given no workers: the caller has decided
 -- a notice tells that the graph no longer fits into memory

@@ -68,7 +68,8 @@ def upgrade(
             with at_work(project, collections_of(path.steps), "upgrade") as holding:
                 planned, path = path, _path_up(holding, target, release=release)
                 same_collections(planned.steps, path.steps)
-                _release(holding, path.steps)
+                if release:
+                    _release(holding, path.steps)
                 results = _forward(holding, path.steps, until)
                 succeeded(holding, "upgrade", collections_of(path.steps))
         else:
