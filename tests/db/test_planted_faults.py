@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ import psycopg
 import pytest
 
 from support import planted
+from support.beginning import OWN
 from support.checks import said
 from support.lab import Lab
+from support.postgres import Postgres
 from support.stamps import text_hash
 from vecmig import runner
 from vecmig.check import Check, Required
@@ -55,24 +57,58 @@ def _healthy_model() -> Iterator[None]:
     planted.model.embed = planted.healthy
 
 
-@pytest.fixture
-def new_lab(tmp_path: Path, database_url: str, connection: psycopg.Connection[Any]) -> NewLab:
-    """``new_lab(records=…, seed=…)`` makes a project on some docstrings of Python's library, in random order."""
-
-    def make(records: int = 200, seed: int = 0, *, evals: bool = False, text: str | None = None, **fields: Any) -> Lab:
+def _made(
+    path: Path,
+    url: str,
+    records: int = 200,
+    seed: int = 0,
+    *,
+    evals: bool = False,
+    there: bool = False,
+    **fields: Any,
+) -> Lab:
+    """Make a project on some docstrings of Python's library, in random order, which may be there already."""
+    if not there:
         drawn = random.Random(seed).sample(_corpus(), records)
-        connection.execute("CREATE TABLE documents (id bigint PRIMARY KEY, title text, body text)")
-        with connection.cursor() as cursor:
+        with psycopg.connect(url, autocommit=True) as connection, connection.cursor() as cursor:
+            cursor.execute("CREATE TABLE documents (id bigint PRIMARY KEY, title text, body text)")
             cursor.executemany(
                 "INSERT INTO documents VALUES (%s, %s, %s)",
                 [(number, one.title, one.body) for number, one in enumerate(drawn, start=1)],
             )
-        lab = Lab(tmp_path, database_url, chain=(OLD, NEW), recipes={tag: _recipe(tag) for tag in (OLD, NEW)})
-        lab = lab.write(**fields)
-        if evals:
-            lab.script(2, OLD, NEW, more=NO_WORSE)
-            # every record: the intervals of 80 queries are wider than the tolerance, and refused one healthy seed of 20
-            runner.make_suite(lab.config, SUITE, title="title", size=records)
+    lab = Lab(path, url, chain=(OLD, NEW), recipes={tag: _recipe(tag) for tag in (OLD, NEW)}).write(**fields)
+    if evals:
+        lab.script(2, OLD, NEW, more=NO_WORSE)
+        # every record: the intervals of 80 queries are wider than the tolerance, and refused one healthy seed of 20
+        runner.make_suite(lab.config, SUITE, title="title", size=records)
+    return lab
+
+
+@pytest.fixture
+def new_lab(tmp_path: Path, database_url: str) -> NewLab:
+    """``new_lab(records=…, seed=…)`` makes a project on some docstrings of Python's library, in random order."""
+    return partial(_made, tmp_path, database_url)
+
+
+@pytest.fixture
+def template(
+    request: pytest.FixtureRequest, postgres: Postgres, tmp_path_factory: pytest.TempPathFactory
+) -> str | None:
+    """The database of ``live_lab``."""
+    if "live_lab" not in request.fixturenames:
+        return None
+    path = tmp_path_factory.mktemp("planted")
+    name, _ = postgres.prepared("planted", lambda url: _made(path, url).upgrade("r1"))
+    return name
+
+
+@pytest.fixture
+def live_lab(tmp_path: Path, database_url: str) -> NewLab:
+    """``live_lab(…)`` makes what ``new_lab(…)`` does; its first tag is live, which it has become once for all."""
+
+    def make(**fields: Any) -> Lab:
+        lab = _made(tmp_path, database_url, there=True, **fields)
+        lab.sql(OWN)
         return lab
 
     return make
@@ -93,8 +129,9 @@ def _right(check: Check) -> float:
 
 
 def _planted(lab: Lab, embed: planted.Embed) -> Lab:
-    """Go as far as the gate with a fault in the new model."""
-    lab.upgrade("r1")
+    """Go as far as the gate with a fault in the new model, once the old one's tag is live."""
+    if lab.sql("SELECT to_regclass('vecmig.route')") == [(None,)]:
+        lab.upgrade("r1")
     planted.model.embed = embed
     lab.upgrade(until="index")
     return lab
@@ -206,8 +243,8 @@ def test_the_sample_of_a_large_tag_is_drawn_from_some_of_its_pages(
 # What is not is refused ----------------------------------------------------------------------------------------------
 
 
-def test_a_the_wrong_model_is_caught_by_an_eval_and_by_nothing_else(new_lab: NewLab) -> None:
-    lab = _planted(new_lab(evals=True), planted.letters)
+def test_a_the_wrong_model_is_caught_by_an_eval_and_by_nothing_else(live_lab: NewLab) -> None:
+    lab = _planted(live_lab(evals=True), planted.letters)
     runner.evaluate(lab.config)
     failed = _failed(lab)
     assert set(failed) == {EVAL}
@@ -218,8 +255,8 @@ def test_a_the_wrong_model_is_caught_by_an_eval_and_by_nothing_else(new_lab: New
     assert _failed(lab) == {}, "without evals the gate cannot know which model was meant"
 
 
-def test_b_a_hole_of_40_percent(new_lab: NewLab) -> None:
-    lab = _planted(new_lab(), planted.healthy)
+def test_b_a_hole_of_40_percent(live_lab: NewLab) -> None:
+    lab = _planted(live_lab(), planted.healthy)
     lab.sql("DELETE FROM documents_vectors WHERE tag = %s AND id %% 5 < 2", NEW)
     failed = _failed(lab)
     assert set(failed) == {"coverage", "freshness", "unexplained"}
@@ -227,14 +264,14 @@ def test_b_a_hole_of_40_percent(new_lab: NewLab) -> None:
     assert failed["coverage"].detail == "80 of 200 records have no fresh vector"
 
 
-def test_b_a_hole_of_40_percent_that_the_provider_leaves(new_lab: NewLab) -> None:
+def test_b_a_hole_of_40_percent_that_the_provider_leaves(live_lab: NewLab) -> None:
     def with_holes(texts: list[str], kind: str) -> planted.Vectors:
         vectors = planted.healthy(texts)
         if kind == "document" and len(texts) > 3:
             vectors[: len(texts) * 2 // 5] = 0
         return vectors
 
-    lab = _planted(new_lab(), with_holes)
+    lab = _planted(live_lab(), with_holes)
     failed = _failed(lab)
     assert "coverage" in failed
     assert failed["coverage"].detail.endswith(" of them rejected")
@@ -250,8 +287,8 @@ def test_c_a_hole_in_one_slice_alone(new_lab: NewLab) -> None:
     )
 
 
-def test_d_a_rotated_space_for_the_queries_alone(new_lab: NewLab) -> None:
-    lab = _planted(new_lab(), planted.rotated_queries)
+def test_d_a_rotated_space_for_the_queries_alone(live_lab: NewLab) -> None:
+    lab = _planted(live_lab(), planted.rotated_queries)
     for _ in range(5):
         failed = _failed(lab)
         assert set(failed) == {"query space"}
@@ -279,16 +316,16 @@ def test_e_unnormalised_vectors_under_norm_l2(new_lab: NewLab) -> None:
     assert _right(failed["spot check"]) <= CHANCE
 
 
-def test_f_truncated_texts(new_lab: NewLab) -> None:
-    lab = _planted(new_lab(), planted.truncated)
+def test_f_truncated_texts(live_lab: NewLab) -> None:
+    lab = _planted(live_lab(), planted.truncated)
     failed = _failed(lab)
     assert set(failed) == {"truncation"}
     assert failed["truncation"].detail.endswith("the provider reads only its beginning")
     assert _refused(lab) == ["truncation"]
 
 
-def test_g_shuffled_answers(new_lab: NewLab) -> None:
-    lab = _planted(new_lab(), planted.shuffled)
+def test_g_shuffled_answers(live_lab: NewLab) -> None:
+    lab = _planted(live_lab(), planted.shuffled)
     failed = _failed(lab)
     assert "spot check" in failed
     right = _right(failed["spot check"])
@@ -311,8 +348,8 @@ def test_g_vectors_that_get_worse_in_large_requests(new_lab: NewLab) -> None:
     assert _refused(lab) == ["spot check"]
 
 
-def test_g_vectors_that_depend_on_the_place_in_a_request(new_lab: NewLab) -> None:
-    lab = _planted(new_lab(), planted.worse_at_odd_places)
+def test_g_vectors_that_depend_on_the_place_in_a_request(live_lab: NewLab) -> None:
+    lab = _planted(live_lab(), planted.worse_at_odd_places)
     assert "spot check" in _failed(lab)
 
 
@@ -329,8 +366,8 @@ def test_g_two_vectors_changed_places(new_lab: NewLab) -> None:
 
 
 @pytest.mark.parametrize(("back", "failed"), [(False, ["canary", "spot check"]), (True, ["spot check"])])
-def test_h_weights_that_change_halfway(new_lab: NewLab, back: bool, failed: list[str]) -> None:
-    lab = _planted(new_lab(), planted.ChangesWeights(100, 203 if back else float("inf")))
+def test_h_weights_that_change_halfway(live_lab: NewLab, back: bool, failed: list[str]) -> None:
+    lab = _planted(live_lab(), planted.ChangesWeights(100, 203 if back else float("inf")))
     found = _failed(lab)
     assert list(found) == failed
     if back:
@@ -351,24 +388,23 @@ def test_h_weights_that_changed_for_a_short_while(new_lab: NewLab) -> None:
         assert set(failed) == {"spot check"}
 
 
-def test_i_stale_vectors_after_edits(new_lab: NewLab) -> None:
-    lab = _planted(new_lab(), planted.healthy)
+def test_i_stale_vectors_after_edits(live_lab: NewLab) -> None:
+    lab = _planted(live_lab(), planted.healthy)
     lab.sql("UPDATE documents SET body = 'Edited: ' || body WHERE id <= 10")
     failed = _failed(lab)
     assert set(failed) == {"coverage", "freshness", "rollback"}, "the old tag lacks them, too"
     assert failed["freshness"].detail.startswith("10 records are stale and 0 missing; the oldest change")
 
 
-def test_i_stale_vectors_that_claim_to_be_fresh(new_lab: NewLab) -> None:
-    lab = _planted(new_lab(), planted.healthy)
+def test_i_stale_vectors_that_claim_to_be_fresh(live_lab: NewLab) -> None:
+    lab = _planted(live_lab(), planted.healthy)
     lab.sql("UPDATE documents SET body = title || ' was about something else' WHERE id % 4 = 0")
     lab.sql(f"UPDATE documents_vectors v SET source_hash = {text_hash(lab.text)} FROM documents d WHERE d.id = v.id")
     assert set(_failed(lab)) == {"spot check"}
 
 
-def test_j_an_eval_on_a_tenth_of_the_corpus(new_lab: NewLab) -> None:
-    lab = new_lab(evals=True)
-    lab.upgrade("r1")
+def test_j_an_eval_on_a_tenth_of_the_corpus(live_lab: NewLab) -> None:
+    lab = live_lab(evals=True)
     lab.upgrade(until="expand")
     lab.backfill(limit=20)
     runner.evaluate(lab.config)

@@ -117,6 +117,10 @@ class _Listening(ThreadingHTTPServer):
     answered: list[int]
 
 
+#: Seconds between two looks at whether it is to end.
+_TICK: Final = 0.01
+
+
 class Demanding:
     """One such server, in a thread of the test; use it with ``with``."""
 
@@ -124,7 +128,7 @@ class Demanding:
         self._server = _Listening(("127.0.0.1", 0), _Handler)
         self._server.demands = demands
         self._server.answered = []
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(_TICK,), daemon=True)
 
     @property
     def root(self) -> str:

@@ -102,7 +102,7 @@ def test_a_header_of_the_recipe_stands_for_the_key() -> None:
 @pytest.mark.parametrize("cut", [740, 400, 230, 12])
 def test_a_gateway_that_repeats_a_long_token(server: Provider, status: str, kind: type, cut: int) -> None:
     made = recipe(base_url=server.url, api_key_env="GATEWAY_KEY")
-    embedder = open_embedder(str(TAG), made, environ=ENVIRON, retry=Retry(attempts=1))
+    embedder = open_embedder(str(TAG), made, environ=ENVIRON, retry=Retry(attempts=1, sleep=lambda _: None))
     embedder.embed_documents(["a"])
     message = f"Authorization: Bearer {TOKEN[:cut]} is not valid here"
     with server.failing(status, message=message, marked=status == "400"), pytest.raises(kind) as caught:
