@@ -254,3 +254,22 @@ def test_what_is_said_of_the_file_is_said_once(
     monkeypatch.setenv("EDITOR", "ls")
     assert datasets.project.vecmig("edit", "adad").expect().stdout.split() == [str(script)]
     assert vecmig("show", "adad").stdout.count("Path: ") == 1
+
+
+def test_scripts_of_their_own_give_way_to_one_over_a_pattern(datasets: Datasets, vecmig: Vecmig) -> None:
+    """What is applied stays as it is: the ledger is told that the scripts have been put together."""
+    datasets.ask(SMALL, *NAMES)
+    for name in NAMES:
+        vecmig("revision", "--collection", name, "--adopt", "embedding")
+    vecmig("upgrade", "head")
+    before = datasets.project.sql("SELECT collection, live, version FROM vecmig.route ORDER BY 1")
+    for script in datasets.project.versions:
+        script.unlink()
+    adopted(datasets, vecmig, *NAMES)
+    recorded = vecmig("stamp", "head").stdout
+    assert all(f"adad_{name}" in recorded for name in NAMES)
+    assert vecmig("upgrade", "head").stdout == "Nothing to do: the database is there already.\n"
+    assert datasets.project.sql("SELECT collection, live, version FROM vecmig.route ORDER BY 1") == before
+    assert set(phases(datasets.project)) == {f"adad_{name}" for name in NAMES}
+    vecmig("downgrade", "dify_2@base")
+    assert live(datasets.project) == {"dify_1": SMALL, "dify_2": None, "dify_3": SMALL}
