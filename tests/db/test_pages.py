@@ -252,7 +252,8 @@ def test_a_record_with_a_missing_chunk_is_pending_until_it_is_whole(
         assert _pending(session, stamps) == []
     assert connection.execute(shown).fetchall() == whole
     assert connection.execute("SELECT count(*) FROM vecmig.change").fetchone() == (0,)
-    assert model.total() - paid == sum(id_ == 9 for id_, *_ in whole)
+    # other records have chunks of the same texts
+    assert model.total() == paid
 
 
 def test_a_change_is_not_forgotten_while_a_chunk_is_missing(chunked: Lab, connection: Own) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from vecmig.backfill.batches import Job, batches, new_job
 from vecmig.backfill.embed import embed
 from vecmig.embedders import BaseEmbedder, Kind, Reply, document_tokens, estimated_tokens, pack
+from vecmig.errors import PoisonInputError
 from vecmig.freshness.pending import PendingRecord
 from vecmig.model.recipe import Recipe
 from vecmig.model.tag import Tag
@@ -79,7 +80,7 @@ def test_any_number_of_texts_is_embedded_in_order() -> None:
 
 def test_a_record_of_more_tokens_than_one_call_takes_is_spread_over_several() -> None:
     embedder = Counting(max_batch=100, max_batch_tokens=10, document_prompt="p: {text}")
-    long = _job(embedder, *(["x" * 9] * 7))
+    long = _job(embedder, *(str(i) * 9 for i in range(7)))
     answer = embed(embedder, [long], "vector")
     assert answer.rejected == []
     assert len(answer.embedded[0].vectors) == 7
@@ -91,3 +92,38 @@ def test_one_call_is_enough_for_what_fits(texts: int) -> None:
     embedder = Counting(max_batch=3)
     embedder.embed_documents(["x"] * texts)
     assert len(embedder.calls) == 1
+
+
+@given(
+    st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=4), min_size=1, max_size=6), st.sets(st.integers(1, 4))
+)
+def test_each_text_is_sent_once_unless_it_has_its_vector(records: list[list[int]], owned: set[int]) -> None:
+    embedder = Counting()
+    vectors = {size: np.array([size, -1], dtype=np.float32) for size in owned}
+    jobs = []
+    for sizes in records:
+        job = _job(embedder, *("x" * size for size in sizes))
+        mine = tuple(vectors.get(size) for size in sizes)
+        jobs.append(job._replace(owned=mine) if any(vector is not None for vector in mine) else job)
+    answer = embed(embedder, jobs, "vector")
+    sent = [len(text) for call in embedder.calls for text in call]
+    assert sorted(sent) == sorted({size for sizes in records for size in sizes} - owned)
+    assert len(answer.embedded) == len(records)
+    for sizes, record in zip(records, answer.embedded, strict=True):
+        for size, vector in zip(sizes, record.vectors, strict=True):
+            expected = vectors[size] if size in owned else Counting().embed_documents(["x" * size])[0]
+            assert vector.tolist() == expected.tolist()
+
+
+def test_a_text_that_several_records_have_is_sent_whatever_becomes_of_one() -> None:
+    class Picky(Counting):
+        def _request(self, texts: list[str], kind: Kind) -> Reply:
+            if any("bad" in text for text in texts):
+                raise PoisonInputError("The provider refuses this text.")
+            return super()._request(texts, kind)
+
+    embedder = Picky(max_batch=1)
+    first, second = _job(embedder, "bad", "shared"), _job(embedder, "shared")
+    answer = embed(embedder, [first, second], "vector")
+    assert [record for record, _ in answer.rejected] == [first.record]
+    assert len(answer.embedded) == 1

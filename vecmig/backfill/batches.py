@@ -6,6 +6,9 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import chain, islice
 from typing import Final, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vecmig.backfill.slow import Slow
 from vecmig.chunking import Chunker, chunker
 from vecmig.embedders import Abandoned, Embedder, document_tokens, pack
@@ -30,8 +33,10 @@ class Job(NamedTuple):
 
     record: PendingRecord
     chunks: tuple[str, ...]
-    #: An estimate, prompts included, good enough to keep a request below the provider's limit.
+    #: An estimate for what is to be bought, prompts included, good enough to keep a request below the provider's limit.
     tokens: int
+    #: For each chunk the vector that is there already, None for one to buy; empty where all are to be bought.
+    owned: tuple[NDArray[np.float32] | None, ...] = ()
 
 
 def new_job(embedder: Embedder, record: PendingRecord, chunks: Iterable[str]) -> Job:

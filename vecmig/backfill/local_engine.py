@@ -13,16 +13,21 @@ from vecmig.backfill.group_commit import GroupCommit
 from vecmig.backfill.memory import streaming
 from vecmig.backfill.pipeline import Pipeline
 from vecmig.backfill.prefetch import Prefetch
+from vecmig.backfill.seen_texts import SeenTexts
+from vecmig.backfill.sharing import TextSharing
 from vecmig.backfill.supervisor import RunSupervisor
 from vecmig.backfill.taking_over import take_over
 from vecmig.embedders import Abandoned
 from vecmig.errors import Interrupted
 from vecmig.events import Waiting
 from vecmig.freshness.changes import count_due
+from vecmig.freshness.coverage import has_vectors
 from vecmig.postgres.reconnecting import ReconnectingSession
 from vecmig.postgres.sessions import Connection
 from vecmig.text import counted, noun
 
+#: Times that a pass goes over the records: for the first of each text, for those that wait for one, and for the rest.
+_TURNS: Final = 3
 #: Most batches at hand that wait for their next try, for each request that the provider bears at once.
 _MOST_ASLEEP: Final = 14
 
@@ -81,16 +86,39 @@ class LocalEngine:
         stamps = self._backfill.stamps
         return self._reader.run(lambda connection: count_due(connection, stamps)) if stamps.follows else 0
 
-    def one_pass(self, read: ReadPage, limit: int | None = None) -> None:
-        """Embed and write what ``read`` finds, at most ``limit`` records.
+    def one_pass(self, read: ReadPage, limit: int | None = None, *, whole: bool = True) -> None:
+        """Embed and write what ``read`` finds, at most ``limit`` records; a text that several have is bought once.
+
+        Args:
+            read: returns the records.
+            limit: the most records; None for all.
+            whole: whether they may be many, so that it pays to look for their texts among all that the tag has.
 
         Raises:
             EmbedderError, DatabaseUnreachable: what was written stays, and another pass goes on from there.
             Interrupted: by SIGINT; what was in flight was written first.
         """
+        for turn in range(_TURNS if whole else 1):
+            sharing = self._sharing(turn) if whole else TextSharing(self._backfill.stamps, self._embedder, self._reader)
+            try:
+                self._go_through(sharing, read, limit)
+            finally:
+                sharing.close()
+            if not sharing.waiting:
+                break
+            limit = None if limit is None else limit - sharing.passed
+
+    def _sharing(self, turn: int) -> TextSharing:
+        """Return how texts are shared: in the first turn the first of each is bought, which serves the others then."""
+        stamps = self._backfill.stamps
+        looks_up = turn > 0 or self._reader.run(lambda connection: has_vectors(connection, stamps))
+        seen = SeenTexts(self.counters.total) if turn < _TURNS - 1 else None
+        return TextSharing(stamps, self._embedder, self._reader, looks_up, seen)
+
+    def _go_through(self, sharing: TextSharing, read: ReadPage, limit: int | None) -> None:
         slow = self.counters.slow
         pipeline = Pipeline(self._embedder, self._group_commit, self.counters.add, slow)
-        pending = jobs(self._reader, read, self._embedder, slow, limit)
+        pending = sharing.over(jobs(self._reader, read, self._embedder, slow, limit))
         with Prefetch(batches(pending, self._embedder, self._batch_size), idle=slow.look) as ready:
             try:
                 pipeline.run(self._after_preparing(ready), self._at_hand)

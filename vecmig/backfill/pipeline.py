@@ -115,10 +115,10 @@ class Pipeline:
         return BatchResult(len(answer.embedded), written, answer.rejected, answer.tokens, answer.failure)
 
     def _noted(self, batch: list[Job]) -> AbstractContextManager[None]:
-        record, chunks, _ = batch[0]
-        if len(chunks) <= self.embedder.max_batch:
+        first = batch[0]
+        if len(first.chunks) <= self.embedder.max_batch:
             return nullcontext()
-        return self.slow.step(record.key, f"its {len(chunks):,} chunks are being embedded and written")
+        return self.slow.step(first.record.key, f"its {len(first.chunks):,} chunks are being embedded and written")
 
     def land(self, *, at_most: Callable[[], int]) -> None:
         """Wait until no more than ``at_most`` batches are on their way; it is asked again and again."""

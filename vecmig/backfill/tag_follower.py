@@ -173,7 +173,7 @@ class TagFollower:
             noted = engine.take_over(whole=whole)
             self._held += engine.count_due()
             if self.stamps.buys:
-                engine.one_pass(whole_source(self.stamps) if whole else self._outbox)
+                engine.one_pass(whole_source(self.stamps) if whole else self._outbox, whole=whole)
         except BaseException:
             self._tell(PassResult(self, counters.figures.since(before), False, time.monotonic() - began))
             raise

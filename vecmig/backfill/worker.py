@@ -107,7 +107,7 @@ class Worker:
         try:
             engine = self._opened(task)
             before = engine.counters.handled
-            engine.one_pass(whole_source(task.stamps, after=key_range.after, upto=key_range.upto), limit)
+            engine.one_pass(whole_source(task.stamps, after=key_range.after, upto=key_range.upto), limit, whole=False)
         except VecmigError as error:
             failure = error
         except Abandoned:

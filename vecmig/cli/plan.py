@@ -78,6 +78,8 @@ def _rows(estimate: Estimate) -> Iterator[tuple[str, str]]:
     if estimate.adopted is not None:
         how = "left in place" if estimate.in_place else "copied"
         yield "  adopted", f"{estimate.adopted:,} that have a vector in the source: {how}, and not paid for"
+    if estimate.texts is not None and estimate.texts < estimate.pending:
+        yield "  texts", f"{estimate.texts:,} that differ: each is bought once"
     yield "  chunks", f"about {estimate.chunks:,}"
     yield "  tokens", f"at most about {estimate.tokens:,}"
     yield "  requests", f"about {estimate.requests:,}"

@@ -130,6 +130,13 @@ def sample_texts(connection: Connection, source: Source, size: int) -> list[str]
     return [row[0] for row in connection.execute(query, {"size": size})]
 
 
+def count_texts(connection: Connection, source: Source) -> int:
+    """Count the different texts of the eligible records."""
+    parts = {"records": source.records, "eligible": source.eligible("s")}
+    row = connection.execute(statement("freshness/pending", "count_texts", **parts), {}).fetchone()
+    return int(row[0]) if row else 0
+
+
 # Fragments ---------------------------------------------------------------------------------------------------------
 
 

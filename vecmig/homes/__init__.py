@@ -27,6 +27,15 @@ from vecmig.homes.search import (
     nearest,
     new_search,
 )
+from vecmig.homes.sharing import (
+    Shared,
+    Vector,
+    chunk_digest,
+    find_gathered,
+    find_own,
+    find_texts,
+    forget_gathered,
+)
 from vecmig.homes.survey import count_offered, misfit, survey
 from vecmig.homes.table import create_vectors_table, notes_writers
 from vecmig.homes.values import (
@@ -59,9 +68,12 @@ __all__ = [
     "Payload",
     "Sampled",
     "Search",
+    "Shared",
+    "Vector",
     "VectorColumn",
     "allow_preparing",
     "blamed",
+    "chunk_digest",
     "count_offered",
     "coverage_of",
     "create_vectors_table",
@@ -70,6 +82,10 @@ __all__ = [
     "drop_published",
     "fetch",
     "find_column",
+    "find_gathered",
+    "find_own",
+    "find_texts",
+    "forget_gathered",
     "home_over",
     "misfit",
     "move_vectors",

@@ -254,11 +254,14 @@ class Source:
 
         The key is taken apart into typed columns so that the source's own index serves the join.
         """
-        values = (
+        return same_key(self.key, self.aliases_of(aliased), self.json_values(keyed))
+
+    def json_values(self, keyed: str) -> list[sql.Composed]:
+        """The key columns of one of vecmig's tables with a jsonb key: ``(c.key ->> 0)::bigint``."""
+        return [
             sql.SQL("({} ->> {})::{}").format(sql.Identifier(keyed, "key"), sql.Literal(i), sql.SQL(column.type))
             for i, column in enumerate(self.key)
-        )
-        return same_key(self.key, self.aliases_of(aliased), values)
+        ]
 
     def key_json(self, table: str) -> sql.Composed:
         """The key as the jsonb array under which the outbox and the rejected records know it."""

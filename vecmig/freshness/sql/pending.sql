@@ -74,3 +74,6 @@ WHERE c.oid = pg_catalog.to_regclass(%(name)s) AND c.relkind IN ('r', 'p', 'm')
 
 -- sample_texts --
 SELECT s.txt FROM {records} s WHERE {eligible} ORDER BY md5(concat_ws(' ', {keys})) LIMIT %(size)s
+
+-- count_texts --
+SELECT count(DISTINCT md5(s.txt)) FROM {records} s WHERE {eligible}

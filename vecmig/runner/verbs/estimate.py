@@ -11,7 +11,7 @@ from vecmig.chunking import chunker
 from vecmig.config import Config
 from vecmig.embedders import estimated_tokens
 from vecmig.freshness.coverage import count_records
-from vecmig.freshness.pending import sample_texts
+from vecmig.freshness.pending import count_texts, sample_texts
 from vecmig.freshness.stamps import Stamps
 from vecmig.homes import count_offered, coverage_of, home_over
 from vecmig.ledger.control import Control, read_control, runs
@@ -29,6 +29,8 @@ from vecmig.source.source import Source
 
 #: Records whose texts are cut and counted; the rest is taken to be like them.
 _SAMPLE: Final = 1_000
+#: Records up to which it is counted how many texts differ.
+_COUNTED: Final = 100_000
 #: Texts that a request is taken to carry where the recipe does not say: fewer at servers other than OpenAI's.
 _USUAL_BATCH: Final = 256
 _USUAL_BATCH_ELSEWHERE: Final = 128
@@ -53,6 +55,9 @@ class Estimate:
     adopted: int | None
     #: Whether these stay in the source's own column.
     in_place: bool
+    #: Different texts among those that are to be embedded, each of which is bought once; None where it would take long
+    #: to count them, or they are cut into chunks.
+    texts: int | None
     chunks: int
     #: Rather above than below: three bytes are taken for one token.
     tokens: int
@@ -141,8 +146,11 @@ def _estimate(
         pending = pending - adopted if adopting.adoption.fill else 0
     texts = sample_texts(connection, source, _SAMPLE)
     sample = _measure(texts, recipe)
-    total, chunks = round(sample.chunks * coverage.eligible), round(sample.chunks * pending)
-    tokens = round(sample.tokens * pending)
+    counted = recipe.chunk is None and coverage.eligible <= _COUNTED
+    different = min(pending, count_texts(connection, source)) if counted else None
+    bought = pending if different is None else different
+    total, chunks = round(sample.chunks * coverage.eligible), round(sample.chunks * bought)
+    tokens = round(sample.tokens * bought)
     requests = _requests(recipe, chunks, tokens)
     control = read_control(connection, project.database.schema, script.collection)
     footprint = home.footprint(total)
@@ -159,6 +167,7 @@ def _estimate(
         pending=pending,
         adopted=adopted,
         in_place=adopting is not None and adopting.adoption.in_place,
+        texts=different,
         chunks=chunks,
         tokens=tokens,
         requests=requests,

@@ -1,0 +1,93 @@
+"""What it costs to buy each text once, where texts repeat and where none does.
+
+    python benchmarks/pay_once.py [--records 30000] [--dims 384 1536] [--rounds 3] [--json]
+
+A corpus in which no text repeats is backfilled by a provider that costs nothing, with texts shared as always and as if
+each record were alone. Then one in which ten records have each text: the inputs that were sent are counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Final
+
+import psycopg
+
+from common import Report, free_model, free_recipe, load_source, measure_backfill, opened, parser, rounds, tag_of
+from vecmig.backfill import LocalEngine
+from vecmig.backfill.batches import whole_source
+
+#: The targets: the share of the rate that is left, and the inputs for each text.
+_OF_UNSHARED: Final = 0.97
+_INPUTS: Final = 1.0
+#: Records that have the same text.
+_SAME: Final = 10
+
+
+@contextmanager
+def each_alone() -> Iterator[None]:
+    """Let each record be bought by itself."""
+    shared = LocalEngine.whole_pass
+
+    def whole_pass(engine: LocalEngine, limit: int | None = None) -> None:
+        engine.one_pass(whole_source(engine.counters.stamps), limit, whole=False)
+
+    LocalEngine.whole_pass = whole_pass  # type: ignore[assignment, method-assign]
+    try:
+        yield
+    finally:
+        LocalEngine.whole_pass = shared  # type: ignore[method-assign]
+
+
+def compare_distinct(report: Report, dims: int) -> None:
+    """Compare the two where no text repeats."""
+    options, tag = report.options, tag_of("free", dims)
+    measure = partial(measure_backfill, report.database, options.records, tag, free_recipe(dims))
+
+    def alone() -> float:
+        with each_alone():
+            return measure()
+
+    shared, unshared = rounds(options.rounds, measure, alone)
+    rate = report.figure(f"no text repeats, {dims} dims, each bought once", shared, "rows/s")
+    other = report.figure(f"no text repeats, {dims} dims, each record alone", unshared, "rows/s")
+    report.ratio(f"bought once / alone, {dims} dims", rate / other, at_least=_OF_UNSHARED)
+
+
+def count_inputs(report: Report, connection: psycopg.Connection[Any], dims: int) -> None:
+    """Count what is sent where ten records have each text."""
+    records = report.options.records
+    connection.execute("UPDATE documents SET body = md5(mod(id, %s)::text)", [records // _SAME])
+    connection.execute("VACUUM ANALYZE documents")
+    free_model.sent = 0
+    rate = measure_backfill(report.database, records, tag_of("free", dims), free_recipe(dims))
+    report.figure(f"{_SAME} records with each text, {dims} dims", rate, "rows/s")
+    inputs = report.figure("inputs sent", free_model.sent, "inputs")
+    report.ratio("inputs sent / texts", inputs / (records // _SAME), at_most=_INPUTS)
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    made = parser(__doc__)
+    made.add_argument("--records", type=int, default=30_000)
+    made.add_argument("--dims", type=int, nargs="+", default=[1_536, 384])
+    made.add_argument("--rounds", type=int, default=3)
+    return made.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    options = _options(argv)
+    with opened(options.database_url) as database, psycopg.connect(database.url, autocommit=True) as connection:
+        report = Report("pay_once", options, database)
+        for dims in options.dims:
+            load_source(connection, options.records)
+            compare_distinct(report, dims)
+            count_inputs(report, connection, dims)
+        report.end()
+
+
+if __name__ == "__main__":
+    main()
