@@ -37,3 +37,13 @@ def test_rows_may_be_laid_out_in_parts(
     parts = list(_rows(chunked=chunked).pieces(storage))
     assert len(parts) == 2 + -(-(sum(COUNTS) if chunked else len(COUNTS)) // at_once)
     assert b"".join(parts) == b"".join(complete)
+
+
+@pytest.mark.parametrize("storage", ["vector", "halfvec"])
+def test_an_empty_text_is_a_key_also_where_no_other_record_is_written(storage: Storage) -> None:
+    vectors = [np.ones((1, DIMS), np.float32), np.zeros((1, DIMS), np.float32)]
+    hashes = [f"{n:032x}" for n in range(2)]
+    both = b"".join(Rows(b"tag", [[b"", b"bb"]], hashes, vectors).pieces(storage))
+    alone = b"".join(Rows(b"tag", [[b""]], hashes[:1], vectors[:1]).pieces(storage))
+    end = alone[-2:]
+    assert both.startswith(alone.removesuffix(end))

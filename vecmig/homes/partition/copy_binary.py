@@ -47,7 +47,9 @@ class Rows:
         yield _SIGNATURE
         width = 1 + len(self.keys) + len(self.columns)
         head = width.to_bytes(2, "big") + _field(self.tag)
-        if self.texts is None and all(len(set(map(len, column))) == 1 for column in self.keys):
+        # an empty text is a key as well, and has no width that numpy could lay out
+        widths = [set(map(len, column)) for column in self.keys]
+        if self.texts is None and all(len(found) == 1 and 0 not in found for found in widths):
             yield self._layout(storage, 0, len(self.vectors), head).data.cast("B")
         else:
             yield from self._joined(storage, head)
