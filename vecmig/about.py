@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cache
 
+
+@cache
 def version() -> str:
     """Return the installed version; a checkout that is not installed has none."""
     # it reads what is installed by way of the package email, for which few commands have a use

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import Select, and_, func, not_, or_, select, true
@@ -62,13 +63,14 @@ def last_failures(connection: Connection, schema: str) -> dict[str, list[Failure
         return {}
     found: dict[str, list[Failure]] = {}
     for syncs in (False, True):
-        for name, *row in execute(connection, schema, _last_runs(syncs=syncs)):
+        for name, *row in execute(connection, schema, _last_runs(syncs=syncs, lost_after=LOST_AFTER)):
             if (failure := _failure(*row)) is not None:
                 found.setdefault(name, []).append(failure)
     return {name: sorted(several, key=lambda one: one.at, reverse=True) for name, several in found.items()}
 
 
-def _last_runs(*, syncs: bool) -> Select[Any]:
+@cache
+def _last_runs(*, syncs: bool, lost_after: float) -> Select[Any]:
     """Select the last end of a run, and the last sign of life of one that has none any more, of each collection."""
     told = EVENT.c.kind.in_((FAILED, SUCCEEDED)), EVENT.c.data["what"].astext.startswith("sync")
     ended = (
@@ -79,7 +81,7 @@ def _last_runs(*, syncs: bool) -> Select[Any]:
     ends = select(EVENT.c.at, EVENT.c.kind, EVENT.c.host, EVENT.c.data).where(EVENT.c.collection == COLLECTION.c.name)
     end = ends.where(ended).order_by(EVENT.c.at.desc(), EVENT.c.id.desc()).limit(1).lateral()
     runs = select(RUN.c.seen_at, RUN.c.host, RUN.c.what, RUN.c.pid).where(RUN.c.collection == COLLECTION.c.name)
-    silent = RUN.c.seen_at < func.clock_timestamp() - timedelta(seconds=LOST_AFTER)
+    silent = RUN.c.seen_at < func.clock_timestamp() - timedelta(seconds=lost_after)
     of_kind = RUN.c.what.startswith("sync") if syncs else not_(RUN.c.what.startswith("sync"))
     killed = runs.where(silent, of_kind).order_by(RUN.c.seen_at.desc()).limit(1).lateral()
     query = select(COLLECTION.c.name, *end.c, *killed.c)

@@ -49,6 +49,11 @@ class Tags(Part):
         rows = self._tables.read(select(_HOME).where(_TAG.c.collection == collection, _TAG.c.tag == tag))
         return rows[0][0] if rows else "partition"
 
+    def homes(self, collection: str) -> dict[str, str]:
+        """Return the kind of each tag's home, by the recorded tags of one collection."""
+        rows = self._tables.read(select(_TAG.c.tag, _HOME).where(_TAG.c.collection == collection))
+        return dict(rows)
+
     def was_live(self, collection: str, tag: str) -> bool:
         """Return whether reads ever used a tag, by the route, the revisions and the history."""
         events = select(EVENT.c.id).where(EVENT.c.collection == collection)

@@ -61,6 +61,6 @@ def lacks_reads(connection: Connection, ledger: Ledger, source: Source, live: st
 
 def detached(ledger: Ledger, source: Source, route: Route) -> list[Home]:
     """Return the homes of the tags in use whose vectors are there, but not part of the vectors table."""
-    rows = ledger.tags.of(source.collection.name)
-    homes = [open_home(ledger, source, tag, kind=rows[tag].home) for tag in route.maintained]
+    kinds = ledger.tags.homes(source.collection.name)
+    homes = [open_home(ledger, source, tag, kind=kinds[tag]) for tag in route.maintained]
     return [home for home in homes if not home.exists() and exists(ledger.connection, home.stamps.relation)]

@@ -6,7 +6,7 @@ import re
 from functools import cache
 from importlib import resources
 from string import Formatter
-from typing import Final
+from typing import Final, cast
 
 from psycopg import sql
 from psycopg.abc import AdaptContext
@@ -63,18 +63,22 @@ def with_plain_percent(query: sql.Composable, context: AdaptContext | None) -> b
 
 
 def _write(query: sql.Composable, context: AdaptContext | None, pieces: list[bytes]) -> None:
-    if isinstance(query, sql.Composed):
-        for part in query:
+    is_composed, is_template = _traits(type(query))
+    if is_composed:
+        for part in cast(sql.Composed, query):
             _write(part, context, pieces)
     else:
         text = query.as_bytes(context)
-        pieces.append(text.replace(b"%", b"%%") if _is_no_template(type(query)) else text)
+        pieces.append(text if is_template else text.replace(b"%", b"%%"))
 
 
 @cache
-def _is_no_template(kind: type[sql.Composable]) -> bool:
-    """Whether a ``%`` in a part of this kind is no placeholder; asked of the kind, for it is asked of each part."""
-    return issubclass(kind, sql.Identifier | sql.Literal | Fragment)
+def _traits(kind: type[sql.Composable]) -> tuple[bool, bool]:
+    """Whether SQL of a kind has parts, and whether a ``%`` in it is a placeholder.
+
+    It is asked of the kind: each of a statement's many parts takes far longer to be told what it is.
+    """
+    return issubclass(kind, sql.Composed), not issubclass(kind, sql.Identifier | sql.Literal | Fragment)
 
 
 def finished(query: sql.Composable) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 from psycopg import sql
@@ -82,7 +83,7 @@ def lock_timeout(seconds: float | None) -> dict[str, str]:
     return {"lock_timeout": "0" if seconds is None else f"{max(1, round(seconds * 1000))}ms"}
 
 
-def session_settings(lock_wait: float | None) -> dict[str, sql.Composable]:
+def session_settings(lock_wait: float | None) -> dict[str, sql.SQL]:
     """Give the parts of the statement that gives a session its settings.
 
     A setting that has its value already is left alone, for some are a superuser's to set; and one that this server does
@@ -92,10 +93,16 @@ def session_settings(lock_wait: float | None) -> dict[str, sql.Composable]:
     settings = _PATH | TEXT | MEANING | _OWN | lock_timeout(lock_wait)
     pairs = {name: ("", value) for name, value in settings.items()} | _INSTEAD_OF
     return {
-        "names": sql.Literal(list(pairs)),
-        "values": sql.Literal([value for _, value in pairs.values()]),
-        "instead_of": sql.Literal([old for old, _ in pairs.values()]),
+        "names": _written(tuple(pairs)),
+        "values": _written(tuple(value for _, value in pairs.values())),
+        "instead_of": _written(tuple(old for old, _ in pairs.values())),
     }
+
+
+@lru_cache(maxsize=16)
+def _written(texts: tuple[str, ...]) -> sql.SQL:
+    """Write an array out, which takes as long as the server does to set what is in it."""
+    return sql.SQL(sql.Literal(list(texts)).as_string(None))
 
 
 def transaction_settings(more: Mapping[str, str]) -> sql.Composed:
