@@ -14,13 +14,20 @@ from support.postgres import Postgres
 from support.project import Project, Result
 from support.provider import Provider
 from vecmig.cli.app import main
+from vecmig.embedders.wordllama import _logging_untouched
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _made_once() -> Iterator[None]:
-    """Put the command line together once for all runs inside this process: it takes longer than most commands do."""
+    """Put the command line together, and load each model, once for all runs inside this process.
+
+    Either takes longer than most commands do.
+    """
+    with _logging_untouched():
+        import wordllama
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(typer.main, "get_command", cache(typer.main.get_command))
+        patch.setattr(wordllama.WordLlama, "load", cache(wordllama.WordLlama.load))
         yield
 
 
