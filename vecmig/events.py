@@ -76,6 +76,19 @@ class IndexProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class TransferProgress:
+    """How far vectors are on their way into a file, or out of one."""
+
+    collection: str
+    tag: str
+    #: ``export`` or ``import``.
+    what: str
+    #: Vectors that were written or read, and all of the tag or the file; of texts that repeat only one is exported.
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting:
     """A run waits, and for what. The only event that may come from any thread."""
 
@@ -110,7 +123,7 @@ class Noted:
     message: str
 
 
-Event = StepStarted | StepDone | Progress | IndexProgress | Waiting | Warned | Noted
+Event = StepStarted | StepDone | Progress | IndexProgress | TransferProgress | Waiting | Warned | Noted
 Listener = Callable[[Event], None]
 
 

@@ -40,6 +40,7 @@ READS: dict[str, Callable[[Lab], object]] = {
     "audit": lambda lab: runner.audit(lab.config),
     "discover": lambda lab: runner.discover(lab.config),
     "estimate": lambda lab: runner.estimate(lab.config),
+    "export_vectors": lambda lab: runner.export_vectors(lab.config, lab.name, SMALL, lab.path / "vectors"),
     "upgrade_sql": lambda lab: runner.upgrade_sql(lab.config, "head", _drop),
     "downgrade_sql": lambda lab: runner.downgrade_sql(lab.config, "-1", _drop),
 }

@@ -46,6 +46,10 @@ TOLD: list[tuple[EventRow, str]] = [
         "backfilled toy/dim-256: 0 records embedded in 0.1 s, coverage 100 %",
     ),
     (
+        event("import", records=7000, texts=6900, unknown=12, vectors=6912, seconds=2.0, coverage=0.9215),
+        "imported for toy/dim-256: vectors for 7,000 records in 2 s (3,500/s), coverage 92.15 %",
+    ),
+    (
         event("index", bytes=1048576, vectors=1, memory_mb=64, workers=0, seconds=2.0),
         "index of toy/dim-256 built: 1 vector, 1 MB in 2 s",
     ),

@@ -11,6 +11,7 @@ from vecmig.backfill.budget import CostAccount, RunBudget
 from vecmig.backfill.cluster import Needs
 from vecmig.backfill.counters import Figures
 from vecmig.backfill.engine import TagBackfill
+from vecmig.backfill.importing import Import, Taken
 from vecmig.backfill.local_engine import LocalEngine
 from vecmig.backfill.ray_engine import RayOptions
 from vecmig.backfill.run import Result, run_backfill
@@ -21,6 +22,7 @@ __all__ = [
     "CostAccount",
     "Figures",
     "FollowerEnded",
+    "Import",
     "LocalEngine",
     "Needs",
     "PassResult",
@@ -30,6 +32,7 @@ __all__ = [
     "RunOptions",
     "TagBackfill",
     "TagFollower",
+    "Taken",
     "asking",
     "open_backfill_embedder",
     "run_backfill",

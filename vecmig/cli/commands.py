@@ -24,6 +24,7 @@ FAMILIES: Final = {
     "uninstalling": ("uninstall",),
     "control": ("pause", "resume", "tune"),
     "views": ("view",),
+    "vectors": ("vectors",),
     "status": ("status",),
     "inspect": ("gate", "rejected", "search"),
     "events": ("events",),

@@ -65,6 +65,13 @@ def _adopt(event: EventRow, name: Naming) -> str:
     return f"adopted for {_tag(event, name)}: {', '.join(parts)}"
 
 
+def _import(event: EventRow, name: Naming) -> str:
+    data = event.data
+    rate = f" ({data['records'] / data['seconds']:,.0f}/s)" if data["records"] and data["seconds"] else ""
+    parts = [f"vectors for {counted(data['records'], 'record')} in {duration(data['seconds'])}{rate}", *_figures(data)]
+    return f"imported for {_tag(event, name)}: {', '.join(parts)}"
+
+
 def _sync(event: EventRow, name: Naming) -> str:
     adopted = [f"{counted(event.data['adopted'], 'vector')} taken over"] if event.data.get("adopted") else []
     parts = [*adopted, f"{counted(event.data['written'], 'record')} embedded", *_figures(event.data)]
@@ -175,6 +182,7 @@ _WORDS: Final[Mapping[str, _Words]] = {
     "failed": _failed,
     "follow": _follow,
     "hold": _says("put on hold"),
+    "import": _import,
     "index": _index,
     "move": lambda event, _name: f"vectors moved from schema {event.data['from']} to {event.data['to']}",
     "pause": _says("paused"),

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Final, Self
 
 from vecmig.cli import render
 from vecmig.errors import Interrupted
-from vecmig.events import Event, IndexProgress, Noted, Progress, StepDone, StepStarted, Waiting, Warned
+from vecmig.events import (
+    Event,
+    IndexProgress,
+    Noted,
+    Progress,
+    StepDone,
+    StepStarted,
+    TransferProgress,
+    Waiting,
+    Warned,
+)
 from vecmig.text import duration, percent
 
 if TYPE_CHECKING:
@@ -76,6 +86,8 @@ class Narrator(AbstractContextManager["Narrator"]):
                 self._move(self._of(event.collection, progress_text(event)))
             case IndexProgress():
                 self._move(self._of(event.collection, index_text(event)))
+            case TransferProgress():
+                self._move(self._of(event.collection, f"{event.what} {event.done:,} of {event.total:,} vectors"))
             case Waiting():
                 self._wait(event)
 

@@ -6,6 +6,7 @@ from vecmig.gate.canary import (
     ask_canary,
     canary_similarity,
     new_canary,
+    require_same_canary,
     require_same_model,
 )
 from vecmig.gate.checks import judge
@@ -33,6 +34,7 @@ __all__ = [
     "look",
     "measure",
     "new_canary",
+    "require_same_canary",
     "require_same_model",
     "require_same_space",
 ]

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vecmig.embedders import Embedder, row_problems
-from vecmig.errors import EmbedderError, TerminalEmbedderError
+from vecmig.errors import EmbedderError, TerminalEmbedderError, VecmigError
 
 #: Texts whose vectors are kept with a new tag and compared from then on.
 CANARY_TEXTS: Final = (
@@ -40,6 +41,10 @@ def canary_similarity(embedder: Embedder, canary: Mapping[str, Any]) -> float:
     texts: Sequence[str] = canary["texts"]
     kept = np.asarray(canary["vectors"], dtype=np.float64)
     fresh = embedder.embed_documents(texts).astype(np.float64)
+    return _lowest_similarity(kept, fresh)
+
+
+def _lowest_similarity(kept: NDArray[np.float64], fresh: NDArray[np.float64]) -> float:
     norms = np.linalg.norm(kept, axis=1) * np.linalg.norm(fresh, axis=1)
     if not norms.all():
         return 0.0
@@ -60,6 +65,26 @@ def require_same_model(embedder: Embedder, tag: str, canary: Mapping[str, Any]) 
             f"at least {CANARY_SIMILARITY} is needed.",
             state="Nothing was embedded.",
             hint="Restore the old weights, or make a new tag with a new version after the @ and: vecmig revision",
+        )
+
+
+def require_same_canary(tag: str, kept: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> None:
+    """Refuse vectors that came from elsewhere with another canary than the tag has here; without one all may be.
+
+    Raises:
+        VecmigError: the vectors of the same texts differ.
+    """
+    if kept is None or other is None or kept["texts"] != other["texts"]:
+        return
+    ours, theirs = (np.asarray(canary["vectors"], dtype=np.float64) for canary in (kept, other))
+    similarity = _lowest_similarity(ours, theirs)
+    if similarity < CANARY_SIMILARITY:
+        raise VecmigError(
+            f"The vectors of {tag} here were made by another model than those of the file: similarity "
+            f"{similarity:.4f}, at least {CANARY_SIMILARITY} is needed.",
+            state="Nothing was changed.",
+            hint="Vectors of two models are never mixed: make a new tag with a new version after the @ and: vecmig "
+            "revision",
         )
 
 

@@ -9,6 +9,15 @@ from vecmig.errors import DatabaseError
 from vecmig.freshness.stamps import Stamps
 from vecmig.homes.adopting import AdoptedPage
 from vecmig.homes.base import Home, coverage_of
+from vecmig.homes.carrying import (
+    WantedRecord,
+    exported,
+    find_wanted,
+    gather_wanted,
+    known_texts,
+    text_hash,
+    texts_of,
+)
 from vecmig.homes.column import ColumnHome
 from vecmig.homes.column.catalog import VectorColumn, find_column
 from vecmig.homes.column.source_column import drop_index
@@ -47,6 +56,7 @@ from vecmig.homes.values import (
     IndexState,
     Sampled,
 )
+from vecmig.homes.vector_file import Header, Page, VectorFile, Writer, checked, header_recipe, new_file, refuse_existing
 from vecmig.homes.vectors import send_vectors
 from vecmig.homes.widening import drop_policies, drop_published, rewritten_bytes, widen_key
 from vecmig.ledger.ledger import Ledger
@@ -58,12 +68,14 @@ __all__ = [
     "AdoptedPage",
     "EmbeddedRecord",
     "Footprint",
+    "Header",
     "Hit",
     "Home",
     "HomeState",
     "IndexBuild",
     "IndexLimits",
     "IndexState",
+    "Page",
     "Parameters",
     "Payload",
     "Sampled",
@@ -71,8 +83,12 @@ __all__ = [
     "Shared",
     "Vector",
     "VectorColumn",
+    "VectorFile",
+    "WantedRecord",
+    "Writer",
     "allow_preparing",
     "blamed",
+    "checked",
     "chunk_digest",
     "count_offered",
     "coverage_of",
@@ -80,25 +96,34 @@ __all__ = [
     "drop_index",
     "drop_policies",
     "drop_published",
+    "exported",
     "fetch",
     "find_column",
     "find_gathered",
     "find_own",
     "find_texts",
+    "find_wanted",
     "forget_gathered",
+    "gather_wanted",
+    "header_recipe",
     "home_over",
+    "known_texts",
     "misfit",
     "move_vectors",
     "nearest",
+    "new_file",
     "new_search",
     "notes_writers",
     "open_home",
     "payload",
     "prepare_to_write",
+    "refuse_existing",
     "reject_records",
     "rewritten_bytes",
     "send_vectors",
     "survey",
+    "text_hash",
+    "texts_of",
     "widen_key",
 ]
 

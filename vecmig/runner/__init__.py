@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from vecmig.runner.verbs.uninstall import CollectionRemoval, Uninstallation, uninstall, uninstallation
     from vecmig.runner.verbs.untrack import Untracked, untrack
     from vecmig.runner.verbs.upgrade import upgrade
+    from vecmig.runner.verbs.vectors import Exported, Imported, export_vectors, import_vectors
     from vecmig.runner.verbs.verify import verify
     from vecmig.runner.verbs.view import attach_view, detach_view
     from vecmig.runner.verbs.watch import watch_sync
@@ -57,8 +58,10 @@ _HOMES = {
     "Estimate": "vecmig.runner.verbs.estimate",
     "Evaluation": "vecmig.runner.verbs.evaluate",
     "EventRow": "vecmig.ledger.rows",
+    "Exported": "vecmig.runner.verbs.vectors",
     "Finding": "vecmig.runner.verbs.audit",
     "Ignored": "vecmig.runner.verbs.audit",
+    "Imported": "vecmig.runner.verbs.vectors",
     "Interval": "vecmig.runner.verbs.compare",
     "MadeSuite": "vecmig.runner.verbs.evaluate",
     "Offer": "vecmig.runner.verbs.discover",
@@ -93,8 +96,10 @@ _HOMES = {
     "estimate": "vecmig.runner.verbs.estimate",
     "evaluate": "vecmig.runner.verbs.evaluate",
     "events": "vecmig.runner.verbs.events",
+    "export_vectors": "vecmig.runner.verbs.vectors",
     "follow_events": "vecmig.runner.verbs.events",
     "gate_reports": "vecmig.runner.verbs.gate",
+    "import_vectors": "vecmig.runner.verbs.vectors",
     "live_where_held": "vecmig.runner.verbs.held",
     "known_tags": "vecmig.runner.verbs.events",
     "make_suite": "vecmig.runner.verbs.evaluate",
@@ -135,8 +140,10 @@ __all__ = [
     "Estimate",
     "Evaluation",
     "EventRow",
+    "Exported",
     "Finding",
     "Ignored",
+    "Imported",
     "Interval",
     "MadeSuite",
     "Offer",
@@ -171,8 +178,10 @@ __all__ = [
     "estimate",
     "evaluate",
     "events",
+    "export_vectors",
     "follow_events",
     "gate_reports",
+    "import_vectors",
     "known_tags",
     "live_where_held",
     "make_suite",

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Self
 
 from vecmig.errors import VecmigError
-from vecmig.events import Event, IndexProgress, Listener, StepDone, StepStarted, Waiting
+from vecmig.events import Event, IndexProgress, Listener, StepDone, StepStarted, TransferProgress, Waiting
 from vecmig.ledger.control import Run, end_run, report
 from vecmig.postgres.locks import Kind, runner_locks
 from vecmig.postgres.reconnecting import ReconnectingSession
@@ -73,6 +73,8 @@ class _Board:
                 self._run = replace(
                     build, state="running", reason=event.phase, done=event.done, total=event.total, ends_at=ends_at
                 )
+            case TransferProgress() if run is not None:
+                self._run = replace(run, state="running", reason=None, done=event.done, total=event.total)
             case Waiting() if run is not None:
                 self._run = replace(run, state="waiting", reason=event.words)
             case _:
