@@ -1,9 +1,14 @@
 """What it costs to buy each text once, where texts repeat and where none does.
 
-    python benchmarks/pay_once.py [--records 30000] [--dims 384 1536] [--rounds 3] [--json]
+    python benchmarks/pay_once.py [--records 30000] [--sizes 30000 150000] [--dims 384 1536] [--rounds 3] [--json]
 
 A corpus in which no text repeats is backfilled by a provider that costs nothing, with texts shared as always and as if
 each record were alone. Then one in which ten records have each text: the inputs that were sent are counted.
+
+``vecmig vectors export`` and ``import`` of a tag whose texts all differ are measured from their start to their end: the
+check of the file, the look at what the records here lack, and the count of what is fresh after. The limit is a raw COPY
+BINARY of the same vectors, out of the server into a file, and into a table with a primary key. Then both are processes
+of their own over two sizes, whose peak memory is read from /proc.
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ from functools import partial
 from typing import Any, Final
 
 import psycopg
+from carry import compare_copy, compare_memory
 
 from common import Report, free_model, free_recipe, load_source, measure_backfill, opened, parser, rounds, tag_of
 from vecmig.backfill import LocalEngine
@@ -72,6 +78,7 @@ def count_inputs(report: Report, connection: psycopg.Connection[Any], dims: int)
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     made = parser(__doc__)
     made.add_argument("--records", type=int, default=30_000)
+    made.add_argument("--sizes", type=int, nargs=2, default=[30_000, 150_000], help="records, for the memory")
     made.add_argument("--dims", type=int, nargs="+", default=[1_536, 384])
     made.add_argument("--rounds", type=int, default=3)
     return made.parse_args(argv)
@@ -86,6 +93,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             load_source(connection, options.records)
             compare_distinct(report, dims)
             count_inputs(report, connection, dims)
+            compare_copy(report, connection, dims)
+        compare_memory(report, connection, min(options.dims))
         report.end()
 
 

@@ -23,6 +23,7 @@ TINY = {
     "index": ["--records=200", "--dims=8", "--workers", "0", "--latency=0"],
     "memory": ["--records", "50", "100", "--dims=8", "--latency=0"],
     "move": ["--records", "200", "400"],
+    "pay_once": ["--records=200", "--sizes", "200", "400", "--dims", "8", "--rounds=1"],
     "reading": ["--records=100", "--dims", "8", "--searches=5", "--switches=2"],
     "startup": ["--rounds=1", "--revisions=2"],
     "tracking": ["--rows=200", "--dims=8", "--rounds=1"],
