@@ -456,6 +456,45 @@ def test_a_record_that_is_edited_meanwhile_stays_pending(lab: Lab, elsewhere: El
     assert there.sql("SELECT count(*) FROM documents_vectors WHERE id = 100004") == [(0,)]
 
 
+def test_a_chunked_record_that_is_edited_meanwhile_stays_pending(lab: Lab, elsewhere: Elsewhere, file: Path) -> None:
+    """Its chunks are cut from the text that the hash is of, or not at all."""
+    changes: dict[str, Any] = {"chain": (CHUNKED,), "text": "repeat(body || ' ', 5)"}
+    lab = lab.write(**changes)
+    lab.upgrade()
+    _export(lab, CHUNKED, file)
+    there = elsewhere(**changes)
+    there.upgrade(until="expand")
+    there.sql(
+        "CREATE FUNCTION edit() RETURNS event_trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN UPDATE public.documents SET body = 'edited' WHERE id = 100004; END $$"
+    )
+    there.sql("CREATE EVENT TRIGGER edit ON ddl_command_end WHEN TAG IN ('CREATE INDEX') EXECUTE FUNCTION edit()")
+    assert _import(there, file).taken == Taken(texts=20, records=19, changed=1)
+    there.sql("DROP EVENT TRIGGER edit")
+    assert there.sql("SELECT count(*) FROM documents_vectors WHERE id = 100004") == [(0,)]
+
+
+def test_it_shows_operators_how_far_it_is(
+    lab: Lab, elsewhere: Elsewhere, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.upgrade("r1")
+    _export(lab, SMALL, file)
+    there = elsewhere()
+    there.upgrade("r1", until="expand")
+    monkeypatch.setattr("vecmig.runner.at_work._EVERY", 0.001)
+    runner.pause(there.config, reason="look")
+    shown: list[tuple[str, str]] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Waiting) and not shown:
+            shown.extend((run.what, run.state) for run in runner.controlled(there.config)[there.name].runs)
+            if shown:
+                runner.resume(there.config)
+
+    assert runner.import_vectors(there.config, file, listener=listen).taken.records == 20
+    assert shown[0][0] == "import"
+
+
 def test_it_waits_while_an_operator_says_so(lab: Lab, elsewhere: Elsewhere, file: Path) -> None:
     lab.upgrade("r1")
     _export(lab, SMALL, file)

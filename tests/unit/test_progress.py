@@ -7,7 +7,7 @@ import time
 import pytest
 
 from vecmig.cli.progress import Narrator, index_text
-from vecmig.events import IndexProgress, Progress, StepDone, StepStarted, Waiting, Warned
+from vecmig.events import IndexProgress, Progress, StepDone, StepStarted, TransferProgress, Waiting, Warned
 
 STARTED = StepStarted("index", "aaaa", "documents", "a@1/dim-3")
 
@@ -42,6 +42,15 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     return now
+
+
+def test_how_far_vectors_are_on_their_way(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    with Narrator() as tell:
+        tell(StepStarted("import", "", "documents", "a@1/dim-3"))
+        for done in (1_000, 7_000, 12_000):
+            tell(TransferProgress("documents", "a@1/dim-3", "import", done, 12_000))
+            clock[0] += 3
+    assert capsys.readouterr().err.splitlines() == ["  import 12,000 of 12,000 vectors"]
 
 
 def test_without_a_terminal_a_line_is_told_every_5_seconds(
