@@ -28,7 +28,7 @@ def take_over(
         Interrupted: by SIGINT; what was taken over stays.
     """
     stamps = counters.stamps
-    if not stamps.follows:
+    if not stamps.takes_over:
         return None
     noted = session.run(lambda connection: noted_for(connection, stamps)) if whole else []
     untold = not stamps.source.tracked or bool(noted)

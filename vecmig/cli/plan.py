@@ -78,6 +78,11 @@ def _rows(estimate: Estimate) -> Iterator[tuple[str, str]]:
     if estimate.adopted is not None:
         how = "left in place" if estimate.in_place else "copied"
         yield "  adopted", f"{estimate.adopted:,} that have a vector in the source: {how}, and not paid for"
+    if estimate.derived is not None:
+        yield (
+            "  derived",
+            f"{estimate.derived:,} from vectors that are there, and not paid for; what the cut costs only evals tell",
+        )
     if estimate.texts is not None and estimate.texts < estimate.pending:
         yield "  texts", f"{estimate.texts:,} that differ: each is bought once"
     yield "  chunks", f"about {estimate.chunks:,}"

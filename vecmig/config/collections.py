@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
-from datetime import date
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from vecmig.config.known_findings import KnownFinding, read_known_findings
-from vecmig.config.redaction import is_keyless, is_keyless_header
+from vecmig.config.recipes import read_recipes
 from vecmig.config.sql_text import fragment_problem, parse_relation
 from vecmig.config.values import Problems, Value
-from vecmig.errors import ConfigError, RecipeError, TagError
+from vecmig.errors import ConfigError, TagError
 from vecmig.model.collection import (
     INDEX_DIMS,
     LIVE_OWN,
@@ -23,9 +22,9 @@ from vecmig.model.collection import (
     LiveColumns,
     index_problem,
 )
-from vecmig.model.recipe import Recipe, Service, recipe_problems
+from vecmig.model.recipe import Recipe
 from vecmig.model.tag import Tag
-from vecmig.text import nearest, shown, unknown
+from vecmig.text import nearest, shown
 
 #: Longest name of a collection, in bytes: its objects add a suffix and must fit PostgreSQL's 63.
 MAX_NAME: Final = 40
@@ -33,7 +32,6 @@ MAX_NAME: Final = 40
 _NAME = re.compile(r"[^\W\d](?:[\w\- ]*[\w\-])?")
 #: Models whose recipe needs no address, and whose tokens are known.
 _WELL_KNOWN: Final = re.compile(r"wordllama|text-embedding-(3-small|3-large|ada-002)")
-_RECIPE_FIELDS: Final = tuple(f.name for kind in (Recipe, Service) for f in fields(kind) if f.name != "service")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +100,8 @@ def load_collections(path: Path, recorded: Mapping[str, Recipe] | None = None) -
     problems = Problems(path)
     root = read_yaml(problems)
     top = _mapping(problems, root, "the file") if root is not None else {}
-    _refuse_unknown(problems, top, ("collections", "tags", "ignore"), "field")
-    recipes = _recipes(problems, _section(problems, top, "tags"))
+    problems.refuse_unknown(top, ("collections", "tags", "ignore"))
+    recipes = read_recipes(problems, _section(problems, top, "tags"), recorded or {})
     collections = {
         name: collection
         for name, value in _section(problems, top, "collections").items()
@@ -160,73 +158,6 @@ def _mapping(problems: Problems, value: Value, name: str) -> dict[str, Value]:
     return {}
 
 
-def _refuse_unknown(problems: Problems, data: Mapping[str, Value], known: Iterable[str], what: str) -> None:
-    for name, value in data.items():
-        if name not in known:
-            problems.add(value.line, unknown(what, name, known))
-
-
-def _recipes(problems: Problems, section: Mapping[str, Value]) -> dict[str, Recipe | None]:
-    """Read ``tags:``; a tag whose recipe is wrong is there with None, so that it is not called missing as well."""
-    recipes: dict[str, Recipe | None] = {}
-    spelled: dict[str, tuple[str, int]] = {}
-    for text, value in section.items():
-        try:
-            tag = Tag.parse(text)
-        except TagError as error:
-            problems.add(value.line, error.message.removesuffix("."))
-            continue
-        if str(tag) in spelled:
-            first, line = spelled[str(tag)]
-            problems.add(value.line, f"{text} and {first} (line {line}) are the same tag; keep one of them")
-            continue
-        spelled[str(tag)] = (text, value.line)
-        recipes[str(tag)] = _recipe(problems, tag, value)
-    return recipes
-
-
-def _recipe(problems: Problems, tag: Tag, value: Value) -> Recipe | None:
-    if not isinstance(value.data, dict):
-        problems.add(value.line, f"the recipe of {tag} must be a mapping like {{provider: openai, dims: {tag.dims}}}")
-        return None
-    before = len(problems.found)
-    _refuse_unknown(problems, value.data, _RECIPE_FIELDS, "field")
-    known = {name: item for name, item in value.data.items() if name in _RECIPE_FIELDS}
-    plain = {name: item.plain() for name, item in known.items()}
-    if "headers" in known:
-        plain["headers"] = _headers(known["headers"])
-    for name, what in recipe_problems(tag, plain):
-        line = known[name].line if name in known else value.line
-        problems.add(line, f"the recipe of {tag}: {name}: {what}" if name else f"the recipe of {tag}: {what}")
-    if len(problems.found) == before:
-        for line, what in _keys_written_out(known, plain):
-            problems.add(line, f"the recipe of {tag}: {what}")
-    try:
-        return Recipe.from_mapping(tag, plain) if len(problems.found) == before else None
-    except RecipeError as error:
-        problems.add(value.line, error.message.removesuffix("."))
-        return None
-
-
-def _headers(value: Value) -> Any:
-    """Return headers as they are written: YAML reads 2024-10-21 as a date, and a header is a text."""
-    if not isinstance(value.data, dict):
-        return value.data
-    scalar = str | bool | int | float | date
-    return {name: item.written if isinstance(item.data, scalar) else item.plain() for name, item in value.data.items()}
-
-
-def _keys_written_out(known: Mapping[str, Value], plain: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
-    """Yield what may be a key that stands in the file, by its line."""
-    if not is_keyless(plain.get("base_url") or ""):
-        what = "its path may be a key, which would be stored in the database; write that part as ${NAME}"
-        yield known["base_url"].line, f"base_url: {what}"
-    for name, value in plain.get("headers", {}).items():
-        if not is_keyless_header(name, value):
-            what = f"the value of {name} may be a key, which would be stored in the database; write it as ${{NAME}}"
-            yield known["headers"].data[name].line, f"headers: {what}"
-
-
 class _CollectionReader:
     """Reads one collection and notes what is wrong with it."""
 
@@ -262,7 +193,7 @@ class _CollectionReader:
         if not isinstance(self._value.data, dict):
             self._add("", "must be a mapping with source, key and text")
             return {}
-        _refuse_unknown(self._problems, self._value.data, tuple(_CHECKS), "field")
+        self._problems.refuse_unknown(self._value.data, tuple(_CHECKS))
         return self._value.data
 
     def _add(self, field_name: str, what: str) -> None:
@@ -343,7 +274,7 @@ class _CollectionReader:
         if not isinstance(value, dict):
             self._add("hnsw", "a mapping like {m: 16, ef_construction: 64} is needed")
             return Hnsw()
-        _refuse_unknown(self._problems, self._value.data["hnsw"].data, ("m", "ef_construction"), "field")
+        self._problems.refuse_unknown(self._value.data["hnsw"].data, ("m", "ef_construction"))
         numbers = {name: number for name, number in value.items() if name in ("m", "ef_construction")}
         for name, low, high in (("m", 2, 100), ("ef_construction", 4, 1000)):
             number = numbers.get(name, low)

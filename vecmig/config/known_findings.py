@@ -8,7 +8,6 @@ from datetime import date, datetime
 from typing import Final
 
 from vecmig.config.values import Problems, Value
-from vecmig.text import unknown
 
 _FIELDS: Final = ("finding", "collection", "object", "reason", "until")
 _EXAMPLE: Final = "{finding: untagged vectors, reason: it goes with release 12, until: 2027-01-31}"
@@ -46,9 +45,7 @@ def _entries(problems: Problems, entries: list[Value]) -> Iterator[KnownFinding]
             problems.add(entry.line, f"ignore: {entry.plain()!r} is no entry like {_EXAMPLE}")
             continue
         before = len(problems.found)
-        for name, value in entry.data.items():
-            if name not in _FIELDS:
-                problems.add(value.line, unknown("field", name, _FIELDS))
+        problems.refuse_unknown(entry.data, _FIELDS)
         texts = {
             name: _text(problems, entry, name, needed=name in ("finding", "reason"))
             for name in ("finding", "reason", "collection", "object")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import yaml
 
@@ -15,6 +15,9 @@ _USUAL: Final = Recipe("", "", 0).to_mapping()
 
 def recipe_line(tag: str, recipe: Recipe) -> str:
     """Return ``tag: {…}`` without what need not be said, and without what may be a key."""
+    if recipe.derive is not None:
+        fields: dict[str, Any] = {"derive": {"from": recipe.derive, "dims": recipe.dims}}
+        return yaml.safe_dump({tag: fields}, default_flow_style=True, width=10_000, sort_keys=False).strip()[1:-1]
     fields = {name: value for name, value in recipe.to_mapping().items() if value != _USUAL.get(name)}
     if url := fields.get("base_url"):
         fields["base_url"] = address(url, url)

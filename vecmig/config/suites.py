@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +13,7 @@ from typing import Any, Final
 from vecmig.config.settings import Config
 from vecmig.config.values import Problems, Value
 from vecmig.errors import ConfigError, UsageError
-from vecmig.text import nearest, shown, unknown
+from vecmig.text import nearest, shown
 
 #: A record's key as the suite writes it, a text for each key column.
 WrittenKey = tuple[str, ...]
@@ -122,18 +122,12 @@ def load_suite(path: Path) -> Suite:
     top = root.data if root is not None and isinstance(root.data, dict) else None
     if top is None:
         raise ConfigError(f"{shown(path)}: a suite is a mapping with {', '.join(_FIELDS)}.")
-    _refuse_unknown(problems, top, _FIELDS)
+    problems.refuse_unknown(top, _FIELDS)
     collection = _collection(problems, top.get("collection"))
     k = _k(problems, top.get("k"))
     queries = _queries(problems, top.get("queries"))
     problems.raise_if_any()
     return Suite(path.stem, path, collection, k, tuple(sorted(queries, key=lambda query: query.text)))
-
-
-def _refuse_unknown(problems: Problems, data: Mapping[str, Value], known: Iterable[str]) -> None:
-    for name, value in data.items():
-        if name not in known:
-            problems.add(value.line, unknown("field", name, known))
 
 
 def _collection(problems: Problems, value: Value | None) -> str:
@@ -172,7 +166,7 @@ def _query(problems: Problems, item: Value) -> Query | None:
     if not isinstance(item.data, dict):
         problems.add(item.line, "a query is a mapping like {query: how do I …, relevant: [7]}")
         return None
-    _refuse_unknown(problems, item.data, _QUERY_FIELDS)
+    problems.refuse_unknown(item.data, _QUERY_FIELDS)
     text = _words(problems, item, "query")
     relevant = _relevant(problems, item)
     group = _words(problems, item, "slice") if _is_there(item.data.get("slice")) else None

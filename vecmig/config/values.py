@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vecmig.errors import ConfigError, RecipeMissing
-from vecmig.text import shown
+from vecmig.text import shown, unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,12 @@ class Problems:
     def add(self, line: int, what: str) -> None:
         """Note a problem; ``what`` is a sentence without its full stop."""
         self.found.append((line, what))
+
+    def refuse_unknown(self, data: Mapping[str, Value], known: Iterable[str], what: str = "field") -> None:
+        """Note each name that is none of those that are known."""
+        for name, value in data.items():
+            if name not in known:
+                self.add(value.line, unknown(what, name, known))
 
     def raise_if_any(self) -> None:
         """Raise one ConfigError with all problems, in the order of the file."""

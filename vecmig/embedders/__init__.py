@@ -60,6 +60,11 @@ def open_embedder(
         RecipeError: the provider is not installed, or cannot do what the recipe says.
         TerminalEmbedderError: there is no key.
     """
+    if recipe.derive is not None and recipe.base is not None:
+        from vecmig.embedders.cutting import CuttingEmbedder
+
+        other = open_embedder(recipe.derive, recipe.base, environ=environ, retry=retry, limiter=limiter)
+        return CuttingEmbedder(recipe, other.limiter, lambda: other)
     if recipe.provider == "openai":
         from vecmig.embedders.openai import OpenAIEmbedder
 

@@ -50,6 +50,17 @@ class Stamps:
         return self.adopted is None or self.adopted.adoption.fill
 
     @property
+    def base(self) -> Stamps | None:
+        """The tag whose vectors this one's are the first dims of; None for one that is embedded by itself."""
+        base = dict(self.source.derived).get(self.tag)
+        return None if base is None else Stamps(self.source, self.schema, base)
+
+    @property
+    def takes_over(self) -> bool:
+        """Whether there are vectors that are taken over before any is bought."""
+        return self.follows or self.base is not None
+
+    @property
     def relation(self) -> Own:
         """The relation that holds this tag's stamps and no others."""
         return self.source.partition(self.tag)
@@ -97,7 +108,18 @@ class Stamps:
 
     def owned(self, record: str) -> sql.Composed:
         """Whether the source has a vector for a record that is to be taken over: it is never bought."""
-        adopted, source = self.adopted, self.source
+        adopted, source, base = self.adopted, self.source, self.base
+        if base is not None:
+            return self.statement(
+                "freshness/deriving",
+                "owned",
+                record=sql.Identifier(record),
+                collection=sql.Literal(source.collection.name),
+                base=sql.Literal(base.tag),
+                base_whole=base.whole,
+                base_match=base.match("s", "v"),
+                base_hash=base.hash,
+            )
         if adopted is None or not adopted.follows:
             return sql.SQL("false").format()
         return self.statement(

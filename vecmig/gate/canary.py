@@ -36,6 +36,11 @@ def new_canary(embedder: Embedder) -> dict[str, Any]:
     return {"texts": list(CANARY_TEXTS), "vectors": [[float(x) for x in vector] for vector in vectors]}
 
 
+def cut_canary(canary: Mapping[str, Any], dims: int) -> dict[str, Any]:
+    """Return the canary of a tag whose vectors are the first dims of those of the tag that this one is of."""
+    return {**canary, "vectors": [vector[:dims] for vector in canary["vectors"]]}
+
+
 def canary_similarity(embedder: Embedder, canary: Mapping[str, Any]) -> float:
     """Embed the kept texts again and give the smallest cosine similarity to the kept vectors."""
     texts: Sequence[str] = canary["texts"]

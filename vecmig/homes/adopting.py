@@ -25,7 +25,7 @@ _STATEMENT_BYTES: Final = 8 * 2**20
 _MOST_RECORDS: Final = 2_000
 #: Records in one transaction where each may go into an index, at some 10 ms: an application that changes one of them
 #: waits for it.
-_SLOW_RECORDS: Final = 20
+SLOW_RECORDS: Final = 20
 #: What the server says of a value that is no vector.
 NO_VECTOR_ERRORS: Final = (psycopg.DataError, pg.ProgramLimitExceeded, pg.RaiseException)
 
@@ -61,7 +61,7 @@ def adopt_page(
         kept: whether the tag keeps a copy of the vector beside its stamp.
         indexed: whether each copy goes into an index as well.
     """
-    size = _SLOW_RECORDS if indexed else _page_size(stamps)
+    size = SLOW_RECORDS if indexed else page_size(stamps)
     values = stamps.values | {"size": size} | key_values("k", after)
     row = _whatever_it_has(
         lambda tried: connection.execute(_page(stamps, after is None, kept, tried), values).fetchone()
@@ -81,8 +81,8 @@ def adopt_differing(connection: Connection, stamps: Stamps, after: Key | None, *
         after: the key to start behind; None for the first record.
         indexed: whether each copy goes into an index as well.
     """
-    size = _page_size(stamps)
-    values = stamps.values | {"size": size, "most": _SLOW_RECORDS if indexed else size} | key_values("k", after)
+    size = page_size(stamps)
+    values = stamps.values | {"size": size, "most": SLOW_RECORDS if indexed else size} | key_values("k", after)
     row = _whatever_it_has(
         lambda tried: connection.execute(_differing(stamps, after is None, tried), values).fetchone()
     )
@@ -116,7 +116,7 @@ def adopt_changed(connection: Connection, stamps: Stamps, *, kept: bool) -> int:
 def _adopt_batch(connection: Connection, stamps: Stamps, after: str, kept: bool, tried: bool) -> tuple[list[str], int]:
     """Take over what the next rows of the outbox tell of; return their digests, and of how many records."""
     with connection.transaction():
-        digests = lock_changes(connection, [stamps], after, size=_SLOW_RECORDS)
+        digests = lock_changes(connection, [stamps], after, size=SLOW_RECORDS)
         if not digests:
             return digests, 0
         row = connection.execute(_changed(stamps, kept, tried), stamps.values | {"digests": digests}).fetchone()
@@ -141,7 +141,8 @@ def sweep_emptied(connection: Connection, stamps: Stamps) -> None:
 # Fragments ---------------------------------------------------------------------------------------------------------
 
 
-def _page_size(stamps: Stamps) -> int:
+def page_size(stamps: Stamps) -> int:
+    """Return how many records are taken over in one statement."""
     return max(1, min(_MOST_RECORDS, _STATEMENT_BYTES // (4 * stamps.dims)))
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from vecmig.freshness.stamps import Stamps
 from vecmig.homes import relation
 from vecmig.homes.adopting import adopt_changed
+from vecmig.homes.deriving import derive_changed
 from vecmig.homes.sampling import longest_text, sample_vectors
 from vecmig.homes.search import Hit, search_each
 from vecmig.homes.values import HomeState, Sampled
@@ -49,6 +50,8 @@ class PostgresHome:
         return relation.drop_detached(self.session, self.stamps)
 
     def adopt_changed(self) -> int:
+        if self.stamps.base is not None:
+            return derive_changed(self.session, self.stamps)
         return adopt_changed(self.session, self.stamps, kept=self.kept)
 
     def search(self, vector: NDArray[np.float32], k: int, *, exact: bool = False) -> list[Hit]:

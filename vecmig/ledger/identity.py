@@ -109,7 +109,7 @@ def find_source(
     )
     if not even_replaced:
         recorded.require_key(source)
-    source = replace(source, adopted=adopted)
+    source = replace(source, adopted=adopted, derived=recorded.derived)
     return _following(connection, source) if expressions else source
 
 

@@ -40,12 +40,14 @@ class Recorded:
     vectors_schema: str
     #: The tags that have adopted vectors.
     adopted: tuple[AdoptedTag, ...] = ()
+    #: The tags that derive from another one which was not retired, each with that.
+    derived: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def from_row(cls, row: tuple[Any, ...], ledger: str) -> Recorded:
         """Read a row of ``collections`` in the ledger of a schema."""
         name, schema, table, names, stored, types, text, where, storage, metric, tracking, shown, *identity = row
-        oid, key_numbers, numbers, home, home_then, place, adopted = identity
+        oid, key_numbers, numbers, home, home_then, place, adopted, derived = identity
         base = Collection(name, (schema, table), tuple(names), text, where, storage, metric, None, tracking)
         collection = replace(base, live_columns=columns_said(shown))
         return cls(
@@ -62,6 +64,7 @@ class Recorded:
                 AdoptedTag.from_mapping(tag, said, kind, follows=state != "retired")
                 for tag, said, kind, state in adopted or ()
             ),
+            tuple((tag, base) for tag, base in derived or ()),
         )
 
     def changes(self, source: Source) -> list[str]:

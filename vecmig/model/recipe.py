@@ -6,10 +6,10 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Final, Literal, Self
 
-from vecmig.errors import RecipeError
+from vecmig.errors import RecipeError, TagError
 from vecmig.model.recipe_fields import FIELDS, PROVIDERS, SECRETIVE, no_version
 from vecmig.model.request import AUTHENTICATION, VARIABLE, body_problems, canonical, header_problems
 from vecmig.model.tag import Tag
@@ -109,6 +109,8 @@ class Recipe:
     callable: str | None = None
     #: What becomes of a text above the provider's input limit: the record is rejected, or the text is cut.
     too_long: TooLong = "reject"
+    #: The tag of more dims whose vectors this one's are the first dims of; None for one that is embedded by itself.
+    derive: str | None = None
     #: More fields of each request's body, as JSON has them; those of ``query_request`` are laid over them for a query.
     request: Mapping[str, Any] | None = field(default=None, hash=False)
     query_request: Mapping[str, Any] | None = field(default=None, hash=False)
@@ -139,11 +141,25 @@ class Recipe:
         return {name: value for name, value in (data | data.pop("service")).items() if value is not None}
 
     @property
+    def base(self) -> Self | None:
+        """The recipe of the tag that it derives from; None for one that is embedded by itself.
+
+        Its vectors may be of any length: what is cut is made length 1 again.
+        """
+        if self.derive is None:
+            return None
+        return replace(self, dims=Tag.parse(self.derive).dims, derive=None)
+
+    def derived(self, base: Tag, tag: Tag) -> Self:
+        """Return the recipe of ``tag``, whose vectors are the first dims of those of ``base``, of length 1 again."""
+        return replace(self, dims=tag.dims, derive=str(base), normalise="apply")
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256, in hexadecimal, over the fields that decide what a vector looks like."""
         identity = asdict(self)
         del identity["service"]
-        for name in _BODY_FIELDS:
+        for name in (*_BODY_FIELDS, "derive"):
             # a recipe without them keeps the fingerprint that it had before there were any
             if identity[name] is None:
                 del identity[name]
@@ -193,6 +209,25 @@ def recipe_problems(tag: Tag, data: Mapping[str, Any]) -> Iterator[Problem]:
     if data.get("budget_usd") is not None and not data.get("price_per_million_tokens"):
         yield "budget_usd", "price_per_million_tokens must say what tokens cost, or it is not known when it is spent"
     yield from _disagreements(tag, data)
+    if isinstance(data.get("derive"), str):
+        yield from (("derive", what) for what in derivation_problems(tag, data["derive"]))
+
+
+def derivation_problems(tag: Tag, base: str) -> Iterator[str]:
+    """Yield why the vectors of one tag cannot be the first dims of those of another."""
+    try:
+        other = Tag.parse(base)
+    except TagError as error:
+        yield error.message.removesuffix(".")
+        return
+    if other.dims <= tag.dims:
+        yield f"{other} has {other.dims:,} dims, from which no {tag.dims:,} can be cut"
+    for what in ("model", "version", "chunk"):
+        ours, theirs = getattr(tag, what), getattr(other, what)
+        if ours != theirs:
+            yield f"the {what} of {other} is {theirs or 'none'}, and that of {tag} {ours or 'none'}"
+    if tag.norm != "l2":
+        yield "what is cut is made length 1 again: the tag says norm-l2 then"
 
 
 def _request_problems(tag: Tag, data: Mapping[str, Any]) -> Iterator[Problem]:

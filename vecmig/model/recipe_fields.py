@@ -80,6 +80,11 @@ def _anything(value: Any) -> bool:  # noqa: ARG001  # the others take a value
     return True
 
 
+def _derivation(value: Any) -> bool:
+    """a mapping like {from: TAG, dims: 1024}"""
+    return isinstance(value, str) and bool(value)
+
+
 def no_version(url: object) -> str:
     """Say where Azure is reached without a version in the address; nothing where that is not what was meant."""
     azure = isinstance(url, str) and "api-version" in url
@@ -99,6 +104,7 @@ FIELDS: Final[dict[str, Any]] = {
     "normalise": _one_of("apply", "verify", "none"),
     "callable": _callable,
     "too_long": _one_of("reject", "cut"),
+    "derive": _derivation,
     "request": _anything,
     "query_request": _anything,
     "base_url": _url,

@@ -67,7 +67,14 @@ def fill_tag(
         limit: stop after about this many records.
         here: whether this process does it, whichever engine is chosen.
     """
-    name = stamps.source.collection.name
+    name, base = stamps.source.collection.name, stamps.base
+    if base is not None:
+        with context.database.session() as connection:
+            kept = base.tag in context.ledger(connection).routes.of(name).maintained
+            lacks = kept and lacking(measure_coverage(connection, base)) > 0
+        if lacks:
+            # it is bought once, for both
+            fill_tag(context, base, revision, here=here)
     with embedder_to_fill(context, name, stamps.tag, what="backfill", revision=revision) as embedder:
         with context.database.session() as connection:
             home = open_home(context.ledger(connection), stamps.source, stamps.tag)
@@ -89,6 +96,9 @@ def summary(result: Result) -> str:
     done, coverage = result.done, result.coverage
     rate = done.written / result.seconds if result.seconds else 0
     parts = [f"{counted(done.written, 'record')} embedded" + (f" ({rate:,.0f}/s)" if done.written else "")]
+    if done.adopted:
+        derived = f"{counted(done.adopted, 'record')} derived ({done.adopted / result.seconds:,.0f}/s)"
+        parts = [derived, *(parts if done.written else [])]
     if done.rejected:
         parts.append(f"{count(done.rejected)} rejected")
     return f"{', '.join(parts)}; {count(coverage.fresh)} of {count(coverage.eligible)} fresh"

@@ -12,7 +12,7 @@ from vecmig.embedders import Embedder
 from vecmig.errors import UsageError
 from vecmig.freshness.coverage import has_vectors
 from vecmig.freshness.stamps import Stamps
-from vecmig.gate import new_canary, require_same_model, require_same_space
+from vecmig.gate import cut_canary, new_canary, require_same_model, require_same_space
 from vecmig.homes import home_over
 from vecmig.ledger.control import What
 from vecmig.model.recipe import Recipe
@@ -110,11 +110,13 @@ def prepare_tag(context: Context, embedder: Embedder, stamps: Stamps) -> Callabl
     with context.database.session() as connection:
         ledger = context.ledger(connection)
         ledger.tags.refresh_recipe(name, stamps.tag, embedder.recipe)
-        lost = (
-            stamps.adopted is None
-            and ledger.tags.get(name, stamps.tag).canary is None
-            and has_vectors(connection, stamps)
-        )
+        missing = ledger.tags.get(name, stamps.tag).canary is None
+        base = None if stamps.base is None else ledger.tags.get(name, stamps.base.tag).canary
+        if missing and base is not None:
+            ledger.tags.set_canary(name, stamps.tag, cut_canary(base, stamps.dims))
+            missing = False
+        # nothing may be embedded for a tag that derives from another one, before which it would be kept
+        lost = missing and (stamps.base is not None or (stamps.adopted is None and has_vectors(connection, stamps)))
     keep = partial(_keep_canary, context, embedder, stamps)
     if lost:
         keep()

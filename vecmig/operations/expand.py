@@ -45,6 +45,7 @@ class Expand(Operation):
             source = self._checked_source()
             follow(self.context, source)
             self._check_route(recipe)
+            self._require_base(recipe)
             if not self._is_expanded(source):
                 self._refuse_unusable_chunks(recipe)
                 self.context.locked(lambda connection: self._expand(connection, source, recipe, attempt=True))
@@ -125,6 +126,21 @@ class Expand(Operation):
             what = f"{counted(rows, 'record')} of {source.schema}.{source.table}"
             self.context.listener(Warned(f"{what} without a key, which has NULL in it: left out"))
         return source
+
+    def _require_base(self, recipe: Recipe) -> None:
+        """Refuse to derive from a tag that has no vectors of this collection."""
+        if recipe.derive is None or self.is_live():
+            return
+        with self.context.database.session() as connection:
+            base = self.context.ledger(connection).tags.of(self.collection).get(recipe.derive)
+        if base is None or base.state == "retired":
+            why = "was retired" if base else "was never a tag of it"
+            raise ConfigError(
+                f"{self.new_tag} derives from {recipe.derive}, which has no vectors of {self.collection}: it {why}.",
+                state="Nothing was changed.",
+                hint="Move the collection to that tag first, or embed this one by itself: give it another version "
+                "after the @, and a recipe of its own.",
+            )
 
     def _check_route(self, recipe: Recipe) -> None:
         with self.context.database.session() as connection:

@@ -251,6 +251,8 @@ class CollectionWatch:
         """Enter what a follower has done."""
         tag, done = news.follower.stamps.tag, news.done
         self._done.add(tag, done)
+        if done.is_progress and any(base == tag for _, base in news.follower.stamps.source.derived):
+            self._wake()
         if self._scanned:
             self._full_at = max(self._full_at, time.monotonic() + _SCAN_REST * news.seconds)
         if news.whole:

@@ -53,6 +53,8 @@ class Source:
     notes: tuple[str, ...] = ()
     #: The tags that have adopted the vectors of one of its columns.
     adopted: tuple[AdoptedTag, ...] = ()
+    #: The tags whose vectors are the first dims of another one's, each with that.
+    derived: tuple[tuple[str, str], ...] = ()
 
     def adopted_by(self, tag: str) -> AdoptedTag | None:
         """Return what a tag has adopted; None for one that has adopted nothing."""

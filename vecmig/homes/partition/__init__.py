@@ -10,6 +10,7 @@ from psycopg import sql
 from vecmig.events import Listener
 from vecmig.homes import relation
 from vecmig.homes.adopting import NO_PAGE, AdoptedPage, adopt_differing, adopt_page
+from vecmig.homes.deriving import derive_page
 from vecmig.homes.index import (
     IndexTarget,
     create_statement,
@@ -50,11 +51,13 @@ class PartitionHome(PostgresHome):
         return write_records(self.session, self.stamps, records)
 
     def adopt(self, after: Key | None) -> AdoptedPage:
+        if self.stamps.base is not None:
+            return derive_page(self.session, self.stamps, after, indexed=self.index().exists)
         return adopt_page(self.session, self.stamps, after, kept=True, indexed=self.index().exists)
 
     def reconcile(self, after: Key | None, *, untold: bool) -> AdoptedPage:
         """Take over what is another vector; a copy stays where the column has none any more."""
-        if not untold:
+        if not untold or not self.stamps.follows:
             return NO_PAGE
         return adopt_differing(self.session, self.stamps, after, indexed=self.index().exists)
 

@@ -43,8 +43,8 @@ differing AS MATERIALIZED (
     SELECT {own_keys}
     FROM page s
     CROSS JOIN LATERAL (SELECT {read} AS vector OFFSET 0) o
-    JOIN {stamps} v ON {match}
-    WHERE s.vector IS NOT NULL AND NOT o.vector {equals} v.embedding
+    CROSS JOIN LATERAL (SELECT v.embedding FROM {stamps} v WHERE {match} OFFSET 0) c
+    WHERE s.vector IS NOT NULL AND NOT o.vector {equals} c.embedding
       AND NOT EXISTS (SELECT FROM {schema}.change c
                       WHERE c.collection = %(collection)s AND md5(c.key::text)::uuid = md5({key_json}::text)::uuid)
       AND NOT EXISTS (SELECT FROM {schema}.superseded x
@@ -61,7 +61,11 @@ due AS MATERIALIZED (
     WHERE {eligible} AND {sound}
 ),
 replaced AS (
-    DELETE FROM {stamps} v USING due s WHERE {match} RETURNING 1
+    DELETE FROM {stamps} v
+    WHERE v.ctid = ANY (ARRAY(SELECT o.ctid
+                              FROM due s
+                              CROSS JOIN LATERAL (SELECT v.ctid FROM {stamps} v WHERE {match} OFFSET 0) o))
+    RETURNING 1
 ),
 written AS (
     INSERT INTO {stamps} (tag, {stored}, embedding, source_hash)
@@ -106,7 +110,12 @@ due AS MATERIALIZED (
                ELSE NOT c.text_changed END
 ),
 replaced AS (
-    DELETE FROM {stamps} v USING due s WHERE {match} AND (s.sound OR {in_place}) RETURNING 1
+    DELETE FROM {stamps} v
+    WHERE v.ctid = ANY (ARRAY(SELECT o.ctid
+                              FROM due s
+                              CROSS JOIN LATERAL (SELECT v.ctid FROM {stamps} v WHERE {match} OFFSET 0) o
+                              WHERE s.sound OR {in_place}))
+    RETURNING 1
 ),
 written AS (
     INSERT INTO {stamps} (tag, {stored}, embedding, source_hash)

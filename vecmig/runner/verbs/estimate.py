@@ -13,7 +13,7 @@ from vecmig.embedders import estimated_tokens
 from vecmig.freshness.coverage import count_records
 from vecmig.freshness.pending import count_texts, sample_texts
 from vecmig.freshness.stamps import Stamps
-from vecmig.homes import count_offered, coverage_of, home_over
+from vecmig.homes import count_offered, coverage_of, home_over, open_home
 from vecmig.ledger.control import Control, read_control, runs
 from vecmig.ledger.identity import find_source
 from vecmig.ledger.ledger import Ledger
@@ -55,6 +55,8 @@ class Estimate:
     adopted: int | None
     #: Whether these stay in the source's own column.
     in_place: bool
+    #: Records whose vectors are cut from those of another tag; None where the tag does not derive from one.
+    derived: int | None
     #: Different texts among those that are to be embedded, each of which is bought once; None where it would take long
     #: to count them, or they are cut into chunks.
     texts: int | None
@@ -144,6 +146,8 @@ def _estimate(
     if adopting is not None:
         adopted = max(0, min(pending, count_offered(connection, source) - coverage.fresh))
         pending = pending - adopted if adopting.adoption.fill else 0
+    derived = None if recipe.derive is None else min(pending, _fresh(ledger, source, recipe.derive))
+    pending -= derived or 0
     texts = sample_texts(connection, source, _SAMPLE)
     sample = _measure(texts, recipe)
     counted = recipe.chunk is None and coverage.eligible <= _COUNTED
@@ -167,6 +171,7 @@ def _estimate(
         pending=pending,
         adopted=adopted,
         in_place=adopting is not None and adopting.adoption.in_place,
+        derived=derived,
         texts=different,
         chunks=chunks,
         tokens=tokens,
@@ -180,6 +185,14 @@ def _estimate(
         way_back_cost_usd=_cost(old, round(_measure(texts, old).tokens * coverage.eligible)) if old else 0.0,
         locks=_locks(source),
     )
+
+
+def _fresh(ledger: Ledger, source: Source, tag: str) -> int:
+    """Return of how many records a tag has fresh vectors, if it is one of the collection."""
+    row = ledger.tags.of(source.collection.name).get(tag)
+    if row is None or row.state == "retired":
+        return 0
+    return coverage_of(open_home(ledger, source, tag, kind=row.home)).fresh
 
 
 @dataclass(frozen=True, slots=True)

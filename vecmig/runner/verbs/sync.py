@@ -92,7 +92,9 @@ def _sync_collection(project: Project, name: str) -> dict[tuple[str, str], Cover
         route = context.ledger(connection).routes.of(name)
         runner = runner_at_work(connection, context.database.schema, name) if route.candidate else None
     done: dict[tuple[str, str], Coverage] = {}
-    for tag in route.maintained:
+    derived = dict(source.derived)
+    # a tag whose vectors another one derives from comes before that
+    for tag in sorted(route.maintained, key=lambda tag: tag in derived):
         if runner is not None and tag == route.candidate:
             project.listener(left_to_runner(name, tag, runner))
             continue
@@ -125,7 +127,7 @@ def _sync_tag(context: Context, source: Source, tag: str) -> Result:
         )
         verify_adopted(context, home.stamps, embedder, taken_over=result.done.adopted)
     record(context, name, tag, result.done, coverage=result.coverage.share)
-    adopted = f"{counted(result.done.adopted, 'vector')} taken over, " if home.stamps.follows else ""
+    adopted = f"{counted(result.done.adopted, 'vector')} taken over, " if home.stamps.takes_over else ""
     embedded, fresh = counted(result.done.written, "record"), result.coverage.fresh
     summary = f"{name}, {tag}: {adopted}{embedded} embedded; {fresh:,} of {result.coverage.eligible:,} fresh"
     context.listener(StepDone("sync", "", name, summary, result.seconds))
