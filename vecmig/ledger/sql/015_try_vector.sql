@@ -14,3 +14,20 @@ EXCEPTION
         RETURN otherwise;
 END
 $function$;
+
+-- for whoever owns it: default privileges may have opened it to others
+DO $do$
+DECLARE
+    given record;
+BEGIN
+    FOR given IN
+        SELECT p.oid::regprocedure AS routine,
+               CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END AS role
+        FROM pg_proc p
+        CROSS JOIN LATERAL aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+        WHERE p.oid = to_regprocedure($q${schema}.try_vector(text, anyelement, anycompatible)$q$) AND a.grantee <> p.proowner
+    LOOP
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM %s', given.routine, given.role);
+    END LOOP;
+END
+$do$;
