@@ -198,3 +198,35 @@ def test_without_a_whole_pass_a_record_keeps_its_own_chunks(chunked: Lab, model:
         with LocalEngine(backfill) as engine:
             engine.one_pass(whole_source(stamps), whole=False)
     assert (model.total(), chunked.cover(CHUNKED).fresh) == (4, 1)
+
+
+def test_a_text_without_a_vector_is_no_example_of_one_that_has_it(lab: Lab, model: Model) -> None:
+    """Two texts are asked for together, time and again, one of which never gets a vector."""
+    lab.sql("DELETE FROM documents")
+    lab.sql(
+        "INSERT INTO documents (id, title, body) "
+        "SELECT i, '', CASE WHEN mod(i, 2) = 0 THEN 'good' ELSE 'NOTHING' END FROM generate_series(1, 400) i"
+    )
+
+    def spoil(texts: list[str], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        vectors[["NOTHING" in text for text in texts]] = float("nan")
+        return vectors
+
+    model.after = spoil
+    lab.upgrade("r1", until="backfill")
+    assert (lab.cover(SMALL).fresh, lab.cover(SMALL).rejected) == (200, 200)
+
+
+def test_chunks_that_edited_records_share_are_not_bought_again(chunked: Lab, model: Model) -> None:
+    """There are more of them than are looked up at once, and each record is replaced in turn."""
+    chunked.sql("DELETE FROM documents")
+    chunked.sql(
+        "INSERT INTO documents (id, title, body) "
+        "SELECT i, '', 'disclaimer' || lpad(i::text, 10, '0') FROM generate_series(1, 1500) i"
+    )
+    chunked.upgrade("r1")
+    bought = model.total()
+    chunked.sql("UPDATE documents SET body = 'disclaimer' || lpad((id + 5000)::text, 10, '0')")
+    chunked.sync()
+    assert chunked.cover(CHUNKED).fresh == 1_500
+    assert (bought, model.total()) == (1_501, 3_001)

@@ -69,12 +69,19 @@ class TextSharing:
             find = find_gathered if self._looks else find_texts
             found = self.session.run(lambda connection: find(connection, stamps, wanted))
             self._looks, self._refused = self._looks + 1, found is None
-            return found or {}
-        edited = [(job, own) for job, own in zip(group, digests, strict=True) if not job.record.new]
-        if not stamps.chunks or not edited:
+            # what was gathered may have been replaced since, by another record's edit
+            return (found or {}) | self._own(group, digests, found or {})
+        return self._own(group, digests, {})
+
+    def _own(self, group: Sequence[Job], digests: Sequence[Sequence[str]], found: Shared) -> Shared:
+        """Find the vectors of chunks that edited records have already, of those that were not found elsewhere."""
+        stamps = self.stamps
+        pairs = zip(group, digests, strict=True) if stamps.chunks else ()
+        edited = [(job, own) for job, own in pairs if not job.record.new and any(one not in found for one in own)]
+        if not edited:
             return {}
         keys = [job.record.key for job, _ in edited]
-        wanted = list(dict.fromkeys(digest for _, own in edited for digest in own))
+        wanted = list(dict.fromkeys(digest for _, own in edited for digest in own if digest not in found))
         return self.session.run(lambda connection: find_own(connection, stamps, keys, wanted))
 
     def _with_owned(self, job: Job, owned: tuple[Vector | None, ...]) -> Job:

@@ -266,7 +266,7 @@ class BaseEmbedder(ABC):
             except EmbedderError as error:
                 error.sent_at = ticket.sent.at
                 raise
-        self._witness.took(ticket.sent.at, None if beside or kind == "query" else texts[-1])
+        self._witness.took(ticket.sent.at, None if beside or kind == "query" else _example(texts, found))
         self.learned.passed(len(texts), tokens)
         return found
 
@@ -276,6 +276,14 @@ class BaseEmbedder(ABC):
 
     def close(self) -> None:  # noqa: B027  # most providers hold nothing
         """Let go of what the provider holds."""
+
+
+def _example(texts: list[str], found: Embedded) -> str | None:
+    """Return a text that got a vector, the last one."""
+    for at in reversed(range(len(texts))):
+        if at not in found.refused and not row_problems(found.vectors[at : at + 1]):
+            return texts[at]
+    return None
 
 
 def _require_one_good(found: Embedded) -> None:

@@ -177,7 +177,8 @@ def _forget_batch(connection: Connection, source: Source, schema: str, after: st
         return after
     values = {"collection": source.collection.name, "digests": digests}
     for stamps in tags:
-        connection.execute(stamps.statement("freshness/changes", "sweep_emptied", rows=source.rows), values)
+        sweep = stamps.statement("freshness/changes", "sweep_emptied", rows=source.rows)
+        connection.execute(stamps.outlived(sweep), values)
     connection.execute(tags[0].statement("freshness/changes", "forget_settled", unsettled=_unsettled(tags)), values)
     return digests[-1]
 

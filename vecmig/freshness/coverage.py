@@ -98,7 +98,8 @@ def sweep(connection: Connection, stamps: Stamps, found: Coverage | None = None)
     few = emptied <= total * _MOST_EMPTIED
     if emptied:
         connection.execute(
-            stamps.statement("freshness/coverage", "sweep_emptied", rows=source.rows), stamps.values | {"all": few}
+            stamps.outlived(stamps.statement("freshness/coverage", "sweep_emptied", rows=source.rows)),
+            stamps.values | {"all": few},
         )
     return _count_idle(connection, stamps)[1] if emptied and not few else 0
 

@@ -131,16 +131,34 @@ class Stamps:
             match=self.match("o", "v"),
             vector_noted=self.noted("vector_noted", "o"),
             text_noted=self.noted("text_noted", "o"),
+            superseded=statement(
+                "freshness/adopting",
+                "superseded",
+                schema=sql.Identifier(self.schema),
+                collection=sql.Literal(source.collection.name),
+                tag=sql.Literal(self.tag),
+                key_json=source.key_json("o"),
+                digest=self.digest("o", "vector"),
+            ),
         )
 
     def tried(self, adopted: AdoptedTag) -> sql.Composed:
         """A sub-select of what the source offers in which a value that is no vector fails no statement."""
         return self.source.offered(adopted, tried=sql.Identifier(self.schema, "try_vector"))
 
-    def digest(self, record: str) -> sql.Composed:
-        """The digest of a record's own vector, as ``superseded`` has it."""
+    def digest(self, relation: str, vector: str) -> sql.Composed:
+        """The digest of a vector, as ``superseded`` has it."""
         send = self.source.pgvector.function(f"{self.source.collection.storage}_send")
-        return sql.SQL("md5({}({}))::uuid").format(send, sql.Identifier(record, "vector"))
+        return sql.SQL("md5({}({}))::uuid").format(send, sql.Identifier(relation, vector))
+
+    def outlived(self, sweep: sql.Composed) -> sql.Composed:
+        """Return a statement that deletes stamps so that it notes whose vectors their texts have outlived."""
+        if not self.follows or self.home != "partition":
+            return sweep
+        key = sql.SQL(", ").join(self.source.stored_of("v"))
+        return self.statement(
+            "freshness/adopting", "outlived", sweep=sweep, key=key, digest=self.digest("v", "embedding")
+        )
 
     def kept(self, record: str) -> sql.Composed:
         """Whether the column that is the home has a vector of the application's for a record: it is never replaced."""

@@ -9,6 +9,7 @@ from typing import Final
 
 from psycopg import sql
 
+from vecmig.freshness.stamps import Stamps
 from vecmig.postgres.named_sql import statement
 from vecmig.source.keys import same_key
 from vecmig.source.relations import PARTITIONED
@@ -33,6 +34,7 @@ def function_body(source: Source, schema: str) -> str:
         old_keys=_listed(source, "OLD.{}"),
         new_keys=_listed(source, "NEW.{}"),
         find_elsewhere=_find_elsewhere(source),
+        carried=_carried(source, schema),
         empty=statement(
             "freshness/change_tracking",
             "empty",
@@ -58,6 +60,21 @@ def function_body(source: Source, schema: str) -> str:
         **common,
     )
     return body.as_string(None)
+
+
+def _carried(source: Source, schema: str) -> sql.Composable:
+    """Say whether the vector of a record whose key changed is that of its text still, where a tag follows it."""
+    if source.followed is None:
+        return sql.SQL("true")
+    stamps = Stamps(source, schema, source.followed.tag)
+    return stamps.statement(
+        "freshness/change_tracking",
+        "carried",
+        collection=sql.Literal(source.collection.name),
+        tag=sql.Literal(stamps.tag),
+        new_record=_match(source, source.aliases_of("s"), sql.SQL("new_key")),
+        old_stamp=_match(source, source.stored_of("v"), sql.SQL("old_key")),
+    )
 
 
 @lru_cache(maxsize=64)

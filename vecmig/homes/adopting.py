@@ -26,8 +26,8 @@ _MOST_RECORDS: Final = 2_000
 #: Records in one transaction where each may go into an index, at some 10 ms: an application that changes one of them
 #: waits for it.
 SLOW_RECORDS: Final = 20
-#: What the server says of a value that is no vector.
-NO_VECTOR_ERRORS: Final = (psycopg.DataError, pg.ProgramLimitExceeded, pg.RaiseException)
+#: Classes of SQLSTATE that are no value's doing; as ``try_vector`` has them.
+_NO_VALUES: Final = ("08", "25", "40", "42", "53", "55", "57", "58", "XX")
 
 _T = TypeVar("_T")
 
@@ -127,8 +127,16 @@ def _whatever_it_has(run: Callable[[bool], _T]) -> _T:
     """Run a statement over the source's vectors, once more with each of them tried where a value is none."""
     try:
         return run(False)
-    except NO_VECTOR_ERRORS:
+    except psycopg.Error as error:
+        if not is_of_a_value(error):
+            raise
         return run(True)
+
+
+def is_of_a_value(error: psycopg.Error) -> bool:
+    """Return whether an error may come from a value that is no vector, or that a function of the team's refuses."""
+    state = error.sqlstate
+    return state is not None and state[:2] not in _NO_VALUES
 
 
 def sweep_emptied(connection: Connection, stamps: Stamps) -> None:
@@ -156,6 +164,8 @@ def _page(stamps: Stamps, first: bool, kept: bool, tried: bool) -> str:
             keys_text=stamps.source.alias_text("s"),
             descending=stamps.source.descending,
             text_noted=stamps.noted("text_noted", "s"),
+            key_json=stamps.source.key_json("s"),
+            digest=stamps.digest("s", "vector"),
             **_parts(stamps, kept, tried),
         )
     )
@@ -175,7 +185,7 @@ def _differing(stamps: Stamps, first: bool, tried: bool) -> str:
             key_json=source.key_json("s"),
             keys_text=source.alias_text("s"),
             descending=source.descending,
-            digest=stamps.digest("s"),
+            digest=stamps.digest("s", "vector"),
             **_parts(stamps, kept=True, tried=tried),
         )
     )

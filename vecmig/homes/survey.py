@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+import psycopg
 from psycopg import sql
 
 from vecmig.errors import ConfigError
 from vecmig.freshness.pending import estimated_rows
 from vecmig.freshness.stamps import Stamps, norm_function
-from vecmig.homes.adopting import NO_VECTOR_ERRORS, read
+from vecmig.homes.adopting import is_of_a_value, read
 from vecmig.model.adoption import AdoptedTag
 from vecmig.model.tag import NORM_TOLERANCE, Tag
 from vecmig.postgres.named_sql import script, statement
@@ -102,7 +103,9 @@ def _looked_at(
     try:
         with connection.transaction():
             return look(None)
-    except NO_VECTOR_ERRORS:
+    except psycopg.Error as error:
+        if not is_of_a_value(error):
+            raise
         with connection.transaction(force_rollback=True):
             connection.execute(script("ledger/015_try_vector", schema=sql.Identifier("pg_temp")))
             return look(sql.Identifier("pg_temp", "try_vector"))

@@ -161,7 +161,7 @@ class Adopt(Backfill):
             raise ScriptError(
                 f"{others[0]} has adopted vectors of {name} already; a collection has one such tag at a time.",
                 state="Nothing was taken over.",
-                hint=f"Retire it first: vecmig retire {name} --tag {others[0]}",
+                hint=f"Retire it first: vecmig retire {name} {others[0]}",
             )
         source = self.offering(connection, source)
         adopted = source.adopted_by(self.new_tag)

@@ -7,7 +7,7 @@
 EXISTS (SELECT FROM {offered} o
         WHERE {same_record} AND o.vector IS NOT NULL AND {sound}
           AND CASE WHEN EXISTS (SELECT FROM {stamps} v WHERE {match}) THEN EXISTS ({vector_noted})
-                   ELSE NOT EXISTS ({text_noted}) END
+                   ELSE NOT EXISTS ({text_noted}) AND NOT EXISTS ({superseded}) END
         OFFSET 0)
 
 -- kept --
@@ -29,8 +29,21 @@ SELECT FROM {schema}.change c
 WHERE c.collection = {collection} AND md5(c.key::text)::uuid = md5({key_json}::text)::uuid
   AND c.text_changed_by IS NOT NULL
 
+-- superseded --
+-- that the source's own vector is one which a text of the record has outlived
+SELECT FROM {schema}.superseded x
+WHERE x.collection = {collection} AND x.tag = {tag} AND md5(x.key::text)::uuid = md5({key_json}::text)::uuid
+  AND x.vector = {digest}
+
 -- due --
 SELECT count(*)
 FROM {schema}.change noted
 CROSS JOIN LATERAL (SELECT s.* FROM {records} s WHERE {noted_key} LIMIT 1) p
 WHERE noted.collection = %(collection)s AND {eligible} AND {owned}
+
+-- outlived --
+-- a record whose text went has its vector in the source still, which is not that of the text to come
+WITH swept AS ({sweep} RETURNING v.*)
+INSERT INTO {schema}.superseded (collection, tag, key, vector)
+SELECT %(collection)s, v.tag, jsonb_build_array({key}), {digest} FROM swept v WHERE v.chunk = 0 AND v.embedding IS NOT NULL
+ON CONFLICT DO NOTHING

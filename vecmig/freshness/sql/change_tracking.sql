@@ -53,8 +53,8 @@ BEGIN
         END IF;
         IF old_key = new_key THEN
             old_key := NULL;
-        ELSIF TG_OP = 'UPDATE' THEN
-            -- under its new key the record is a new one
+        ELSIF TG_OP = 'UPDATE' AND {carried} THEN
+            -- under its new key the record is a new one, with the vector of this very text
             what := 'vector';
         END IF;
         IF trouble IS NOT NULL THEN
@@ -392,3 +392,10 @@ FROM (SELECT s.* FROM {records} s LIMIT 1000) s
 CROSS JOIN LATERAL (SELECT {key_json} AS key) c
 WHERE ({changed_key}) IS FALSE
 LIMIT 1
+
+-- carried --
+-- whether the vector that a record had under its old key is of the text that it has now, and did not change
+(what IS DISTINCT FROM 'text'
+ OR EXISTS (SELECT FROM {records} s, {stamps} v WHERE {new_record} AND {old_stamp} AND v.source_hash = {hash})
+    AND NOT EXISTS (SELECT FROM {schema}.superseded x
+                    WHERE x.collection = {collection} AND x.tag = {tag} AND md5(x.key::text)::uuid = md5(old_key::text)::uuid))

@@ -78,13 +78,13 @@ def _write_once(
     with connection.transaction():
         guarded = _Guarded.read(connection.execute(_guard(stamps, held), values, binary=True))
         left = guarded
+        if guarded.at and stamps.follows:
+            connection.execute(_supersede(stamps), values | {"guarded": guarded.at})
         if guarded.at and not new:
             fresh = connection.execute(_replace(stamps), values | {"guarded": guarded.at})
             left = guarded.without({at for (at,) in fresh})
         if left.at:
             _copy(connection, stamps, [records[at - 1] for at in left.at], left.keys)
-            if stamps.follows:
-                connection.execute(_supersede(stamps), values | {"guarded": left.at})
     return len(guarded.at)
 
 
@@ -154,7 +154,9 @@ def _supersede(stamps: Stamps) -> str:
         key_json=source.key_json("i"),
         same_record=_same(source, "s", "i"),
         offered=stamps.tried(adopted),
-        digest=stamps.digest("s"),
+        digest=stamps.digest("s", "vector"),
+        copied=stamps.digest("v", "embedding"),
+        match_record=stamps.match("i", "v"),
     )
     return finished(query)
 

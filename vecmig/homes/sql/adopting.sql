@@ -13,6 +13,9 @@ WITH page AS MATERIALIZED (
           FROM {offered} s
           WHERE {after} AND NOT EXISTS (SELECT FROM {stamps} v WHERE {match} OFFSET 0)
             AND NOT EXISTS ({text_noted} OFFSET 0)
+            AND NOT EXISTS (SELECT FROM {schema}.superseded x
+                            WHERE x.collection = %(collection)s AND x.tag = %(tag)s
+                              AND md5(x.key::text)::uuid = md5({key_json}::text)::uuid AND x.vector = {digest} OFFSET 0)
           ORDER BY {keys}
           LIMIT %(size)s {lock}) s
 ),

@@ -44,13 +44,23 @@ CREATE TEMPORARY TABLE vecmig_incoming ON COMMIT DROP AS SELECT {columns} FROM {
 INSERT INTO {stamps} ({columns}) SELECT {casts} FROM pg_temp.vecmig_incoming v
 
 -- supersede --
--- the source's own vectors of these records are of older texts, whatever they are compared with later
-INSERT INTO {schema}.superseded AS x (collection, tag, key, vector)
-SELECT %(collection)s, %(tag)s, {key_json}, {digest}
-FROM (SELECT {casts}, i.at::int AS at
-      FROM unnest({key_arrays}) WITH ORDINALITY AS i({keys}, at)) i
-CROSS JOIN LATERAL (SELECT s.vector FROM {offered} s WHERE {same_record} LIMIT 1) s
-WHERE i.at = ANY (%(guarded)s::int[]) AND s.vector IS NOT NULL
+-- runs before replace: the source's own vectors of these records are of older texts, whatever they are compared with later;
+-- where one has none, that is so of the copy
+WITH outlived AS (
+    SELECT {key_json} AS key, {digest} AS own,
+           (SELECT {copied} FROM {stamps} v WHERE {match_record} AND v.chunk = 0) AS copied
+    FROM (SELECT {casts}, i.at::int AS at
+          FROM unnest({key_arrays}) WITH ORDINALITY AS i({keys}, at)) i
+    CROSS JOIN LATERAL (SELECT s.vector FROM {offered} s WHERE {same_record} LIMIT 1) s
+    WHERE i.at = ANY (%(guarded)s::int[])
+),
+kept AS (
+    INSERT INTO {schema}.superseded (collection, tag, key, vector)
+    SELECT %(collection)s, %(tag)s, o.key, o.copied FROM outlived o WHERE o.own IS NULL AND o.copied IS NOT NULL
+    ON CONFLICT DO NOTHING
+)
+INSERT INTO {schema}.superseded (collection, tag, key, vector)
+SELECT %(collection)s, %(tag)s, o.key, o.own FROM outlived o WHERE o.own IS NOT NULL
 ON CONFLICT (collection, (md5(key::text)::uuid), tag) DO UPDATE SET vector = excluded.vector
 
 -- reject --

@@ -10,7 +10,13 @@ BEGIN
     EXECUTE 'SELECT ' || expression || ' FROM (SELECT ($1).*) AS s' INTO vector USING source_row;
     RETURN vector;
 EXCEPTION
-    WHEN data_exception OR program_limit_exceeded OR raise_exception THEN
+    WHEN assert_failure THEN
+        RETURN otherwise;
+    WHEN OTHERS THEN
+        -- connections, transactions, rights and names, resources, locks, and the server are no value's doing
+        IF left(SQLSTATE, 2) IN ('08', '25', '40', '42', '53', '55', '57', '58', 'XX') THEN
+            RAISE;
+        END IF;
         RETURN otherwise;
 END
 $function$;
