@@ -516,5 +516,11 @@ def test_vectors_of_another_model_that_come_later_are_told_of(adopted: Lab, mode
     adopted.sql("""UPDATE vecmig.tag SET verified = verified || '{"at": "2026-01-01T00:00:00+00:00"}' """)
     adopted.events.clear()
     adopted.sync()
-    assert adopted.status().tags[0].verified is None
+    (tag,) = adopted.status().tags
+    assert (tag.verified, dict(tag.refuted or {}).get("good")) == (None, 6)
     assert any("are what its recipe gives" in event.message for event in adopted.events if isinstance(event, Warned))
+    # it is not looked at again at once, whatever the next draw would show
+    bought = model.total()
+    adopted.sync()
+    assert adopted.status().tags[0].refuted == tag.refuted
+    assert model.total() == bought

@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import yaml
 
 from support.cluster import dump, own_cluster, restore
 from support.embedding import Model
@@ -18,7 +19,7 @@ from support.postgres import Postgres, configured
 from support.stamps import text_hash
 from vecmig import runner
 from vecmig.errors import BudgetSpent, ConfigError, DatabaseError, PoisonInputError, TerminalEmbedderError
-from vecmig.events import Event, Noted, StepDone, Waiting
+from vecmig.events import Event, Noted, StepDone, Waiting, Warned
 from vecmig.freshness import changes
 from vecmig.ledger.ledger import Ledger
 from vecmig.postgres.locks import runner_locks
@@ -628,3 +629,25 @@ def test_it_waits_for_a_first_tag(lab: Lab) -> None:
         yield lambda: _settled(lab)
 
     assert _watch(lab, story()) == {("documents", SMALL): 1}
+
+
+def test_a_collection_whose_source_is_gone_holds_up_no_other(lab: Lab, model: Model) -> None:
+    lab.sql("CREATE TABLE notes (id bigint PRIMARY KEY, title text, body text)")
+    lab.sql("INSERT INTO notes SELECT id, title, body FROM documents")
+    path = lab.path / "migrations/collections.yaml"
+    data = yaml.safe_load(path.read_text())
+    known = data["collections"]
+    data["collections"] = {"a notes": {**known["documents"], "source": "public.notes"}} | known
+    path.write_text(yaml.safe_dump(data, sort_keys=False))
+    versions = lab.path / "migrations/versions"
+    (versions / "r2.py").unlink()
+    (versions / "n1.py").write_text(
+        (versions / "r1.py").read_text().replace("r1", "n1").replace("'documents'", "'a notes'")
+    )
+    lab.upgrade("heads")
+    lab.sql("DROP TABLE notes CASCADE")
+    lab.sql("UPDATE documents SET body = 'changed' WHERE id = 3")
+    with pytest.raises((ConfigError, DatabaseError), match="notes"):
+        lab.sync()
+    assert lab.cover(SMALL).fresh == 20
+    assert any("a notes is left out" in event.message for event in lab.events if isinstance(event, Warned))

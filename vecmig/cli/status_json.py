@@ -115,6 +115,7 @@ def _adopted_json(tag: TagStatus) -> dict[str, Any] | None:
         "fill": said.fill,
         "follows": tag.adopted.follows,
         "verified": tag.verified,
+        "refuted": tag.refuted,
         "text_changed_by": [
             {"role": role, "application": application, "records": records}
             for role, application, records in tag.text_writers

@@ -159,8 +159,10 @@ class _Section:
         """Say what a tag has adopted, what is known of it, and who writes so that it is stale."""
         if tag.adopted is None:
             return
-        said, found = tag.adopted.adoption, tag.verified
+        said, found, refuted = tag.adopted.adoption, tag.verified, tag.refuted
         known = f"verified, {found['good']} of {found['of']}" if found else "asserted: no spot check has compared it"
+        if refuted:
+            known = f"asserted: {refuted['good']} of {refuted['of']} are what the recipe gives"
         if found and found.get("taken_over"):
             known += f", {count(found['taken_over'])} taken over since"
         how = "in place" if said.in_place else "copied"

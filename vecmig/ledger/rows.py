@@ -28,8 +28,18 @@ class TagRow:
     canary: Mapping[str, Any] | None
     #: What the tag has adopted, as ``AdoptedTag`` writes it; None where it was embedded.
     adopted: Mapping[str, Any] | None = None
-    #: What a spot check found of what was adopted: at, good, of; None where that is only asserted.
-    verified: Mapping[str, Any] | None = None
+    #: What the last spot check found of what was adopted: at, good, of, and refuted where some were not the recipe's.
+    spot: Mapping[str, Any] | None = None
+
+    @property
+    def verified(self) -> Mapping[str, Any] | None:
+        """What the last spot check found where all was the recipe's; None where that is only asserted."""
+        return None if self.spot is None or self.spot.get("refuted") else self.spot
+
+    @property
+    def refuted(self) -> Mapping[str, Any] | None:
+        """What it found where not all was the recipe's."""
+        return self.spot if self.spot is not None and self.spot.get("refuted") else None
 
     @property
     def asserted(self) -> bool:

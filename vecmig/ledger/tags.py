@@ -19,7 +19,7 @@ from vecmig.model.recipe import Recipe
 _TAG = TAG.alias("t")
 #: Before version 12 every tag had a partition.
 _HOME = func.coalesce(later(_TAG.c.home).astext, "partition")
-_LATER: Final = {"home": _HOME, "adopted": later(_TAG.c.adopted), "verified": later(_TAG.c.verified)}
+_LATER: Final = {"home": _HOME, "adopted": later(_TAG.c.adopted), "spot": later(_TAG.c.verified)}
 _COLUMNS = [_LATER[name] if name in _LATER else _TAG.c[name] for name in TagRow.__slots__]
 
 

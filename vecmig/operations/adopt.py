@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from vecmig.backfill import Result
 from vecmig.embedders import Embedder
@@ -246,10 +247,11 @@ def verify_adopted(context: Context, stamps: Stamps, embedder: Embedder, *, take
         row = context.ledger(connection).tags.get(name, tag)
         if row.adopted is None:
             return
+        if row.refuted is not None and datetime.now(UTC) < _again(row.refuted):
+            return
         if row.verified is not None and row.canary is not None:
             since = taken_over + row.verified.get("taken_over", 0)
-            again = datetime.fromisoformat(row.verified["at"]) + _VERIFIED_FOR
-            if not since or datetime.now(UTC) < again:
+            if not since or datetime.now(UTC) < _again(row.verified):
                 if taken_over:
                     with context.transaction() as ledger:
                         ledger.tags.verify(name, tag, {**row.verified, "taken_over": since})
@@ -264,10 +266,15 @@ def verify_adopted(context: Context, stamps: Stamps, embedder: Embedder, *, take
             ledger.tags.set_canary(name, tag, canary)
     else:
         with context.transaction() as ledger:
-            ledger.tags.verify(name, tag, None)
+            ledger.tags.verify(name, tag, spot.verified | {"refuted": True})
         context.listener(
             Warned(
                 f"{name}: only {count(spot.good)} of {count(spot.sampled)} vectors drawn at random that {tag} has "
                 "adopted are what its recipe gives: they are of another model, or of other texts"
             )
         )
+
+
+def _again(looked: Mapping[str, Any]) -> datetime:
+    """Return when to look again, by what was found the last time."""
+    return datetime.fromisoformat(looked["at"]) + _VERIFIED_FOR

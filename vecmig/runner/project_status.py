@@ -50,6 +50,8 @@ class TagStatus:
     #: What it has adopted, and what a spot check found of that: at, good, of; None where it is only asserted.
     adopted: AdoptedTag | None = None
     verified: Mapping[str, Any] | None = None
+    #: The same where it found vectors that are not the recipe's.
+    refuted: Mapping[str, Any] | None = None
     #: Who changes texts and not the vectors that it follows: role, application, and of how many records.
     text_writers: tuple[tuple[str, str, int], ...] = ()
     #: Where the application alone writes its vectors: how many of them a sync would take over; None where the recipe

@@ -266,6 +266,7 @@ def _tag(ledger: Ledger, source: Source, row: TagRow) -> TagStatus:
         lag=lag(connection, [stamps]),
         adopted=stamps.adopted,
         verified=row.verified,
+        refuted=row.refuted,
         text_writers=tuple(text_writers(connection, stamps)),
         to_take_over=None if stamps.buys or not source.tracked else count_due(connection, stamps),
     )

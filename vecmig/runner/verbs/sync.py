@@ -8,8 +8,8 @@ from dataclasses import asdict, replace
 
 from vecmig.backfill import Figures, Result, RunBudget, run_backfill
 from vecmig.config import Config
-from vecmig.errors import DatabaseError, DatabaseUnreachable, UsageError, VecmigError
-from vecmig.events import Listener, Noted, StepDone, StepStarted, ignore
+from vecmig.errors import ConfigError, DatabaseError, DatabaseUnreachable, UsageError, VecmigError
+from vecmig.events import Listener, Noted, StepDone, StepStarted, Warned, ignore
 from vecmig.freshness.coverage import Coverage
 from vecmig.homes import open_home
 from vecmig.inventory.exposure import exposures
@@ -72,10 +72,19 @@ def sync(
         project.database.keeping_sessions(),
         at_work(project, names, "sync", kind="sync") as project,
     ):
+        failed: dict[str, VecmigError] = {}
         for name in names:
-            with failures_kept(project, "sync", [name]):
-                done |= _sync_collection(project, name)
-        succeeded(project, "sync", names)
+            try:
+                with failures_kept(project, "sync", [name]):
+                    done |= _sync_collection(project, name)
+            except (ConfigError, DatabaseError) as error:
+                # a table that is gone is no reason to leave the others behind
+                failed[name] = error
+                if len(names) > 1:
+                    project.listener(Warned(f"{name} is left out: {error.message}"))
+        succeeded(project, "sync", [name for name in names if name not in failed])
+    if failed:
+        raise next(iter(failed.values()))
     return done
 
 
