@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.main
@@ -19,15 +20,27 @@ from vecmig.embedders.wordllama import _logging_untouched
 
 @pytest.fixture(scope="session", autouse=True)
 def _made_once() -> Iterator[None]:
-    """Put the command line together, and load each model, once for all runs inside this process.
-
-    Either takes longer than most commands do.
-    """
-    with _logging_untouched():
-        import wordllama
+    """Put the command line together once for all runs inside this process: it takes longer than most commands do."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(typer.main, "get_command", cache(typer.main.get_command))
-        patch.setattr(wordllama.WordLlama, "load", cache(wordllama.WordLlama.load))
+        yield
+
+
+@cache
+def _loading_once() -> Any:
+    with _logging_untouched():
+        import wordllama
+    return cache(wordllama.WordLlama.load)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _loaded_once() -> Iterator[None]:
+    """Load each model once for all runs inside this process; other tests load their own."""
+    load = _loading_once()
+    import wordllama
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wordllama.WordLlama, "load", load)
         yield
 
 
