@@ -286,8 +286,9 @@ class CollectionWatch:
         began, done = time.monotonic(), self._done
         if not done.to_forget or began < self._forget_at:
             return
-        if source.followed is not None and self.followers.busy and began - done.began < _TELL_EVERY:
-            # the follower of the column would pass by the rows of the outbox that are locked for this
+        takes_over = source.followed is not None or source.derived
+        if takes_over and self.followers.busy and began - done.began < _TELL_EVERY:
+            # a follower that takes vectors over would pass by the rows of the outbox that are locked for this
             return
         schema = self.project.database.schema
         self.session.run(lambda connection: forget_settled(connection, source, schema))
