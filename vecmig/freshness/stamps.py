@@ -131,15 +131,7 @@ class Stamps:
             match=self.match("o", "v"),
             vector_noted=self.noted("vector_noted", "o"),
             text_noted=self.noted("text_noted", "o"),
-            superseded=statement(
-                "freshness/adopting",
-                "superseded",
-                schema=sql.Identifier(self.schema),
-                collection=sql.Literal(source.collection.name),
-                tag=sql.Literal(self.tag),
-                key_json=source.key_json("o"),
-                digest=self.digest("o", "vector"),
-            ),
+            superseded=self.superseded("o"),
         )
 
     def tried(self, adopted: AdoptedTag) -> sql.Composed:
@@ -184,6 +176,18 @@ class Stamps:
             schema=sql.Identifier(self.schema),
             collection=sql.Literal(self.source.collection.name),
             key_json=self.source.key_json(record),
+        )
+
+    def superseded(self, record: str) -> sql.Composed:
+        """A sub-select that finds something where a text of a record has outlived the record's own vector."""
+        return statement(
+            "freshness/adopting",
+            "superseded",
+            schema=sql.Identifier(self.schema),
+            collection=sql.Literal(self.source.collection.name),
+            tag=sql.Literal(self.tag),
+            key_json=self.source.key_json(record),
+            digest=self.digest(record, "vector"),
         )
 
     def sound(self, vector: sql.Composable) -> sql.Composed:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache, partial
-from typing import Final, TypeVar
+from functools import lru_cache
+from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg import errors as pg
@@ -44,6 +44,12 @@ class AdoptedPage:
     #: The last record looked at; None when there was none, and so nothing is left.
     last: Key | None
 
+    @classmethod
+    def from_row(cls, row: tuple[Any, ...] | None) -> AdoptedPage:
+        """Read what a statement over a page counts."""
+        assert row is not None, "it counts"
+        return cls(row[0], row[1], row[2], tuple(row[3]) if row[3] else None)
+
 
 #: A page behind the last record.
 NO_PAGE: Final = AdoptedPage(0, 0, 0, None)
@@ -66,8 +72,7 @@ def adopt_page(
     row = _whatever_it_has(
         lambda tried: connection.execute(_page(stamps, after is None, kept, tried), values).fetchone()
     )
-    assert row is not None, "it counts"
-    return AdoptedPage(row[0], row[1], row[2], tuple(row[3]) if row[3] else None)
+    return AdoptedPage.from_row(row)
 
 
 def adopt_differing(connection: Connection, stamps: Stamps, after: Key | None, *, indexed: bool) -> AdoptedPage:
@@ -86,11 +91,11 @@ def adopt_differing(connection: Connection, stamps: Stamps, after: Key | None, *
     row = _whatever_it_has(
         lambda tried: connection.execute(_differing(stamps, after is None, tried), values).fetchone()
     )
-    assert row is not None, "it counts"
-    if row[3] is None:
+    page = AdoptedPage.from_row(row)
+    if page.last is None:
         key = stamps.source.match_json("s", "x")
         connection.execute(stamps.statement("homes/adopting", "forget_superseded", superseded_key=key), stamps.values)
-    return AdoptedPage(row[0], row[1], row[2], tuple(row[3]) if row[3] else None)
+    return page
 
 
 def adopt_changed(connection: Connection, stamps: Stamps, *, kept: bool) -> int:
@@ -101,26 +106,37 @@ def adopt_changed(connection: Connection, stamps: Stamps, *, kept: bool) -> int:
         stamps: the tag.
         kept: whether the tag keeps a copy of the vector beside its stamp.
     """
+    return through_outbox(connection, stamps, lambda tried: _changed(stamps, kept, tried))
+
+
+def through_outbox(connection: Connection, stamps: Stamps, query_of: Callable[[bool], str]) -> int:
+    """Take over what the outbox tells of, some rows in a transaction; return of how many records.
+
+    Args:
+        connection: a connection of vecmig's, in autocommit mode.
+        stamps: the tag.
+        query_of: gives the statement for the changes of some ``digests``, which counts them, and what it has written;
+            told whether each value is to be tried.
+    """
     written, after = 0, FIRST_DIGEST
+
+    def batch(tried: bool) -> tuple[list[str], int]:
+        with connection.transaction():
+            digests = lock_changes(connection, [stamps], after, size=SLOW_RECORDS)
+            if not digests:
+                return digests, 0
+            row = connection.execute(query_of(tried), stamps.values | {"digests": digests}).fetchone()
+            return digests, row[1] if row else 0
+
     # an application, or another run, is at work on the tables themselves: the next call goes on
     with suppress(pg.LockNotAvailable):
         while True:
-            digests, taken_over = _whatever_it_has(partial(_adopt_batch, connection, stamps, after, kept))
+            digests, taken_over = _whatever_it_has(batch)
             if not digests:
                 break
             written += taken_over
             after = digests[-1]
     return written
-
-
-def _adopt_batch(connection: Connection, stamps: Stamps, after: str, kept: bool, tried: bool) -> tuple[list[str], int]:
-    """Take over what the next rows of the outbox tell of; return their digests, and of how many records."""
-    with connection.transaction():
-        digests = lock_changes(connection, [stamps], after, size=SLOW_RECORDS)
-        if not digests:
-            return digests, 0
-        row = connection.execute(_changed(stamps, kept, tried), stamps.values | {"digests": digests}).fetchone()
-        return digests, row[0] if row else 0
 
 
 def _whatever_it_has(run: Callable[[bool], _T]) -> _T:
@@ -164,8 +180,7 @@ def _page(stamps: Stamps, first: bool, kept: bool, tried: bool) -> str:
             keys_text=stamps.source.alias_text("s"),
             descending=stamps.source.descending,
             text_noted=stamps.noted("text_noted", "s"),
-            key_json=stamps.source.key_json("s"),
-            digest=stamps.digest("s", "vector"),
+            superseded=stamps.superseded("s"),
             **_parts(stamps, kept, tried),
         )
     )
@@ -185,7 +200,7 @@ def _differing(stamps: Stamps, first: bool, tried: bool) -> str:
             key_json=source.key_json("s"),
             keys_text=source.alias_text("s"),
             descending=source.descending,
-            digest=stamps.digest("s", "vector"),
+            superseded=stamps.superseded("s"),
             **_parts(stamps, kept=True, tried=tried),
         )
     )

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from functools import lru_cache
 
-from psycopg import errors as pg
 from psycopg import sql
 
-from vecmig.freshness.changes import lock_changes
-from vecmig.freshness.pending import FIRST_DIGEST, compared, key_values
+from vecmig.freshness.pending import compared, key_values
 from vecmig.freshness.stamps import Stamps, norm_function
-from vecmig.homes.adopting import SLOW_RECORDS, AdoptedPage, page_size
+from vecmig.homes.adopting import SLOW_RECORDS, AdoptedPage, page_size, through_outbox
 from vecmig.homes.payload import column_of
 from vecmig.postgres.named_sql import finished
 from vecmig.postgres.sessions import Connection
@@ -30,26 +27,15 @@ def derive_page(connection: Connection, stamps: Stamps, after: Key | None, *, in
     size = SLOW_RECORDS if indexed else page_size(stamps)
     values = stamps.values | {"size": size} | key_values("k", after)
     row = connection.execute(_derive(stamps, "first" if after is None else "page"), values).fetchone()
-    assert row is not None, "it counts"
-    if row[3] is None:
+    page = AdoptedPage.from_row(row)
+    if page.last is None:
         connection.execute(_reject(stamps), stamps.values)
-    return AdoptedPage(row[0], row[1], row[2], tuple(row[3]) if row[3] else None)
+    return page
 
 
 def derive_changed(connection: Connection, stamps: Stamps) -> int:
     """Derive the vectors of the records in the outbox that lack a fresh one; return how many."""
-    written, after = 0, FIRST_DIGEST
-    # an application, or another run, is at work on the tables themselves: the next call goes on
-    with suppress(pg.LockNotAvailable):
-        while True:
-            with connection.transaction():
-                digests = lock_changes(connection, [stamps], after, size=SLOW_RECORDS)
-                if not digests:
-                    break
-                row = connection.execute(_derive(stamps, "noted"), stamps.values | {"digests": digests}).fetchone()
-                written += row[1] if row else 0
-                after = digests[-1]
-    return written
+    return through_outbox(connection, stamps, lambda _: _derive(stamps, "noted"))
 
 
 # Fragments ---------------------------------------------------------------------------------------------------------

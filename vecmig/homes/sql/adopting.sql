@@ -13,9 +13,7 @@ WITH page AS MATERIALIZED (
           FROM {offered} s
           WHERE {after} AND NOT EXISTS (SELECT FROM {stamps} v WHERE {match} OFFSET 0)
             AND NOT EXISTS ({text_noted} OFFSET 0)
-            AND NOT EXISTS (SELECT FROM {schema}.superseded x
-                            WHERE x.collection = %(collection)s AND x.tag = %(tag)s
-                              AND md5(x.key::text)::uuid = md5({key_json}::text)::uuid AND x.vector = {digest} OFFSET 0)
+            AND NOT EXISTS ({superseded} OFFSET 0)
           ORDER BY {keys}
           LIMIT %(size)s {lock}) s
 ),
@@ -50,9 +48,7 @@ differing AS MATERIALIZED (
     WHERE s.vector IS NOT NULL AND NOT o.vector {equals} c.embedding
       AND NOT EXISTS (SELECT FROM {schema}.change c
                       WHERE c.collection = %(collection)s AND md5(c.key::text)::uuid = md5({key_json}::text)::uuid)
-      AND NOT EXISTS (SELECT FROM {schema}.superseded x
-                      WHERE x.collection = %(collection)s AND x.tag = %(tag)s
-                        AND md5(x.key::text)::uuid = md5({key_json}::text)::uuid AND x.vector = {digest})
+      AND NOT EXISTS ({superseded})
     ORDER BY {own_keys}
     LIMIT %(most)s
 ),
@@ -135,7 +131,7 @@ settled AS (
     WHERE c.collection = %(collection)s AND c.vector_changed_in IS NOT NULL
       AND md5(c.key::text)::uuid IN (SELECT d.digest FROM due d)
 )
-SELECT count(*) FROM written
+SELECT (SELECT count(*) FROM noted), (SELECT count(*) FROM written)
 
 -- survey --
 -- what there is to adopt, by size; a vector is padded where it is zero behind the tag's dims
