@@ -13,6 +13,7 @@ import pytest
 
 from support.cli import Vecmig
 from support.embedded_documents import CALLS, DIFFERENT, ORPHANED, UNSTAMPED, change_vector, prepare_adoption, write
+from support.held_writes import HELD, hold_at
 from support.project import Project
 from support.provider import Provider
 from support.waiting import wait_for
@@ -20,17 +21,6 @@ from vecmig.gate.spot import SAMPLE
 
 #: Two full pages and a rest. The second page is held where its statement has written all of it, before its commit.
 COUNT, PAGE, HELD_AT = 5_000, 2_000, 3_000
-#: Locks have a timeout, sleep has none.
-_HOLD = f"""
-CREATE FUNCTION public.hold() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    WHILE NOT pg_try_advisory_xact_lock(7) LOOP PERFORM pg_sleep(0.01); END LOOP;
-    RETURN NULL;
-END $$;
-CREATE TRIGGER held AFTER INSERT ON documents_vectors FOR EACH ROW WHEN (NEW.id = {HELD_AT})
-    EXECUTE FUNCTION public.hold()
-"""
-_HELD = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
 _SESSIONS = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'vecmig%%'"
 _WAITS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'deletes' AND wait_event_type = 'Lock'"
 
@@ -40,7 +30,7 @@ def ready(request: pytest.FixtureRequest, project: Project, provider: Provider, 
     """A project with room for the first tag, whose adoption will be held in its middle; for each home."""
     prepare_adoption(project, provider, request.param, COUNT, gate="Gate(coverage=0.9, freshness_budget=0.1)")
     vecmig("upgrade", "--until", "expand")
-    project.sql(_HOLD)
+    project.sql(hold_at(HELD_AT))
     provider.forget()
     return project
 
@@ -50,7 +40,7 @@ def held(project: Project, process: subprocess.Popen[str]) -> Iterator[None]:
     """Hold an upgrade in the second page of its adoption for as long as the block runs."""
     with psycopg.connect(project.database_url) as connection:
         connection.execute("SELECT pg_advisory_xact_lock(7)")
-        wait_for(lambda: project.sql(_HELD) == [(1,)], process)
+        wait_for(lambda: project.sql(HELD) == [(1,)], process)
         assert project.sql("SELECT count(*) FROM documents_vectors") == [(PAGE,)]
         yield
 

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from support.cli import Vecmig, describe, documents_collection, make_documents, new_project, script, tag
+from support.held_writes import HELD, hold_at
 from support.postgres import Postgres
 from support.project import Project
 from support.provider import Provider
@@ -20,17 +21,6 @@ from vecmig.gate.spot import SAMPLE
 
 TAG, NEXT = tag("fake", 8), tag("next", 8)
 COUNT, HELD_AT = 5_000, 4_000
-#: Locks have a timeout, sleep has none.
-_HOLD = f"""
-CREATE FUNCTION public.hold() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    WHILE NOT pg_try_advisory_xact_lock(7) LOOP PERFORM pg_sleep(0.01); END LOOP;
-    RETURN NULL;
-END $$;
-CREATE TRIGGER held AFTER INSERT ON documents_vectors FOR EACH ROW WHEN (NEW.id = {HELD_AT})
-    EXECUTE FUNCTION public.hold()
-"""
-_HELD = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
 _SESSIONS = (
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'vecmig%%'"
 )
@@ -128,11 +118,11 @@ def test_killed_in_the_middle_of_an_import_it_goes_on(
 ) -> None:
     project, file = production, str(tmp_path / "vectors")
     staging.vecmig("vectors", "export", "documents", TAG, file).expect()
-    project.sql(_HOLD)
+    project.sql(hold_at(HELD_AT))
     with psycopg.connect(project.database_url) as connection:
         connection.execute("SELECT pg_advisory_xact_lock(7)")
         with project.running("vectors", "import", file) as process:
-            wait_for(lambda: project.sql(_HELD) == [(1,)], process)
+            wait_for(lambda: project.sql(HELD) == [(1,)], process)
             wait_for(lambda: project.sql("SELECT count(*) >= 2000 FROM documents_vectors") == [(True,)], process)
             assert vecmig("vectors", "import", file, code=5).stdout == ""
             process.send_signal(signal.SIGKILL)

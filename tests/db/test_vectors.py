@@ -440,12 +440,8 @@ def test_a_file_that_was_cut_or_altered_anywhere_is_refused(lab: Lab, tmp_path: 
 # While others are at work ---------------------------------------------------------------------------------------------
 
 
-def test_a_record_that_is_edited_meanwhile_stays_pending(lab: Lab, elsewhere: Elsewhere, file: Path) -> None:
-    lab.upgrade("r1")
-    _export(lab, SMALL, file)
-    there = elsewhere()
-    there.upgrade("r1", until="expand")
-    # it comes between the look at what is wanted and the write
+def _import_beside_an_edit(there: Lab, file: Path) -> None:
+    """Import while a record is edited, between the look at what is wanted and the write: that one gets no vector."""
     there.sql(
         "CREATE FUNCTION edit() RETURNS event_trigger LANGUAGE plpgsql AS "
         "$$ BEGIN UPDATE public.documents SET body = 'edited' WHERE id = 100004; END $$"
@@ -454,6 +450,14 @@ def test_a_record_that_is_edited_meanwhile_stays_pending(lab: Lab, elsewhere: El
     assert _import(there, file).taken == Taken(texts=20, records=19, changed=1)
     there.sql("DROP EVENT TRIGGER edit")
     assert there.sql("SELECT count(*) FROM documents_vectors WHERE id = 100004") == [(0,)]
+
+
+def test_a_record_that_is_edited_meanwhile_stays_pending(lab: Lab, elsewhere: Elsewhere, file: Path) -> None:
+    lab.upgrade("r1")
+    _export(lab, SMALL, file)
+    there = elsewhere()
+    there.upgrade("r1", until="expand")
+    _import_beside_an_edit(there, file)
 
 
 def test_a_chunked_record_that_is_edited_meanwhile_stays_pending(lab: Lab, elsewhere: Elsewhere, file: Path) -> None:
@@ -464,14 +468,7 @@ def test_a_chunked_record_that_is_edited_meanwhile_stays_pending(lab: Lab, elsew
     _export(lab, CHUNKED, file)
     there = elsewhere(**changes)
     there.upgrade(until="expand")
-    there.sql(
-        "CREATE FUNCTION edit() RETURNS event_trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN UPDATE public.documents SET body = 'edited' WHERE id = 100004; END $$"
-    )
-    there.sql("CREATE EVENT TRIGGER edit ON ddl_command_end WHEN TAG IN ('CREATE INDEX') EXECUTE FUNCTION edit()")
-    assert _import(there, file).taken == Taken(texts=20, records=19, changed=1)
-    there.sql("DROP EVENT TRIGGER edit")
-    assert there.sql("SELECT count(*) FROM documents_vectors WHERE id = 100004") == [(0,)]
+    _import_beside_an_edit(there, file)
 
 
 def test_it_shows_operators_how_far_it_is(
