@@ -4,6 +4,7 @@ VecmigError                 1    failed
 ├── UsageError              2    wrong words on the command line
 │   ├── ConfigError         2    vecmig.ini or collections.yaml
 │   │   ├── RecipeMissing        a collection asks for a tag that has no recipe
+│   │   ├── SourceMissing        the table or view of a collection is not there
 │   │   └── UnsteadyExpression   text or where would give something else each time
 │   ├── TagError            2    a tag that does not parse
 │   ├── RecipeError         2    a recipe that disagrees with its tag, or with the recorded one
@@ -14,6 +15,7 @@ VecmigError                 1    failed
 ├── DatabaseUnreachable     6
 ├── DatabaseError           1    the database refused a statement
 │   ├── Blocked                  somebody else held a lock for too long
+│   ├── OutOfRoom                the server's disk is full, or the pooler before it is
 │   ├── NotRecorded         2    the database knows no collection or tag of that name
 │   └── ConditionError      2    the condition of a search does not work
 ├── EmbedderError           7    the provider failed; a later run resumes
@@ -26,9 +28,14 @@ VecmigError                 1    failed
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Iterable
+from typing import Any, ClassVar, Final
 
 from vecmig.check import Check
+
+#: The exit codes, the worst first: of several failures, the one that a person has to see to before all others, then
+#: what running again may help, and last what is no failure of a run.
+WORST_FIRST: Final = (130, 6, 5, 1, 2, 7, 3, 4)
 
 
 class VecmigError(Exception):
@@ -41,6 +48,8 @@ class VecmigError(Exception):
         self.message = message
         self.state = state
         self.hint = hint
+        #: Of a run that went on with other collections: what it came to there, as it would have been returned.
+        self.done: Any = None
 
 
 class UsageError(VecmigError):
@@ -55,6 +64,10 @@ class ConfigError(UsageError):
 
 class RecipeMissing(ConfigError):
     """A collection asks for a tag that has no recipe in collections.yaml, and nothing else is wrong there."""
+
+
+class SourceMissing(ConfigError):
+    """The table or view of a collection is not there; it may come back."""
 
 
 class UnsteadyExpression(ConfigError):
@@ -112,6 +125,10 @@ class DatabaseError(VecmigError):
 
 class Blocked(DatabaseError):
     """Somebody else held a lock for longer than ``lock_wait``."""
+
+
+class OutOfRoom(DatabaseError):
+    """The server's disk is full, or the pooler in front of it is, whichever collection it is for."""
 
 
 class NotRecorded(DatabaseError, UsageError):
@@ -197,3 +214,11 @@ class Interrupted(VecmigError):
     """Stopped by a signal after finishing what was in flight."""
 
     exit_code = 130
+
+
+def together(errors: Iterable[VecmigError]) -> VecmigError:
+    """Return the worst of several errors, with what the others say; of equal ones the first."""
+    worst, *others = sorted(errors, key=lambda error: WORST_FIRST.index(error.exit_code))
+    worst.state = "\n".join(filter(None, [worst.state, *(other.message for other in others)]))
+    worst.hint = "\n".join(dict.fromkeys(filter(None, [worst.hint, *(other.hint for other in others)])))
+    return worst

@@ -13,8 +13,16 @@ from support.cli import Vecmig, new_project, script
 from support.cluster import dump, restore
 from support.postgres import Postgres
 from support.project import INI, NEW_TAG, OLD_TAG, Project
+from support.waiting import wait_for
 
 OWNER = "plain_owner"
+NOTES = """\
+  notes:
+    source: public.notes
+    key: [id]
+    text: body
+    tag: {tag}
+"""
 SEARCH = "SELECT id FROM documents_search((SELECT embedding FROM documents_live ORDER BY id LIMIT 1), 1)"
 
 
@@ -70,6 +78,40 @@ def test_the_owner_restores_where_pgvector_is_there_already(
         vecmig("downgrade", "-1")
     finally:
         postgres.drop_database(other)
+
+
+def test_a_table_that_it_may_not_read_any_more_holds_up_no_other(project: Project, vecmig: Vecmig) -> None:
+    project.sql("CREATE TABLE notes (id bigint PRIMARY KEY, body text)")
+    project.sql("INSERT INTO notes SELECT id, body FROM documents WHERE id <= 20")
+    file = project.collections
+    file.write_text(file.read_text().replace("tags:", f"{NOTES.format(tag=OLD_TAG)}tags:"))
+    script(project, "nnnn", OLD_TAG, collection="notes")
+    vecmig("upgrade", "nnnn")
+    vecmig("upgrade", "aaaa")
+    script(project, "mmmm", NEW_TAG, old=OLD_TAG, down="nnnn", collection="notes")
+    project.sql(f"REVOKE SELECT ON documents FROM {OWNER}")
+    refused = "permission denied for table documents"
+    status = vecmig("status").stdout
+    assert refused in status
+    assert "\nnotes  PENDING" in status
+    assert refused in vecmig("check", code=1).stderr
+    audit = vecmig("audit", "--no-embedder", code=4).stdout
+    assert refused in audit
+    assert "(2 collections, 1 tag; the models were not asked)" in audit
+    assert "mmmm  revision mmmm" in vecmig("plan", code=1).stdout
+    failed = vecmig("upgrade", code=1).stderr
+    assert refused in failed
+    assert "Revision mmmm of notes is live." in failed
+    with project.start("sync", "--watch", "--every", "0.1") as process:
+        try:
+            project.sql("INSERT INTO notes VALUES (100, 'written meanwhile')")
+            found = "SELECT EXISTS (SELECT FROM notes_live WHERE id = 100)"
+            wait_for(lambda: project.sql(found) == [(True,)], process)
+            project.sql(f"GRANT SELECT ON documents TO {OWNER}; INSERT INTO documents VALUES (100, 'a', 'text')")
+            found = "SELECT EXISTS (SELECT FROM documents_live WHERE id = 100)"
+            wait_for(lambda: project.sql(found) == [(True,)], process)
+        finally:
+            process.kill()
 
 
 def test_a_search_leaves_the_scan_of_its_transaction_as_it_was(project: Project, vecmig: Vecmig) -> None:

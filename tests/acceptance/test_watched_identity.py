@@ -1,4 +1,4 @@
-"""What ``sync --watch`` does when a source gets another name, or another table gets its name."""
+"""What ``sync --watch`` does when a source gets another name, is gone, or another table gets its name."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from support.cli import (
     write_hashing,
 )
 from support.project import Project
+from support.stamps import text_hash
 from support.waiting import wait_for
 
 A = tag("a", 16)
@@ -162,6 +163,53 @@ def test_a_service_that_begins_on_a_swapped_table_keeps_the_others(live: Project
             process.kill()
 
 
+def test_a_table_that_is_gone_holds_up_no_other_and_may_come_back(live: Project, vecmig: Vecmig) -> None:
+    with watching(live) as watch:
+        live.sql("CREATE TABLE kept AS SELECT * FROM documents")
+        live.sql("DROP TABLE documents CASCADE")
+        gone = 'documents is left alone: Collection documents: the source "public"."documents" does not exist'
+        wait_for(lambda: watch.times(gone) == 1, watch.process)
+        goes_on(watch, 201)
+        assert "last run  sync --watch failed" in vecmig("status", "documents").stdout
+        # it was tried again meanwhile, without a word
+        wait_for(lambda: live.sql("SELECT count(*) FROM vecmig.event WHERE kind = 'failed'") == [(1,)], watch.process)
+        live.sql("CREATE TABLE documents (id bigint PRIMARY KEY, title text, body text)")
+        live.sql("INSERT INTO documents SELECT * FROM kept; INSERT INTO documents VALUES (100, 'title', 'restored')")
+        wait_for(lambda: watch.times(ADOPT) == 1, watch.process)
+        vecmig("adopt-source", "documents")
+        watch.until(fresh("documents"))
+        wait_for(lambda: watch.times("documents goes on") == 1, watch.process)
+        goes_on(watch, 202)
+        assert watch.times(gone) == 1
+        assert "failed" not in vecmig("status").stdout
+
+
+def test_a_column_that_is_gone_holds_up_no_other_and_may_come_back(live: Project) -> None:
+    with watching(live) as watch:
+        live.sql("ALTER TABLE documents DROP COLUMN title CASCADE")
+        wait_for(lambda: watch.times("documents is left alone: ") == 1, watch.process)
+        goes_on(watch, 201)
+        live.sql("ALTER TABLE documents ADD COLUMN title text DEFAULT 'new'")
+        wait_for(lambda: watch.times("documents goes on") == 1, watch.process)
+        live.sql("UPDATE documents SET body = 'edited after it' WHERE id = 1")
+        of_text = text_hash("'new edited after it'")
+        watch.until(f"SELECT EXISTS (SELECT FROM documents_vectors WHERE id = 1 AND source_hash = {of_text})")
+        assert watch.times("documents is left alone: ") == 1
+
+
+def test_with_no_collection_left_it_ends(live: Project) -> None:
+    with live.start("sync", "--watch", "--every", "0.1") as process:
+        wait_for(lambda: live.sql(IDLE) == [(2,)], process)
+        live.sql("ALTER TABLE documents DROP COLUMN body CASCADE")
+        live.sql("ALTER TABLE notes DROP COLUMN body CASCADE")
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 2, said
+    assert live.sql("SELECT collection FROM vecmig.event WHERE kind = 'failed' ORDER BY 1") == [
+        ("documents",),
+        ("notes",),
+    ]
+
+
 def test_check_says_first_which_source_was_replaced(live: Project, vecmig: Vecmig) -> None:
     live.sql("DROP VIEW documents_live")
     live.sql("CREATE TABLE notes_new (LIKE notes INCLUDING ALL)")
@@ -169,8 +217,10 @@ def test_check_says_first_which_source_was_replaced(live: Project, vecmig: Vecmi
     refused = vecmig("check", code=4).stderr.splitlines()
     assert refused == [
         "public.notes is another table than the one whose vectors notes has: that is called public.notes_old now.",
+        "Of documents, the live view is gone.",
         "If public.notes has its records now, run: vecmig adopt-source notes",
         "If public.notes_old still has them, write source: public.notes_old in collections.yaml.",
+        "Run: vecmig sync",
     ]
     problems = vecmig("check", "--json", code=4).json["problems"]
     assert [(one["name"], one["problem"]) for one in problems] == [

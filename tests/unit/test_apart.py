@@ -1,49 +1,95 @@
-"""A condition that separates the records of one model from those of another."""
+"""A run of several collections goes on where one fails, and says in the end which did and why."""
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from vecmig.gate.apart import condition_apart
+from vecmig.config import Config
+from vecmig.errors import (
+    BudgetSpent,
+    ConfigError,
+    DatabaseError,
+    DatabaseUnreachable,
+    EmbedderError,
+    GateRefused,
+    OutOfRoom,
+    TerminalEmbedderError,
+    VecmigError,
+    together,
+)
+from vecmig.events import Event, Warned
+from vecmig.runner.apart import Apart
+from vecmig.runner.project import Project
+
+
+def fail(apart: Apart, *failures: tuple[str, VecmigError]) -> None:
+    """Let collections fail one after the other."""
+    for name, error in failures:
+        with apart.each(name):
+            raise error
 
 
 @pytest.mark.parametrize(
-    ("records", "chosen", "condition"),
+    ("errors", "worst"),
     [
-        ([{"id": n, "model": "a" if n < 3 else "b"} for n in range(6)], [n < 3 for n in range(6)], "model = 'a'"),
-        ([{"id": n, "model": None if n < 3 else "b"} for n in range(6)], [n < 3 for n in range(6)], "model IS NULL"),
-        ([{"id": n, "title": f"t{n}"} for n in range(6)], [n < 2 for n in range(6)], "id < 2"),
-        ([{"id": n} for n in range(6)], [n > 3 for n in range(6)], "id > 3"),
-        (
-            [{"Made at": f"2026-0{n + 1}-01", "x": 1} for n in range(6)],
-            [n < 2 for n in range(6)],
-            "\"Made at\" < '2026-03-01'",
-        ),
-        (
-            [{"id": n, "who": "it's" if n < 2 else "b"} for n in range(4)],
-            [n < 2 for n in range(4)],
-            "who = 'it''s'",
-        ),
-        ([{"title": f"t{n}"} for n in range(6)], [n < 2 for n in range(6)], ""),
-        ([{"id": n % 2} for n in range(6)], [n < 3 for n in range(6)], ""),
-        ([], [], ""),
+        ([GateRefused("g"), EmbedderError("e")], "e"),
+        ([EmbedderError("e"), ConfigError("c")], "c"),
+        ([ConfigError("c"), DatabaseError("d")], "d"),
+        ([DatabaseError("first"), DatabaseError("second")], "first"),
     ],
 )
-def test_what_separates_them(records: list[dict[str, Any]], chosen: list[bool], condition: str) -> None:
-    assert condition_apart(records, chosen) == condition
+def test_the_worst_is_raised_with_what_the_others_say(errors: list[VecmigError], worst: str) -> None:
+    apart = Apart()
+    fail(apart, *((f"collection {at}", error) for at, error in enumerate(errors)))
+    with pytest.raises(VecmigError, match=f"^collection . *: {worst}$") as raised:
+        apart.raise_worst({"third": 3})
+    assert raised.value is next(error for error in errors if error.message.endswith(worst))
+    assert "too: " in raised.value.state
+    assert raised.value.done == {"third": 3}
+    assert together(errors) is raised.value
 
 
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, 3)), min_size=2))
-def test_no_condition_holds_for_others(rows: list[tuple[bool, int]]) -> None:
-    chosen = [mine for mine, _ in rows]
-    if all(chosen) or not any(chosen):
-        return
-    found = condition_apart([{"n": n} for _, n in rows], chosen)
-    if found:
-        _, operator, bound = found.split()
-        holds = {"=": int.__eq__, "<": int.__lt__, ">": int.__gt__}[operator]
-        assert [holds(n, int(bound)) for _, n in rows] == chosen
+def test_without_a_failure_nothing_is_raised() -> None:
+    Apart().raise_worst()
+
+
+def test_each_failure_is_told_where_it_happens() -> None:
+    events: list[Event] = []
+    fail(Apart(events.append), ("a", ConfigError("no table")))
+    assert [event.message for event in events if isinstance(event, Warned)] == ["a is left out: no table"]
+
+
+@pytest.mark.parametrize("end", [DatabaseUnreachable("away"), OutOfRoom("full")])
+def test_what_every_collection_would_meet_ends_the_run(end: VecmigError) -> None:
+    apart = Apart()
+    fail(apart, ("a", ConfigError("no table")))
+    with pytest.raises(type(end)) as raised:
+        fail(apart, ("b", end))
+    assert raised.value.state == "a failed too: no table"
+
+
+def test_of_many_failures_some_are_told_and_all_are_counted() -> None:
+    apart = Apart()
+    fail(apart, *((f"table_{number}", ConfigError(f"table_{number} is gone")) for number in range(40)))
+    with pytest.raises(ConfigError, match=r"^table_0 is gone$") as raised:
+        apart.raise_worst()
+    lines = raised.value.state.splitlines()
+    assert lines[-1] == "31 more failed."
+    assert len(lines) == 9
+
+
+def test_a_provider_is_waited_for_once_for_all_collections_of_its_tag(tmp_path: Path) -> None:
+    config = Config(None, "postgresql://nowhere/none", tmp_path, (tmp_path,), tmp_path / "collections.yaml")
+    apart, project = Apart(), Project(config)
+
+    def wait(tag: str) -> float:
+        with apart.asking(project, tag) as asking:
+            return asking.config.provider_wait
+
+    for error, waits in ((BudgetSpent("spent"), True), (TerminalEmbedderError("no answer"), False)):
+        with pytest.raises(EmbedderError), apart.asking(project, "tag"):
+            raise error
+        assert (wait("tag") > 0) is waits
+    assert wait("other") > 0

@@ -8,7 +8,7 @@ import typer
 
 from vecmig.cli import render
 from vecmig.cli.context import options_of
-from vecmig.errors import Pending
+from vecmig.errors import Pending, VecmigError, together
 
 if TYPE_CHECKING:
     from vecmig.cli.context import Options
@@ -53,38 +53,40 @@ def check(
                 "conflicts": [{"name": c.collection, "revisions": list(c.revisions)} for c in status.conflicts],
             }
         )
-    _refuse_pending(status)
+    if pending := _pending(status):
+        raise together(pending.values())
     if not as_json:
         render.line("Nothing is pending.")
 
 
-def _refuse_pending(status: Status) -> None:
-    """Raise the first thing that is pending."""
+def _pending(status: Status) -> dict[str, VecmigError]:
+    """Return what is pending, by collection: of each what comes first. What upgrades take forward stands together."""
+    found: dict[str, VecmigError] = {}
     for collection, problem in status.problems:
-        if not collection.tags and not collection.replaced:
-            raise problem
-        raise Pending(problem.message, hint=problem.hint)
+        fatal = not collection.tags and not collection.replaced
+        found[collection.name] = problem if fatal else Pending(problem.message, hint=problem.hint)
     for conflict in status.conflicts:
-        raise conflict.error
+        found.setdefault(conflict.collection, conflict.error)
     for one in status.collections:
         if one.missing_recipe:
-            raise Pending(
-                f"A tag of {one.name} that is in use has no recipe in collections.yaml.", hint=one.missing_recipe
-            )
+            what = f"A tag of {one.name} that is in use has no recipe in collections.yaml."
+            found.setdefault(one.name, Pending(what, hint=one.missing_recipe))
         if one.unfinished:
-            raise Pending(f"A downgrade of {one.name} was cut short.", hint=f"Run: {one.unfinished}")
-    if status.pending:
+            cut_short = f"A downgrade of {one.name} was cut short."
+            found.setdefault(one.name, Pending(cut_short, hint=f"Run: {one.unfinished}"))
+    told = {id_ for one in status.collections if one.name in found for id_ in one.pending}
+    if going := [id_ for id_ in status.pending if id_ not in told]:
         from vecmig.text import listed
 
-        command = status.next_command
+        # what comes first in a project may be about another collection
+        command = status.upgrade_command if found else status.next_command
         hint = f"Run: {command}" if command else status.next_step
-        raise Pending(f"Revisions are pending: {listed(status.pending)}.", hint=hint)
-    for collection in (c for c in status.collections if c.unserved):
-        raise Pending(
-            f"{collection.name} reads {collection.route.live or 'no tag'}, and collections.yaml asks for "
-            f"{collection.wanted}.",
-            hint="Run: vecmig revision",
-        )
+        found[""] = Pending(f"Revisions are pending: {listed(going)}.", hint=hint)
+    for one in status.collections:
+        if one.unserved and not one.pending:
+            reads = f"{one.name} reads {one.route.live or 'no tag'}, and collections.yaml asks for {one.wanted}."
+            found.setdefault(one.name, Pending(reads, hint="Run: vecmig revision"))
+    return found
 
 
 def _check_offline(options: Options, *, as_json: bool) -> None:

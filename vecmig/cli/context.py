@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from vecmig.errors import UsageError
+from vecmig.errors import UsageError, VecmigError
 
 if TYPE_CHECKING:
     from vecmig.cli.progress import Narrator
@@ -91,6 +92,17 @@ def options_of(ctx: typer.Context) -> Options:
     options = ctx.find_object(Options)
     assert options is not None, "main() passes one"
     return options
+
+
+@contextmanager
+def shown_if_others_failed(show: Callable[[Any], None]) -> Iterator[None]:
+    """Show what a command came to with other collections before the error of those that failed."""
+    try:
+        yield
+    except VecmigError as error:
+        if error.done:
+            show(error.done)
+        raise
 
 
 def revision_argument(text: str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from vecmig.cli import render
-from vecmig.cli.context import add_command, options_of
+from vecmig.cli.context import add_command, options_of, shown_if_others_failed
 from vecmig.cli.progress import Narrator
 from vecmig.errors import UsageError
 from vecmig.text import counted, percent
@@ -75,8 +75,16 @@ def _eval(  # noqa: PLR0917  # typer's parameters
     given = {"--collection": collection, "--size": size, "--title": title, "--output": output}
     if alone := [name for name, value in given.items() if value is not None]:
         raise UsageError(f"{', '.join(alone)} belongs to --make.", hint="Write: vecmig eval --make known-item")
-    with Narrator(quiet=options.quiet or as_json) as tell:
+
+    def show(evaluated: Sequence[Evaluation]) -> None:
+        _show(evaluated, as_json=as_json)
+
+    with shown_if_others_failed(show), Narrator(quiet=options.quiet or as_json) as tell:
         evaluated = runner.evaluate(options.config(), suite or [], tags=tag or [], listener=tell)
+    show(evaluated)
+
+
+def _show(evaluated: Sequence[Evaluation], *, as_json: bool) -> None:
     if as_json:
         render.as_json({"suites": [_json(result) for result in evaluated]})
         return

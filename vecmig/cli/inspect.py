@@ -11,7 +11,7 @@ from vecmig.cli import render
 from vecmig.cli.checks import show_checks
 from vecmig.cli.context import options_of
 from vecmig.cli.status_json import gate_json
-from vecmig.errors import GateRefused
+from vecmig.errors import GateRefused, VecmigError, together
 from vecmig.text import counted, noun
 
 if TYPE_CHECKING:
@@ -39,17 +39,23 @@ def gate(
     """
     from vecmig import runner
 
-    reports = runner.gate_reports(options_of(ctx).config(), collection or [])
+    failed: list[VecmigError] = []
+    try:
+        reports = runner.gate_reports(options_of(ctx).config(), collection or [])
+    except VecmigError as error:
+        if error.done is None:
+            raise
+        reports, failed = error.done, [error]
     if as_json:
         render.as_json([{"collection": name, **gate_json(rev, report)} for name, (rev, report) in reports.items()])
     else:
         for name, (revision, report) in reports.items():
             show_gate(name, revision, report)
-        if not reports:
+        if not reports and not failed:
             render.line("No revision is in progress, so there is no gate to judge.")
-    for name, (_, report) in reports.items():
-        if not report.passed:
-            raise refusal(name, report)
+    failed += [refusal(name, report) for name, (_, report) in reports.items() if not report.passed]
+    if failed:
+        raise together(failed)
 
 
 def rejected(

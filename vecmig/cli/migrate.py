@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vecmig.cli import render
-from vecmig.cli.context import options_of, revision_argument
+from vecmig.cli.context import options_of, revision_argument, shown_if_others_failed
 from vecmig.cli.progress import Narrator
 from vecmig.errors import Pending, UsageError
 from vecmig.text import counted, noun, percent_of
@@ -239,7 +239,7 @@ def backfill(
     from vecmig import runner
 
     options = options_of(ctx)
-    with Narrator(quiet=options.quiet, named=True) as tell:
+    with shown_if_others_failed(show_coverage), Narrator(quiet=options.quiet, named=True) as tell:
         done = runner.backfill(
             options.config(provider_wait=provider_wait),
             collection or [],
@@ -281,12 +281,16 @@ def sync(  # noqa: PLR0917  # typer's parameters
     from vecmig import runner
 
     options = options_of(ctx)
-    with Narrator(quiet=options.quiet, named=True) as tell:
+    with shown_if_others_failed(_show_synced), Narrator(quiet=options.quiet, named=True) as tell:
         done = runner.sync(
             options.config(provider_wait=provider_wait), collection or [], max_cost=max_cost, listener=tell
         )
     if not done:
         render.line("Nothing to do: no collection has a tag that reads use, or that is on its way.")
+    _show_synced(done)
+
+
+def _show_synced(done: Mapping[tuple[str, str], Coverage]) -> None:
     show_coverage({f"{name}, {tag}": coverage for (name, tag), coverage in done.items()})
 
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from vecmig.cli import render
-from vecmig.cli.context import options_of, revision_argument
+from vecmig.cli.context import options_of, revision_argument, shown_if_others_failed
 from vecmig.text import data_size, duration, money
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from vecmig.config import Config
     from vecmig.runner import Estimate
 
 #: What a rollback takes, however much there is.
@@ -44,10 +45,21 @@ def plan(
     from vecmig import runner
 
     config = options_of(ctx).config()
-    estimates = runner.estimate(config, revision, rate=rate, max_cost=max_cost)
+
+    def show(estimates: Sequence[Estimate]) -> None:
+        _show(config, revision, estimates, as_json=as_json)
+
+    with shown_if_others_failed(show):
+        estimates = runner.estimate(config, revision, rate=rate, max_cost=max_cost)
+    show(estimates)
+
+
+def _show(config: Config, revision: str, estimates: Sequence[Estimate], *, as_json: bool) -> None:
     if as_json:
         render.as_json([_as_json(estimate) for estimate in estimates])
         return
+    from vecmig import runner
+
     passed = runner.passed_by(config, revision)
     if not estimates and not passed:
         render.line("Nothing to do: the database is there already.")

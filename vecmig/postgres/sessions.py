@@ -17,7 +17,7 @@ from psycopg.conninfo import make_conninfo
 from sqlalchemy.exc import ArgumentError
 
 from vecmig.config import redact
-from vecmig.errors import Blocked, ConfigError, DatabaseError, DatabaseUnreachable, UsageError
+from vecmig.errors import Blocked, ConfigError, DatabaseError, DatabaseUnreachable, OutOfRoom, UsageError
 from vecmig.postgres.embedded import start_embedded
 from vecmig.postgres.engine import open_by, parameters_of, require_psycopg, taken_over
 from vecmig.postgres.kept import KeptSessions
@@ -322,13 +322,13 @@ def _translate(error: psycopg.Error, where: str) -> Exception:
             "if row-level security is the reason, the role needs BYPASSRLS: a hidden record would count as covered.",
         )
     if isinstance(error, pg.DiskFull):
-        return DatabaseError(
+        return OutOfRoom(
             f"The database's disk is full: {message}.",
             state="What was committed stays; the statement that failed left nothing behind.",
             hint="Free some space, then run the same command again: it goes on where it stopped.",
         )
     if isinstance(error, pg.ProtocolViolation):
-        return DatabaseError(
+        return OutOfRoom(
             f"A pooler in front of the database refuses: {message}.",
             hint="Connect to the server itself, or to a pool in session mode that gives vecmig twelve connections.",
         )

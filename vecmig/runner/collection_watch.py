@@ -9,7 +9,16 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from vecmig.backfill.tag_follower import FollowerEnded, PassResult
-from vecmig.errors import Blocked, DatabaseError, DatabaseUnreachable
+from vecmig.errors import (
+    Blocked,
+    DatabaseError,
+    DatabaseUnreachable,
+    OutOfRoom,
+    SourceMissing,
+    TerminalEmbedderError,
+    UsageError,
+    VecmigError,
+)
 from vecmig.events import Event, Noted, StepDone, Waiting, Warned
 from vecmig.freshness.change_tracking import has_function
 from vecmig.freshness.changes import Look, forget_settled, lag, look
@@ -18,23 +27,34 @@ from vecmig.ledger.identity import SourceReplaced
 from vecmig.operations.following import inspect
 from vecmig.postgres.locks import runner_at_work
 from vecmig.postgres.reconnecting import ReconnectingSession
-from vecmig.runner.failures import succeeded
+from vecmig.runner.failures import keep_failure, succeeded
 from vecmig.runner.followers import Followers
 from vecmig.runner.project import Project
 from vecmig.runner.verbs.sync import build_indexes, gone, left_to_runner, prepare, record
-from vecmig.runner.watched import SCAN_EVERY, Done, bypassed, is_otherwise, require_same, waits
+from vecmig.runner.watched import (
+    SCAN_EVERY,
+    CollectionChanged,
+    Done,
+    bypassed,
+    is_otherwise,
+    require_same,
+    waits,
+)
 from vecmig.source.source import Source
 
 #: How many times as long as a pass over a source that nothing tells the changes of took the next one waits.
 _SCAN_REST: Final = 20.0
 #: Seconds between two looks at whether triggers, view, function and partitions are as they were, at least.
 _STANDING_EVERY: Final = 3.0
-#: Seconds between two looks at whether a person has said what a source is.
-_ASK_EVERY: Final = 3.0
+#: Seconds until a collection that cannot go on is tried again: first, doubled, and at most.
+_FIRST_RETRY: Final = 3.0
+_LONGEST_RETRY: Final = 60.0
 #: How many times as long as the outbox took to be cleared it is left alone then.
 _FORGET_REST: Final = 10.0
 #: Seconds after which it is told what was done, where the work has no end.
 _TELL_EVERY: Final = 5.0
+#: What a collection is left alone for.
+_OF_ONE: Final = (UsageError, DatabaseError, TerminalEmbedderError)
 
 
 @dataclass(slots=True, eq=False)
@@ -59,9 +79,10 @@ class CollectionWatch:
     #: How its objects stood when they were looked at last, and before when they are not looked at again.
     _standing: Standing | None = None
     _standing_at: float = 0.0
-    #: What a person was asked to say of its source, and before when it is not looked whether that was said.
-    _asked: str = ""
-    _ask_at: float = 0.0
+    #: Why it could not go on when it was tried last; the time before which it is left alone, and for how long then.
+    trouble: VecmigError | None = None
+    _again_at: float = 0.0
+    _retry_after: float = _FIRST_RETRY
     #: The newest note of a full pass that was answered, and the time before which no other one is.
     _answered: int = 0
     _answer_at: float = 0.0
@@ -73,26 +94,57 @@ class CollectionWatch:
     _left: dict[str, Noted] = field(default_factory=dict)
 
     def follow(self, seen: Look) -> None:
-        """Do what the look at it asks for."""
-        if self._asked and time.monotonic() < self._ask_at:
+        """Do what the look at it asks for; where it cannot go on, it is left alone, and tried again ever more rarely.
+
+        Raises:
+            VecmigError: what is not for this collection alone, or what only a restart helps.
+        """
+        if time.monotonic() < self._again_at:
             return
         try:
             self._follow(seen)
-            self._asked = ""
-        except SourceReplaced as error:
-            # it is left alone until a person has said what its source is, which is asked once
-            self._let_go_of_all()
-            self._ask_at = time.monotonic() + _ASK_EVERY
-            if self._asked != error.message:
-                self._asked = error.message
-                self._tell(Warned(f"{error.message} {error.hint}"))
-        except Blocked:
+        except (Blocked, CollectionChanged, OutOfRoom):
             raise
-        except DatabaseError:
+        except (UsageError, DatabaseError) as error:
             # a renaming may have come between two looks
-            if self._source is None or not is_otherwise(self.project.context, self._source):
-                raise
-            self._let_go_of_all()
+            if isinstance(error, DatabaseError) and self._is_otherwise():
+                self._let_go_of_all()
+            else:
+                self._leave(error)
+        else:
+            if not self.followers.tags:
+                self.trouble = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether it may go on without a restart: a table may come back, and a person may say what a source is."""
+        return isinstance(self.trouble, SourceMissing | SourceReplaced)
+
+    def _is_otherwise(self) -> bool:
+        """Whether its source is otherwise than when it was looked at; one that cannot be looked at is not."""
+        try:
+            return self._source is not None and is_otherwise(self.project.context, self._source)
+        except (UsageError, DatabaseError):
+            return False
+
+    def _leave(self, error: VecmigError) -> None:
+        """Leave it alone for a while, and say why, once."""
+        context = self.project.context
+        try:
+            # what it is may be said better: a table that is gone, a text that names a column which is
+            inspect(context, context.collections.collection(self.name))
+        except (UsageError, DatabaseError) as better:
+            error = better
+        self._let_go_of_all()
+        if self.trouble is None or self.trouble.message != error.message:
+            self._retry_after = _FIRST_RETRY
+            self._tell(Warned(f"{self.name} is left alone: {error.message} {error.hint}".strip()))
+            keep_failure(self.project, "sync --watch", [self.name], error)
+        self.trouble = error
+        self._again_at = time.monotonic() + self._retry_after
+        if not isinstance(error, SourceReplaced):
+            # whoever answers what a source is waits for it to go on
+            self._retry_after = min(2 * self._retry_after, _LONGEST_RETRY)
 
     def _follow(self, seen: Look) -> None:
         """Have a follower for each tag that is to be kept, and wake those for which there is something to do."""
@@ -258,26 +310,31 @@ class CollectionWatch:
         if news.whole:
             record(self.project.context, self.name, tag, done)
             succeeded(self.project, "sync --watch", [self.name])
+            if self.trouble is not None:
+                self.trouble, self._retry_after = None, _FIRST_RETRY
+                self._tell(Noted(f"{self.name} goes on"))
 
     def ended(self, news: FollowerEnded) -> None:
-        """Forget a follower that has ended, and raise what it ended by unless it can begin again."""
+        """Forget a follower that has ended; where it cannot begin again, leave the collection alone for a while.
+
+        Raises:
+            VecmigError: what is not for this collection alone, or what only a restart helps.
+        """
         source, tag, failure = news.follower.stamps.source, news.follower.stamps.tag, news.failure
-        self.followers.forget(news.follower)
+        kept = self.followers.forget(news.follower)
         if failure is None:
             return
-        context = self.project.context
         if isinstance(failure, DatabaseUnreachable | Blocked):
             self._tell(Waiting(failure.message.removesuffix(".")))
         elif isinstance(failure, DatabaseError) and tag not in self._maintained():
             self._tell(gone(self.name, tag))
-        elif isinstance(failure, DatabaseError) and is_otherwise(context, source):
+        elif isinstance(failure, DatabaseError) and self._is_otherwise():
             if self._source == source:
                 self._let_go_of_all()
-        else:
-            if isinstance(failure, DatabaseError):
-                # what it was may be said better: a text that names a column which is gone
-                inspect(context, context.collections.collection(self.name))
+        elif isinstance(failure, OutOfRoom) or not isinstance(failure, _OF_ONE):
             raise failure
+        elif kept:
+            self._leave(failure)
 
     # What is behind ----------------------------------------------------------------------------------------------
 

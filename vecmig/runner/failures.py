@@ -32,10 +32,15 @@ def failures_kept(
     except (DatabaseUnreachable, Interrupted, LockHeld, but):
         raise
     except Exception as error:
-        with suppress(VecmigError), project.context.transaction() as ledger:
-            for name in collections:
-                ledger.record_event(FAILED, collection=name, data=_figures(what, error))
+        keep_failure(project, what, collections, error)
         raise
+
+
+def keep_failure(project: Project, what: str, collections: Sequence[str], error: Exception) -> None:
+    """Enter into the history of collections how a run of them failed, where the database lets it."""
+    with suppress(VecmigError), project.context.transaction() as ledger:
+        for name in collections:
+            ledger.record_event(FAILED, collection=name, data=_figures(what, error))
 
 
 def succeeded(project: Project, what: str, collections: Iterable[str]) -> None:

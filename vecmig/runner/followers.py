@@ -76,12 +76,14 @@ class Followers:
         follower.stop()
         self._leaving.append(follower)
 
-    def forget(self, follower: TagFollower) -> None:
-        """Forget one that has ended."""
+    def forget(self, follower: TagFollower) -> bool:
+        """Forget one that has ended; return whether it was to go on."""
         if follower in self._leaving:
             self._leaving.remove(follower)
-        if self._by_tag.get(follower.stamps.tag) is follower:
+        kept = self._by_tag.get(follower.stamps.tag) is follower
+        if kept:
             del self._by_tag[follower.stamps.tag]
+        return kept
 
     def stop(self) -> None:
         """Ask all of them to end."""

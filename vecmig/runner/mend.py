@@ -6,34 +6,39 @@ from collections.abc import Collection as AnyOf
 
 from vecmig.inventory.exposure import exposures
 from vecmig.ledger.install import ensure
+from vecmig.ledger.rows import Route
 from vecmig.operations.following import inspect
 from vecmig.operations.missing import disagreements
 from vecmig.published.detaching import is_detached
+from vecmig.runner.apart import Apart
 from vecmig.runner.project import Project
 from vecmig.runner.verbs.sync import prepare
 
 
-def mend(project: Project, *, but: AnyOf[str] = ()) -> None:
+def mend(project: Project, apart: Apart, *, but: AnyOf[str] = ()) -> None:
     """Make triggers, live view and search function again where they are gone, and mend rights, as a sync does.
 
     Args:
         project: the project.
+        apart: keeps what collections fail by, such as one whose text does not work any more.
         but: collections that were seen to already.
-
-    Raises:
-        ConfigError: text or where of a collection in use does not work any more.
     """
-    context = project.context
     with project.database.session() as connection:
-        routes = context.ledger(connection).routes.all()
+        routes = project.context.ledger(connection).routes.all()
     in_use = [name for name, route in routes.items() if route.live or route.candidate]
     for name in sorted(set(in_use) & set(project.collections.collections) - set(but)):
-        source = inspect(context, project.collections.collection(name))
-        with project.database.session() as connection:
-            ledger = context.ledger(connection)
-            missing = exposures(connection, source, ledger.schema) or disagreements(
-                connection, ledger, source, routes[name], aside=is_detached(connection, ledger.schema, name)
-            )
-        if missing:
-            ensure(project.database)
-            prepare(context, source)
+        with apart.each(name):
+            _mend(project, name, routes[name])
+
+
+def _mend(project: Project, name: str, route: Route) -> None:
+    context = project.context
+    source = inspect(context, project.collections.collection(name))
+    with project.database.session() as connection:
+        ledger = context.ledger(connection)
+        missing = exposures(connection, source, ledger.schema) or disagreements(
+            connection, ledger, source, route, aside=is_detached(connection, ledger.schema, name)
+        )
+    if missing:
+        ensure(project.database)
+        prepare(context, source)

@@ -61,11 +61,15 @@ def waits(behind: Lag) -> str:
     return f"{many} for {duration(round(behind.seconds))}"
 
 
+class CollectionChanged(ConfigError):
+    """The database was brought to another collections.yaml than the one that was read."""
+
+
 def require_same(source: Source, seen: Look) -> None:
     """Refuse to go on by a collections.yaml that is not the one that the database was brought to."""
     now = source.collection
     if (now.text, now.where, now.change_tracking, now.live_columns) != seen.recorded:
-        raise ConfigError(
+        raise CollectionChanged(
             f"text, where, change_tracking or live_columns of {now.name} is not what the database was brought to.",
             state="Nothing was changed.",
             hint="Start it again with the newest collections.yaml; if this is the newest, run once: vecmig sync",

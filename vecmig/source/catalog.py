@@ -8,7 +8,7 @@ from dataclasses import replace
 from psycopg import errors as pg
 from psycopg import sql
 
-from vecmig.errors import ConfigError
+from vecmig.errors import ConfigError, SourceMissing
 from vecmig.model.adoption import AdoptedTag
 from vecmig.model.collection import Collection
 from vecmig.postgres.named_sql import raw, statement
@@ -21,10 +21,10 @@ from vecmig.source.relations import Relation
 from vecmig.source.source import KINDS, TABLES, Source
 
 
-def no_source(connection: Connection, collection: Collection) -> ConfigError:
+def no_source(connection: Connection, collection: Collection) -> SourceMissing:
     """Say that a source is not there."""
     name = sql.Identifier(*collection.source).as_string(connection)
-    return ConfigError(
+    return SourceMissing(
         f"Collection {collection.name}: the source {name} does not exist in this database.",
         hint="Correct source: in collections.yaml, or check that database_url names the right database.",
     )

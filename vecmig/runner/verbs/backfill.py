@@ -11,6 +11,7 @@ from vecmig.events import Listener, ignore
 from vecmig.freshness.coverage import Coverage, measure_coverage
 from vecmig.ledger.identity import find_source
 from vecmig.operations.script import ScriptMigration, Stopped
+from vecmig.runner.apart import Apart
 from vecmig.runner.at_work import at_work
 from vecmig.runner.failures import failures_kept
 from vecmig.runner.project import Project, with_options
@@ -40,6 +41,7 @@ def backfill(
 
     Raises:
         UsageError: no revision is in progress there.
+        VecmigError: the worst of what a collection failed by, once the others are filled; ``done`` has these.
     """
     project = Project(with_options(config, engine=engine, workers=workers, max_cost=max_cost), listener)
     revisions = revisions_in_progress(project, collections)
@@ -53,14 +55,20 @@ def backfill(
         project.database.keeping_sessions(),
         at_work(project, list(revisions), "backfill") as project,
     ):
+        apart = Apart(project.listener if len(revisions) > 1 else ignore)
+        coverages: dict[str, Coverage] = {}
         for name, row in revisions.items():
-            script = project.scripts[row.id]
-            m = ScriptMigration(project.context, declaration(script), step="backfill", limit=limit)
-            with failures_kept(project, "backfill", [name]), suppress(Stopped):
-                script.function("backfill")(m)
-    coverages = {}
-    with project.database.session() as connection:
-        for name, row in revisions.items():
-            source = find_source(project.context.ledger(connection), project.collections.collection(name))
-            coverages[name] = measure_coverage(connection, project.context.stamps(source, row.new_tag or ""))
+            with (
+                apart.each(name),
+                failures_kept(project, "backfill", [name]),
+                apart.asking(project, row.new_tag) as asking,
+            ):
+                script = project.scripts[row.id]
+                m = ScriptMigration(asking.context, declaration(script), step="backfill", limit=limit)
+                with suppress(Stopped):
+                    script.function("backfill")(m)
+                with project.database.session() as connection:
+                    source = find_source(project.context.ledger(connection), project.collections.collection(name))
+                    coverages[name] = measure_coverage(connection, project.context.stamps(source, row.new_tag or ""))
+    apart.raise_worst(coverages)
     return coverages

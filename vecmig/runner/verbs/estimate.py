@@ -21,6 +21,7 @@ from vecmig.ledger.spend import spent
 from vecmig.model.recipe import Recipe, cost_usd
 from vecmig.postgres.locks import LOCK_TIMEOUT_MS
 from vecmig.postgres.sessions import Connection
+from vecmig.runner.apart import Apart
 from vecmig.runner.plan import check_applied, check_upgrade
 from vecmig.runner.project import Project
 from vecmig.runner.steps import adoption_of
@@ -115,18 +116,24 @@ def estimate(
         target: a revision, in Alembic's grammar.
         rate: records per second to expect of the embedder; without it, what the tag's backfill measured.
         max_cost: US dollars that a revision may cost, in place of the recipe's ``budget_usd``.
+
+    Raises:
+        VecmigError: the worst of why one could not be estimated, once the others were; ``done`` has these.
     """
     project = Project(replace(config, max_cost=max_cost))
     rows = project.revisions()
     check_applied(project.scripts.scripts, rows)
     steps = project.upgrade_path(target, rows).steps
     check_upgrade(steps, rows, project.collections)
-    with project.database.session() as connection:
-        return tuple(
-            _estimate(project, connection, script, rows[script.id].phase if script.id in rows else None, rate)
-            for script in steps
-            if script.collection is not None
-        )
+    apart, estimates = Apart(), []
+    with project.database.keeping_sessions():
+        for script in (script for script in steps if script.collection not in apart.collections | {None}):
+            phase = rows[script.id].phase if script.id in rows else None
+            named = f"Revision {script.id} of {script.collection}"
+            with apart.each(named, script.collection), project.database.session() as connection:
+                estimates.append(_estimate(project, connection, script, phase, rate))
+    apart.raise_worst(tuple(estimates))
+    return tuple(estimates)
 
 
 def _estimate(

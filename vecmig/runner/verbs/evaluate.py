@@ -35,6 +35,7 @@ from vecmig.ledger.rows import Route
 from vecmig.ledger.schema import installed_version
 from vecmig.model.tag import Tag
 from vecmig.operations.embedders import embedder_to_ask
+from vecmig.runner.apart import Apart
 from vecmig.runner.project import Project
 from vecmig.source.source import Source
 from vecmig.text import shown
@@ -111,6 +112,7 @@ def evaluate(
         UsageError: there is no such suite, or no tag to run it against.
         ConfigError: a suite cannot be used as it stands; nothing was run.
         EmbedderError: the queries could not be embedded.
+        VecmigError: the worst of what a collection failed by, once the others were scored; ``done`` has these.
     """
     project = Project(config, listener)
     loaded = [load_suite(path) for path in _paths(config, suites)]
@@ -123,10 +125,15 @@ def evaluate(
                 hint="Run: vecmig upgrade",
             )
     ensure(project.database)
-    chosen = _chosen(project, loaded, tags)
-    done = {suite.path: run for suite, run in _run_all(project, chosen)}
+    apart = Apart(listener if len({suite.collection for suite in loaded}) > 1 else ignore)
+    done: dict[Path, Evaluation] = {}
+    for group in _chosen(project, loaded, tags, apart):
+        with apart.each(group.source.collection.name):
+            done |= {suite.path: run for suite, run in _run_all(project, group)}
     _require_kept(project, [run.id for result in done.values() for run in result.runs])
-    return [done[suite.path] for suite in loaded if suite.path in done]
+    evaluated = [done[suite.path] for suite in loaded if suite.path in done]
+    apart.raise_worst(evaluated)
+    return evaluated
 
 
 def _paths(config: Config, names: Sequence[str]) -> list[Path]:
@@ -158,16 +165,17 @@ class _Chosen:
     tags: tuple[str, ...]
 
 
-def _chosen(project: Project, suites: Sequence[Suite], tags: Sequence[str]) -> list[_Chosen]:
+def _chosen(project: Project, suites: Sequence[Suite], tags: Sequence[str], apart: Apart) -> list[_Chosen]:
     asked = tuple(dict.fromkeys(str(Tag.parse(tag)) for tag in tags))
-    chosen = []
+    names = list(dict.fromkeys(suite.collection for suite in suites))
     with project.database.session() as connection:
-        ledger = project.context.ledger(connection)
-        names = list(dict.fromkeys(suite.collection for suite in suites))
         for tag in asked:
-            _require_known(ledger, names, tag)
-        for name in names:
-            source = find_source(project.context.ledger(connection), project.collections.collection(name))
+            _require_known(project.context.ledger(connection), names, tag)
+    chosen = []
+    for name in names:
+        with apart.each(name), project.database.session() as connection:
+            ledger = project.context.ledger(connection)
+            source = find_source(ledger, project.collections.collection(name))
             of_collection = _tags(ledger, source, asked)
             its_suites = tuple(suite for suite in suites if suite.collection == name)
             if of_collection:
@@ -206,16 +214,16 @@ def _tags(ledger: Ledger, source: Source, asked_for: Sequence[str]) -> tuple[str
     return tuple(filled)
 
 
-def _run_all(project: Project, chosen: Sequence[_Chosen]) -> Iterator[tuple[Suite, Evaluation]]:
-    for group in chosen:
-        outcomes: dict[Path, list[Outcome]] = {suite.path: [] for suite in group.suites}
-        for tag in group.tags:
-            with embedder_to_ask(project.context, group.source.collection.name, tag) as embedder:
-                for suite in group.suites:
-                    outcomes[suite.path].append(_run(project, group.source, suite, tag, embedder))
-        for suite in group.suites:
-            of_suite = outcomes[suite.path]
-            yield suite, Evaluation(suite, group.route, tuple(each.run for each in of_suite), of_suite[-1].unknown)
+def _run_all(project: Project, group: _Chosen) -> Iterator[tuple[Suite, Evaluation]]:
+    """Run the suites of one collection."""
+    outcomes: dict[Path, list[Outcome]] = {suite.path: [] for suite in group.suites}
+    for tag in group.tags:
+        with embedder_to_ask(project.context, group.source.collection.name, tag) as embedder:
+            for suite in group.suites:
+                outcomes[suite.path].append(_run(project, group.source, suite, tag, embedder))
+    for suite in group.suites:
+        of_suite = outcomes[suite.path]
+        yield suite, Evaluation(suite, group.route, tuple(each.run for each in of_suite), of_suite[-1].unknown)
 
 
 def _run(project: Project, source: Source, suite: Suite, tag: str, embedder: Embedder) -> Outcome:

@@ -11,6 +11,7 @@ from vecmig.homes import open_home
 from vecmig.ledger.identity import find_source
 from vecmig.model.gate import Gate
 from vecmig.operations.judging import judge
+from vecmig.runner.apart import Apart
 from vecmig.runner.project import Project
 from vecmig.runner.steps import revisions_in_progress
 
@@ -28,16 +29,22 @@ def gate_reports(
 
     Returns:
         By collection: the revision's id and the report; empty where nothing is in progress.
+
+    Raises:
+        VecmigError: the worst of why one could not be judged, once the others were; ``done`` has these.
     """
     project = Project(config, listener)
     context = project.context
     reports = {}
+    apart = Apart()
     for name, row in revisions_in_progress(project, collections).items():
         assert row.new_tag is not None, "a revision with a collection has a new tag"
-        with context.database.session() as connection:
-            ledger = context.ledger(connection)
-            source = find_source(ledger, project.collections.collection(name))
-            open_home(ledger, source, row.new_tag).require()
-        gate = project.scripts[row.id].gate or Gate()
-        reports[name] = row.id, judge(context, gate, source, row.new_tag, row.old_tag, ask=ask)
+        with apart.each(name):
+            with context.database.session() as connection:
+                ledger = context.ledger(connection)
+                source = find_source(ledger, project.collections.collection(name))
+                open_home(ledger, source, row.new_tag).require()
+            gate = project.scripts[row.id].gate or Gate()
+            reports[name] = row.id, judge(context, gate, source, row.new_tag, row.old_tag, ask=ask)
+    apart.raise_worst(reports)
     return reports

@@ -11,6 +11,7 @@ from vecmig.operations.script import RecordingMigration
 from vecmig.postgres.recorder import Recorder
 from vecmig.postgres.sessions import Connection
 from vecmig.postgres.settings import SEARCH_PATH
+from vecmig.runner.apart import Apart
 from vecmig.runner.plan import check_applied, check_upgrade
 from vecmig.runner.project import Project
 from vecmig.runner.steps import declaration
@@ -37,10 +38,22 @@ def upgrade_sql(config: Config, target: str, write: Callable[[str], None], *, re
         write(_PATH)
         with project.database.session() as connection:
             install(cast(Connection, Recorder(connection, write)), project.database.schema)
+    apart, graph = Apart(), project.scripts.map.graph
+    stopped: list[str] = []
     for script in steps:
-        _record(project, script, _FORWARD, write)
+        if script.collection in apart.collections or script.id in graph.descendants(stopped):
+            continue
+        stopped.append(script.id)
+        with apart.each(f"Revision {script.id}", script.collection):
+            # of one that fails midway, nothing
+            statements: list[str] = []
+            _record(project, script, _FORWARD, statements.append)
+            for text in statements:
+                write(text)
+            stopped.pop()
     if steps:
         write(_BACK)
+    apart.raise_worst()
 
 
 def downgrade_sql(config: Config, target: str, write: Callable[[str], None]) -> None:

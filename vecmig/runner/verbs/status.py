@@ -30,7 +30,7 @@ from vecmig.model.tag import Tag
 from vecmig.operations.judging import measure
 from vecmig.operations.missing import disagreements
 from vecmig.postgres.locks import runner_at_work
-from vecmig.postgres.sessions import Connection
+from vecmig.postgres.sessions import Connection, translated
 from vecmig.published.detaching import all_detached, is_detached
 from vecmig.runner.next_step import next_step
 from vecmig.runner.passing import UpgradePath, lost
@@ -148,12 +148,16 @@ def _missing_recipe(project: Project, route: Route, known: Mapping[str, TagRow])
 def _collection(project: Project, connection: Connection, ledger: Ledger, name: str) -> CollectionStatus:
     collection = project.collections.collection(name)
     try:
-        with connection.transaction():
-            source = find_source(ledger, collection)
+        with translated(project.database.safe_url), connection.transaction():
+            return _measured(project, connection, ledger, find_source(ledger, collection))
     except (ConfigError, DatabaseError) as error:
         return CollectionStatus(
             name, ledger.routes.of(name), collection.tag, 0, 0, (), Outbox(0, None), Lag(), None, error
         )
+
+
+def _measured(project: Project, connection: Connection, ledger: Ledger, source: Source) -> CollectionStatus:
+    collection, name = source.collection, source.collection.name
     evals = latest_of_each(connection, project.database.schema, name)
     tags = tuple(
         replace(_tag(ledger, source, row), evals=tuple(evals.get(row.tag, ())))

@@ -8,8 +8,8 @@ from dataclasses import asdict, replace
 
 from vecmig.backfill import Figures, Result, RunBudget, run_backfill
 from vecmig.config import Config
-from vecmig.errors import ConfigError, DatabaseError, DatabaseUnreachable, UsageError, VecmigError
-from vecmig.events import Listener, Noted, StepDone, StepStarted, Warned, ignore
+from vecmig.errors import BudgetSpent, DatabaseError, DatabaseUnreachable, UsageError, VecmigError
+from vecmig.events import Listener, Noted, StepDone, StepStarted, ignore
 from vecmig.freshness.coverage import Coverage
 from vecmig.homes import open_home
 from vecmig.inventory.exposure import exposures
@@ -26,6 +26,7 @@ from vecmig.operations.indexing import build_index
 from vecmig.postgres.locks import Holder, runner_at_work
 from vecmig.postgres.reconnecting import ReconnectingSession
 from vecmig.postgres.sessions import Connection
+from vecmig.runner.apart import Apart
 from vecmig.runner.at_work import at_work
 from vecmig.runner.failures import failures_kept, succeeded
 from vecmig.runner.project import Project
@@ -56,6 +57,9 @@ def sync(
 
     Returns:
         The coverage by collection and tag.
+
+    Raises:
+        VecmigError: the worst of what a collection failed by, once the others are up to date; ``done`` has these.
     """
     project = project_for(config, listener, max_cost)
     routes = _routes(project)
@@ -72,19 +76,12 @@ def sync(
         project.database.keeping_sessions(),
         at_work(project, names, "sync", kind="sync") as project,
     ):
-        failed: dict[str, VecmigError] = {}
+        apart = Apart(project.listener if len(names) > 1 else ignore, (BudgetSpent,) if max_cost else ())
         for name in names:
-            try:
-                with failures_kept(project, "sync", [name]):
-                    done |= _sync_collection(project, name)
-            except (ConfigError, DatabaseError) as error:
-                # a table that is gone is no reason to leave the others behind
-                failed[name] = error
-                if len(names) > 1:
-                    project.listener(Warned(f"{name} is left out: {error.message}"))
-        succeeded(project, "sync", [name for name in names if name not in failed])
-    if failed:
-        raise next(iter(failed.values()))
+            with apart.each(name), failures_kept(project, "sync", [name]):
+                _sync_collection(project, name, apart, done)
+        succeeded(project, "sync", set(names) - apart.collections)
+    apart.raise_worst(done)
     return done
 
 
@@ -93,24 +90,23 @@ def _routes(project: Project) -> dict[str, Route]:
         return project.context.ledger(connection).routes.all()
 
 
-def _sync_collection(project: Project, name: str) -> dict[tuple[str, str], Coverage]:
+def _sync_collection(project: Project, name: str, apart: Apart, done: dict[tuple[str, str], Coverage]) -> None:
+    """Bring the tags of one collection up to date, and add them to ``done``."""
     context = project.context
     source = inspect(context, context.collections.collection(name))
     prepare(context, source)
     with context.database.session() as connection:
         route = context.ledger(connection).routes.of(name)
         runner = runner_at_work(connection, context.database.schema, name) if route.candidate else None
-    done: dict[tuple[str, str], Coverage] = {}
     derived = dict(source.derived)
     # a tag whose vectors another one derives from comes before that
     for tag in sorted(route.maintained, key=lambda tag: tag in derived):
         if runner is not None and tag == route.candidate:
             project.listener(left_to_runner(name, tag, runner))
             continue
-        with tolerating(project, name, tag):
-            done[name, tag] = _sync_tag(context, source, tag).coverage
+        with tolerating(project, name, tag), apart.asking(project, tag) as asking:
+            done[name, tag] = _sync_tag(asking.context, source, tag).coverage
     build_indexes(project, source, [tag for tag in (route.live, route.standby) if (name, tag) in done])
-    return done
 
 
 def _sync_tag(context: Context, source: Source, tag: str) -> Result:

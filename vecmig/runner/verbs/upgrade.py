@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from vecmig.config import Config
-from vecmig.errors import GateRefused, ScriptError, UsageError
+from vecmig.errors import ScriptError, UsageError
 from vecmig.events import Listener, Warned, ignore
 from vecmig.ledger.install import ensure
 from vecmig.ledger.phases import RevisionRow
 from vecmig.operations.script import UNTIL
 from vecmig.postgres.pgvector import require_pgvector
+from vecmig.runner.apart import Apart
 from vecmig.runner.at_work import at_work
 from vecmig.runner.failures import failures_kept, succeeded
 from vecmig.runner.mend import mend
@@ -21,9 +21,6 @@ from vecmig.runner.project import Project, with_options
 from vecmig.runner.steps import RevisionResult, adoption_of, call, check_known_recipes, same_collections
 from vecmig.runner.verbs.release import release_held
 from vecmig.script import Script
-
-#: Of so many revisions is said what became of them where a gate has refused.
-_MOST: Final = 8
 
 
 def upgrade(
@@ -39,7 +36,8 @@ def upgrade(
 ) -> tuple[RevisionResult, ...]:
     """Take every revision up to ``target`` through upgrade, backfill and cutover; go on where an earlier run stopped.
 
-    A revision on hold is passed by, and so is what waits for it; the results say why.
+    A revision on hold is passed by, and so is what waits for it; the results say why. Where one fails, its collection
+    stops there, and so does what rests on it; the others go on.
 
     Args:
         config: the project.
@@ -52,7 +50,8 @@ def upgrade(
         listener: told of what happens.
 
     Raises:
-        VecmigError: of any kind; what was done stays done, and running again goes on from there.
+        VecmigError: of any kind, the worst one in the end; ``done`` has the results of the other collections. What was
+            done stays done, and running again goes on from there.
     """
     if until is not None and until not in UNTIL:
         raise UsageError(f"--until {until!r} is not a phase.", hint=f"It is one of: {', '.join(UNTIL)}")
@@ -63,6 +62,7 @@ def upgrade(
             project.listener(Warned(text))
         path = _path_up(project, target, release=release)
         results: tuple[RevisionResult, ...] = ()
+        apart = Apart(project.listener if len(project.collections.collections) > 1 else ignore)
         if path.steps:
             ensure(project.database)
             with at_work(project, collections_of(path.steps), "upgrade") as holding:
@@ -70,12 +70,15 @@ def upgrade(
                 same_collections(planned.steps, path.steps)
                 if release:
                     _release(holding, path.steps)
-                results = _forward(holding, path.steps, until)
-                succeeded(holding, "upgrade", collections_of(path.steps))
+                results = _forward(holding, path.steps, until, apart)
+                succeeded(holding, "upgrade", set(collections_of(path.steps)) - apart.collections)
         else:
             succeeded(project, "upgrade", project.collections.collections)
-        mend(project, but=collections_of(path.steps))
-        return results + _passed(project, path.passed)
+        mend(project, apart, but=collections_of(path.steps))
+        results += _passed(project, path.passed)
+        done = [f"{_named(project.scripts[step.revision])} is {step.phase}." for step in results if not step.passed]
+        apart.raise_worst(results, besides=done)
+        return results
 
 
 def _path_up(project: Project, target: str, *, release: bool) -> UpgradePath:
@@ -118,49 +121,34 @@ def ensure_supported(project: Project) -> None:
         require_pgvector(connection)
 
 
-def _forward(project: Project, steps: tuple[Script, ...], until: str | None) -> tuple[RevisionResult, ...]:
-    """Take one revision after the other; one that stops holds up its collection and what rests on it, and no other.
-
-    Raises:
-        GateRefused: a gate refused, once what does not rest on its revision has been taken forward.
-    """
+def _forward(
+    project: Project, steps: tuple[Script, ...], until: str | None, apart: Apart
+) -> tuple[RevisionResult, ...]:
+    """Take one revision after the other; one that stops holds up its collection and what rests on it, and no other."""
     graph = project.scripts.map.graph
     results: list[RevisionResult] = []
-    refusals: list[tuple[Script, GateRefused]] = []
     stopped: list[Script] = []
     for script in steps:
-        collections = {one.collection for one in stopped} - {None}
-        if script.collection in collections or script.id in graph.descendants(one.id for one in stopped):
+        below = [one for one in stopped if script.id in graph.descendants([one.id])]
+        if below or script.collection in {one.collection for one in stopped} - {None}:
+            if below and script.collection not in apart.collections and below[0].collection in apart.collections:
+                apart.left.append(f"{_named(script)} was not begun: it rests on {below[0].id}.")
             continue
-        try:
-            with failures_kept(project, "upgrade", [script.collection] if script.collection else []):
-                phase = _forward_one(project, script, until)
-        except GateRefused as refusal:
-            refusals.append((script, refusal))
-            stopped.append(script)
-            continue
-        results.append(RevisionResult(script.id, script.message, phase, phase))
-        if phase != "live":
-            stopped.append(script)
-    if refusals:
-        raise _refused(project, refusals, results)
+        stopped.append(script)
+        with (
+            apart.each(_named(script), script.collection),
+            failures_kept(project, "upgrade", [script.collection] if script.collection else []),
+            apart.asking(project, script.new_tag) as asking,
+        ):
+            phase = _forward_one(asking, script, until)
+            results.append(RevisionResult(script.id, script.message, phase, phase))
+            if phase == "live":
+                stopped.pop()
     return tuple(results)
 
 
-def _refused(
-    project: Project, refusals: Sequence[tuple[Script, GateRefused]], done: Sequence[RevisionResult]
-) -> GateRefused:
-    """Return the first refusal, with what else the run came to."""
-    (_, first), *others = refusals
-    besides = []
-    for step in done[:_MOST]:
-        collection = project.scripts[step.revision].collection
-        besides.append(f"Revision {step.revision}{f' of {collection}' if collection else ''} is {step.phase}.")
-    besides += [f"{len(done) - _MOST} more have gone forward."] if len(done) > _MOST else []
-    besides += [f"Revision {script.id} of {script.collection} was refused too: {one.message}" for script, one in others]
-    first.state = " ".join(filter(None, [first.state, *besides]))
-    first.hint = "\n".join(dict.fromkeys(filter(None, [first.hint, *(refusal.hint for _, refusal in others)])))
-    return first
+def _named(script: Script) -> str:
+    return f"Revision {script.id}" + (f" of {script.collection}" if script.collection else "")
 
 
 def _forward_one(project: Project, script: Script, until: str | None) -> str:

@@ -12,7 +12,7 @@ from typing import Final
 
 from vecmig.backfill.tag_follower import FollowerEnded, PassResult
 from vecmig.config import Config
-from vecmig.errors import Blocked, DatabaseUnreachable, Interrupted
+from vecmig.errors import Blocked, DatabaseUnreachable, Interrupted, VecmigError, together
 from vecmig.events import Event, Listener, Noted, ignore
 from vecmig.freshness.changes import Look, look
 from vecmig.ledger.install import ensure
@@ -56,8 +56,9 @@ def watch_sync(
 
     Raises:
         LockHeld: another sync is at work, or took over.
-        EmbedderError: the provider will refuse every further request, was waited for in vain, or the cost is reached.
+        EmbedderError: a provider was waited for in vain, or the cost is reached.
         ConfigError: collections.yaml is not what the database has.
+        VecmigError: the worst of why each collection cannot go on; one alone is left alone, and tried again.
         DatabaseUnreachable: at the beginning; later it is waited for.
         Interrupted: by a second KeyboardInterrupt, before all that was in flight came to its end.
     """
@@ -69,8 +70,20 @@ def watch_sync(
         ensure(project.database)
     with runner_locks(project.database, names, what="sync --watch", kind="sync") as locks:
         holding = project.holding(locks)
-        with failures_kept(holding, "sync --watch", names):
-            return Service(holding, names, every=every, full_every=full_every).run()
+        try:
+            # of each collection that was left alone it is kept already
+            with failures_kept(holding, "sync --watch", names, but=_NoneGoesOn):
+                return Service(holding, names, every=every, full_every=full_every).run()
+        except _NoneGoesOn as end:
+            raise end.why from None
+
+
+class _NoneGoesOn(VecmigError):
+    """Every collection was left alone."""
+
+    def __init__(self, why: VecmigError) -> None:
+        super().__init__(why.message)
+        self.why = why
 
 
 class Service:
@@ -121,12 +134,20 @@ class Service:
             self._project.locks.ensure()
             for name, seen in self._look().items():
                 self._collections[name].follow(seen)
+            self._end_if_none_goes_on()
             self._listen(self._every)
+            self._end_if_none_goes_on()
             self._pause = 0.0
         except (DatabaseUnreachable, Blocked) as error:
             self._pause = min(max(2 * self._pause, self._every), _LONGEST_PAUSE)
             self._project.context.wait(error.message, self._pause)
             time.sleep(self._pause)
+
+    def _end_if_none_goes_on(self) -> None:
+        """End where every collection is left alone, and none of them for what may be over without a restart."""
+        troubles = [one.trouble for one in self._collections.values() if one.trouble is not None]
+        if len(troubles) == len(self._collections) and not any(one.waits for one in self._collections.values()):
+            raise _NoneGoesOn(together(troubles))
 
     def _look(self) -> dict[str, Look]:
         def ask(connection: Connection) -> dict[str, Look]:

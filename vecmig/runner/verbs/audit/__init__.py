@@ -18,7 +18,7 @@ from vecmig.ledger.ledger import Ledger
 from vecmig.ledger.rows import TagRow
 from vecmig.model.collection import Collection
 from vecmig.postgres.pgvector import find_pgvector
-from vecmig.postgres.sessions import Connection
+from vecmig.postgres.sessions import Connection, translated
 from vecmig.runner.project import Project
 from vecmig.runner.verbs.audit import access, columns, indexes, layout, models, protection, records, writers
 from vecmig.runner.verbs.audit.finding import SEVERITIES, Finding, Severity, Subject
@@ -107,19 +107,20 @@ class _Looker:
         sources = {}
         for name in seen.names:
             try:
-                with self.connection.transaction():
-                    source = find_source(self.ledger, known[name])
+                with translated(self.project.database.safe_url), self.connection.transaction():
+                    sources[name] = source = find_source(self.ledger, known[name])
+                    if not self._is_there(source):
+                        seen.findings += self._without_table(source)
+                        continue
+                    subject = self._subject(source, now)
+                    findings = list(self._findings(subject, all_indexes, counted_since))
+                    in_use, tags = self._in_use(subject), len(subject.kept)
             except (ConfigError, DatabaseError) as error:
                 seen.findings.append(_unreadable(known[name], error))
                 continue
-            sources[name] = source
-            if not self._is_there(source):
-                seen.findings += self._without_table(source)
-            else:
-                subject = self._subject(source, now)
-                seen.findings += self._findings(subject, all_indexes, counted_since)
-                seen.in_use += self._in_use(subject)
-                seen.tags += len(subject.kept)
+            seen.findings += findings
+            seen.in_use += in_use
+            seen.tags += tags
         seen.findings += self._around(sources, all_indexes, everything=not collections)
         if not collections and self.ledger.installed:
             schema = self.ledger.schema
