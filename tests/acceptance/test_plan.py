@@ -56,6 +56,58 @@ def test_a_plan_knows_what_is_done_already(planned: Project, vecmig: Vecmig) -> 
     assert vecmig("plan").stdout == "Nothing to do: the database is there already.\n"
 
 
+def plan_tables(project: Project, count: int) -> None:
+    """Describe tables that are alike, with 10, 11, … records, and one script for all of them."""
+    write_hashing(project, 32)
+    names = [f"dataset_{number}" for number in range(count)]
+    for more, name in enumerate(names):
+        project.sql(f"CREATE TABLE {name} (id bigint PRIMARY KEY, body text)")
+        project.sql(
+            f"INSERT INTO {name} SELECT i, 'the text of record ' || i FROM generate_series(1, {10 + more}) AS i"
+        )
+    described = {name: {"source": name, "key": ["id"], "text": "body", "tag": B} for name in names}
+    describe(project, described, {B: RECIPES[B]})
+    script(project, "aaaa", B, collection="dataset_*")
+
+
+def test_many_tables_have_a_line_each_and_a_sum(project: Project, vecmig: Vecmig) -> None:
+    plan_tables(project, 12)
+    records = sum(range(10, 22))
+    shown = vecmig("plan", "--rate", "10").stdout.splitlines()
+    assert shown[0] == f"12 revisions to {B}"
+    assert shown[1].split() == ["records", "to", "embed", "tokens", "cost", "time", "revision"]
+    lines = {line.split()[-1]: line.split() for line in shown[2:15]}
+    assert lines["aaaa_dataset_3"][:2] == ["13", "13"]
+    assert lines["together"][:2] == [str(records), str(records)]
+    assert all(len(line) <= 80 for line in shown[:15])
+    found = vecmig("plan", "--json", "--sum", "--rate", "10").json
+    assert found["revisions"] == vecmig("plan", "--json", "--rate", "10").json
+    total = found["sum"]
+    assert (total["revisions"], total["records"], total["pending"]) == (12, records, records)
+    for name in ("chunks", "tokens", "requests", "cost_usd", "seconds", "vector_bytes"):
+        assert total[name] == pytest.approx(sum(one[name] for one in found["revisions"])), name
+    assert int(lines["together"][2].replace(",", "")) == total["tokens"]
+    # one in full, and what is not known is not added up
+    assert "to embed of 13 with a text" in vecmig("plan", "dataset_3@head").stdout
+    assert vecmig("plan", "--json", "--sum").json["sum"]["seconds"] is None
+    assert "time  give --rate, or measure" in vecmig("plan").stdout
+
+
+def test_a_budget_that_several_tables_would_pass_is_told_once(project: Project, vecmig: Vecmig) -> None:
+    plan_tables(project, 4)
+    said = vecmig("plan", "--max-cost", "0.0000001").stderr
+    assert said.count("warning: ") == 1
+    assert "may cost more than their budgets" in said
+
+
+def test_a_table_has_a_line_though_its_name_is_long(project: Project, vecmig: Vecmig) -> None:
+    plan_tables(project, 1)
+    name = "dataset_of_a_tenant_with_a_name_too_long"
+    project.sql(f"ALTER TABLE dataset_0 RENAME TO {name}")
+    describe(project, {name: {"source": name, "key": ["id"], "text": "body", "tag": B}}, {B: RECIPES[B]})
+    assert any(line.endswith(f"aaaa_{name}") for line in vecmig("plan", "--sum").stdout.splitlines())
+
+
 def test_rejected_records_are_listed_and_tried_again(planned: Project, vecmig: Vecmig) -> None:
     (planned.path / "picky.py").write_text(
         "import zlib\nimport numpy as np\n"
