@@ -21,6 +21,7 @@ from vecmig.freshness.tracking_functions import (
     rest_names,
 )
 from vecmig.ledger.access import close_function
+from vecmig.postgres.called import path_hint
 from vecmig.postgres.named_sql import statement
 from vecmig.postgres.sessions import Connection
 from vecmig.postgres.settings import function_settings
@@ -115,6 +116,13 @@ def try_tracking(connection: Connection, stamps: Stamps) -> None:
             there_and_back = stamps.statement("freshness/change_tracking", "trial_round", key_json=source.key_json("s"))
             changed = connection.execute(there_and_back, {}).fetchone()
     except (psycopg.ProgrammingError, psycopg.DataError, psycopg.NotSupportedError) as error:
+        if hint := path_hint(connection, error, own=stamps.schema):
+            raise ConfigError(
+                f"Collection {source.collection.name}: a function that text or where calls does not work: "
+                f"{error.diag.message_primary}.",
+                state="Nothing was changed.",
+                hint=hint,
+            ) from error
         raise _unfit(connection, source, str(error.diag.message_primary)) from error
     if changed is not None:
         raise _unfit(connection, source, "its values do not come back from JSON as they were")

@@ -108,7 +108,9 @@ class ReconnectingSession:
     def _once(self, work: Callable[[Connection], T]) -> T:
         try:
             with translated(self._database.safe_url):
-                return work(self._open())
+                connection = self._open()
+            with translated(self._database.safe_url, connection, own=self._database.schema):
+                return work(connection)
         except (DatabaseUnreachable, KeyboardInterrupt):
             # what cancels the statement that an interrupt came upon may reach the server only with the next one
             self._close()

@@ -18,6 +18,7 @@ from sqlalchemy.exc import ArgumentError
 
 from vecmig.config import redact
 from vecmig.errors import Blocked, ConfigError, DatabaseError, DatabaseUnreachable, OutOfRoom, UsageError
+from vecmig.postgres.called import path_hint
 from vecmig.postgres.embedded import start_embedded
 from vecmig.postgres.engine import open_by, parameters_of, require_psycopg, taken_over
 from vecmig.postgres.kept import KeptSessions
@@ -219,7 +220,7 @@ class Database:
         """
         connection = self.take(fresh=fresh)
         try:
-            with translated(self.safe_url):
+            with translated(self.safe_url, connection, own=self.schema):
                 yield connection
         except BaseException:
             with suppress(psycopg.Error):
@@ -303,12 +304,21 @@ def _conninfo(url: str) -> str:
 
 
 @contextmanager
-def translated(where: str) -> Iterator[None]:
-    """Turn errors of the driver into errors of vecmig. They are told apart by SQLSTATE, never by their text."""
+def translated(where: str, connection: Connection | None = None, *, own: str = "") -> Iterator[None]:
+    """Turn errors of the driver into errors of vecmig. They are told apart by SQLSTATE, never by their text.
+
+    Args:
+        where: the server, for messages.
+        connection: what is worked on, to ask what helps.
+        own: the schema of vecmig's own functions.
+    """
     try:
         yield
     except psycopg.Error as error:
-        raise _translate(error, where) from error
+        found = _translate(error, where)
+        if connection is not None and isinstance(found, DatabaseError) and not found.hint:
+            found.hint = path_hint(connection, error, own=own)
+        raise found from error
     except UnicodeEncodeError as error:
         raise UsageError(f"A text cannot be sent to the database: {error.reason}.") from error
 

@@ -17,6 +17,7 @@ from psycopg import sql
 
 from vecmig.errors import ConfigError, UnsteadyExpression
 from vecmig.model.collection import Collection
+from vecmig.postgres.called import path_hint
 from vecmig.postgres.named_sql import raw, statement
 from vecmig.postgres.sessions import Connection
 
@@ -104,7 +105,8 @@ def check_expressions(
             raise ConfigError(
                 f"Collection {collection.name}: the {field} expression {fragment!r} does not work: "
                 f"{error.diag.message_primary}.",
-                hint=_corrected(fragment, called, _QUALIFY if isinstance(error, _UNKNOWN) else _CORRECT),
+                hint=path_hint(connection, error)
+                or _corrected(fragment, called, _QUALIFY if isinstance(error, _UNKNOWN) else _CORRECT),
             ) from None
 
 

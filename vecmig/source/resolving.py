@@ -10,6 +10,7 @@ from psycopg import sql
 
 from vecmig.errors import ConfigError, DatabaseError
 from vecmig.model.adoption import AdoptedTag
+from vecmig.postgres.called import path_hint
 from vecmig.postgres.named_sql import raw, statement
 from vecmig.postgres.sessions import Connection, by_the_roles_path
 from vecmig.source.source import Source
@@ -42,7 +43,7 @@ def resolve(connection: Connection, source: Source, fragment: str, kind: Literal
         raise ConfigError(
             f"Collection {source.collection.name}: {fragment!r} does not work: {error.diag.message_primary}.",
             state="Nothing was taken over.",
-            hint=hint,
+            hint=path_hint(connection, error) or hint,
         ) from error
     assert row is not None, "the column was just added"
     return str(row[0])

@@ -148,7 +148,7 @@ def _missing_recipe(project: Project, route: Route, known: Mapping[str, TagRow])
 def _collection(project: Project, connection: Connection, ledger: Ledger, name: str) -> CollectionStatus:
     collection = project.collections.collection(name)
     try:
-        with translated(project.database.safe_url), connection.transaction():
+        with translated(project.database.safe_url, connection), connection.transaction():
             return _measured(project, connection, ledger, find_source(ledger, collection))
     except (ConfigError, DatabaseError) as error:
         return CollectionStatus(

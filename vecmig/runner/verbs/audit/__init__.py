@@ -107,7 +107,7 @@ class _Looker:
         sources = {}
         for name in seen.names:
             try:
-                with translated(self.project.database.safe_url), self.connection.transaction():
+                with translated(self.project.database.safe_url, self.connection), self.connection.transaction():
                     sources[name] = source = find_source(self.ledger, known[name])
                     if not self._is_there(source):
                         seen.findings += self._without_table(source)
