@@ -7,6 +7,7 @@ __all__ = [
     "change_tracking",
     "changes",
     "coverage",
+    "fills",
     "full_pass",
     "other_ledgers",
     "pending",

@@ -12,6 +12,7 @@ from typing import Any, Final
 from psycopg import errors as pg
 from psycopg import sql
 
+from vecmig.freshness.fills import sweep_fills
 from vecmig.freshness.pending import FIRST_DIGEST, PendingRecord
 from vecmig.freshness.stamps import Stamps
 from vecmig.ledger.recorded import columns_said
@@ -160,6 +161,8 @@ def forget_settled(connection: Connection, source: Source, schema: str) -> None:
     after: str | None = FIRST_DIGEST
     # an application, or another run, is at work on the tables themselves: the next call goes on
     with suppress(pg.LockNotAvailable, pg.UndefinedTable):
+        if source.followed is not None:
+            sweep_fills(connection, Stamps(source, schema, source.followed.tag), untold=False)
         while after is not None:
             with connection.transaction():
                 after = _forget_batch(connection, source, schema, after)

@@ -7,6 +7,7 @@ from typing import Final
 
 from psycopg import sql
 
+from vecmig.freshness.fills import sweep_fills
 from vecmig.freshness.stamps import Stamps
 from vecmig.postgres.named_sql import statement
 from vecmig.postgres.sessions import Connection
@@ -97,6 +98,7 @@ def sweep(connection: Connection, stamps: Stamps, found: Coverage | None = None)
         )
     few = emptied <= total * _MOST_EMPTIED
     if emptied:
+        sweep_fills(connection, stamps, untold=few)
         connection.execute(
             stamps.outlived(stamps.statement("freshness/coverage", "sweep_emptied", rows=source.rows)),
             stamps.values | {"all": few},

@@ -50,6 +50,11 @@ class Stamps:
         return self.adopted is None or self.adopted.adoption.fill
 
     @property
+    def fills(self) -> bool:
+        """Whether they are put into the source's own column: such a stamp has the vector beside it."""
+        return self.adopted is not None and self.adopted.column is not None and self.buys
+
+    @property
     def base(self) -> Stamps | None:
         """The tag whose vectors this one's are the first dims of; None for one that is embedded by itself."""
         base = dict(self.source.derived).get(self.tag)
@@ -138,10 +143,10 @@ class Stamps:
         """A sub-select of what the source offers in which a value that is no vector fails no statement."""
         return self.source.offered(adopted, tried=sql.Identifier(self.schema, "try_vector"))
 
-    def digest(self, relation: str, vector: str) -> sql.Composed:
-        """The digest of a vector, as ``superseded`` has it."""
+    def digest(self, vector: sql.Composable) -> sql.Composed:
+        """The digest of a vector, as vecmig's own tables have it."""
         send = self.source.pgvector.function(f"{self.source.collection.storage}_send")
-        return sql.SQL("md5({}({}))::uuid").format(send, sql.Identifier(relation, vector))
+        return sql.SQL("md5({}({}))::uuid").format(send, vector)
 
     def outlived(self, sweep: sql.Composed) -> sql.Composed:
         """Return a statement that deletes stamps so that it notes whose vectors their texts have outlived."""
@@ -149,7 +154,7 @@ class Stamps:
             return sweep
         key = sql.SQL(", ").join(self.source.stored_of("v"))
         return self.statement(
-            "freshness/adopting", "outlived", sweep=sweep, key=key, digest=self.digest("v", "embedding")
+            "freshness/adopting", "outlived", sweep=sweep, key=key, digest=self.digest(sql.Identifier("v", "embedding"))
         )
 
     def kept(self, record: str) -> sql.Composed:
@@ -187,7 +192,7 @@ class Stamps:
             collection=sql.Literal(self.source.collection.name),
             tag=sql.Literal(self.tag),
             key_json=self.source.key_json(record),
-            digest=self.digest(record, "vector"),
+            digest=self.digest(sql.Identifier(record, "vector")),
         )
 
     def sound(self, vector: sql.Composable) -> sql.Composed:
@@ -214,6 +219,8 @@ def _common(stamps: Stamps) -> Mapping[str, sql.Composable]:
     return {
         "schema": sql.Identifier(stamps.schema),
         "stamps": stamps.relation,
+        # what sweeps may delete without a look at the source's column
+        "bare": sql.SQL("v.embedding IS NULL" if stamps.fills else "true"),
         "whole": stamps.whole,
         "records": source.records,
         "keys": source.alias_list(),

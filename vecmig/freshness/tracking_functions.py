@@ -34,6 +34,7 @@ def function_body(source: Source, schema: str) -> str:
         old_keys=_listed(source, "OLD.{}"),
         new_keys=_listed(source, "NEW.{}"),
         find_elsewhere=_find_elsewhere(source),
+        park=_park(source, schema),
         carried=_carried(source, schema),
         empty=statement(
             "freshness/change_tracking",
@@ -75,6 +76,26 @@ def _carried(source: Source, schema: str) -> sql.Composable:
         new_record=_match(source, source.aliases_of("s"), sql.SQL("new_key")),
         old_stamp=_match(source, source.stored_of("v"), sql.SQL("old_key")),
     )
+
+
+def _park(source: Source, schema: str) -> sql.Composable:
+    """Remember what vecmig has put into the column of a record whose key changed, where it does so."""
+    if source.followed is None:
+        return sql.SQL("")
+    stamps = Stamps(source, schema, source.followed.tag)
+    if not stamps.fills:
+        return sql.SQL("")
+    column = sql.Identifier("new", source.followed.column or "")
+    park = stamps.statement(
+        "freshness/fills",
+        "park",
+        collection=sql.Literal(source.collection.name),
+        tag=sql.Literal(stamps.tag),
+        stamped=stamps.digest(sql.Identifier("v", "embedding")),
+        in_column=stamps.digest(sql.SQL("{}::{}").format(column, source.pgvector.type(source.collection.storage))),
+        old_stamp=_match(source, source.stored_of("v"), sql.SQL("old_key")),
+    )
+    return sql.SQL("{};").format(park)
 
 
 @lru_cache(maxsize=64)

@@ -208,8 +208,12 @@ def _differing(stamps: Stamps, first: bool, tried: bool) -> str:
 
 @lru_cache(maxsize=16)
 def _changed(stamps: Stamps, kept: bool, tried: bool) -> str:
-    in_place = sql.SQL("false" if kept else "true")
-    return finished(stamps.statement("homes/adopting", "changed", in_place=in_place, **_parts(stamps, kept, tried)))
+    parts = _parts(stamps, kept, tried) | {"in_place": sql.SQL("false" if kept else "true")}
+    if stamps.fills:
+        # what vecmig has put there stays known as that, under another key, too
+        equals = stamps.source.pgvector.equals
+        parts["payload"] = stamps.statement("homes/adopting", "own_fill", equals=equals)
+    return finished(stamps.statement("homes/adopting", "changed", **parts))
 
 
 def _parts(stamps: Stamps, kept: bool, tried: bool) -> dict[str, sql.Composable]:

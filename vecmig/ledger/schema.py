@@ -30,6 +30,7 @@ FILES: Final = (
     "014_adoption",
     "015_try_vector",
     "016_superseded",
+    "018_fills",
 )
 VERSION: Final = len(FILES)
 _TABLE: Final = re.compile(r'^CREATE TABLE "vecmig"\.(\w+)', re.MULTILINE)

@@ -216,6 +216,16 @@ SUPERSEDED: Final = _table(
     Index("superseded_key", "collection", text("((md5(key::text))::uuid)"), "tag", unique=True),
 )
 
+FILL: Final = _table(
+    "fill",
+    Column("collection", Text, nullable=False),
+    Column("tag", Text, nullable=False),
+    Column("key", JSONB, nullable=False),
+    Column("vector", Uuid, nullable=False),
+    Column("source_hash", Uuid, nullable=False),
+    Index("fill_key", "collection", text("((md5(key::text))::uuid)"), "tag", "vector", unique=True),
+)
+
 CONTROL: Final = _table(
     "control",
     Column("collection", Text, primary_key=True),

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from vecmig.ledger.part import Part
 from vecmig.ledger.recipe_check import check_recipes
 from vecmig.ledger.rows import Rejected, TagRow, tag_among
-from vecmig.ledger.tables import EVENT, REJECTED, REVISION, SUPERSEDED, TAG, later
+from vecmig.ledger.tables import EVENT, FILL, REJECTED, REVISION, SUPERSEDED, TAG, later
 from vecmig.model.adoption import AdoptedTag
 from vecmig.model.recipe import Recipe
 
@@ -150,7 +150,7 @@ class Rejections(Part):
 
     def forget(self, collection: str, tag: str) -> None:
         """Forget what is known of single records under a tag whose vectors go."""
-        for table in (REJECTED, SUPERSEDED):
+        for table in (REJECTED, SUPERSEDED, FILL):
             self._tables.write(delete(table).where(table.c.collection == collection, table.c.tag == tag))
 
 

@@ -258,6 +258,10 @@ class Source:
         """
         return same_key(self.key, self.aliases_of(aliased), self.json_values(keyed))
 
+    def match_parked(self, source: str, keyed: str) -> sql.Composed:
+        """A join condition between the source itself and one of vecmig's tables with a jsonb key."""
+        return same_key(self.key, self.columns_of(source), self.json_values(keyed))
+
     def json_values(self, keyed: str) -> list[sql.Composed]:
         """The key columns of one of vecmig's tables with a jsonb key: ``(c.key ->> 0)::bigint``."""
         return [

@@ -53,9 +53,12 @@ BEGIN
         END IF;
         IF old_key = new_key THEN
             old_key := NULL;
-        ELSIF TG_OP = 'UPDATE' AND {carried} THEN
-            -- under its new key the record is a new one, with the vector of this very text
-            what := 'vector';
+        ELSIF TG_OP = 'UPDATE' THEN
+            {park}
+            IF {carried} THEN
+                -- under its new key the record is a new one, with the vector of this very text
+                what := 'vector';
+            END IF;
         END IF;
         IF trouble IS NOT NULL THEN
             NULL;

@@ -23,7 +23,7 @@ WHERE v.ctid = ANY (ARRAY(
     SELECT v.ctid
     FROM {schema}.change c
     JOIN {rows} s ON {changed_key} AND s.belongs AND NOT coalesce({eligible}, false)
-    JOIN {stamps} v ON {match}
+    JOIN {stamps} v ON {match} AND {bare}
     WHERE c.collection = %(collection)s AND md5(c.key::text)::uuid = ANY (%(digests)s::uuid[])
     FOR UPDATE OF v SKIP LOCKED))
 

@@ -50,7 +50,7 @@ WHERE NOT EXISTS (SELECT FROM {source} s WHERE {same_source})
 -- sweep_emptied --
 DELETE FROM {stamps} v
 USING {rows} s
-WHERE {match} AND s.belongs AND NOT coalesce({eligible}, false)
+WHERE {match} AND {bare} AND s.belongs AND NOT coalesce({eligible}, false)
   AND (%(all)s OR EXISTS (
       SELECT FROM {schema}.change c WHERE c.collection = %(collection)s AND {changed_key}))
 

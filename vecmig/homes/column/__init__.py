@@ -8,6 +8,7 @@ from typing import ClassVar, Final
 from psycopg import sql
 
 from vecmig.events import Listener
+from vecmig.freshness.fills import settle_fills
 from vecmig.homes.adopting import NO_PAGE, AdoptedPage, adopt_page, sweep_emptied
 from vecmig.homes.column import source_column
 from vecmig.homes.column.indexes import own_target, serving
@@ -52,6 +53,10 @@ class ColumnHome(PostgresHome):
 
     def write(self, records: Sequence[EmbeddedRecord]) -> int:
         return fill_column(self.session, self.stamps, records)
+
+    def adopt_changed(self) -> int:
+        settle_fills(self.session, self.stamps)
+        return super().adopt_changed()
 
     def adopt(self, after: Key | None) -> AdoptedPage:
         return adopt_page(self.session, self.stamps, after, kept=False)

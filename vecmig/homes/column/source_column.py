@@ -8,6 +8,7 @@ from typing import Final
 from psycopg import sql
 
 from vecmig.errors import DatabaseError
+from vecmig.freshness.fills import pass_by_triggers, settle_fills
 from vecmig.freshness.stamps import Stamps
 from vecmig.freshness.tracking_functions import function_names
 from vecmig.homes.column.indexes import own_target
@@ -98,17 +99,20 @@ def _in_batches(database: Database, stamps: Stamps, name: str) -> None:
         match_stamp=source.match_source("t", "v"),
         type=source.pgvector.type(source.collection.storage),
         equals=source.pgvector.equals,
+        parked=stamps.statement("homes/column", "parked") if stamps.fills else sql.SQL("SELECT WHERE false"),
         same_stamp=sql.SQL("v.tag = b.tag AND v.chunk = b.chunk AND {}").format(
             same_key(source.key, source.stored_of("v"), source.stored_of("b"))
         ),
     )
     done, left, deadline = 1, True, time.monotonic() + _PATIENCE
     while left:
+        with database.session() as connection:
+            settle_fills(connection, stamps)
         with database.transaction() as connection:
             if not exists(connection, stamps.relation):
                 return
-            connection.execute(statement("homes/column", "filling"))
-            done, left = connection.execute(query, {"size": _BATCH}).fetchone() or (0, False)
+            pass_by_triggers(connection)
+            done, left = connection.execute(query, stamps.values | {"size": _BATCH}).fetchone() or (0, False)
         if done:
             deadline = time.monotonic() + _PATIENCE
         elif left and time.monotonic() > deadline:

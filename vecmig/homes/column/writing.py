@@ -7,13 +7,14 @@ from functools import partial
 
 from psycopg import sql
 
+from vecmig.freshness.fills import pass_by_triggers
 from vecmig.freshness.pending import given_key, key_values
 from vecmig.freshness.stamps import Stamps
 from vecmig.homes.held_rows import past_held_rows
 from vecmig.homes.payload import column_of
 from vecmig.homes.values import EmbeddedRecord
 from vecmig.homes.vectors import send_vectors, to_send
-from vecmig.postgres.named_sql import finished, statement
+from vecmig.postgres.named_sql import finished
 from vecmig.postgres.sessions import Connection
 from vecmig.source.keys import same_key
 
@@ -35,7 +36,7 @@ def _write_once(connection: Connection, stamps: Stamps, records: Sequence[Embedd
         for record in records
     )
     with connection.transaction(), connection.pipeline():
-        connection.execute(statement("homes/column", "filling"))
+        pass_by_triggers(connection)
         cursors = [connection.execute(query, value) for value in values]
         return sum(len(cursor.fetchall()) for cursor in cursors)
 

@@ -154,8 +154,8 @@ def _supersede(stamps: Stamps) -> str:
         key_json=source.key_json("i"),
         same_record=_same(source, "s", "i"),
         offered=stamps.tried(adopted),
-        digest=stamps.digest("s", "vector"),
-        copied=stamps.digest("v", "embedding"),
+        digest=stamps.digest(sql.Identifier("s", "vector")),
+        copied=stamps.digest(sql.Identifier("v", "embedding")),
         match_record=stamps.match("i", "v"),
     )
     return finished(query)

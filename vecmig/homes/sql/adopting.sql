@@ -133,6 +133,9 @@ settled AS (
 )
 SELECT (SELECT count(*) FROM noted), (SELECT count(*) FROM written)
 
+-- own_fill --
+(SELECT v.embedding FROM {stamps} v WHERE {match} AND v.embedding {equals} s.vector OFFSET 0)
+
 -- survey --
 -- what there is to adopt, by size; a vector is padded where it is zero behind the tag's dims
 SELECT d.dims, count(*), count(*) FILTER (WHERE d.norm = 0), min(d.norm) FILTER (WHERE d.norm > 0), max(d.norm),

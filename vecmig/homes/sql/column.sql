@@ -33,9 +33,6 @@ SELECT {tag}, {keys}, %(vector)s::{type}, %(hash)s::text::uuid FROM record s
 WHERE (SELECT count(*) FROM filled) > 0 AND (SELECT count(*) FROM replaced) >= 0
 RETURNING 1
 
--- filling --
-SELECT pg_catalog.set_config('vecmig.fills', 'on', true)
-
 -- filled --
 -- whether vecmig has put any vector into the column
 SELECT EXISTS (SELECT FROM {stamps} v WHERE v.embedding IS NOT NULL)
@@ -60,6 +57,7 @@ forgotten AS (
 SELECT (SELECT count(*) FROM forgotten),
        EXISTS (SELECT FROM {stamps} v CROSS JOIN LATERAL (SELECT FROM {source} t WHERE {match_stamp} LIMIT 1) t
                WHERE v.embedding IS NOT NULL)
+       OR EXISTS ({parked})
 
 -- clear --
 -- a batch of the rows whose vector was this tag's; what an application holds is passed by, and tried again
@@ -77,6 +75,11 @@ forgotten AS (
 )
 SELECT (SELECT count(*) FROM forgotten),
        EXISTS (SELECT FROM {stamps} v CROSS JOIN LATERAL (SELECT FROM {source} t WHERE {match_stamp} LIMIT 1) t)
+       OR EXISTS ({parked})
+
+-- parked --
+-- what vecmig has put into the column of a record whose key changed, and has no stamp yet
+SELECT FROM {schema}.fill f WHERE f.collection = %(collection)s AND f.tag = %(tag)s
 
 -- heirs --
 -- the tags of other collections whose searches an index on the same column serves as well
