@@ -73,11 +73,19 @@ def test_what_the_application_writes_into_its_column_is_served(
             work()
             application.commit()
             wait_for(lambda: served(live), watch)
+        write(application, COUNT + 3, "draft")
+        application.execute("UPDATE documents SET draft = true WHERE id = %s", [COUNT + 3])
+        application.commit()
+        wait_for(lambda: live.sql("SELECT count(*) FROM vecmig.change") == [(0,)], watch)
+        application.execute("UPDATE documents SET draft = false WHERE id = %s", [COUNT + 3])
+        application.commit()
+        wait_for(lambda: served(live), watch)
     shown = {key: ast.literal_eval(found) for key, found in live.sql("SELECT id, embedding::text FROM documents_live")}
-    assert shown.keys() == {*range(1, COUNT + 3)} - {7}
+    assert shown.keys() == {*range(1, COUNT + 4)} - {7}
     for key, text, length in (
         (COUNT + 1, f"title {COUNT + 1} new", 1.0),
         (COUNT + 2, f"title {COUNT + 2} queued", 1.0),
+        (COUNT + 3, f"title {COUNT + 3} draft", 1.0),
         (3, "title 3 body of record 3 about subject3", 1.005),
         (5, "title 5 edited", 1.0),
     ):

@@ -58,6 +58,27 @@ def kept_as_found(lab: Lab, postgres: Postgres, file: Path) -> list[str]:
     return sorted(line for line in file.read_text().splitlines() if not line.startswith(("\\restrict", "\\unrestrict")))
 
 
+def lies(lab: Lab) -> list[int]:
+    """Return the records whose stamp is of their text now, and whose vector is that of another."""
+    rows = lab.sql(
+        f"SELECT id, {TEXT}, l.vector FROM {lab.source} "
+        "JOIN (SELECT id, embedding::real[] AS vector FROM documents_live) l USING (id)"
+    )
+    shown = {key: (text, shows) for key, text, shows in rows}
+    hashes = dict(lab.sql("SELECT id, source_hash::text FROM documents_vectors"))
+    found = []
+    for key, (text, shows) in shown.items():
+        expected = [float(part) for part in literal(text).strip("[]").split(",")]
+        fresh = lab.sql(
+            "SELECT encode(substr(sha256(convert_to(%s, 'UTF8')), 1, 16), 'hex')::uuid::text = %s",
+            text,
+            hashes.get(key),
+        )
+        if fresh == [(True,)] and max(abs(a - b) for a, b in zip(shows, expected, strict=True)) > 1e-5:
+            found.append(key)
+    return found
+
+
 def adopts(lab: Lab, call: str) -> Path:
     """Let the first revision adopt; return its script."""
     script = lab.path / "migrations" / "versions" / "r1.py"

@@ -33,9 +33,9 @@ def literal(text: str, length: float = 1.0) -> str:
 
 
 def prepare_adoption(project: Project, provider: Provider, home: str, count: int, *, gate: str = "Gate()") -> None:
-    """Write the documents, the vector of each, and a first revision that adopts these."""
+    """Write the documents, the vector of each, and a first revision that adopts these; a draft is no record."""
     make_documents(project, count)
-    project.sql(f"ALTER TABLE documents ADD COLUMN embedding vector({DIMS})")
+    project.sql(f"ALTER TABLE documents ADD COLUMN embedding vector({DIMS}), ADD COLUMN draft bool DEFAULT false")
     rows = project.sql("SELECT id, title || ' ' || body FROM documents")
     with psycopg.connect(project.database_url) as connection:
         connection.execute(f"CREATE TEMPORARY TABLE made (id bigint, embedding vector({DIMS}))")
@@ -44,7 +44,7 @@ def prepare_adoption(project: Project, provider: Provider, home: str, count: int
                 copy.write_row((key, literal(text)))
         connection.execute("UPDATE documents d SET embedding = m.embedding FROM made m WHERE m.id = d.id")
     recipe = {"provider": "openai", "dims": DIMS, "base_url": provider.url}
-    describe(project, {"documents": documents_collection(TAG)}, {TAG: recipe})
+    describe(project, {"documents": documents_collection(TAG) | {"where": "NOT draft"}}, {TAG: recipe})
     script(project, "aaaa", TAG, gate=gate, backfill=CALLS[home])
 
 

@@ -25,14 +25,14 @@ from vecmig.postgres.called import path_hint
 from vecmig.postgres.named_sql import statement
 from vecmig.postgres.sessions import Connection
 from vecmig.postgres.settings import function_settings
-from vecmig.source.catalog import text_columns, vector_columns
+from vecmig.source.catalog import text_columns, vector_columns, where_columns
 from vecmig.source.keys import KeyColumn
 from vecmig.source.relations import Relation
 from vecmig.source.source import Source
 
 _TRIGGERS: Final = ("track", "track_update", "track_truncate")
-#: The one of a collection with a tag that follows the vectors in a column of the source.
-_VECTOR_TRIGGER: Final = "track_vector"
+#: Those of a collection with a tag that follows the vectors in a column of the source; the second is for ``where``.
+_FOLLOWING: Final = ("track_vector", "track_where")
 #: Types whose values are the same text whatever the session's settings are.
 _PLAIN: Final = {f"pg_catalog.{name}" for name in ("int2", "int4", "int8", "text", "varchar", "bpchar", "uuid", "bool")}
 
@@ -46,8 +46,8 @@ def install_tracking(connection: Connection, source: Source, schema: str) -> Non
     always = {name for (name,) in connection.execute(statement("freshness/change_tracking", "enabled"), values)}
     function = _install_functions(connection, source, schema)
     parts = {"function": function, "source": source.relation} | _conditions(connection, source)
-    if source.followed is None:
-        drop = {"trigger": sql.Identifier(_trigger_name(source, _VECTOR_TRIGGER)), "source": source.relation}
+    for suffix in set(_FOLLOWING).difference(_suffixes(source)):
+        drop = {"trigger": sql.Identifier(_trigger_name(source, suffix)), "source": source.relation}
         connection.execute(statement("freshness/change_tracking", "drop_trigger", **drop))
     for suffix, name in zip(_suffixes(source), trigger_names(source), strict=True):
         trigger = sql.Identifier(name)
@@ -160,7 +160,9 @@ def trigger_names(source: Source) -> list[str]:
 
 
 def _suffixes(source: Source) -> tuple[str, ...]:
-    return _TRIGGERS if source.followed is None else (*_TRIGGERS, _VECTOR_TRIGGER)
+    if source.followed is None:
+        return _TRIGGERS
+    return (*_TRIGGERS, *(_FOLLOWING if source.collection.where else _FOLLOWING[:1]))
 
 
 def _trigger_name(source: Source, suffix: str) -> str:
@@ -170,7 +172,7 @@ def _trigger_name(source: Source, suffix: str) -> str:
 def drop_tracking(connection: Connection, source: Source, before: Relation | None = None) -> None:
     """Take the triggers off a source that no tag needs to hear of, or off the relation that was it before."""
     on = source.relation if before is None else sql.Identifier(before.schema, before.name)
-    for suffix in (*_TRIGGERS, _VECTOR_TRIGGER):
+    for suffix in (*_TRIGGERS, *_FOLLOWING):
         trigger = sql.Identifier(_trigger_name(source, suffix))
         connection.execute(statement("freshness/change_tracking", "drop_trigger", trigger=trigger, source=on))
 
@@ -247,19 +249,22 @@ def _conditions(connection: Connection, source: Source) -> dict[str, sql.Composa
     """Tell whether an update changed the key or what the text is made of, and whether it changed the source's vector.
 
     By value: a column list (UPDATE OF) would go by the statement's SET list, and miss what a BEFORE trigger changed. An
-    update that changed a vector fires the trigger that says so, and not the other one.
+    update that changed a vector fires the trigger that says so, and no other one; the third is for one that changed
+    nothing but what ``where`` reads.
     """
     followed = source.followed
-    read = text_columns(connection, source)
+    read = text_columns(connection, source, where=followed is None)
     keys = [column.name for column in source.key]
     changed = _differ(dict.fromkeys((*keys, *read)) if read else None)
     if followed is None:
         return {"changed": changed, "what": sql.SQL("")}
+    moved = _differ(where_columns(connection, source) or None) if source.collection.where else sql.SQL("false")
     vector_changed = _differ(vector_columns(connection, source, followed) or None)
     told = sql.SQL("{} AND pg_catalog.current_setting('vecmig.fills', true) IS DISTINCT FROM 'on'")
     return {
         "changed": sql.SQL("{} AND NOT {}").format(changed, vector_changed),
         "what": sql.Literal("text"),
+        "moved": sql.SQL("{} AND NOT {} AND NOT {}").format(moved, changed, vector_changed),
         # what vecmig itself puts there has its stamp already
         "vector_changed": told.format(vector_changed) if followed.adoption.in_place else vector_changed,
     }

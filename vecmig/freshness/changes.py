@@ -179,11 +179,33 @@ def _forget_batch(connection: Connection, source: Source, schema: str, after: st
     if _maintained(connection, source, schema) != tags:
         return after
     values = {"collection": source.collection.name, "digests": digests}
+    if source.followed is not None and source.collection.where:
+        values["digests"] = _note_outside(connection, Stamps(source, schema, source.followed.tag), digests)
     for stamps in tags:
         sweep = stamps.statement("freshness/changes", "sweep_emptied", rows=source.rows)
         connection.execute(stamps.outlived(sweep), values)
     connection.execute(tags[0].statement("freshness/changes", "forget_settled", unsettled=_unsettled(tags)), values)
     return digests[-1]
+
+
+def _note_outside(connection: Connection, stamps: Stamps, digests: Sequence[str]) -> list[str]:
+    """Keep what the outbox tells of rows that ``where`` leaves out, for when they are records again.
+
+    Returns:
+        The digests without those of rows of which that was not possible now.
+    """
+    adopted = stamps.adopted
+    assert adopted is not None, "it is asked of a tag that follows the source"
+    query = stamps.statement(
+        "freshness/adopting",
+        "outside",
+        others=stamps.tried(adopted, outside=True),
+        digest=stamps.digest(sql.Identifier("s", "vector")),
+        not_filled=stamps.not_filled,
+    )
+    rows = connection.execute(query, stamps.values | {"digests": list(digests)})
+    held = {digest for (digest,) in rows}
+    return [digest for digest in digests if digest not in held]
 
 
 def lock_changes(connection: Connection, tags: Sequence[Stamps], after: str, *, size: int = _BATCH) -> list[str]:

@@ -55,6 +55,13 @@ class Stamps:
         return self.adopted is not None and self.adopted.column is not None and self.buys
 
     @property
+    def not_filled(self) -> sql.Composable:
+        """Whether the vector ``s.vector`` that the source has is none that vecmig put there with the stamp ``v``."""
+        if not self.fills:
+            return sql.SQL("true")
+        return sql.SQL("(v.embedding {} s.vector) IS NOT TRUE").format(self.source.pgvector.equals)
+
+    @property
     def base(self) -> Stamps | None:
         """The tag whose vectors this one's are the first dims of; None for one that is embedded by itself."""
         base = dict(self.source.derived).get(self.tag)
@@ -139,9 +146,9 @@ class Stamps:
             superseded=self.superseded("o"),
         )
 
-    def tried(self, adopted: AdoptedTag) -> sql.Composed:
+    def tried(self, adopted: AdoptedTag, *, outside: bool = False) -> sql.Composed:
         """A sub-select of what the source offers in which a value that is no vector fails no statement."""
-        return self.source.offered(adopted, tried=sql.Identifier(self.schema, "try_vector"))
+        return self.source.offered(adopted, tried=sql.Identifier(self.schema, "try_vector"), outside=outside)
 
     def digest(self, vector: sql.Composable) -> sql.Composed:
         """The digest of a vector, as vecmig's own tables have it."""

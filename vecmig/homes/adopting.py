@@ -91,11 +91,15 @@ def adopt_differing(connection: Connection, stamps: Stamps, after: Key | None, *
     row = _whatever_it_has(
         lambda tried: connection.execute(_differing(stamps, after is None, tried), values).fetchone()
     )
-    page = AdoptedPage.from_row(row)
-    if page.last is None:
-        key = stamps.source.match_json("s", "x")
-        connection.execute(stamps.statement("homes/adopting", "forget_superseded", superseded_key=key), stamps.values)
-    return page
+    return AdoptedPage.from_row(row)
+
+
+def forget_superseded(connection: Connection, stamps: Stamps) -> None:
+    """Forget which vectors are superseded of records that are gone."""
+    source = stamps.source
+    match = source.match_parked("t", "x")
+    query = stamps.statement("homes/adopting", "forget_superseded", source=source.relation, match_superseded=match)
+    connection.execute(query, stamps.values)
 
 
 def adopt_changed(connection: Connection, stamps: Stamps, *, kept: bool) -> int:
@@ -209,6 +213,7 @@ def _differing(stamps: Stamps, first: bool, tried: bool) -> str:
 @lru_cache(maxsize=16)
 def _changed(stamps: Stamps, kept: bool, tried: bool) -> str:
     parts = _parts(stamps, kept, tried) | {"in_place": sql.SQL("false" if kept else "true")}
+    parts |= {"superseded": stamps.superseded("s"), "not_filled": stamps.not_filled}
     if stamps.fills:
         # what vecmig has put there stays known as that, under another key, too
         equals = stamps.source.pgvector.equals

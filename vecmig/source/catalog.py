@@ -151,12 +151,22 @@ def _refuse_nested_keys(collection: Collection, key: Iterable[KeyColumn], *, nes
             )
 
 
-def text_columns(connection: Connection, source: Source) -> tuple[str, ...]:
-    """Name the columns that text and where read, as PostgreSQL itself sees it; empty when they read the full row."""
+def text_columns(connection: Connection, source: Source, *, where: bool = True) -> tuple[str, ...]:
+    """Name the columns that text and where read, as PostgreSQL itself sees it; empty when they read the full row.
+
+    Args:
+        connection: the connection.
+        source: the collection.
+        where: False for those of the text alone.
+    """
     collection = source.collection
-    return _read_columns(
-        connection, source, [(collection.text, sql.SQL("text")), (collection.where, sql.SQL("boolean"))]
-    )
+    condition = collection.where if where else None
+    return _read_columns(connection, source, [(collection.text, sql.SQL("text")), (condition, sql.SQL("boolean"))])
+
+
+def where_columns(connection: Connection, source: Source) -> tuple[str, ...]:
+    """Name the columns that where reads; empty when it reads the full row."""
+    return _read_columns(connection, source, [(source.collection.where, sql.SQL("boolean"))])
 
 
 def vector_columns(connection: Connection, source: Source, adopted: AdoptedTag) -> tuple[str, ...]:

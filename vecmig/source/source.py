@@ -132,12 +132,18 @@ class Source:
         )
 
     def offered(
-        self, adopted: AdoptedTag, percent: float | None = None, *, tried: sql.Identifier | None = None
+        self,
+        adopted: AdoptedTag,
+        percent: float | None = None,
+        *,
+        tried: sql.Identifier | None = None,
+        outside: bool = False,
     ) -> sql.Composed:
         """A sub-select like ``records`` with the vector that the source has for each; NULL where it is not adopted.
 
-        With ``percent``, of a random part of the table's blocks. A value that is no vector fails the statement, or is
-        the vector [0] where ``tried`` names the function ``try_vector``.
+        With ``percent``, of a random part of the table's blocks; with ``outside``, of the rows that are no records. A
+        value that is no vector fails the statement, or is the vector [0] where ``tried`` names the function
+        ``try_vector``.
         """
         vector: sql.Composable = raw(adopted.vector)
         if adopted.condition is not None:
@@ -153,7 +159,12 @@ class Source:
             )
         drawn = sql.SQL("" if percent is None else "TABLESAMPLE SYSTEM ({})").format(sql.Literal(percent))
         return sql.SQL("(SELECT {}, {}::text AS txt, {} AS vector FROM {} {} WHERE {})").format(
-            self._aliased_keys, raw(self.collection.text), vector, self.relation, drawn, self._belongs
+            self._aliased_keys,
+            raw(self.collection.text),
+            vector,
+            self.relation,
+            drawn,
+            sql.SQL("({}) IS NOT TRUE").format(self._belongs) if outside else self._belongs,
         )
 
     def sample(self, percent: float) -> sql.Composed:

@@ -35,6 +35,42 @@ SELECT FROM {schema}.superseded x
 WHERE x.collection = {collection} AND x.tag = {tag} AND md5(x.key::text)::uuid = md5({key_json}::text)::uuid
   AND x.vector = {digest}
 
+-- outside --
+-- What the outbox tells of rows that are no records now: of a text that changed alone, that it has outlived the source's own
+-- vector; of a vector that changed, that the stamp is not of it any more. Gives those that an application is
+-- about to take away, whose rows in the outbox are to stay
+WITH noted AS MATERIALIZED (
+    SELECT c.key, md5(c.key::text)::uuid AS digest, c.text_changed_by IS NOT NULL AS text_changed,
+           c.vector_changed_in IS NOT NULL OR cardinality(c.text_changed_by) > 2 AS vector_changed
+    FROM {schema}.change c
+    WHERE c.collection = %(collection)s AND md5(c.key::text)::uuid = ANY (%(digests)s::uuid[])
+      AND (c.vector_changed_in IS NOT NULL OR c.text_changed_by IS NOT NULL)
+      AND EXISTS (SELECT FROM {others} s WHERE {changed_key})
+),
+seen AS MATERIALIZED (
+    SELECT c.key, c.digest, c.text_changed, c.vector_changed, s.*
+    FROM noted c
+    CROSS JOIN LATERAL (SELECT s.* FROM {others} s WHERE {changed_key} LIMIT 1 FOR KEY SHARE SKIP LOCKED) s
+),
+outlived AS (
+    INSERT INTO {schema}.superseded (collection, tag, key, vector)
+    SELECT %(collection)s, %(tag)s, s.key, {digest} FROM seen s WHERE s.text_changed AND s.vector IS NOT NULL
+    ON CONFLICT (collection, (md5(key::text)::uuid), tag) DO UPDATE SET vector = excluded.vector
+),
+renewed AS (
+    DELETE FROM {schema}.superseded x
+    WHERE x.collection = %(collection)s AND x.tag = %(tag)s
+      AND md5(x.key::text)::uuid IN (SELECT s.digest FROM seen s WHERE NOT s.text_changed)
+),
+replaced AS (
+    DELETE FROM {stamps} v
+    WHERE v.ctid = ANY (ARRAY(SELECT o.ctid
+                              FROM seen s
+                              CROSS JOIN LATERAL (SELECT v.ctid FROM {stamps} v WHERE {match} AND {not_filled} OFFSET 0) o
+                              WHERE s.vector_changed))
+)
+SELECT n.digest::text FROM noted n WHERE n.digest NOT IN (SELECT s.digest FROM seen s)
+
 -- due --
 SELECT count(*)
 FROM {schema}.change noted

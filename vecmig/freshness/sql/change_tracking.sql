@@ -33,7 +33,8 @@ DECLARE
     lists_begin text := concat('[', pg_current_xact_id(), ',');
     places text[];
     moved boolean := false;
-    -- where a tag has adopted a column of the source: whether an update changed the 'vector', or the 'text' alone
+    -- where a tag has adopted a column of the source: whether an update changed the 'vector', or the 'text' alone, or only
+    -- what 'where' reads
     what text := CASE TG_OP WHEN 'INSERT' THEN 'vector' ELSE TG_ARGV[0] END;
     old_key jsonb;
     new_key jsonb;
@@ -208,7 +209,7 @@ END
 INSERT INTO {schema}.change AS known (collection, key, vector_changed_in, text_changed_by)
 SELECT {collection}, (array_agg(k.key))[1],
        CASE WHEN bool_or(k.what = 'vector') THEN pg_current_xact_id()::text::bigint END,
-       CASE WHEN bool_and(k.what = 'text') THEN
+       CASE WHEN bool_or(k.what = 'text') AND NOT bool_or(k.what = 'vector') THEN
            ARRAY[session_user::text, current_setting('application_name')]
        END
 FROM (SELECT jsonb_build_array({typed_key}) AS key, c ->> 2 AS what
@@ -223,8 +224,14 @@ ON CONFLICT (collection, (md5(key::text)::uuid)) DO UPDATE SET {renewed}
 changed_at = clock_timestamp(),
 vector_changed_in = CASE WHEN excluded.text_changed_by IS NULL OR known.vector_changed_in = pg_current_xact_id()::text::bigint
                          THEN coalesce(excluded.vector_changed_in, known.vector_changed_in) END,
-text_changed_by = CASE WHEN known.vector_changed_in IS DISTINCT FROM pg_current_xact_id()::text::bigint
-                       THEN excluded.text_changed_by END
+-- with a third word where the vector changed before it, and was not taken over
+text_changed_by = CASE WHEN excluded.text_changed_by IS NULL AND excluded.vector_changed_in IS NULL
+                       THEN known.text_changed_by
+                       WHEN excluded.text_changed_by IS NOT NULL
+                            AND known.vector_changed_in IS DISTINCT FROM pg_current_xact_id()::text::bigint
+                       THEN excluded.text_changed_by
+                            || CASE WHEN known.vector_changed_in IS NOT NULL OR cardinality(known.text_changed_by) > 2
+                                    THEN ARRAY['vector'] END END
 
 -- look_behind --
 -- an update that moves a row to another partition fires as DELETE and INSERT; a policy's functions are not to run here
@@ -282,6 +289,10 @@ CREATE OR REPLACE TRIGGER {trigger} AFTER UPDATE ON {source}
 -- create_track_vector --
 CREATE OR REPLACE TRIGGER {trigger} AFTER UPDATE ON {source}
     FOR EACH ROW WHEN ({vector_changed}) EXECUTE FUNCTION {function}('vector')
+
+-- create_track_where --
+CREATE OR REPLACE TRIGGER {trigger} AFTER UPDATE ON {source}
+    FOR EACH ROW WHEN ({moved}) EXECUTE FUNCTION {function}('where')
 
 -- create_track_truncate --
 CREATE OR REPLACE TRIGGER {trigger} AFTER TRUNCATE ON {source}

@@ -9,7 +9,7 @@ from psycopg import sql
 
 from vecmig.events import Listener
 from vecmig.freshness.fills import settle_fills
-from vecmig.homes.adopting import NO_PAGE, AdoptedPage, adopt_page, sweep_emptied
+from vecmig.homes.adopting import NO_PAGE, AdoptedPage, adopt_page, forget_superseded, sweep_emptied
 from vecmig.homes.column import source_column
 from vecmig.homes.column.indexes import own_target, serving
 from vecmig.homes.column.writing import fill_column
@@ -64,6 +64,7 @@ class ColumnHome(PostgresHome):
     def reconcile(self, after: Key | None, *, untold: bool) -> AdoptedPage:  # noqa: ARG002  # it is one statement
         """Forget the records whose column has no vector any more; each that it has is the tag's."""
         sweep_emptied(self.session, self.stamps)
+        forget_superseded(self.session, self.stamps)
         return NO_PAGE
 
     def footprint(self, vectors: int) -> Footprint:

@@ -9,7 +9,7 @@ from psycopg import sql
 
 from vecmig.events import Listener
 from vecmig.homes import relation
-from vecmig.homes.adopting import NO_PAGE, AdoptedPage, adopt_differing, adopt_page
+from vecmig.homes.adopting import NO_PAGE, AdoptedPage, adopt_differing, adopt_page, forget_superseded
 from vecmig.homes.deriving import derive_page
 from vecmig.homes.index import (
     IndexTarget,
@@ -57,7 +57,11 @@ class PartitionHome(PostgresHome):
 
     def reconcile(self, after: Key | None, *, untold: bool) -> AdoptedPage:
         """Take over what is another vector; a copy stays where the column has none any more."""
-        if not untold or not self.stamps.follows:
+        if not self.stamps.follows:
+            return NO_PAGE
+        if after is None:
+            forget_superseded(self.session, self.stamps)
+        if not untold:
             return NO_PAGE
         return adopt_differing(self.session, self.stamps, after, indexed=self.index().exists)
 

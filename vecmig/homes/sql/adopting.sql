@@ -84,7 +84,7 @@ SELECT (SELECT count(*) FROM page),
 -- of records that are gone
 DELETE FROM {schema}.superseded x
 WHERE x.collection = %(collection)s AND x.tag = %(tag)s
-  AND NOT EXISTS (SELECT FROM {records} s WHERE {superseded_key})
+  AND NOT EXISTS (SELECT FROM {source} t WHERE {match_superseded})
 
 -- emptied --
 -- stamps of records whose column has no vector any more, of which nothing told
@@ -95,7 +95,7 @@ DELETE FROM {stamps} v USING {offered} s WHERE {match} AND s.vector IS NULL
 -- what was there, and updates nothing
 WITH noted AS MATERIALIZED (
     SELECT c.key, c.vector_changed_in IS NOT NULL AS vector_changed, c.text_changed_by IS NOT NULL AS text_changed,
-           md5(c.key::text)::uuid AS digest
+           cardinality(c.text_changed_by) > 2 AS vector_changed_before, md5(c.key::text)::uuid AS digest
     FROM {schema}.change c
     WHERE c.collection = %(collection)s AND md5(c.key::text)::uuid = ANY (%(digests)s::uuid[])
 ),
@@ -106,7 +106,8 @@ due AS MATERIALIZED (
     CROSS JOIN LATERAL (SELECT {read} AS vector OFFSET 0) o
     WHERE {eligible}
       AND CASE WHEN EXISTS (SELECT FROM {stamps} v WHERE {match} OFFSET 0) THEN c.vector_changed
-               ELSE NOT c.text_changed END
+               -- where nothing but `where` let it in, its vector is of its text unless the text was edited outside
+               ELSE NOT c.text_changed AND (c.vector_changed OR NOT EXISTS ({superseded})) END
 ),
 replaced AS (
     DELETE FROM {stamps} v
@@ -115,6 +116,16 @@ replaced AS (
                               CROSS JOIN LATERAL (SELECT v.ctid FROM {stamps} v WHERE {match} OFFSET 0) o
                               WHERE s.sound OR {in_place}))
     RETURNING 1
+),
+-- in place, what was stamped is not there any more, and what is there is not of this text, whatever the stamp's hash says
+outdated AS (
+    DELETE FROM {stamps} v
+    WHERE v.ctid = ANY (ARRAY(SELECT v.ctid
+                              FROM noted c
+                              CROSS JOIN LATERAL (SELECT s.* FROM {offered} s WHERE {changed_key} LIMIT 1) s
+                              JOIN {stamps} v ON {match} AND {not_filled}
+                              WHERE {in_place} AND c.vector_changed_before
+                              FOR UPDATE OF v SKIP LOCKED))
 ),
 written AS (
     INSERT INTO {stamps} (tag, {stored}, embedding, source_hash)
