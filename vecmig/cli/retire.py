@@ -118,7 +118,8 @@ def _rollback_text(way: RollbackStatus, name: Callable[[str], str]) -> str:
     covered = f"{percent(way.share)} covered"
     if not way.ready:
         records = f"{way.lacking:,} of {counted(way.coverage.eligible, 'record')}"
-        return f"refused: {name(way.tag)} lacks {records}, {covered}; run: vecmig sync"
+        then = f"{way.theirs:,} are the application's to write" if way.kept_by_theirs else "run: vecmig sync"
+        return f"refused: {name(way.tag)} lacks {records}, {covered}; {then}"
     missing = f" ({counted(way.lacking, 'record')} lacking)" if way.lacking else ""
     besides = f" (rolls back {' and '.join(way.besides)} too)" if way.besides else ""
     return f"to {name(way.tag)}, {covered}{missing}, < 1 s: {way.command}{besides}"

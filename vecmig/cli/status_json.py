@@ -114,6 +114,7 @@ def _adopted_json(tag: TagStatus) -> dict[str, Any] | None:
         "home": said.home,
         "fill": said.fill,
         "follows": tag.adopted.follows,
+        "to_write": tag.theirs,
         "verified": tag.verified,
         "refuted": tag.refuted,
         "text_changed_by": [

@@ -167,9 +167,9 @@ class _Section:
             known += f", {count(found['taken_over'])} taken over since"
         how = "in place" if said.in_place else "copied"
         yield f"adopted {_mark(self._collection, tag) or self._name(tag.tag)}: {said.expression} {how}; {known}"
-        lacking = tag.coverage.stale + tag.coverage.missing - tag.lacking
-        if lacking > 0:
-            yield f"{counted(lacking, 'record')} without a fresh vector: the application's to write; fill is off"
+        if tag.theirs:
+            then = "the application's to write, or to empty" if said.fill else "the application's to write; fill is off"
+            yield f"{counted(tag.theirs, 'record')} without a fresh vector: {then}"
         for role, application, records in tag.text_writers:
             who = f"{role} ({application})" if application else role
             yield f"{who} changed the text of {counted(records, 'record')}, and not the vector in {said.expression}"

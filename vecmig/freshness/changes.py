@@ -12,6 +12,7 @@ from typing import Any, Final
 from psycopg import errors as pg
 from psycopg import sql
 
+from vecmig.freshness.coverage import Coverage
 from vecmig.freshness.fills import sweep_fills
 from vecmig.freshness.pending import FIRST_DIGEST, PendingRecord
 from vecmig.freshness.stamps import Stamps
@@ -106,6 +107,20 @@ def count_due(connection: Connection, stamps: Stamps) -> int:
     )
     row = connection.execute(query, stamps.values).fetchone()
     return int(row[0]) if row else 0
+
+
+def count_theirs(connection: Connection, stamps: Stamps, found: Coverage) -> int:
+    """Count what is stale or missing and the application alone can make good, of what was found just now."""
+    lacking = found.stale + found.missing
+    if not lacking or not stamps.source.tracked or stamps.adopted is None:
+        return 0
+    if not stamps.buys:
+        return max(0, lacking - count_due(connection, stamps))
+    if not stamps.fills:
+        return 0
+    theirs = stamps.statement("freshness/adopting", "theirs", kept=stamps.kept("s"), owned=stamps.owned("s"))
+    row = connection.execute(theirs, stamps.values).fetchone()
+    return min(lacking, row[0]) if row else 0
 
 
 def look(connection: Connection, schema: str, since: Mapping[str, str | None]) -> dict[str, Look]:

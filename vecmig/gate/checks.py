@@ -24,11 +24,15 @@ _NOT_BOUGHT: Final = Remedy(
     "Their vectors are the application's to write; the next run takes them over. Or let the revision embed what the "
     "column lacks, fill=True in m.adopt(), after: vecmig downgrade -1 --discard"
 )
+_NOT_REPLACED: Final = Remedy(
+    "The application has vectors of older texts there, which are its own to write; the next run takes over what it "
+    "writes. Or empty the column of those records, and the next run fills it."
+)
 
 
 def judge(gate: Gate, evidence: Evidence) -> tuple[Check, ...]:
     """Judge the evidence. Pure: the same evidence gives the same checks."""
-    lacks = _BACKFILL if evidence.buys else _NOT_BOUGHT
+    lacks = _lacks(gate, evidence)
     checks = [
         _coverage(gate, evidence.coverage, lacks),
         _freshness(gate, evidence.coverage, evidence.lag, lacks),
@@ -54,7 +58,7 @@ def judge(gate: Gate, evidence: Evidence) -> tuple[Check, ...]:
         _plan(evidence),
     ]
     if evidence.old_tag is not None:
-        checks.append(_standby(gate, evidence.old_tag, evidence.old))
+        checks.append(_standby(gate, evidence.old_tag, evidence.old, evidence.old_theirs))
     asked = evidence.canary is not None or bool(evidence.canary_error) or evidence.adopted
     spot = Spot(0) if evidence.empty else evidence.spot
     checks += [_canary(evidence), *judge_spot(spot, asked=asked, adopted=evidence.adopted)]
@@ -62,6 +66,15 @@ def judge(gate: Gate, evidence: Evidence) -> tuple[Check, ...]:
     if gate.shadow is not None:
         checks.append(judge_shadow(gate.shadow, evidence.shadow))
     return tuple(checks)
+
+
+def _lacks(gate: Gate, evidence: Evidence) -> Remedy:
+    """Return what makes good what is stale or missing: a run, unless the application has too much to write."""
+    found, theirs = evidence.coverage, evidence.theirs
+    covered = found.eligible - found.rejected - theirs >= gate.coverage * found.eligible
+    if not theirs or (covered and theirs <= gate.freshness_budget * found.eligible):
+        return _BACKFILL
+    return _NOT_REPLACED if evidence.fills else _NOT_BOUGHT
 
 
 def _coverage(gate: Gate, found: Coverage, lacks: Remedy) -> Check:
@@ -141,13 +154,15 @@ def _plan(evidence: Evidence) -> Check:
     return Check("index used", passed, "yes" if passed else "no", Required("yes"), detail, remedy)
 
 
-def _standby(gate: Gate, tag: str, found: Coverage | None) -> Check:
+def _standby(gate: Gate, tag: str, found: Coverage | None, theirs: int) -> Check:
     remedy, required = Remedy.run("vecmig sync", By.SYNC), Required(gate.coverage, "≥", share=True)
     if found is None:
         return Check("rollback", False, None, required, f"the vectors of {tag} are gone", remedy)
     # a record that the old tag rejected is none that going back would lose
     lacking = found.stale + found.missing
     share = (found.eligible - lacking) / found.eligible if found.eligible else 1.0
+    if found.eligible - theirs < gate.coverage * found.eligible:
+        remedy = Remedy(f"Vectors of {tag} are the application's to write; vecmig sync takes over what it writes.")
     detail = f"the old tag lacks {lacking:,} of {counted(found.eligible, 'record')}"
     return Check("rollback", share >= gate.coverage, share, required, detail, remedy)
 

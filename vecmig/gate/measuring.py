@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TypedDict, Unpack
 
 from vecmig.freshness.change_tracking import tracking_works
-from vecmig.freshness.changes import changed_since, lag, snapshot
+from vecmig.freshness.changes import changed_since, count_theirs, lag, snapshot
 from vecmig.freshness.coverage import Coverage, measure_coverage
 from vecmig.freshness.stamps import Stamps
 from vecmig.gate.checks import judge
@@ -32,17 +32,22 @@ class Found(TypedDict, total=False):
 def gather(home: Home, old: Home | None) -> Evidence:
     """Look at everything the gate needs from the database; two passes over the source, nothing is written."""
     session, stamps = home.session, home.stamps
+    coverage = measure_coverage(session, stamps)
+    before = measure_coverage(session, old.stamps) if old and old.exists() else None
     return Evidence(
-        coverage=measure_coverage(session, stamps),
+        coverage=coverage,
         tracked=stamps.source.tracked,
         tracking=tracking_works(session, stamps.source),
         constraint=home.guaranteed(),
         index=(state := home.index()),
         plan=home.plan() if state.usable else (False, False),
         old_tag=old.stamps.tag if old else None,
-        old=measure_coverage(session, old.stamps) if old and old.exists() else None,
+        old=before,
         canary=None,
         buys=stamps.buys and stamps.home == "partition",
+        theirs=count_theirs(session, stamps, coverage),
+        old_theirs=count_theirs(session, old.stamps, before) if old and before else 0,
+        fills=stamps.fills,
         lag=lag(session, [stamps]) if stamps.source.tracked else None,
     )
 

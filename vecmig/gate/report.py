@@ -82,6 +82,11 @@ class Evidence:
     adopted: bool = False
     #: Whether the recipe embeds all that is lacking; otherwise some vectors are the application's alone to write.
     buys: bool = True
+    #: Of what is stale or missing, what the application alone can make good; and the same of the old tag.
+    theirs: int = 0
+    old_theirs: int = 0
+    #: Whether vecmig fills what the application's column lacks.
+    fills: bool = False
     #: Whether the triggers follow collections.yaml as it is now.
     followed: bool = True
     #: The changes that the tag lacks, where triggers tell of them.

@@ -9,7 +9,7 @@ from typing import Any
 
 from vecmig.errors import DatabaseError, GateRefused
 from vecmig.events import Warned
-from vecmig.freshness.changes import outbox
+from vecmig.freshness.changes import count_theirs, outbox
 from vecmig.freshness.coverage import measure_coverage
 from vecmig.freshness.full_pass import needed_full_pass
 from vecmig.freshness.stamps import Stamps
@@ -161,15 +161,16 @@ class Cutover(Operation):
         try:
             with self.context.database.session() as connection:
                 coverage = measure_coverage(connection, old)
+                theirs = count_theirs(connection, old, coverage)
                 rate = self.context.ledger(connection).last_rate(self.collection, old.tag)
         except DatabaseError as error:
             # what sync cannot read it cannot make good either: a rollback must not depend on it
             self.context.listener(Warned(f"How complete {old.tag} is could not be measured: {error.message}"))
             return
         if lacking(coverage) > self.revision.gate.freshness_budget * coverage.eligible:
-            raise rollback_refused(self.revision, coverage, rate)
+            raise rollback_refused(self.revision, coverage, rate, theirs)
         if coverage.fresh < coverage.eligible:
-            self.context.listener(Warned(what_lacks(old.tag, coverage)))
+            self.context.listener(Warned(what_lacks(old.tag, coverage, theirs)))
 
     def _columns_to_show(self, source: Source) -> tuple[str, ...] | None:
         """Return the columns of a live view that is not there yet; None where one is."""

@@ -12,6 +12,7 @@ from typing import Final
 from vecmig.check import By
 from vecmig.errors import ConfigError
 from vecmig.runner.project_status import CollectionStatus, NextStep, Status
+from vecmig.text import counted
 
 _SYNC: Final = "vecmig sync"
 
@@ -124,6 +125,19 @@ def forgotten_pause(status: Status) -> NextStep | None:
     return _resume([c for c in status.collections if c.route.maintained])
 
 
+def theirs(status: Status) -> NextStep | None:
+    """Say who has to write vectors that no command makes."""
+    words = []
+    for collection in status.collections:
+        tags = [tag for tag in collection.tags if tag.theirs and tag.tag in collection.route.maintained]
+        for tag in tags:
+            records = f"{counted(tag.theirs, 'record')} of {collection.name}"
+            writers = [f"{role} ({application})" if application else role for role, application, _ in tag.text_writers]
+            who = f"; {' and '.join(writers)} changed texts alone" if writers else ""
+            words.append(f"the application has to write the vectors of {records}{who}")
+    return NextStep(words=f"nothing to run: {', and '.join(words)}") if words else None
+
+
 def at_work(status: Status) -> NextStep | None:
     """Name the runs that are at work: another one would be refused."""
     runners = [c.runner for c in status.collections if c.runner is not None]
@@ -171,4 +185,5 @@ _STEPS: Final[tuple[Callable[[Status], NextStep | None], ...]] = (
     incomplete,
     forgotten_pause,
     at_work,
+    theirs,
 )

@@ -54,14 +54,13 @@ class TagStatus:
     refuted: Mapping[str, Any] | None = None
     #: Who changes texts and not the vectors that it follows: role, application, and of how many records.
     text_writers: tuple[tuple[str, str, int], ...] = ()
-    #: Where the application alone writes its vectors: how many of them a sync would take over; None where the recipe
-    #: embeds what is lacking.
-    to_take_over: int | None = None
+    #: Of what is stale or missing, what the application alone can make good.
+    theirs: int = 0
 
     @property
     def lacking(self) -> int:
         """The records that a sync would bring up to date."""
-        return self.coverage.stale + self.coverage.missing if self.to_take_over is None else self.to_take_over
+        return self.coverage.stale + self.coverage.missing - self.theirs
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +161,8 @@ class RollbackStatus:
     budget: float
     #: Whether the vectors were retired.
     retired: bool
+    #: Of what it lacks, what the application alone can make good.
+    theirs: int = 0
     #: What goes there, and the other revisions that it rolls back, such as one in progress.
     command: str = DowngradeCommand().command
     besides: tuple[str, ...] = ()
@@ -170,6 +171,11 @@ class RollbackStatus:
     def lacking(self) -> int:
         """Records that going back would lose, unless a sync comes first."""
         return lacking(self.coverage) if self.coverage else 0
+
+    @property
+    def kept_by_theirs(self) -> bool:
+        """Whether it is refused, and stays so before the application has written vectors."""
+        return self.coverage is not None and self.theirs > self.budget * self.coverage.eligible
 
     @property
     def share(self) -> float:

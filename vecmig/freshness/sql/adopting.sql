@@ -77,6 +77,12 @@ FROM {schema}.change noted
 CROSS JOIN LATERAL (SELECT s.* FROM {records} s WHERE {noted_key} LIMIT 1) p
 WHERE noted.collection = %(collection)s AND {eligible} AND {owned}
 
+-- theirs --
+-- what has no fresh stamp, where the column has a vector of the application's that is not to be taken over
+SELECT count(*)
+FROM (SELECT s.*, {hash} AS hash FROM {records} s WHERE {eligible} OFFSET 0) s
+WHERE NOT EXISTS (SELECT FROM {whole} v WHERE {match} AND v.source_hash = s.hash OFFSET 0) AND {kept} AND NOT {owned}
+
 -- outlived --
 -- a record whose text went has its vector in the source still, which is not that of the text to come
 WITH swept AS ({sweep} RETURNING v.*)

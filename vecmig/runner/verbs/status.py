@@ -9,7 +9,7 @@ from dataclasses import replace
 from vecmig.config import Config
 from vecmig.errors import ConfigError, DatabaseError, RecipeError, ScriptError, VecmigError
 from vecmig.freshness.change_tracking import trigger_names
-from vecmig.freshness.changes import Lag, Outbox, count_due, lag, outbox, text_writers
+from vecmig.freshness.changes import Lag, Outbox, count_theirs, lag, outbox, text_writers
 from vecmig.freshness.coverage import count_records, count_vectors, measure_coverage
 from vecmig.freshness.full_pass import needed_full_pass
 from vecmig.gate import Report
@@ -206,7 +206,14 @@ def _rollback(project: Project, ledger: Ledger, tags: Mapping[str, TagStatus], n
     retired = old_retired(ledger, row)
     down = downgrade_of(project, ledger.revisions.all(), row.id)
     return RollbackStatus(
-        row.id, row.old_tag, None if retired else coverage, gate.freshness_budget, retired, down.command, down.besides
+        row.id,
+        row.old_tag,
+        None if retired else coverage,
+        gate.freshness_budget,
+        retired,
+        tag.theirs if tag is not None else 0,
+        down.command,
+        down.besides,
     )
 
 
@@ -259,20 +266,21 @@ def _tag(ledger: Ledger, source: Source, row: TagRow) -> TagStatus:
     if not home.exists():
         return TagStatus(row.tag, "gone", row.dims, 0, 0, coverage_of(home), IndexState(), Lag())
     vectors, with_vectors = count_vectors(connection, stamps)
+    coverage = measure_coverage(connection, stamps)
     return TagStatus(
         tag=row.tag,
         state=row.state,
         dims=row.dims,
         records=with_vectors,
         vectors=vectors,
-        coverage=measure_coverage(connection, stamps),
+        coverage=coverage,
         index=home.index(),
         lag=lag(connection, [stamps]),
         adopted=stamps.adopted,
         verified=row.verified,
         refuted=row.refuted,
         text_writers=tuple(text_writers(connection, stamps)),
-        to_take_over=None if stamps.buys or not source.tracked else count_due(connection, stamps),
+        theirs=count_theirs(connection, stamps, coverage),
     )
 
 
