@@ -11,6 +11,7 @@ from support.adopting import TEXT, adopts, give_vectors, kept_as_found, literal
 from support.embedding import Model
 from support.lab import SMALL, Lab
 from support.postgres import Postgres
+from vecmig.source.source import partition_name
 
 ALL = 20
 FILLED = 5
@@ -183,6 +184,12 @@ def test_so_it_does_under_another_key(filled: Lab) -> None:
         application.rollback()
     filled.sync()
     assert (_fills(filled), filled.cover(SMALL).fresh) == ([1, 3, 4, 5, 102], ALL)
+
+
+def test_a_downgrade_goes_on_where_the_stamps_are_gone(filled: Lab) -> None:
+    filled.sql(f"DROP TABLE vecmig.{partition_name('documents', SMALL)} CASCADE")
+    filled.downgrade("base")
+    assert filled.live is None
 
 
 def test_a_sweep_of_fills_is_no_news_to_it(filled: Lab, model: Model) -> None:

@@ -9,6 +9,7 @@ from psycopg import sql
 from vecmig.freshness.stamps import Stamps
 from vecmig.postgres.named_sql import statement
 from vecmig.postgres.sessions import Connection
+from vecmig.source.relations import exists
 
 #: Rows in one transaction: each may go into an index again, and an application that changes one of them waits for it.
 _BATCH: Final = 20
@@ -26,7 +27,7 @@ def settle_fills(connection: Connection, stamps: Stamps) -> None:
         connection: a connection of vecmig's, in autocommit mode.
         stamps: the tag.
     """
-    if not stamps.fills:
+    if not stamps.fills or not exists(connection, stamps.relation):
         return
     settle = _statement(stamps, "settle")
     while True:

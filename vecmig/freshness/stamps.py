@@ -52,7 +52,7 @@ class Stamps:
     @property
     def fills(self) -> bool:
         """Whether they are put into the source's own column: such a stamp has the vector beside it."""
-        return self.adopted is not None and self.adopted.column is not None and self.buys
+        return self.adopted is not None and self.adopted.column in self.source.columns and self.buys
 
     @property
     def not_filled(self) -> sql.Composable:
