@@ -90,7 +90,7 @@ def test_many_tables_have_a_line_each_and_a_sum(project: Project, vecmig: Vecmig
     # one in full, and what is not known is not added up
     assert "to embed of 13 with a text" in vecmig("plan", "dataset_3@head").stdout
     assert vecmig("plan", "--json", "--sum").json["sum"]["seconds"] is None
-    assert "time  give --rate, or measure" in vecmig("plan").stdout
+    assert "time      give --rate, or measure" in vecmig("plan").stdout
 
 
 def test_a_budget_that_several_tables_would_pass_is_told_once(project: Project, vecmig: Vecmig) -> None:

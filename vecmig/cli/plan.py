@@ -158,9 +158,8 @@ def _show_sum(estimates: Sequence[Estimate]) -> None:
     ):
         render.line(text)
     size = f"about {data_size(total.vector_bytes)} of vectors and {data_size(total.index_bytes)} of index"
-    render.columns([("disk", size), ("rollback", f"{_ROLLBACK} each")])
-    if total.pending and total.seconds is None:
-        render.columns([("time", _UNMEASURED)])
+    unmeasured = [("time", _UNMEASURED)] if total.pending and total.seconds is None else []
+    render.columns([*unmeasured, ("disk", size), ("rollback", f"{_ROLLBACK} each")])
     render.note(f"For all of one revision: vecmig plan {estimates[0].revision}")
 
 

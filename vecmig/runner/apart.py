@@ -109,10 +109,10 @@ class Apart:
         if worst.collection and not re.search(rf"(?<!\w){re.escape(worst.collection)}(?!\w)", error.message):
             error.message = f"{worst.what}: {error.message}"
             error.args = (error.message,)
-        said = [*besides[:_MOST], *([f"{len(besides) - _MOST} more have gone forward."] if besides[_MOST:] else [])]
-        said += [one.words for one in others[:_MOST]]
+        said = [one.words for one in others[:_MOST]]
         said += [f"{len(others) - _MOST} more failed."] if others[_MOST:] else []
         said += self.left[:_MOST]
+        said += [*besides[:_MOST], *([f"{len(besides) - _MOST} more have gone forward."] if besides[_MOST:] else [])]
         error.state = _joined([error.state, *said])
         error.hint = _joined(dict.fromkeys([error.hint, *(one.error.hint for one in others)]))
         error.done = done
