@@ -72,6 +72,19 @@ def test_a_stale_vector_is_not_derived(cut: Lab, model: Model) -> None:
     assert _same(_stored(cut, SMALL), _expected(cut))
 
 
+def test_a_base_whose_hashes_are_of_the_older_kind_is_derived_from(cut: Lab, model: Model) -> None:
+    cut.upgrade("r1")
+    cut.sql("UPDATE vecmig.tag SET text_hash = 'md5' WHERE tag = %s", LARGE)
+    cut.sql(
+        "UPDATE documents_vectors v SET source_hash = md5(d.title || E'\\n\\n' || d.body)::uuid "
+        "FROM documents d WHERE d.id = v.id AND v.tag = %s",
+        LARGE,
+    )
+    cut.upgrade()
+    assert (model.total(), cut.cover(SMALL).fresh) == (ALL, ALL)
+    assert _same(_stored(cut, SMALL), _expected(cut))
+
+
 def test_a_query_is_cut_alike(cut: Lab, model: Model) -> None:
     cut.upgrade()
     with cut.reader() as reader:

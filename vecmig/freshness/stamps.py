@@ -103,8 +103,14 @@ class Stamps:
     @property
     def hash(self) -> sql.Composed:
         """The hash of ``s.txt`` that a fresh stamp of this tag has."""
+        return statement("freshness/stamps", "hash", kind=self.hash_kind)
+
+    @property
+    def hash_kind(self) -> sql.Composed:
+        """What the hashes of this tag are: sha256, or md5."""
         collection, tag = sql.Literal(self.source.collection.name), sql.Literal(self.tag)
-        return statement("freshness/stamps", "hash", schema=sql.Identifier(self.schema), collection=collection, tag=tag)
+        schema = sql.Identifier(self.schema)
+        return statement("freshness/stamps", "hash_kind", schema=schema, collection=collection, tag=tag)
 
     def match(self, aliased: str, named: str) -> sql.Composed:
         """A join condition between records and this tag's vectors.

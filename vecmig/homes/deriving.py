@@ -80,6 +80,8 @@ def _parts(stamps: Stamps) -> dict[str, sql.Composable]:
         "base_whole": base.whole,
         "base_match": base.match("s", "v"),
         "base_hash": base.hash,
+        "hash_kind": stamps.hash_kind,
+        "base_hash_kind": base.hash_kind,
         "first": first,
         "norm": pgvector.function(norm_function(stamps.source.collection.storage)),
         "unit": pgvector.function("l2_normalize"),

@@ -12,9 +12,11 @@ CROSS JOIN LATERAL (SELECT s.* FROM {records} s WHERE {changed_key} LIMIT 1) s
 
 -- derive --
 -- Only what is due is locked, and its text is compared again then. All chunks of a record are of one text. OFFSET 0 keeps
--- the planner from reading all stamps, and a vector from being read from TOAST for each place that names it.
+-- the planner from reading all stamps, a vector from being read from TOAST and a text from being hashed for each place that
+-- names it: a hash is a seventh of a page's time.
 WITH page AS MATERIALIZED (
-    SELECT s.*, {hash} AS hash, {base_hash} AS base_hash FROM ({page}) s
+    SELECT s.*, CASE WHEN {hash_kind} = {base_hash_kind} THEN s.hash ELSE {base_hash} END AS base_hash
+    FROM (SELECT s.*, {hash} AS hash FROM ({page}) s OFFSET 0) s
 ),
 lacking AS MATERIALIZED (
     SELECT s.*
