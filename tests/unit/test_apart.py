@@ -51,6 +51,15 @@ def test_the_worst_is_raised_with_what_the_others_say(errors: list[VecmigError],
     assert together(errors) is raised.value
 
 
+def test_of_one_collection_alone_the_error_is_as_it_was() -> None:
+    events: list[Event] = []
+    apart = Apart(events.append, several=False)
+    fail(apart, ("a", ConfigError("no table", state="Nothing was changed.", hint="Make it")))
+    with pytest.raises(ConfigError, match=r"^no table$") as raised:
+        apart.raise_worst()
+    assert (raised.value.state, raised.value.hint, events) == ("Nothing was changed.", "Make it", [])
+
+
 def test_without_a_failure_nothing_is_raised() -> None:
     Apart().raise_worst()
 

@@ -50,6 +50,8 @@ class Apart:
 
     #: Told of each failure, where there are others.
     listener: Listener = ignore
+    #: Whether the run is of several collections: its errors name the one that they are about.
+    several: bool = True
     #: What ends the run besides what ends every run.
     ends: tuple[type[VecmigError], ...] = ()
     failed: list[Failed] = field(default_factory=list)
@@ -77,7 +79,8 @@ class Apart:
                 error.state = _joined([error.state, *(one.words for one in self.failed[:_MOST])])
                 raise
             self.failed.append(Failed(what, collection or what, error))
-            self.listener(Warned(f"{what} is left out: {error.message}"))
+            if self.several:
+                self.listener(Warned(f"{what} is left out: {error.message}"))
 
     @contextmanager
     def asking(self, project: Project, tag: str | None) -> Iterator[Project]:
@@ -106,7 +109,11 @@ class Apart:
             return
         worst, *others = sorted(self.failed, key=lambda one: WORST_FIRST.index(one.error.exit_code))
         error = worst.error
-        if worst.collection and not re.search(rf"(?<!\w){re.escape(worst.collection)}(?!\w)", error.message):
+        if (
+            self.several
+            and worst.collection
+            and not re.search(rf"(?<!\w){re.escape(worst.collection)}(?!\w)", error.message)
+        ):
             error.message = f"{worst.what}: {error.message}"
             error.args = (error.message,)
         said = [one.words for one in others[:_MOST]]

@@ -55,7 +55,7 @@ def backfill(
         project.database.keeping_sessions(),
         at_work(project, list(revisions), "backfill") as project,
     ):
-        apart = Apart(project.listener if len(revisions) > 1 else ignore)
+        apart = Apart(project.listener, several=len(revisions) > 1)
         coverages: dict[str, Coverage] = {}
         for name, row in revisions.items():
             with (

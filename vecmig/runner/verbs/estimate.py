@@ -125,7 +125,7 @@ def estimate(
     check_applied(project.scripts.scripts, rows)
     steps = project.upgrade_path(target, rows).steps
     check_upgrade(steps, rows, project.collections)
-    apart, estimates = Apart(), []
+    apart, estimates = Apart(several=len({script.collection for script in steps}) > 1), []
     with project.database.keeping_sessions():
         for script in (script for script in steps if script.collection not in apart.collections | {None}):
             phase = rows[script.id].phase if script.id in rows else None

@@ -125,7 +125,7 @@ def evaluate(
                 hint="Run: vecmig upgrade",
             )
     ensure(project.database)
-    apart = Apart(listener if len({suite.collection for suite in loaded}) > 1 else ignore)
+    apart = Apart(listener, several=len({suite.collection for suite in loaded}) > 1)
     done: dict[Path, Evaluation] = {}
     for group in _chosen(project, loaded, tags, apart):
         with apart.each(group.source.collection.name):

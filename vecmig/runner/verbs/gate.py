@@ -36,8 +36,9 @@ def gate_reports(
     project = Project(config, listener)
     context = project.context
     reports = {}
-    apart = Apart()
-    for name, row in revisions_in_progress(project, collections).items():
+    going = revisions_in_progress(project, collections)
+    apart = Apart(several=len(going) > 1)
+    for name, row in going.items():
         assert row.new_tag is not None, "a revision with a collection has a new tag"
         with apart.each(name):
             with context.database.session() as connection:

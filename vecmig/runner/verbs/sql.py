@@ -38,7 +38,7 @@ def upgrade_sql(config: Config, target: str, write: Callable[[str], None], *, re
         write(_PATH)
         with project.database.session() as connection:
             install(cast(Connection, Recorder(connection, write)), project.database.schema)
-    apart, graph = Apart(), project.scripts.map.graph
+    apart, graph = Apart(several=len({script.collection for script in steps}) > 1), project.scripts.map.graph
     stopped: list[str] = []
     for script in steps:
         if script.collection in apart.collections or script.id in graph.descendants(stopped):

@@ -76,7 +76,7 @@ def sync(
         project.database.keeping_sessions(),
         at_work(project, names, "sync", kind="sync") as project,
     ):
-        apart = Apart(project.listener if len(names) > 1 else ignore, (BudgetSpent,) if max_cost else ())
+        apart = Apart(project.listener, len(names) > 1, (BudgetSpent,) if max_cost else ())
         for name in names:
             with apart.each(name), failures_kept(project, "sync", [name]):
                 _sync_collection(project, name, apart, done)

@@ -62,7 +62,7 @@ def upgrade(
             project.listener(Warned(text))
         path = _path_up(project, target, release=release)
         results: tuple[RevisionResult, ...] = ()
-        apart = Apart(project.listener if len(project.collections.collections) > 1 else ignore)
+        apart = Apart(project.listener, several=len(project.collections.collections) > 1)
         if path.steps:
             ensure(project.database)
             with at_work(project, collections_of(path.steps), "upgrade") as holding:
