@@ -18,7 +18,7 @@ from vecmig.config import Config
 
 #: Fields of Config that go by another name in vecmig.ini, and those that do not stand there.
 OPTION_NAMES = {"collections_path": "collections"}
-NOT_OPTIONS = {"path", "x", "max_cost", "on_wait", "database_engine"}
+NOT_OPTIONS = {"path", "x", "max_cost", "on_wait", "database_engine", "wait_for_batches"}
 
 DEMO = "python3.11 -m venv .venv && .venv/bin/pip install -e '.[embedded]' && .venv/bin/vecmig demo"
 TESTS = "python3.11 -m venv .venv && .venv/bin/pip install -e '.[dev]' && .venv/bin/pytest"

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,6 +26,11 @@ from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
+
+try:
+    from support.batch_api import BatchApi, Course
+except ImportError:  # as a program
+    from batch_api import BatchApi, Course  # type: ignore[import-not-found,no-redef]
 
 #: Faults that stand for an answer with that status.
 STATUSES = {
@@ -112,6 +117,8 @@ class State:
     #: Characters that make one token.
     token: int = 4
     faults: list[Fault] = field(default_factory=list)
+    #: Files and batches; None for a server that has none.
+    batch_api: BatchApi | None = None
     journal: list[dict[str, Any]] = field(default_factory=list)
     in_flight: int = 0
     most_in_flight: int = 0
@@ -143,21 +150,42 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
     def do_GET(self) -> None:
-        """Give the journal."""
+        """Give the journal, what was ordered, a file or a batch."""
+        api = self.state.batch_api
+        if self.path == "/orders" and api is not None:
+            with api.lock:
+                orders = {"paid": api.paid, "batches": list(api.batches.values()), "files": list(api.files)}
+            self._send(200, orders)
+            return
+        if self.path.startswith("/v1/") and api is not None:
+            self._reply(*api.get(self.path.removeprefix("/v1")))
+            return
         with self.state.lock:
             self._send(200, {"requests": self.state.journal, "most_in_flight": self.state.most_in_flight})
 
     def do_DELETE(self) -> None:
-        """Empty the journal."""
+        """Empty the journal, or delete a file."""
+        if self.path.startswith("/v1/") and self.state.batch_api is not None:
+            self._reply(*self.state.batch_api.delete(self.path.removeprefix("/v1")))
+            return
         with self.state.lock:
             self.state.journal.clear()
             self.state.most_in_flight = 0
         self._send(200, {})
 
     def do_POST(self) -> None:
-        """Embed, or set the faults."""
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if self.path == "/faults":
+        """Embed, take a file or an order, or set the faults."""
+        sent, api = self._read(), self.state.batch_api
+        if self.path in ("/v1/files", "/v1/batches") and api is not None:
+            self._reply(*api.post(self.path.removeprefix("/v1"), self.headers["Content-Type"], sent))
+            return
+        body = json.loads(sent) if not self.path.endswith(("/files", "/batches")) else {}
+        if self.path == "/courses":
+            assert api is not None
+            with api.lock:
+                api.courses, api.room = [Course(**course) for course in body["courses"]], body["room"]
+            self._send(200, {})
+        elif self.path == "/faults":
             with self.state.lock:
                 self.state.faults = [Fault(**fault) for fault in body]
             self._send(200, {})
@@ -165,6 +193,19 @@ class Handler(BaseHTTPRequestHandler):
             self._count_and_embed(body)
         else:
             self._refuse("404", f"Not found: {self.path}", {})
+
+    def _read(self) -> bytes:
+        if "Content-Length" in self.headers:
+            return self.rfile.read(int(self.headers["Content-Length"]))
+        pieces = []
+        while size := int(self.rfile.readline(), 16):
+            pieces.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(pieces)
+
+    def _reply(self, status: int, body: bytes) -> None:
+        self._raw(status, body, "application/json", None)
 
     def _count_and_embed(self, body: dict[str, Any]) -> None:
         inputs = [body["input"]] if isinstance(body["input"], str) else list(body["input"])
@@ -274,6 +315,12 @@ class Handler(BaseHTTPRequestHandler):
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         return {"object": "list", "model": body.get("model"), "data": data, "usage": usage}
 
+    @classmethod
+    def answers(cls) -> Callable[[Mapping[str, Any], list[str]], dict[str, Any]]:
+        """Return what answers the lines of a batch as a request of its own is answered."""
+        handler = cls.__new__(cls)
+        return handler._answer
+
     def _refuse(
         self,
         status: str,
@@ -357,12 +404,20 @@ class Provider:
     """The server in a process of its own; use it with ``with``."""
 
     def __init__(
-        self, *, dims: int = 64, latency: float = 0.0, key: str | None = None, max_batch: int = 2048, token: int = 4
+        self,
+        *,
+        dims: int = 64,
+        latency: float = 0.0,
+        key: str | None = None,
+        max_batch: int = 2048,
+        token: int = 4,
+        batches: bool = False,
     ) -> None:
         options = {"--dims": dims, "--latency": latency, "--max-batch": max_batch, "--token": token}
         self._command = [str(Path(__file__)), "--guard"]
         self._command += [f"{name}={value}" for name, value in options.items()]
         self._command += [] if key is None else [f"--key={key}"]
+        self._command += ["--batches"] if batches else []
         self._process: subprocess.Popen[str] | None = None
         #: Without ``/v1``.
         self.root = ""
@@ -431,6 +486,23 @@ class Provider:
         """Empty the journal."""
         self._call("DELETE", "/journal")
 
+    def get(self, path: str) -> Any:
+        """Get a file or a batch as a client does."""
+        return self._call("GET", path)
+
+    def delete(self, path: str) -> None:
+        """Delete a file as a client does."""
+        self._call("DELETE", path)
+
+    def orders(self) -> dict[str, Any]:
+        """Return the batches, the texts of each that were paid for, and the files that are there."""
+        orders: dict[str, Any] = self._call("GET", "/orders")
+        return orders
+
+    def courses(self, *courses: Mapping[str, Any], room: int | None = None) -> None:
+        """Say what becomes of the next batches, and how many tokens the queue has room for."""
+        self._call("POST", "/courses", {"courses": [dict(course) for course in courses], "room": room})
+
     def _call(self, method: str, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.root}{path}", data=data, method=method)
@@ -448,9 +520,12 @@ def main() -> None:
     parser.add_argument("--key", help="refuse every other key")
     parser.add_argument("--max-batch", type=int, default=2048)
     parser.add_argument("--token", type=int, default=4, help="characters that make one token")
+    parser.add_argument("--batches", action="store_true", help="have a Batch API, too")
     parser.add_argument("--guard", action="store_true", help="end when stdin does, so with the parent")
     options = parser.parse_args()
     Handler.state = State(options.dims, options.latency, options.key, options.max_batch, options.token)
+    if options.batches:
+        Handler.state.batch_api = BatchApi(Handler.answers())
     server = Server(("127.0.0.1", options.port), Handler)
     print(f"http://127.0.0.1:{server.server_port}/v1", flush=True)  # noqa: T201  # what the caller waits for
     if options.guard:

@@ -153,7 +153,7 @@ def test_what_is_wrong_with_a_recipe(change: dict[str, Any], problem: str) -> No
 def test_all_problems_of_a_recipe_are_found_at_once() -> None:
     problems = list(recipe_problems(TAG, {"provider": "x", "mdoel": "y", "dims": 1}))
     assert [name for name, _ in problems] == ["provider", "mdoel", "dims", ""]
-    assert problems[1][1].startswith("unknown field; a recipe has api_key_env, base_url, budget_usd, callable, chunk, ")
+    assert problems[1][1].startswith("unknown field; a recipe has api_key_env, base_url, batch, budget_usd, callable, ")
 
 
 def test_a_tag_with_norm_none_takes_no_normalising() -> None:
@@ -311,3 +311,13 @@ def test_a_short_name_has_what_tells_a_tag_apart(tag: str, others: list[str], sh
 @given(found=st.lists(tags.map(str), min_size=2, max_size=6, unique=True))
 def test_no_two_tags_have_one_short_name(found: list[str]) -> None:
     assert len({short_name(tag, found) for tag in found}) == len(found)
+
+
+def test_a_recipe_that_orders_nothing_is_written_as_earlier_versions_read_it() -> None:
+    tag = Tag.parse("m@1/dim-8/chunk-none/norm-l2")
+    written = Recipe.from_mapping(tag, {"provider": "wordllama", "dims": 8, "batch": False}).to_mapping()
+    assert "batch" not in written
+    ordering = {"provider": "openai", "dims": 8, "batch": True}
+    assert Recipe.from_mapping(tag, Recipe.from_mapping(tag, ordering).to_mapping()).service.batch
+    with pytest.raises(RecipeError, match="batch: only the openai provider has it"):
+        Recipe.from_mapping(tag, ordering | {"provider": "wordllama"})

@@ -7,6 +7,7 @@ batch. There is no cursor to keep: what is pending is what has no fresh vector, 
 
 from vecmig.backfill.asking import asking
 from vecmig.backfill.backfill_embedder import open_backfill_embedder
+from vecmig.backfill.batch_engine import BatchOptions
 from vecmig.backfill.budget import CostAccount, RunBudget
 from vecmig.backfill.cluster import Needs
 from vecmig.backfill.counters import Figures
@@ -19,6 +20,7 @@ from vecmig.backfill.run_options import RunOptions
 from vecmig.backfill.tag_follower import FollowerEnded, PassResult, TagFollower
 
 __all__ = [
+    "BatchOptions",
     "CostAccount",
     "Figures",
     "FollowerEnded",

@@ -115,13 +115,14 @@ class LocalEngine:
         seen = SeenTexts(self.counters.total) if turn < _TURNS - 1 else None
         return TextSharing(stamps, self._embedder, self._reader, looks_up, seen)
 
-    def _go_through(self, sharing: TextSharing, read: ReadPage, limit: int | None) -> None:
-        slow = self.counters.slow
-        pipeline = Pipeline(self._embedder, self._group_commit, self.counters.add, slow)
-        pending = sharing.over(jobs(self._reader, read, self._embedder, slow, limit))
-        with Prefetch(batches(pending, self._embedder, self._batch_size), idle=slow.look) as ready:
+    def _go_through(self, sharing: TextSharing, read: ReadPage, limit: int | None, *, prepare: bool = True) -> None:
+        """Take what ``read`` finds through the embedder of ``sharing``; ``prepare`` where that asks the provider."""
+        slow, embedder = self.counters.slow, sharing.embedder
+        pipeline = Pipeline(embedder, self._group_commit, self.counters.add, slow)
+        pending = sharing.over(jobs(self._reader, read, embedder, slow, limit))
+        with Prefetch(batches(pending, embedder, self._batch_size), idle=slow.look) as ready:
             try:
-                pipeline.run(self._after_preparing(ready), self._at_hand)
+                pipeline.run(self._after_preparing(ready) if prepare else ready, self._at_hand)
             except KeyboardInterrupt:
                 self._backfill.listener(Waiting("what is in flight is being finished; Ctrl-C again leaves it"))
                 with suppress(KeyboardInterrupt):

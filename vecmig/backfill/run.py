@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from vecmig.backfill.batch_engine import BatchEngine, BatchOptions
 from vecmig.backfill.counters import Figures
 from vecmig.backfill.engine import Engine, TagBackfill
 from vecmig.backfill.local_engine import LocalEngine
@@ -46,6 +47,7 @@ def run_backfill(
     limit: int | None = None,
     options: RunOptions | None = None,
     ray: RayOptions | None = None,
+    batch: BatchOptions | None = None,
     prepare: Callable[[], None] = lambda: None,
     listener: Listener = ignore,
 ) -> Result:
@@ -58,11 +60,13 @@ def run_backfill(
         limit: stop after about this many records; None for all.
         options: what to heed beside the recipe.
         ray: the workers on Ray that do it; None for this process.
+        batch: how texts are ordered through the provider's Batch API; None where they are asked for.
         prepare: called before the first record, if there is one, when an operator's pause and limits hold already.
         listener: told of the progress, from this thread; only Waiting may come from another one.
 
     Raises:
         UnsteadyExpression: a text is another one each time it is read; nothing was embedded.
+        Pending: texts are on order, and not to be waited for.
         EmbedderError: the provider failed; what was written stays and the next run goes on from there.
         DatabaseUnreachable: the connection broke and did not come back; the same holds.
         LockHeld: another runner took over meanwhile.
@@ -70,7 +74,11 @@ def run_backfill(
     """
     started = time.monotonic()
     backfill = TagBackfill(database, stamps, embedder, options or RunOptions(), listener, prepare)
-    engine: Engine = LocalEngine(backfill) if ray is None else RayEngine(backfill, ray)
+    engine: Engine
+    if batch is not None:
+        engine = BatchEngine(backfill, batch)
+    else:
+        engine = LocalEngine(backfill) if ray is None else RayEngine(backfill, ray)
     with engine, engine.session() as session:
         counters = engine.counters
         counters.expect(session.run(lambda connection: measure_coverage(connection, stamps)), limit)

@@ -41,7 +41,7 @@ class TextSharing:
         """Yield those of the jobs that have all vectors, or texts of their own, with what the tag has of them."""
         # alone where nothing is looked up, so that none waits for the next to be cut
         for group in _groups(jobs) if self.looks_up else ([job] for job in jobs):
-            digests = [self._digests(job) for job in group]
+            digests = [self.digests(job) for job in group]
             shared = self._shared(group, digests)
             for job, own in zip(group, digests, strict=True):
                 bought = own if not shared else [digest for digest in own if digest not in shared]
@@ -56,7 +56,8 @@ class TextSharing:
         if self._looks > 1 and not self._refused:
             self.session.run(forget_gathered)
 
-    def _digests(self, job: Job) -> list[str]:
+    def digests(self, job: Job) -> list[str]:
+        """Return the digests by which the texts of a record are known: one, or one for each of its chunks."""
         if not self.stamps.chunks:
             return [job.record.source_hash]
         return [chunk_digest(chunk) for chunk in job.chunks]

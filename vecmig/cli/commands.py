@@ -17,6 +17,7 @@ FAMILIES: Final = {
     "discover": ("discover",),
     "plan": ("plan",),
     "migrate": ("upgrade", "downgrade", "release", "stamp", "current", "backfill", "sync", "ensure_version"),
+    "batches": ("batches",),
     "checking": ("check",),
     "retire": ("retire",),
     "adopting": ("adopt-source",),

@@ -29,6 +29,7 @@ _ENGINE = typer.Option(
     "--engine", metavar="NAME", help="Who embeds: local, this process; or ray, workers on a Ray cluster."
 )
 _WORKERS = typer.Option("--workers", min=1, metavar="N", help="How many workers; as many as there is room for.")
+_NO_WAIT = typer.Option("--no-wait", help="Order what goes through a Batch API, and end with 4; run again to collect.")
 _PROVIDER_WAIT = typer.Option(
     "--provider-wait",
     metavar="SECONDS",
@@ -59,6 +60,7 @@ def upgrade(
     max_cost: Annotated[float | None, _MAX_COST] = None,
     engine: Annotated[str | None, _ENGINE] = None,
     workers: Annotated[int | None, _WORKERS] = None,
+    no_wait: Annotated[bool, _NO_WAIT] = False,
     provider_wait: Annotated[str | None, _PROVIDER_WAIT] = None,
     release: Annotated[
         bool, typer.Option("--release", help="Release what was rolled back and is on hold, and take it forward.")
@@ -83,6 +85,7 @@ def upgrade(
             max_cost=max_cost,
             engine=engine,
             workers=workers,
+            wait=not no_wait,
             release=release,
             listener=tell,
         )
@@ -230,6 +233,7 @@ def backfill(
     max_cost: Annotated[float | None, _MAX_COST] = None,
     engine: Annotated[str | None, _ENGINE] = None,
     workers: Annotated[int | None, _WORKERS] = None,
+    no_wait: Annotated[bool, _NO_WAIT] = False,
     provider_wait: Annotated[str | None, _PROVIDER_WAIT] = None,
 ) -> None:
     """Embed what is pending, without going on to the cutover.
@@ -247,6 +251,7 @@ def backfill(
             max_cost=max_cost,
             engine=engine,
             workers=workers,
+            wait=not no_wait,
             listener=tell,
         )
     show_coverage(done)

@@ -201,7 +201,7 @@ def _rows(estimate: Estimate) -> Iterator[tuple[str, str]]:
         yield "  texts", f"{estimate.texts:,} that differ: each is bought once"
     yield "  chunks", f"about {estimate.chunks:,}"
     yield "  tokens", f"at most about {estimate.tokens:,}"
-    yield "  requests", f"about {estimate.requests:,}"
+    yield "  requests", "through the Batch API, at half the price" if estimate.batch else f"about {estimate.requests:,}"
     yield (
         "  cost",
         f"at most about {money(estimate.cost_usd)}" if estimate.priced else "no price_per_million_tokens is given",
@@ -229,6 +229,8 @@ def _budget(estimate: Estimate) -> str:
 
 
 def _time(estimate: Estimate) -> str:
+    if estimate.batch:
+        return "up to 24 h for what is ordered, and the index build"
     limit = f"at least {duration(estimate.limited_seconds)} because of {estimate.limited_by}"
     if estimate.seconds is None or estimate.rate is None:
         return f"{limit if estimate.limited_by else 'not known yet'}; {_UNMEASURED}"

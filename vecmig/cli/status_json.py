@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from vecmig.cli.checks import check_json
@@ -101,6 +102,7 @@ def _tag_json(tag: TagStatus) -> dict[str, Any]:
         "index_bytes": tag.index.bytes,
         "evals": [eval_json(run) for run in tag.evals],
         "adopted": _adopted_json(tag),
+        "on_order": None if tag.on_order is None else asdict(tag.on_order),
     }
 
 

@@ -151,6 +151,8 @@ class _Section:
             for run in tag.evals:
                 yield f"eval of {_mark(collection, tag) or self._name(tag.tag)}: {eval_text(run)}"
             yield from self._adopted_lines(tag)
+            if tag.on_order is not None:
+                yield f"on order: {counted(tag.on_order.texts, 'text')} since {tag.on_order.since:%Y-%m-%d %H:%M} UTC"
         for what, text in route_lines(collection.route, self._name):
             yield f"{what} {text}"
         yield from _tracking_lines(collection)

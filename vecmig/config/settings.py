@@ -55,6 +55,8 @@ class Config:
     #: Who embeds in a backfill: this process, or workers on Ray; and how many, None for as many as there is room for.
     engine: Engine = "local"
     workers: int | None = None
+    #: Whether a run waits for what it has ordered through a provider's Batch API.
+    wait_for_batches: bool = True
     #: US dollars that embedding may cost, as the command line has it: in place of a recipe's ``budget_usd``.
     max_cost: float | None = None
     #: The ``-x key=value`` pairs of the command line.

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 
 from vecmig.embedders.base import BaseEmbedder, Retry
+from vecmig.embedders.batch_provider import BatchProvider, LineAnswer, OrderedBatch
 from vecmig.embedders.batches import pack
 from vecmig.embedders.deferred import Deferred
 from vecmig.embedders.embedder import Embedded, Embedder, Kind, Reply
@@ -20,18 +21,22 @@ from vecmig.model.recipe_fields import PROVIDERS
 __all__ = [
     "Abandoned",
     "BaseEmbedder",
+    "BatchProvider",
     "Deferred",
     "Embedded",
     "Embedder",
     "Kind",
     "Limiter",
     "Limits",
+    "LineAnswer",
+    "OrderedBatch",
     "Reply",
     "Retry",
     "Spend",
     "cut_to_limit",
     "document_tokens",
     "estimated_tokens",
+    "open_batches",
     "open_embedder",
     "over_limit",
     "pack",
@@ -82,3 +87,12 @@ def open_embedder(
 
         return SentenceTransformersEmbedder(tag, recipe, retry=retry, limiter=limiter)
     raise RecipeError(f"{recipe.provider!r} is not a provider; there are {', '.join(PROVIDERS)}.")
+
+
+def open_batches(
+    recipe: Recipe, *, retry: Retry, limiter: Limiter, environ: Mapping[str, str] = os.environ
+) -> BatchProvider:
+    """Open what orders the texts of a recipe at half the price; as ``open_embedder`` does."""
+    from vecmig.embedders.openai_batches import OpenAIBatches
+
+    return OpenAIBatches(recipe, environ=environ, retry=retry, limiter=limiter)

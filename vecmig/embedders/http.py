@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import ssl
 from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import httpcore2
 import httpx2
@@ -25,6 +26,8 @@ _MOST_REDIRECTS: Final = 5
 _CONNECTIONS: Final = 1000
 _IDLE_CONNECTIONS: Final = 100
 _IDLE_SECONDS: Final = 5.0
+#: Bytes of a file that travel in a second at least, or the transfer counts as failed.
+_SLOWEST: Final = 2**16
 #: What tells how a body was packed; it is unpacked when it is handed on.
 _PACKING: Final = ("content-encoding", "content-length", "transfer-encoding")
 _KINDS: Final[dict[type[Exception], type[httpx2.RequestError]]] = {
@@ -63,13 +66,24 @@ def answer_limit(texts: int, dims: int) -> int:
     return max(LEAST_LIMIT, texts * (dims * _NUMBER + _AROUND))
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Bounds:
+    """How large the answers to a thread's requests may be, how long each may take, and where they go."""
+
+    limit: int = LEAST_LIMIT
+    #: Seconds beside those of every request.
+    more: float = 0.0
+    #: Written to in place of the memory; None for the memory.
+    file: IO[bytes] | None = None
+
+
 class Client(httpx2.Client):
     """A client for the SDK whose requests end by a deadline, stay at their origin, and whose answers have a limit."""
 
     def __init__(self, *, seconds: float, proxy: httpcore2.Proxy | None, ssl_context: ssl.SSLContext | None) -> None:
         super().__init__(transport=_Transport(_pool(proxy, ssl_context)), timeout=seconds, trust_env=False)
         self._seconds = seconds
-        self._limit: ContextVar[int] = ContextVar("limit", default=LEAST_LIMIT)
+        self._bounds: ContextVar[_Bounds] = ContextVar("bounds", default=_Bounds())  # noqa: B039  # it is frozen
         #: Whether there was an answer of any kind: name, certificate and proxy are right.
         self.answered = False
 
@@ -78,19 +92,31 @@ class Client(httpx2.Client):
         with contextlib.suppress(Exception):
             self.close()
 
-    @contextlib.contextmanager
-    def asking(self, texts: int, dims: int) -> Iterator[None]:
+    def asking(self, texts: int, dims: int) -> contextlib.AbstractContextManager[None]:
         """Limit the answers of this thread to what that number of texts needs."""
-        token = self._limit.set(answer_limit(texts, dims))
+        return self._bounded(_Bounds(answer_limit(texts, dims)))
+
+    def uploading(self, size: int) -> contextlib.AbstractContextManager[None]:
+        """Give the requests of this thread the time that so many bytes take."""
+        return self._bounded(_Bounds(more=size / _SLOWEST))
+
+    def downloading(self, texts: int, dims: int, file: IO[bytes]) -> contextlib.AbstractContextManager[None]:
+        """Write the answers of this thread to a file, up to what that number of texts needs; none is returned."""
+        limit = answer_limit(texts, dims)
+        return self._bounded(_Bounds(limit, limit / _SLOWEST, file))
+
+    @contextlib.contextmanager
+    def _bounded(self, bounds: _Bounds) -> Iterator[None]:
+        token = self._bounds.set(bounds)
         try:
             yield
         finally:
-            self._limit.reset(token)
+            self._bounds.reset(token)
 
     def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         """Send a request and read its answer; a redirect is followed where nothing but the path changes."""
         options |= {"stream": True, "follow_redirects": False}
-        deadline = Deadline(self._seconds)
+        deadline = Deadline(self._seconds + self._bounds.get().more)
         for _ in range(_MOST_REDIRECTS + 1):
             # only the first wait, for a free connection, knows nothing of deadlines
             request.extensions["timeout"] = dict.fromkeys(("connect", "read", "write"), deadline) | {
@@ -112,14 +138,19 @@ class Client(httpx2.Client):
         raise Redirected(request, request.url)
 
     def _read(self, response: httpx2.Response) -> httpx2.Response:
-        limit = self._limit.get() if response.is_success else MOST_OF_AN_ERROR
+        bounds = self._bounds.get()
+        limit = bounds.limit if response.is_success else MOST_OF_AN_ERROR
+        file = bounds.file if response.is_success else None
         pieces: list[bytes] = []
         size = 0
         for piece in response.iter_bytes():
             size += len(piece)
             if size > limit and response.is_success:
                 raise TooLarge(response.request, limit)
-            pieces.append(piece)
+            if file is None:
+                pieces.append(piece)
+            else:
+                file.write(piece)
             if size > limit:
                 break
         headers = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in _PACKING]

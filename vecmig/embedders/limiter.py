@@ -271,7 +271,7 @@ class Limiter:
         batch = mine or _Batch(beside=beside)
         ticket = Ticket(counted, estimate, self._enter(batch, counted))
         try:
-            if self._spend is not None:
+            if self._spend is not None and counted:
                 self._spend.reserve(counted)
             yield ticket
         except BaseException as error:

@@ -26,11 +26,12 @@ _MOST_TOKENS: Final = 2**40
 class Answer:
     """Reads the body of an answer and trusts none of it."""
 
-    def __init__(self, recipe: Recipe, told: Told, body: bytes, headers: Mapping[str, str]) -> None:
+    def __init__(self, recipe: Recipe, told: Told, body: object, headers: Mapping[str, str]) -> None:
+        """Read a body, be it bytes or what was read from them."""
         self._recipe = recipe
         self._told = told
         self._headers = headers
-        self._answer = self._json(body)
+        self._answer: Any = self._json(body) if isinstance(body, bytes) else body
 
     @property
     def tokens(self) -> int | None:

@@ -104,6 +104,12 @@ def failure_in(answer: object, headers: Mapping[str, str], told: Told) -> Embedd
     )
 
 
+def refusal_in(status: int, body: object, told: Told) -> EmbedderError:
+    """Say what a line of a batch means whose status is not 200."""
+    error = body.get("error") if isinstance(body, Mapping) else None
+    return _Status(status, error or body, {}, told).classified()
+
+
 def _status_in(error: object) -> int | None:
     """Find the HTTP status that an error's body names."""
     if not isinstance(error, Mapping):

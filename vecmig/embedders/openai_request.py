@@ -17,9 +17,10 @@ from vecmig.model.recipe import Recipe
 _FOR_OPENAI: Final = ("OpenAI-Organization", "OpenAI-Project")
 
 
-def body(recipe: Recipe, kind: Kind, *, encoding_format: str) -> dict[str, Any]:
+def body(recipe: Recipe, kind: Kind, *, at_openai: bool) -> dict[str, Any]:
     """Return the fields of a request's body without ``input``."""
-    own: dict[str, Any] = {"model": recipe.service.request_model or recipe.model, "encoding_format": encoding_format}
+    encoding = recipe.service.encoding_format or ("base64" if at_openai else "float")
+    own: dict[str, Any] = {"model": recipe.service.request_model or recipe.model, "encoding_format": encoding}
     if recipe.model.startswith("text-embedding-3"):
         own["dimensions"] = recipe.dims
     added = dict(recipe.request or {})

@@ -5,6 +5,7 @@ Other packages use these modules; the rest is for themselves.
 
 __all__ = [
     "access",
+    "batch_orders",
     "belongings",
     "control",
     "evals",

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Double, cast, func, insert, select
 
 from vecmig.errors import DatabaseError
+from vecmig.ledger.batch_orders import forget_orders
 from vecmig.ledger.collections import Collections
 from vecmig.ledger.part import Tables
 from vecmig.ledger.phases import RevisionRow
@@ -77,6 +78,7 @@ class Ledger:
         self.revisions.retire(collection, tag)
         self.tags.set_state(collection, tag, "retired")
         self.rejections.forget(collection, tag)
+        forget_orders(self.connection, self.schema, collection, tag)
         self.record_event("retire", collection=collection, tag=tag, data=figures)
         self.routes.announce(collection)
 

@@ -30,7 +30,8 @@ FILES: Final = (
     "014_adoption",
     "015_try_vector",
     "016_superseded",
-    "018_fills",
+    "017_fills",
+    "018_batch_order",
 )
 VERSION: Final = len(FILES)
 _TABLE: Final = re.compile(r'^CREATE TABLE "vecmig"\.(\w+)', re.MULTILINE)

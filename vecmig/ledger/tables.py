@@ -24,6 +24,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Numeric,
     Select,
@@ -325,6 +326,27 @@ LEARNED_LIMIT: Final = _table(
     Column("texts", Integer, CheckConstraint("texts >= 1")),
     Column("tokens", BigInteger, CheckConstraint("tokens >= 1")),
     _moment("learned_at", _CLOCK),
+)
+
+BATCH_ORDER: Final = _table(
+    "batch_order",
+    Column("id", Uuid, primary_key=True),
+    Column("collection", Text, nullable=False),
+    Column("tag", Text, nullable=False),
+    Column("revision", Text, nullable=False),
+    Column("server", Text, nullable=False),
+    Column("file", Text),
+    Column("batch", Text),
+    Column("after_key", JSONB(none_as_null=True)),
+    Column("upto_key", JSONB, nullable=False),
+    Column("digests", LargeBinary, nullable=False),
+    Column("texts", Integer, nullable=False),
+    Column("shared", Boolean, nullable=False),
+    Column("tokens", BigInteger, nullable=False),
+    Column("usd", Numeric, nullable=False),
+    _moment("ordered_at", _CLOCK),
+    Column("ordered_by", Text, server_default=_ROLE, nullable=False),
+    Index("batch_order_collection_tag_idx", "collection", "tag", "ordered_at"),
 )
 
 

@@ -51,6 +51,8 @@ class Service:
     request_model: str | None = None
     encoding_format: Literal["base64", "float"] | None = None
     price_per_million_tokens: float = 0.0
+    #: Whether backfills order their texts through the Batch API, at half the price, in place of asking for each.
+    batch: bool = False
     #: Most inputs, and most tokens, in one request; None for the provider's own limit.
     max_batch: int | None = None
     max_batch_tokens: int | None = None
@@ -70,6 +72,11 @@ class Service:
     num_gpus: float = 0.0
 
     @property
+    def backfill_price(self) -> float:
+        """US dollars for a million tokens of a backfill."""
+        return self.price_per_million_tokens * (BATCH_SHARE if self.batch else 1)
+
+    @property
     def authentication(self) -> str | None:
         """The header of ``headers`` that carries the key, in place of the one in ``api_key_env``; None without one."""
         return next((name for name in self.headers or () if name.lower() in AUTHENTICATION), None)
@@ -87,6 +94,10 @@ class Service:
 def is_openai(url: str) -> bool:
     """Return whether an address is OpenAI's own, and cannot be read on the way there."""
     return _OPENAI.match(url) is not None
+
+
+#: What a token costs through the Batch API, as a share of its price.
+BATCH_SHARE: Final = 0.5
 
 
 def cost_usd(price_per_million_tokens: float, tokens: float) -> float:
@@ -138,7 +149,12 @@ class Recipe:
     def to_mapping(self) -> dict[str, Any]:
         """Give the recipe as plain data that ``from_mapping`` reads back to an equal recipe."""
         data = asdict(self)
-        return {name: value for name, value in (data | data.pop("service")).items() if value is not None}
+        # what is off is not written, so that an earlier version reads a recipe that does without it
+        return {
+            name: value
+            for name, value in (data | data.pop("service")).items()
+            if value is not None and value is not False
+        }
 
     @property
     def base(self) -> Self | None:
@@ -231,8 +247,8 @@ def derivation_problems(tag: Tag, base: str) -> Iterator[str]:
 
 
 def _request_problems(tag: Tag, data: Mapping[str, Any]) -> Iterator[Problem]:
-    for name in (*_BODY_FIELDS, "headers", "request_model"):
-        if name in data and data.get("provider") in PROVIDERS[1:]:
+    for name in (*_BODY_FIELDS, "headers", "request_model", "batch"):
+        if data.get(name, False) is not False and data.get("provider") in PROVIDERS[1:]:
             yield name, "only the openai provider has it"
     for name in _BODY_FIELDS:
         if name in data:

@@ -64,6 +64,11 @@ def _callable(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", value) is not None
 
 
+def _flag(value: Any) -> bool:
+    """true or false"""
+    return isinstance(value, bool)
+
+
 def _chunking(value: Any) -> bool:
     """a mapping like {size: 512, unit: tokens, overlap: 64}"""
     if value is None:
@@ -113,6 +118,7 @@ FIELDS: Final[dict[str, Any]] = {
     "api_key_env": _environment_name,
     "encoding_format": _one_of("base64", "float"),
     "price_per_million_tokens": is_amount,
+    "batch": _flag,
     "max_batch": is_count,
     "max_batch_tokens": is_count,
     "concurrency": is_count,

@@ -9,7 +9,7 @@ from vecmig.freshness.coverage import count_records, measure_coverage
 from vecmig.freshness.stamps import Stamps
 from vecmig.homes import open_home
 from vecmig.operations.context import Context
-from vecmig.operations.embedders import embedder_to_fill, prepare_tag, ray_options, run_options
+from vecmig.operations.embedders import batch_options, embedder_to_fill, prepare_tag, ray_options, run_options
 from vecmig.operations.operation import Operation
 from vecmig.operations.rollback_gate import lacking
 from vecmig.text import count, counted
@@ -65,7 +65,7 @@ def fill_tag(
         stamps: the tag.
         revision: whose cost it is.
         limit: stop after about this many records.
-        here: whether this process does it, whichever engine is chosen.
+        here: whether this process does it at once, whichever engine is chosen, and whatever the recipe would order.
     """
     name, base = stamps.source.collection.name, stamps.base
     if base is not None:
@@ -79,13 +79,15 @@ def fill_tag(
         with context.database.session() as connection:
             home = open_home(context.ledger(connection), stamps.source, stamps.tag)
             home.require()
+        batch = None if here else batch_options(context, name, stamps.tag, revision=revision)
         return run_backfill(
             context.database,
             home.stamps,
             embedder,
             limit=limit,
             options=run_options(context, "backfill"),
-            ray=None if here else ray_options(context, name, stamps.tag, revision=revision),
+            ray=None if here or batch else ray_options(context, name, stamps.tag, revision=revision),
+            batch=batch,
             prepare=prepare_tag(context, embedder, stamps),
             listener=context.listener,
         )

@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from vecmig.backfill import CostAccount, Needs, RayOptions, RunOptions, asking, open_backfill_embedder
+from vecmig.backfill import BatchOptions, CostAccount, Needs, RayOptions, RunOptions, asking, open_backfill_embedder
 from vecmig.embedders import Embedder
 from vecmig.errors import UsageError
 from vecmig.freshness.coverage import has_vectors
 from vecmig.freshness.stamps import Stamps
 from vecmig.gate import cut_canary, new_canary, require_same_model, require_same_space
 from vecmig.homes import home_over
+from vecmig.ledger.batch_orders import on_order
 from vecmig.ledger.control import What
 from vecmig.model.recipe import Recipe
 from vecmig.operations.context import Context
@@ -83,6 +84,19 @@ def ray_options(context: Context, collection: str, tag: str, *, revision: str) -
         account=_account(context, recipe, "backfill", revision),
         check=check,
     )
+
+
+def batch_options(context: Context, collection: str, tag: str, *, revision: str) -> BatchOptions | None:
+    """Return how the texts of a tag are ordered through its provider's Batch API; None where they are asked for.
+
+    What is on order is collected, whatever the recipe says by now.
+    """
+    recipe = _recorded(context, collection, tag)
+    with context.database.session() as connection:
+        if not recipe.service.batch and tag not in on_order(connection, context.database.schema, collection):
+            return None
+    account = _account(context, recipe, "backfill", revision)
+    return BatchOptions(revision, account, wait=context.config.wait_for_batches)
 
 
 def run_options(context: Context, what: What) -> RunOptions:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vecmig.inventory.uninstalling import TagSize
+    from vecmig.ledger.batch_orders import BatchOrder
     from vecmig.ledger.rows import EventRow
     from vecmig.runner.passing import Passed
     from vecmig.runner.project_status import CollectionStatus, RollbackStatus, Status, TagStatus
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from vecmig.runner.verbs.adopt_source import Adopted, adopt_source
     from vecmig.runner.verbs.audit import Audit, Finding, Ignored, audit
     from vecmig.runner.verbs.backfill import backfill
+    from vecmig.runner.verbs.batches import batches, forget_batches
     from vecmig.runner.verbs.compare import Comparison, Interval, compare
     from vecmig.runner.verbs.control import Controlled, controlled, pause, resume, tune
     from vecmig.runner.verbs.current import Standing, current
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Adopted": "vecmig.runner.verbs.adopt_source",
     "Audit": "vecmig.runner.verbs.audit",
+    "BatchOrder": "vecmig.ledger.batch_orders",
     "CollectionRemoval": "vecmig.runner.verbs.uninstall",
     "CollectionStatus": "vecmig.runner.project_status",
     "Comparison": "vecmig.runner.verbs.compare",
@@ -84,6 +87,7 @@ _HOMES = {
     "attach_view": "vecmig.runner.verbs.view",
     "audit": "vecmig.runner.verbs.audit",
     "backfill": "vecmig.runner.verbs.backfill",
+    "batches": "vecmig.runner.verbs.batches",
     "compare": "vecmig.runner.verbs.compare",
     "controlled": "vecmig.runner.verbs.control",
     "current": "vecmig.runner.verbs.current",
@@ -98,6 +102,7 @@ _HOMES = {
     "events": "vecmig.runner.verbs.events",
     "export_vectors": "vecmig.runner.verbs.vectors",
     "follow_events": "vecmig.runner.verbs.events",
+    "forget_batches": "vecmig.runner.verbs.batches",
     "gate_reports": "vecmig.runner.verbs.gate",
     "import_vectors": "vecmig.runner.verbs.vectors",
     "live_where_held": "vecmig.runner.verbs.held",
@@ -131,6 +136,7 @@ _HOMES = {
 __all__ = [
     "Adopted",
     "Audit",
+    "BatchOrder",
     "CollectionRemoval",
     "CollectionStatus",
     "Comparison",
@@ -166,6 +172,7 @@ __all__ = [
     "attach_view",
     "audit",
     "backfill",
+    "batches",
     "compare",
     "controlled",
     "current",
@@ -180,6 +187,7 @@ __all__ = [
     "events",
     "export_vectors",
     "follow_events",
+    "forget_batches",
     "gate_reports",
     "import_vectors",
     "known_tags",

@@ -17,6 +17,7 @@ from vecmig.errors import (
     Interrupted,
     LockHeld,
     OutOfRoom,
+    Pending,
     VecmigError,
 )
 from vecmig.events import Listener, Warned, ignore
@@ -40,7 +41,7 @@ class Failed:
     @property
     def words(self) -> str:
         """What is said of it beside a worse one."""
-        how = "was refused" if isinstance(self.error, GateRefused) else "failed"
+        how = {GateRefused: "was refused", Pending: "waits"}.get(type(self.error), "failed")
         return f"{self.what} {how} too: {self.error.message}"
 
 

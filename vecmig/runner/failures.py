@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from vecmig.config import without_passwords
-from vecmig.errors import DatabaseUnreachable, Interrupted, LockHeld, VecmigError
+from vecmig.errors import DatabaseUnreachable, Interrupted, LockHeld, Pending, VecmigError
 from vecmig.ledger.failures import FAILED, SUCCEEDED, is_sync, last_failures
 from vecmig.runner.project import Project
 from vecmig.text import one_line
@@ -19,7 +19,8 @@ def failures_kept(
 ) -> Iterator[None]:
     """Enter into the history of collections how a run of them fails.
 
-    What a person stopped, or another run kept from beginning, did not fail. Where the database is away, it is not kept.
+    What a person stopped, another run kept from beginning, or waits for what is on order, did not fail. Where the
+    database is away, it is not kept.
 
     Args:
         project: the project.
@@ -29,7 +30,7 @@ def failures_kept(
     """
     try:
         yield
-    except (DatabaseUnreachable, Interrupted, LockHeld, but):
+    except (DatabaseUnreachable, Interrupted, LockHeld, Pending, but):
         raise
     except Exception as error:
         keep_failure(project, what, collections, error)

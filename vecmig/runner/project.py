@@ -167,7 +167,9 @@ class Project:
         return tuple(sorted(id_ for id_ in self.forgotten(rows) if id_ in rows and rows[id_].in_progress))
 
 
-def with_options(config: Config, *, engine: str | None, workers: int | None, max_cost: float | None) -> Config:
+def with_options(
+    config: Config, *, engine: str | None, workers: int | None, max_cost: float | None, wait: bool
+) -> Config:
     """Return the configuration with another engine, number of workers or limit on the cost, as the command line has it.
 
     Raises:
@@ -178,7 +180,7 @@ def with_options(config: Config, *, engine: str | None, workers: int | None, max
         raise UsageError(f"--engine {chosen!r} is not an engine.", hint=f"It is one of: {', '.join(ENGINES)}")
     if workers is not None and (workers < 1 or chosen == "local"):
         raise UsageError(f"--workers {workers} asks for a fleet.", hint="Write --engine ray, and --workers from 1")
-    return replace(config, engine=chosen, workers=workers or config.workers, max_cost=max_cost)
+    return replace(config, engine=chosen, workers=workers or config.workers, max_cost=max_cost, wait_for_batches=wait)
 
 
 def _git_commit(directory: Path) -> str | None:

@@ -14,6 +14,7 @@ from vecmig.freshness.coverage import Coverage
 from vecmig.freshness.full_pass import FullPass
 from vecmig.gate import Report
 from vecmig.homes import IndexState
+from vecmig.ledger.batch_orders import OnOrder
 from vecmig.ledger.control import Control, Run
 from vecmig.ledger.evals import EvalRun
 from vecmig.ledger.failures import Failure
@@ -56,6 +57,8 @@ class TagStatus:
     text_writers: tuple[tuple[str, str, int], ...] = ()
     #: Of what is stale or missing, what the application alone can make good.
     theirs: int = 0
+    #: What of it is on order at a provider's Batch API; None where nothing is.
+    on_order: OnOrder | None = None
 
     @property
     def lacking(self) -> int:

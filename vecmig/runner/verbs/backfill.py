@@ -26,6 +26,7 @@ def backfill(
     max_cost: float | None = None,
     engine: str | None = None,
     workers: int | None = None,
+    wait: bool = True,
     listener: Listener = ignore,
 ) -> dict[str, Coverage]:
     """Run the backfill of the revisions in progress; return the coverage of each collection's new tag.
@@ -37,13 +38,15 @@ def backfill(
         max_cost: US dollars that embedding for a revision may cost in all, in place of the recipe's ``budget_usd``.
         engine: who embeds in a backfill, ``local`` or ``ray``, in place of what the project says.
         workers: how many workers the engine ``ray`` has, in place of what the project says.
+        wait: whether to wait for what is ordered through a provider's Batch API.
         listener: told of what happens.
 
     Raises:
         UsageError: no revision is in progress there.
+        Pending: texts are on order, and are not waited for.
         VecmigError: the worst of what a collection failed by, once the others are filled; ``done`` has these.
     """
-    project = Project(with_options(config, engine=engine, workers=workers, max_cost=max_cost), listener)
+    project = Project(with_options(config, engine=engine, workers=workers, max_cost=max_cost, wait=wait), listener)
     revisions = revisions_in_progress(project, collections)
     idle = [name for name in collections if name not in revisions]
     if idle or not revisions:

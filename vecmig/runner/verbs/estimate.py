@@ -64,8 +64,10 @@ class Estimate:
     chunks: int
     #: Rather above than below: three bytes are taken for one token.
     tokens: int
-    #: Requests that it will take, more or less.
+    #: Requests that it will take, more or less; where they are ordered through a Batch API, the texts of a line each.
     requests: int
+    #: Whether it is ordered through the provider's Batch API, at half the price.
+    batch: bool
     cost_usd: float
     #: Whether the recipe says what a token costs.
     priced: bool
@@ -183,6 +185,7 @@ def _estimate(
         chunks=chunks,
         tokens=tokens,
         requests=requests,
+        batch=recipe.service.batch,
         **_money(project, connection, script, recipe, tokens),
         **_speed(project, connection, script, rate, _limits(recipe, control, pending, requests, tokens)),
         vector_bytes=footprint.vector_bytes,
@@ -300,7 +303,7 @@ def slowest(limits: Mapping[str, float]) -> tuple[float, str | None]:
 
 
 def _cost(recipe: Recipe, tokens: int) -> float:
-    return cost_usd(recipe.service.price_per_million_tokens, tokens)
+    return cost_usd(recipe.service.backfill_price, tokens)
 
 
 def _locks(source: Source) -> tuple[str, ...]:

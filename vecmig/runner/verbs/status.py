@@ -16,6 +16,7 @@ from vecmig.gate import Report
 from vecmig.homes import IndexState, coverage_of, open_home
 from vecmig.inventory.auditing import silent_writers
 from vecmig.inventory.exposure import exposures
+from vecmig.ledger.batch_orders import on_order
 from vecmig.ledger.control import read_control, runs
 from vecmig.ledger.evals import latest_of_each
 from vecmig.ledger.failures import last_failures
@@ -159,8 +160,9 @@ def _collection(project: Project, connection: Connection, ledger: Ledger, name: 
 def _measured(project: Project, connection: Connection, ledger: Ledger, source: Source) -> CollectionStatus:
     collection, name = source.collection, source.collection.name
     evals = latest_of_each(connection, project.database.schema, name)
+    ordered = on_order(connection, project.database.schema, name)
     tags = tuple(
-        replace(_tag(ledger, source, row), evals=tuple(evals.get(row.tag, ())))
+        replace(_tag(ledger, source, row), evals=tuple(evals.get(row.tag, ())), on_order=ordered.get(row.tag))
         for row in ledger.tags.of(name).values()
         if row.state != "retired"
     )

@@ -23,6 +23,7 @@ from vecmig.operations.context import Context
 from vecmig.operations.embedders import embedder_to_fill, prepare_tag, run_options
 from vecmig.operations.following import follow, inspect
 from vecmig.operations.indexing import build_index
+from vecmig.operations.recipes import recipe_of
 from vecmig.postgres.locks import Holder, runner_at_work
 from vecmig.postgres.reconnecting import ReconnectingSession
 from vecmig.postgres.sessions import Connection
@@ -104,9 +105,20 @@ def _sync_collection(project: Project, name: str, apart: Apart, done: dict[tuple
         if runner is not None and tag == route.candidate:
             project.listener(left_to_runner(name, tag, runner))
             continue
+        if tag == route.candidate and _is_ordered(context, name, tag):
+            project.listener(Noted(f"{name}: {tag} is left to its backfill, which orders it through the Batch API"))
+            continue
         with tolerating(project, name, tag), apart.asking(project, tag) as asking:
             done[name, tag] = _sync_tag(asking.context, source, tag).coverage
     build_indexes(project, source, [tag for tag in (route.live, route.standby) if (name, tag) in done])
+
+
+def _is_ordered(context: Context, name: str, tag: str) -> bool:
+    """Return whether a candidate's backfill orders it, and has not come to its end."""
+    with context.database.session() as connection:
+        ledger = context.ledger(connection)
+        _, what = account(ledger, name, tag)
+        return what == "backfill" and recipe_of(context, ledger, name, tag).service.batch
 
 
 def _sync_tag(context: Context, source: Source, tag: str) -> Result:

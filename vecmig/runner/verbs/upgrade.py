@@ -31,6 +31,7 @@ def upgrade(
     max_cost: float | None = None,
     engine: str | None = None,
     workers: int | None = None,
+    wait: bool = True,
     release: bool = False,
     listener: Listener = ignore,
 ) -> tuple[RevisionResult, ...]:
@@ -46,6 +47,7 @@ def upgrade(
         max_cost: US dollars that embedding for a revision may cost in all, in place of the recipe's ``budget_usd``.
         engine: who embeds in a backfill, ``local`` or ``ray``, in place of what the project says.
         workers: how many workers the engine ``ray`` has, in place of what the project says.
+        wait: whether to wait for what is ordered through a provider's Batch API.
         release: whether to release what is on hold on the way, and take it forward.
         listener: told of what happens.
 
@@ -55,7 +57,7 @@ def upgrade(
     """
     if until is not None and until not in UNTIL:
         raise UsageError(f"--until {until!r} is not a phase.", hint=f"It is one of: {', '.join(UNTIL)}")
-    project = Project(with_options(config, engine=engine, workers=workers, max_cost=max_cost), listener)
+    project = Project(with_options(config, engine=engine, workers=workers, max_cost=max_cost, wait=wait), listener)
     with project.database.keeping_sessions():
         ensure_supported(project)
         for text in project.scripts.without_collection:

@@ -1,4 +1,4 @@
--- vecmig's own tables, version 18: vectors that vecmig has put into a column of the source, and whose records have other
+-- vecmig's own tables, version 17: vectors that vecmig has put into a column of the source, and whose records have other
 -- keys since. Their stamps went with the keys that they had; the next run gives them new ones.
 CREATE TABLE {schema}.fill (
     collection  text NOT NULL,

@@ -1,0 +1,46 @@
+"""See what is on order at a provider's Batch API, and give it up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vecmig.config import Config
+from vecmig.events import Listener, ignore
+from vecmig.ledger.batch_orders import BatchOrder, batch_orders, forget_orders
+from vecmig.runner.at_work import at_work
+from vecmig.runner.project import Project
+
+
+def batches(config: Config, collections: Sequence[str] = ()) -> list[BatchOrder]:
+    """List what backfills have ordered and not collected, the oldest first; of some collections, or of all."""
+    project = Project(config)
+    names = [project.collections.collection(name).name for name in collections]
+    with project.database.session() as connection:
+        orders = batch_orders(connection, project.database.schema)
+    return [order for order in orders if not names or order.collection in names]
+
+
+def forget_batches(config: Config, collections: Sequence[str] = (), *, listener: Listener = ignore) -> list[BatchOrder]:
+    """Give up what is on order, whose texts are pending then; nothing is sent to the provider.
+
+    What was entered as spent for it stays so: whatever it has answered is charged.
+
+    Args:
+        config: the project.
+        collections: which ones; empty for all.
+        listener: told of what happens.
+
+    Raises:
+        LockHeld: a run is at work on one of them.
+    """
+    project = Project(config, listener)
+    names = sorted({order.collection for order in batches(config, collections)})
+    with at_work(project, names, "batches") as holding:
+        orders = batches(config, names) if names else []
+        with holding.context.transaction() as ledger:
+            for name in names:
+                given_up = [order for order in orders if order.collection == name]
+                forget_orders(ledger.connection, ledger.schema, name)
+                figures = {"batches": [order.batch for order in given_up], "texts": sum(o.texts for o in given_up)}
+                ledger.record_event("forget batches", collection=name, data=figures)
+    return orders
