@@ -26,15 +26,28 @@ def test_a_tag_lives_in_a_partition(lab: Lab) -> None:
     assert lab.sql("SELECT home FROM vecmig.tag") == [("partition",)]
 
 
-@pytest.mark.parametrize("command", [runner.sync, runner.status, runner.upgrade])
-def test_a_home_that_a_newer_vecmig_made_is_refused(lab: Lab, command: Callable[[Config], object]) -> None:
+@pytest.fixture
+def elsewhere(lab: Lab) -> Lab:
+    """A project two of whose tags have a home that this vecmig does not know."""
     lab.upgrade("r1")
     lab.script(2, SMALL, LARGE)
     lab.upgrade(until="index")
     lab.sql("UPDATE vecmig.tag SET home = 'elsewhere'")
+    return lab
+
+
+@pytest.mark.parametrize("command", [runner.sync, runner.upgrade])
+def test_a_home_that_a_newer_vecmig_made_is_refused(elsewhere: Lab, command: Callable[[Config], object]) -> None:
     with pytest.raises(DatabaseError, match="home of the kind 'elsewhere'") as refused:
-        command(lab.config)
+        command(elsewhere.config)
     assert refused.value.hint == "Run: pip install --upgrade vecmig"
+
+
+def test_status_says_what_to_do_about_a_home_that_a_newer_vecmig_made(elsewhere: Lab) -> None:
+    problem = elsewhere.status().problem
+    assert problem is not None
+    assert "home of the kind 'elsewhere'" in problem.message
+    assert problem.hint == "Run: pip install --upgrade vecmig"
 
 
 def test_tags_of_an_older_ledger_keep_their_vectors(lab: Lab) -> None:
