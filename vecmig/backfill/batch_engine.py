@@ -189,8 +189,8 @@ class BatchEngine(LocalEngine):
                 state=self.counters.kept if self.counters.written else "",
                 hint="To collect them, run the same command again; they come within 24 h.",
             )
-        self.counters.waits_for = orders.words
-        self._backfill.listener(Waiting(orders.words, seconds, cause="batches"))
+        self.counters.waits_for = reason = f"{orders.words}, {count(orders.answered)} answered"
+        self._backfill.listener(Waiting(reason, cause="batches"))
         self._limiter.sleep(seconds)
 
     def _collect_ended(self, orders: Orders) -> bool:

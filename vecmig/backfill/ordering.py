@@ -44,6 +44,8 @@ class Orders:
     #: Waits; what it raises ends the run.
     sleep: Callable[[float], None]
     open: list[BatchOrder] = field(default_factory=list, init=False)
+    #: Of what is on order, the texts that had their vectors when it was looked at.
+    answered: int = field(default=0, init=False)
     #: Most tokens of one order, where the provider's queue has shown how many it has room for.
     most_tokens: float = field(default=float("inf"), init=False)
     _queue_until: float = field(default=0.0, init=False)
@@ -134,6 +136,7 @@ class Orders:
         Raises:
             TerminalEmbedderError: the provider knows one of the batches no more.
         """
+        self.answered = 0
         for order in list(self.open):
             if order.batch is None:
                 continue
@@ -145,6 +148,7 @@ class Orders:
                     state="Nothing was ordered again.",
                     hint="Is the key of the same project as then? To give it up: vecmig batches --forget",
                 )
+            self.answered += 0 if batch.ended else batch.answered
             yield order, batch
         queued = [order for order in self.open if order.batch is None]
         if queued and time.monotonic() >= self._queue_until:
