@@ -122,7 +122,7 @@ def test_what_is_on_order_can_be_given_up(ordered: Project, provider: Provider, 
     vecmig("upgrade", "--no-wait", code=4)
     said = vecmig("batches", "--forget").stdout
     assert "60 texts are pending again" in said
-    assert "forget batches" in vecmig("events", "--json").stdout
+    assert "forget_batches" in vecmig("events", "--json").stdout
     vecmig("upgrade")
     assert len(provider.orders()["batches"]) == 2
     assert _wrong(ordered) == []

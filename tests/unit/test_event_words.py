@@ -88,7 +88,7 @@ TOLD: list[tuple[EventRow, str]] = [
         "retired toy/dim-256: 10 vectors of 5 records, 2 kB",
     ),
     (event("retired", bytes_freed=2048), "vectors of toy/dim-256 dropped: 2 kB freed"),
-    (event("forget batches", None, batches=["batch-1", None], texts=60), "no longer on order: 60 texts"),
+    (event("forget_batches", None, batches=["batch-1", None], texts=60), "no longer on order: 60 texts"),
     (event("retry", None, records=1), "to be tried again: 1 rejected record"),
     (
         event("route", shadow_tag=A, shadow_share=0.05, keep_queries=True, ramp_share=0.1),

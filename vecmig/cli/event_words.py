@@ -190,7 +190,7 @@ _WORDS: Final[Mapping[str, _Words]] = {
     "resume": _says("resumed"),
     "retire": _retire,
     "retired": _retired,
-    "forget batches": lambda event, _name: f"no longer on order: {counted(event.data['texts'], 'text')}",
+    "forget_batches": lambda event, _name: f"no longer on order: {counted(event.data['texts'], 'text')}",
     "retry": lambda event, _name: f"to be tried again: {counted(event.data['records'], 'rejected record')}",
     "rollback": _rollback,
     "route": _route,

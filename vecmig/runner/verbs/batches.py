@@ -42,5 +42,5 @@ def forget_batches(config: Config, collections: Sequence[str] = (), *, listener:
                 given_up = [order for order in orders if order.collection == name]
                 forget_orders(ledger.connection, ledger.schema, name)
                 figures = {"batches": [order.batch for order in given_up], "texts": sum(o.texts for o in given_up)}
-                ledger.record_event("forget batches", collection=name, data=figures)
+                ledger.record_event("forget_batches", collection=name, data=figures)
     return orders
