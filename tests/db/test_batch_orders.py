@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -263,7 +264,7 @@ def test_a_queue_without_room_is_waited_for_or_filled_in_smaller_parts(
     assert any(batch["status"] == "failed" for batch in provider.orders()["batches"])
 
 
-def test_answers_that_are_gone_are_told_and_ordered_by_the_next_run(batched: Lab, provider: Provider) -> None:
+def test_answers_that_are_gone_are_not_bought_again_before_a_person_says_so(batched: Lab, provider: Provider) -> None:
     batched.upgrade("r1", until="expand")
     with pytest.raises(Pending):
         runner.backfill(batched.config, wait=False)
@@ -274,8 +275,80 @@ def test_answers_that_are_gone_are_told_and_ordered_by_the_next_run(batched: Lab
         provider.delete(f"/v1/files/{file}")
     with pytest.raises(TerminalEmbedderError, match="does not have the answers to batch batch-1 any more"):
         batched.upgrade("r1")
+    with pytest.raises(TerminalEmbedderError, match="does not have the answers to batch batch-1 any more") as gone:
+        batched.upgrade("r1")
+    assert "vecmig batches --forget documents" in gone.value.hint
+    assert len(provider.orders()["batches"]) == 1
+    runner.forget_batches(batched.config, ["documents"])
     batched.upgrade("r1")
     assert batched.cover(SMALL).fresh == 20
+
+
+@pytest.mark.parametrize("status", [200, 404, 500])
+def test_answers_that_cannot_be_read_stay_on_order(batched: Lab, provider: Provider, status: int) -> None:
+    """A web page of a gateway, or its refusal: what was paid for is still there."""
+    provider.courses(garbled={r"GET /files/.*/content": (status, 1 if status == 404 else 3)})
+    with pytest.raises(TerminalEmbedderError) if status != 500 else nullcontext():
+        batched.upgrade("r1")
+    batched.upgrade("r1")
+    assert (batched.cover(SMALL).fresh, _as_embedded(batched)) == (20, True)
+    assert len(provider.orders()["batches"]) == 1
+
+
+@pytest.mark.parametrize("status", [200, 400, 500])
+def test_an_order_that_was_heard_is_not_forgotten_whatever_answers(
+    batched: Lab, provider: Provider, status: int
+) -> None:
+    provider.courses(garbled={"POST /batches": (status, 1)})
+    batched.upgrade("r1")
+    assert (len(provider.orders()["batches"]), batched.cover(SMALL).fresh) == (1, 20)
+
+
+@pytest.mark.parametrize("path", ["GET /batches/.*", "POST /files"])
+def test_a_web_page_in_place_of_an_answer_is_asked_for_again(batched: Lab, provider: Provider, path: str) -> None:
+    provider.courses(garbled={path: (200, 2)})
+    batched.upgrade("r1")
+    assert (len(provider.orders()["batches"]), batched.cover(SMALL).fresh) == (1, 20)
+
+
+def test_answers_that_are_no_vectors_are_charged_all_the_same(lab: Lab, provider: Provider) -> None:
+    lab = _batched(lab, provider, SMALL, price_per_million_tokens=1_000_000)
+    provider.courses({"dims": 32})
+    with pytest.raises(TerminalEmbedderError, match="32 dimensions"):
+        lab.upgrade("r1")
+    charged = sum(len(text) // 4 + 1 for text in _ordered(provider))
+    assert lab.sql("SELECT usd FROM vecmig.spend") == [(charged / 2 + provider.tokens(),)]
+
+
+def test_without_waiting_a_full_queue_is_tried_by_each_run(batched: Lab, provider: Provider) -> None:
+    provider.courses({"end": "stuck"}, room=45)
+    batched.upgrade("r1", until="expand")
+    with pytest.raises(Pending):
+        runner.backfill(batched.config, wait=False)
+    provider.get("/v1/batches/batch-1")
+    batched.sql("UPDATE vecmig.batch_order SET collection = 'elsewhere'")
+    for _ in range(3):
+        with pytest.raises(Pending):
+            runner.backfill(batched.config, wait=False)
+    with pytest.raises(Pending) as pending:
+        runner.backfill(batched.config, wait=False)
+    assert "waiting for room in the provider's queue" in pending.value.message
+    provider.courses(room=None)
+    with pytest.raises(Pending):
+        runner.backfill(batched.config, wait=False)
+    batched.upgrade("r1", until="backfill")
+    assert batched.cover(SMALL).fresh == 20
+
+
+def test_a_file_that_no_queue_has_room_for_is_ordered_in_parts(lab: Lab, provider: Provider) -> None:
+    """However many texts are read at once."""
+    lab = _batched(lab, provider, SMALL, max_batch=100)
+    provider.courses(room=20)
+    lab.upgrade("r1", until="expand")
+    for _ in range(12):
+        with suppress(Pending):
+            runner.backfill(lab.config, wait=False)
+    assert (lab.cover(SMALL).fresh, len(_ordered(provider))) == (20, 20)
 
 
 # Chunks, limits, money ------------------------------------------------------------------------------------------------
@@ -309,6 +382,8 @@ def test_an_order_costs_half(lab: Lab, provider: Provider) -> None:
     with pytest.raises(Pending):
         runner.backfill(lab.config, wait=False)
     assert lab.sql("SELECT usd FROM vecmig.batch_order") == [(estimate.cost_usd,)]
+    (left,) = runner.estimate(lab.config, "r1", rate=1)
+    assert (left.ordered, left.tokens, left.cost_usd) == (20, 0, 0), "it is paid for"
     lab.upgrade("r1", until="backfill")
     charged = sum(len(text) // 4 + 1 for text in _ordered(provider))
     assert lab.sql("SELECT usd FROM vecmig.spend") == [(charged / 2 + provider.tokens(),)]

@@ -35,6 +35,8 @@ class Course:
     marker: str = "POISON"
     #: Whether the request that orders it is answered only after so many seconds, or never: the client was killed.
     delay: float = 0.0
+    #: The dims of the answers, where not those of the request.
+    dims: int | None = None
     #: Whether the answers say what they cost.
     counted: bool = True
 
@@ -53,8 +55,19 @@ class BatchApi:
     paid: list[list[str]] = field(default_factory=list)
     #: Most tokens that may wait or be at work, a token for four characters of input.
     room: int | None = None
+    #: Requests, as ``POST /batches``, that are done and answered with a web page, or a status, so many times.
+    garbled: dict[str, list[Any]] = field(default_factory=dict)
     _course: dict[str, Course] = field(default_factory=dict)
     _looks: dict[str, int] = field(default_factory=dict)
+
+    def garble(self, request: str, answer: tuple[int, bytes]) -> tuple[int, bytes]:
+        """Spoil an answer where that is wanted."""
+        with self.lock:
+            for wanted, rest in self.garbled.items():
+                if re.fullmatch(wanted, request) and rest[1] > 0:
+                    rest[1] -= 1
+                    return (rest[0], _error("Bad gateway.")) if rest[0] != 200 else (200, b"<html>Welcome</html>")
+        return answer
 
     def get(self, path: str) -> tuple[int, bytes]:
         """Answer a GET; the path has no version before it."""
@@ -184,7 +197,8 @@ class BatchApi:
                 body = {"error": {"message": f"Refused with {course.status}.", "type": "invalid_request_error"}}
                 bad.append(_line(line["custom_id"], course.status, body))
             else:
-                body = self.answer(line["body"], [text])
+                asked = line["body"] if course.dims is None else line["body"] | {"dimensions": course.dims}
+                body = self.answer(asked, [text])
                 good.append(_line(line["custom_id"], 200, body if course.counted else body | {"usage": None}))
                 paid.append(text)
         self.paid.append(paid)

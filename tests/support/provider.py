@@ -158,7 +158,8 @@ class Handler(BaseHTTPRequestHandler):
             self._send(200, orders)
             return
         if self.path.startswith("/v1/") and api is not None:
-            self._reply(*api.get(self.path.removeprefix("/v1")))
+            path = self.path.removeprefix("/v1")
+            self._reply(*api.garble(f"GET {path}", api.get(path)))
             return
         with self.state.lock:
             self._send(200, {"requests": self.state.journal, "most_in_flight": self.state.most_in_flight})
@@ -177,13 +178,15 @@ class Handler(BaseHTTPRequestHandler):
         """Embed, take a file or an order, or set the faults."""
         sent, api = self._read(), self.state.batch_api
         if self.path in ("/v1/files", "/v1/batches") and api is not None:
-            self._reply(*api.post(self.path.removeprefix("/v1"), self.headers["Content-Type"], sent))
+            path = self.path.removeprefix("/v1")
+            self._reply(*api.garble(f"POST {path}", api.post(path, self.headers["Content-Type"], sent)))
             return
         body = json.loads(sent) if not self.path.endswith(("/files", "/batches")) else {}
         if self.path == "/courses":
             assert api is not None
             with api.lock:
                 api.courses, api.room = [Course(**course) for course in body["courses"]], body["room"]
+                api.garbled = body["garbled"]
             self._send(200, {})
         elif self.path == "/faults":
             with self.state.lock:
@@ -499,9 +502,18 @@ class Provider:
         orders: dict[str, Any] = self._call("GET", "/orders")
         return orders
 
-    def courses(self, *courses: Mapping[str, Any], room: int | None = None) -> None:
-        """Say what becomes of the next batches, and how many tokens the queue has room for."""
-        self._call("POST", "/courses", {"courses": [dict(course) for course in courses], "room": room})
+    def courses(
+        self,
+        *courses: Mapping[str, Any],
+        room: int | None = None,
+        garbled: Mapping[str, tuple[int, int]] | None = None,
+    ) -> None:
+        """Say what becomes of the next batches, how many tokens the queue has room for, and which answers are spoilt.
+
+        Of those, by request, what is answered in their place, 200 for a web page, and how often.
+        """
+        said = {"courses": [dict(course) for course in courses], "room": room, "garbled": garbled or {}}
+        self._call("POST", "/courses", said)
 
     def _call(self, method: str, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()

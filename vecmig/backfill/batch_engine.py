@@ -154,7 +154,7 @@ class BatchEngine(LocalEngine):
         orderer = OrderingEmbedder(self._embedder, file)
         try:
             found = jobs(self._reader, whole_source(self._stamps), self._embedder, self.counters.slow, limit)
-            for batch in self._after_preparing(batches(sharing.over(found), self._embedder)):
+            for batch in self._after_preparing(batches(sharing.over(found), orderer)):
                 self._limiter.stand_by()
                 self._take_through(orderer, batch)
                 file.note(batch, sharing.digests)
@@ -207,7 +207,11 @@ class BatchEngine(LocalEngine):
     def _collect(self, orders: Orders, order: BatchOrder, batch: OrderedBatch) -> bool:
         """Write what came of a batch, and forget the order; return whether texts of it are pending still."""
         with Answers(self._embedder.recipe.dims, order.texts) as answers:
-            answers.fetch(orders.provider, batch)
+            try:
+                answers.fetch(orders.provider, batch)
+            except TerminalEmbedderError as error:
+                error.hint = f"To give them up, and order their texts again: {orders.forget}"
+                raise
             good, refused = len(answers.places), len(answers.refused)
             # where none came, it need not be the texts' doing that they are refused
             if good:
@@ -246,7 +250,7 @@ class BatchEngine(LocalEngine):
         if good == texts:
             self._backfill.listener(Noted(f"{words}."))
             return
-        self._backfill.listener(Warned(f"{words}, {count(len(refused))} refused; the rest is ordered again."))
+        self._backfill.listener(Warned(f"{words}, {count(len(refused))} refused; the rest is pending."))
         if refused and not good:
             raise TerminalEmbedderError(
                 f"None of the {counted(texts, 'text')} of batch {batch.id} got a vector. {refused[0]}",

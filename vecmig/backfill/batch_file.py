@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from pathlib import Path
-from typing import IO, Any, Protocol, Self
+from typing import IO, Any, Final, Protocol, Self
 from uuid import UUID
 
 import numpy as np
@@ -28,6 +27,10 @@ from vecmig.embedders import (
 from vecmig.errors import EmbedderError, PoisonInputError, TerminalEmbedderError
 from vecmig.homes import chunk_digest
 from vecmig.source.keys import Key
+from vecmig.text import count, counted
+
+#: How often answers are fetched of which fewer can be read than there are.
+_TRIES: Final = 3
 
 
 class Ordering(Protocol):
@@ -112,6 +115,13 @@ class OrderingEmbedder(Deferred):
         super().__init__(embedder.recipe, embedder.limiter, lambda: embedder)
         self._file = file
 
+    @property
+    def max_batch_tokens(self) -> int | None:
+        """The most tokens that go into a file at once; None for no limit."""
+        most = self._file.orders.most_tokens
+        found = super().max_batch_tokens
+        return found if math.isinf(most) else int(min(most, most if found is None else found))
+
     def embed_each(
         self,
         texts: Sequence[str],
@@ -131,6 +141,7 @@ class Answers:
     """A context with what the provider has answered to a batch, on disk: in memory is a place for each text."""
 
     dims: int
+    #: The most texts that are answered.
     texts: int
     #: Where each text has its vector.
     places: dict[str, int] = field(default_factory=dict)
@@ -138,44 +149,60 @@ class Answers:
     refused: dict[str, str] = field(default_factory=dict)
     #: Why further texts would get no vector either; None where nothing says so.
     failure: EmbedderError | None = None
-    #: Tokens that are charged, as far as the provider says, and the texts of which it says none.
+    #: Texts whose answer is charged, tokens of these as far as the provider says, and texts of which it says none.
+    _charged: set[str] = field(default_factory=set)
     _tokens: int = 0
     _uncounted: int = 0
-    _open: ExitStack = field(default_factory=ExitStack)
-    _vectors: NDArray[np.float32] = field(init=False)
+    _file: IO[bytes] = field(default_factory=tempfile.TemporaryFile)
+    _vectors: NDArray[np.float32] | None = None
 
     def __enter__(self) -> Self:
-        directory = Path(self._open.enter_context(tempfile.TemporaryDirectory(prefix="vecmig-")))
-        self._vectors = np.memmap(directory / "vectors", np.float32, "w+", shape=(max(self.texts, 1), self.dims))
         return self
 
     def __exit__(self, *error: object) -> None:
-        del self._vectors
-        self._open.close()
+        self._vectors = None
+        self._file.close()
 
     def fetch(self, provider: BatchProvider, batch: OrderedBatch) -> None:
         """Take what a batch came to.
 
         Raises:
-            TerminalEmbedderError: the provider does not have its answers any more.
+            TerminalEmbedderError: the provider gives fewer answers than it has counted, or none any more.
         """
+        for _ in range(_TRIES):
+            self._read(provider, batch)
+            if len(self._charged) >= batch.answered:
+                break
+        else:
+            raise TerminalEmbedderError(
+                f"Of the {counted(batch.answered, 'answer')} to batch {batch.id} the provider gives "
+                f"{count(len(self._charged))} that can be read.",
+                state="They are still on order.",
+            )
+        if self.places:
+            self._file.flush()
+            self._vectors = np.memmap(self._file, np.float32, "r", shape=(len(self.places), self.dims))
+
+    def _read(self, provider: BatchProvider, batch: OrderedBatch) -> None:
         with tempfile.TemporaryFile() as lines:
             for file in batch.files:
-                if provider.fetch(file, self.texts, lines):
-                    for answer in provider.answers(lines):
-                        self._take(answer)
-                else:
-                    self.failure = TerminalEmbedderError(
+                if not provider.fetch(file, self.texts, lines):
+                    raise TerminalEmbedderError(
                         f"The provider does not have the answers to batch {batch.id} any more.",
-                        hint="To order its texts again, run the same command again.",
+                        state="They are still on order.",
                     )
+                for answer in provider.answers(lines):
+                    self._take(answer)
 
     def _take(self, answer: LineAnswer) -> None:
-        name, vector, tokens, failure = answer
-        if vector is not None and (name in self.places or len(self.places) < self.texts):
-            self._vectors[self.places.setdefault(name, len(self.places))] = vector[0]
+        name, vector, tokens, charged, failure = answer
+        if charged and name not in self._charged:
+            self._charged.add(name)
             self._tokens += tokens or 0
             self._uncounted += tokens is None
+        if vector is not None and name not in self.places:
+            self.places[name] = len(self.places)
+            self._file.write(np.ascontiguousarray(vector[0], np.float32).tobytes())
         elif isinstance(failure, PoisonInputError):
             self.refused[name] = failure.message
         elif isinstance(failure, TerminalEmbedderError):
@@ -188,7 +215,7 @@ class Answers:
     def of(self, name: str) -> NDArray[np.float32] | None:
         """Return the vector of a text, of shape (dims,)."""
         place = self.places.get(name)
-        return None if place is None else self._vectors[place]
+        return None if place is None or self._vectors is None else self._vectors[place]
 
 
 class CollectedEmbedder(Deferred):

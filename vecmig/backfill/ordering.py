@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import re
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Final, TypeVar
 from uuid import uuid4
 
 from vecmig.backfill.batch_file import BatchFile
 from vecmig.backfill.budget import Budget
 from vecmig.embedders import BatchProvider, OrderedBatch
-from vecmig.errors import TerminalEmbedderError
+from vecmig.errors import EmbedderError, TerminalEmbedderError
 from vecmig.freshness.stamps import Stamps
 from vecmig.ledger.batch_orders import BatchOrder, batch_orders, close_order, note_ids, write_order
 from vecmig.model.recipe import cost_usd
 from vecmig.postgres.reconnecting import ReconnectingSession
 from vecmig.postgres.sessions import Connection
-from vecmig.text import counted
+from vecmig.text import count, counted
 
 T = TypeVar("T")
 #: Seconds for which a batch that a killed run may have ordered is looked for before it is ordered anew.
 _LOST_AFTER: Final = 30.0
-#: Seconds until a batch that the provider's queue had no room for is ordered again: the first time, and at most.
+#: Seconds until a batch that the provider's queue had no room for is ordered again: once it was at once, and at most.
 _FIRST_QUEUE: Final = 2.0
 _LONGEST_QUEUE: Final = 600.0
 _QUEUE: Final = re.compile(r"Limit:\s*([\d,_]+)", re.IGNORECASE)
@@ -49,13 +51,20 @@ class Orders:
     #: Most tokens of one order, where the provider's queue has shown how many it has room for.
     most_tokens: float = field(default=float("inf"), init=False)
     _queue_until: float = field(default=0.0, init=False)
-    _queue_pause: float = field(default=_FIRST_QUEUE, init=False)
+    _queue_pause: float = field(default=0.0, init=False)
 
     @property
     def words(self) -> str:
         """What is on order, in words."""
-        texts = sum(order.texts for order in self.open)
-        return f"{counted(texts, 'text')} on order in {counted(len(self.open), 'batch', 'batches')}"
+        sent = [order for order in self.open if order.file is not None]
+        texts, queued = sum(order.texts for order in sent), sum(order.batch is None for order in sent)
+        room = f", {count(queued)} of them waiting for room in the provider's queue" if queued else ""
+        return f"{counted(texts, 'text')} on order in {counted(len(sent), 'batch', 'batches')}{room}"
+
+    @property
+    def forget(self) -> str:
+        """The command that gives up what is on order."""
+        return f"vecmig batches --forget {shlex.quote(self.stamps.source.collection.name)}"
 
     def resume(self) -> None:
         """Take over what earlier runs have ordered, once it is known what became of what they were at.
@@ -71,7 +80,7 @@ class Orders:
                     f"Texts of {stamps.tag} are on order at {order.server}, and the recipe names "
                     f"{self.provider.address} now.",
                     state="Nothing was sent.",
-                    hint="Write base_url: as it was to collect them, or give them up: vecmig batches --forget",
+                    hint=f"Write base_url: as it was to collect them, or give them up: {self.forget}",
                 )
             if order.batch is not None or self._find(order):
                 self.open.append(order)
@@ -81,15 +90,16 @@ class Orders:
         assert order.ordered_at is not None, "it was read"
         batch = None
         if order.file is not None:
+            age = max(0.0, time.time() - order.ordered_at.timestamp())
+            until = time.monotonic() + _LOST_AFTER - age
             # a request that was on its way then may arrive yet
-            while (batch := self.provider.find(order.id, order.ordered_at)) is None:
-                if time.time() - order.ordered_at.timestamp() > _LOST_AFTER:
-                    break
+            while (batch := self.provider.find(order.id, order.ordered_at)) is None and time.monotonic() < until:
                 self.sleep(1.0)
         if batch is None:
             self.close(order, tokens=0)
             return False
-        self._note(order, order.file, batch.id)
+        # one that found no room is ordered again, at once
+        self._note(order, order.file, None if batch.no_room else batch.id)
         return True
 
     def place(self, file: BatchFile) -> None:
@@ -120,11 +130,20 @@ class Orders:
         try:
             self._note(order, self.provider.upload(file.file, file.size, order.id), None)
             self._order(order)
-        except TerminalEmbedderError:
-            # refused: nothing comes of it
-            self.close(order, tokens=0)
-            raise
+        except EmbedderError as error:
+            if order.file is None or (isinstance(error, TerminalEmbedderError) and not self._heard(order)):
+                # nothing comes of it
+                self.close(order, tokens=0)
+            if order.batch is None:
+                raise
         file.empty()
+
+    def _heard(self, order: BatchOrder) -> bool:
+        """Return whether the provider has a batch of an order all the same, which it seemed to refuse."""
+        batch = self.provider.find(order.id, datetime.now(UTC))
+        if batch is not None:
+            self._note(order, order.file, batch.id)
+        return batch is not None
 
     def _order(self, order: BatchOrder) -> None:
         assert order.file is not None, "it was sent"
@@ -146,7 +165,7 @@ class Orders:
                     f"The provider at {order.server} knows no batch {order.batch}, which {order.ordered_by} has "
                     f"ordered{'' if order.ordered_at is None else f' {order.ordered_at:%Y-%m-%d %H:%M} UTC'}.",
                     state="Nothing was ordered again.",
-                    hint="Is the key of the same project as then? To give it up: vecmig batches --forget",
+                    hint=f"Is the key of the same project as then? To give it up: {self.forget}",
                 )
             self.answered += 0 if batch.ended else batch.answered
             yield order, batch
@@ -168,14 +187,15 @@ class Orders:
         if batch.no_room and (others or order.tokens <= room):
             self._note(order, order.file, None)
             self._queue_until = time.monotonic() + self._queue_pause
-            self._queue_pause = min(2 * self._queue_pause, _LONGEST_QUEUE)
+            self._queue_pause = min(max(2 * self._queue_pause, _FIRST_QUEUE), _LONGEST_QUEUE)
             return
         self.close(order, tokens=0)
         if not batch.no_room or order.texts == 1:
             why = batch.problem or "it does not say why"
             raise TerminalEmbedderError(
                 f"The provider at {order.server} did not take batch {batch.id}: {why}.",
-                state=f"Nothing is charged for its {counted(order.texts, 'text')}.",
+                state=f"Nothing is charged for its {counted(order.texts, 'text')}, which are pending again.",
+                hint="Once that is mended, run the same command again.",
             )
         # others may be ordering meanwhile, and the estimate is not exact
         self.most_tokens = max(1, min(room, order.tokens) // 2)
@@ -190,7 +210,7 @@ class Orders:
 
         self._run(work)
         self.open = [other for other in self.open if other is not order]
-        self._queue_until, self._queue_pause = 0.0, _FIRST_QUEUE
+        self._queue_until, self._queue_pause = 0.0, 0.0
         if order.file is not None:
             self.provider.forget(order.file)
 

@@ -199,6 +199,8 @@ def _rows(estimate: Estimate) -> Iterator[tuple[str, str]]:
         )
     if estimate.texts is not None and estimate.texts < estimate.pending:
         yield "  texts", f"{estimate.texts:,} that differ: each is bought once"
+    if estimate.ordered:
+        yield "  on order", f"{counted(estimate.ordered, 'text')}, which are paid for"
     yield "  chunks", f"about {estimate.chunks:,}"
     yield "  tokens", f"at most about {estimate.tokens:,}"
     yield "  requests", "through the Batch API, at half the price" if estimate.batch else f"about {estimate.requests:,}"

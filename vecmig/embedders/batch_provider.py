@@ -43,6 +43,8 @@ class LineAnswer(NamedTuple):
     vector: Vectors | None
     #: Tokens that are charged; None where the provider does not say.
     tokens: int | None
+    #: Whether the provider came to it, and charges for it.
+    charged: bool
     #: Why there is no vector; None where the provider did not come to it.
     failure: EmbedderError | None
 

@@ -18,11 +18,11 @@ from vecmig.embedders.base import Retry
 from vecmig.embedders.batch_provider import LineAnswer, OrderedBatch
 from vecmig.embedders.limiter import Limiter
 from vecmig.embedders.openai_answer import Answer
-from vecmig.embedders.openai_errors import refusal_in
+from vecmig.embedders.openai_errors import MALFORMED_ATTEMPTS, refusal_in
 from vecmig.embedders.openai_server import Server
 from vecmig.embedders.texts import with_prompt
 from vecmig.embedders.verifying import verified
-from vecmig.errors import EmbedderError, PoisonInputError, TerminalEmbedderError
+from vecmig.errors import EmbedderError, PoisonInputError, TerminalEmbedderError, TransientEmbedderError
 from vecmig.model.recipe import Recipe
 
 T = TypeVar("T")
@@ -74,6 +74,8 @@ class OpenAIBatches:
                 sent = self._server.client.files.create(
                     file=(f"vecmig-{order}.jsonl", file), purpose="batch", extra_headers=self._server.headers
                 )
+            if not sent.id:
+                raise ValueError("The answer has no file.")
             return sent.id
 
         return self._ask(self._supported(work))
@@ -172,10 +174,20 @@ class OpenAIBatches:
         def once() -> T:
             with self._limiter.request(lambda: 0, beside=True):
                 try:
-                    return self._server.ask(work)
+                    return self._server.ask(understood)
                 except PoisonInputError as error:
                     # it is about the file, or the order
                     raise TerminalEmbedderError(error.message) from error
+
+        def understood() -> T:
+            try:
+                return work()
+            except (ValueError, TypeError, AttributeError) as error:
+                # the SDK makes what it can of any answer, of a proxy's page as well
+                raise TransientEmbedderError(
+                    f"{self._server.told.service} gave an answer that is none of a Batch API.",
+                    attempts=MALFORMED_ATTEMPTS,
+                ) from error
 
         return self._retry.run(once)
 
@@ -197,28 +209,36 @@ class OpenAIBatches:
         except ValueError:
             read = None
         if not isinstance(read, dict) or not isinstance(read.get("custom_id"), str):
-            return LineAnswer("", None, None, None)
+            return LineAnswer("", None, None, charged=False, failure=None)
         name, response = read["custom_id"], read.get("response")
         if not isinstance(response, dict):
             # the batch expired, or was cancelled, before the provider came to it
-            return LineAnswer(name, None, None, None)
+            return LineAnswer(name, None, None, charged=False, failure=None)
         body, status = response.get("body"), response.get("status_code")
         told = self._server.told
         if status != 200:
-            code = status if isinstance(status, int) else 500
-            return LineAnswer(name, None, None, self._server.cleansed(refusal_in(code, body, told)))
+            refusal = refusal_in(status if isinstance(status, int) else 500, body, told)
+            return LineAnswer(name, None, None, charged=False, failure=self._server.cleansed(refusal))
+        tokens = None
         try:
             answer = Answer(self._recipe, told, body, {})
+            tokens = answer.tokens
             vectors, refused = answer.vectors(1)
             if refused:
                 raise PoisonInputError(refused[0])
-            return LineAnswer(name, verified(self._recipe, vectors, 1), answer.tokens, None)
+            return LineAnswer(name, verified(self._recipe, vectors, 1), tokens, charged=True, failure=None)
         except EmbedderError as error:
-            return LineAnswer(name, None, None, self._server.cleansed(error))
+            return LineAnswer(name, None, tokens, charged=True, failure=self._server.cleansed(error))
 
 
-def _ordered(batch: Batch) -> OrderedBatch:
-    """Read the SDK's."""
+def _ordered(batch: object) -> OrderedBatch:
+    """Read the SDK's.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(batch, Batch) or not batch.id or not batch.status:
+        raise ValueError("The answer has no batch.")
     counts = batch.request_counts
     problems = batch.errors.data or [] if batch.errors else []
     words = "; ".join(dict.fromkeys(problem.message or problem.code or "" for problem in problems))

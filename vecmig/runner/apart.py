@@ -20,7 +20,7 @@ from vecmig.errors import (
     Pending,
     VecmigError,
 )
-from vecmig.events import Listener, Warned, ignore
+from vecmig.events import Listener, Noted, Warned, ignore
 from vecmig.runner.project import Project
 
 #: What ends a run, whichever of its collections meets it first.
@@ -41,8 +41,8 @@ class Failed:
     @property
     def words(self) -> str:
         """What is said of it beside a worse one."""
-        how = {GateRefused: "was refused", Pending: "waits"}.get(type(self.error), "failed")
-        return f"{self.what} {how} too: {self.error.message}"
+        how = {GateRefused: "was refused too", Pending: "waits"}.get(type(self.error), "failed too")
+        return f"{self.what} {how}: {self.error.message}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,11 @@ class Apart:
                 raise
             self.failed.append(Failed(what, collection or what, error))
             if self.several:
-                self.listener(Warned(f"{what} is left out: {error.message}"))
+                waits = isinstance(error, Pending)
+                said = (
+                    Noted(f"{what} waits: {error.message}") if waits else Warned(f"{what} is left out: {error.message}")
+                )
+                self.listener(said)
 
     @contextmanager
     def asking(self, project: Project, tag: str | None) -> Iterator[Project]:

@@ -14,10 +14,12 @@ from vecmig.runner.project import Project
 def batches(config: Config, collections: Sequence[str] = ()) -> list[BatchOrder]:
     """List what backfills have ordered and not collected, the oldest first; of some collections, or of all."""
     project = Project(config)
-    names = [project.collections.collection(name).name for name in collections]
     with project.database.session() as connection:
         orders = batch_orders(connection, project.database.schema)
-    return [order for order in orders if not names or order.collection in names]
+    # one that left collections.yaml may have some still
+    for name in set(collections).difference(order.collection for order in orders):
+        project.collections.collection(name)
+    return [order for order in orders if not collections or order.collection in collections]
 
 
 def forget_batches(config: Config, collections: Sequence[str] = (), *, listener: Listener = ignore) -> list[BatchOrder]:

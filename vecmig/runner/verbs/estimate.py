@@ -14,6 +14,7 @@ from vecmig.freshness.coverage import count_records
 from vecmig.freshness.pending import count_texts, sample_texts
 from vecmig.freshness.stamps import Stamps
 from vecmig.homes import count_offered, coverage_of, home_over, open_home
+from vecmig.ledger.batch_orders import on_order
 from vecmig.ledger.control import Control, read_control, runs
 from vecmig.ledger.identity import find_source
 from vecmig.ledger.ledger import Ledger
@@ -68,6 +69,8 @@ class Estimate:
     requests: int
     #: Whether it is ordered through the provider's Batch API, at half the price.
     batch: bool
+    #: Texts that are on order there, and paid for; they are not among the chunks and the tokens.
+    ordered: int
     cost_usd: float
     #: Whether the recipe says what a token costs.
     priced: bool
@@ -163,7 +166,10 @@ def _estimate(
     different = min(pending, count_texts(connection, source)) if counted else None
     bought = pending if different is None else different
     total, chunks = round(sample.chunks * coverage.eligible), round(sample.chunks * bought)
-    tokens = round(sample.tokens * bought)
+    waiting = on_order(connection, project.database.schema, script.collection).get(script.new_tag)
+    ordered = min(chunks, waiting.texts) if waiting is not None else 0
+    tokens = round(sample.tokens * bought * (1 - ordered / chunks)) if chunks else 0
+    chunks -= ordered
     requests = _requests(recipe, chunks, tokens)
     control = read_control(connection, project.database.schema, script.collection)
     footprint = home.footprint(total)
@@ -186,6 +192,7 @@ def _estimate(
         tokens=tokens,
         requests=requests,
         batch=recipe.service.batch,
+        ordered=ordered,
         **_money(project, connection, script, recipe, tokens),
         **_speed(project, connection, script, rate, _limits(recipe, control, pending, requests, tokens)),
         vector_bytes=footprint.vector_bytes,
