@@ -58,11 +58,18 @@ def kept_as_found(lab: Lab, postgres: Postgres, file: Path) -> list[str]:
     return sorted(line for line in file.read_text().splitlines() if not line.startswith(("\\restrict", "\\unrestrict")))
 
 
-def lies(lab: Lab) -> list[int]:
+#: What a live view shows of the vectors, before there is one.
+BEFORE_A_VIEW = (
+    "(SELECT v.id, coalesce(v.embedding, d.embedding) AS embedding "
+    "FROM documents_vectors v JOIN documents d USING (id)) AS shown"
+)
+
+
+def lies(lab: Lab, shown_by: str = "documents_live") -> list[int]:
     """Return the records whose stamp is of their text now, and whose vector is that of another."""
     rows = lab.sql(
         f"SELECT id, {TEXT}, l.vector FROM {lab.source} "
-        "JOIN (SELECT id, embedding::real[] AS vector FROM documents_live) l USING (id)"
+        f"JOIN (SELECT id, embedding::real[] AS vector FROM {shown_by}) l USING (id)"
     )
     shown = {key: (text, shows) for key, text, shows in rows}
     hashes = dict(lab.sql("SELECT id, source_hash::text FROM documents_vectors"))

@@ -183,6 +183,12 @@ def forget_settled(connection: Connection, source: Source, schema: str) -> None:
                 after = _forget_batch(connection, source, schema, after)
 
 
+def distrust_changes(connection: Connection, source: Source, schema: str) -> None:
+    """Note that each record in the outbox had its text changed alone: what told of it did not know of the vectors."""
+    query = statement("freshness/changes", "distrust", schema=sql.Identifier(schema))
+    connection.execute(query, {"collection": source.collection.name})
+
+
 def _forget_batch(connection: Connection, source: Source, schema: str, after: str) -> str | None:
     """Forget what is settled of the next rows; give where to go on."""
     tags = _maintained(connection, source, schema)

@@ -12,6 +12,7 @@ from vecmig.embedders import Embedder
 from vecmig.errors import ConfigError, ScriptError
 from vecmig.events import Warned
 from vecmig.freshness.change_tracking import install_tracking
+from vecmig.freshness.changes import distrust_changes
 from vecmig.freshness.coverage import count_vectors, has_vectors
 from vecmig.freshness.stamps import Stamps
 from vecmig.gate import judge_spot, look, new_canary
@@ -140,9 +141,12 @@ class Adopt(Backfill):
             )
 
     def _declare(self, connection: Connection, source: Source) -> None:
-        """Write down what is adopted, and let the triggers tell of changes of it, in one transaction.
+        """Write down what is adopted, unless expand did, and let the triggers tell of its changes; in one transaction.
 
-        The tag's home may be another one than it was made with, as long as it is empty.
+        What they told before is not known to be of the text or of its vector: each such record counts as edited.
+
+        Raises:
+            ScriptError: the tag has vectors that came about otherwise, or another one follows the source.
         """
         ledger, name = self.context.ledger(connection), source.collection.name
         home = open_home(ledger, source, self.new_tag)
@@ -164,15 +168,35 @@ class Adopt(Backfill):
                 state="Nothing was taken over.",
                 hint=f"Retire it first: vecmig retire {name} {others[0]}",
             )
-        source = self.offering(connection, source)
-        adopted = source.adopted_by(self.new_tag)
-        assert adopted is not None, "it is in it"
-        if home.kind != self.adoption.home:
-            home.drop()
-        ledger.tags.adopt(name, adopted)
+        source = self.declared(connection, source)
         open_home(ledger, source, self.new_tag).create()
         if source.tracked:
             install_tracking(connection, source, ledger.schema)
+            distrust_changes(connection, source, ledger.schema)
+
+    def declared(self, connection: Connection, source: Source) -> Source:
+        """Write down what is adopted, unless the tag has vectors already or another one follows the source.
+
+        The tag's home may be another one than it was made with; it is for the caller to create.
+
+        Returns:
+            The source as it is then.
+        """
+        ledger, name = self.context.ledger(connection), source.collection.name
+        home = open_home(ledger, source, self.new_tag)
+        known, followed = source.adopted_by(self.new_tag), source.followed
+        if known is not None and known.adoption == self.adoption:
+            return source
+        taken = followed is not None and followed.tag != self.new_tag
+        if taken or (home.exists() and has_vectors(connection, home.stamps)):
+            return source
+        source = self.offering(connection, source)
+        adopted = source.adopted_by(self.new_tag)
+        assert adopted is not None, "it is in it"
+        if home.kind != self.adoption.home and home.exists():
+            home.drop()
+        ledger.tags.adopt(name, adopted)
+        return source
 
     def _home_column(self, connection: Connection, source: Source) -> VectorColumn:
         """Return the column that is to be the tag's home.

@@ -14,6 +14,7 @@ from vecmig.ledger.ledger import Ledger
 from vecmig.ledger.recipe_check import check_recipes
 from vecmig.model.collection import index_problem
 from vecmig.model.recipe import Recipe
+from vecmig.operations.adopt import Adopt
 from vecmig.operations.following import follow
 from vecmig.operations.leaving import Leaving
 from vecmig.operations.operation import Operation
@@ -31,6 +32,8 @@ class Expand(Operation):
 
     #: How ``undo`` leaves the revision.
     leaving: Leaving = field(default=Leaving())
+    #: What takes over the source's own vectors once this is done: the triggers tell of their changes from the first on.
+    adopt: Adopt | None = None
 
     def done(self) -> bool:
         """Return whether the tag is live already, or all of it is there."""
@@ -181,6 +184,8 @@ class Expand(Operation):
         ledger.record_collection(source)
         create_vectors_table(connection, source, schema)
         ledger.tags.record(self.collection, self.new_tag, recipe)
+        if self.adopt is not None:
+            source = self.adopt.declared(connection, source)
         open_home(ledger, source, self.new_tag).create()
         if source.tracked and not is_detached(connection, schema, self.collection):
             install_tracking(connection, source, schema)

@@ -40,6 +40,7 @@ class ScriptMigration(Migration):
         until: str | None = None,
         leaving: Leaving | None = None,
         limit: int | None = None,
+        adopt: Adopt | None = None,
     ) -> None:
         """Run nothing yet.
 
@@ -50,6 +51,7 @@ class ScriptMigration(Migration):
             until: stop after this phase.
             leaving: how a downgrade leaves the revision.
             limit: stop a backfill after about this many records.
+            adopt: what takes over vectors in another function of the script, which ``expand`` prepares for.
         """
         self._context = context
         self._declared = declared
@@ -57,6 +59,7 @@ class ScriptMigration(Migration):
         self._until = until
         self._leaving = leaving or Leaving()
         self._limit = limit
+        self._adopt = adopt
         self._statements = 0
 
     @property
@@ -80,7 +83,7 @@ class ScriptMigration(Migration):
         return self._context.config.x
 
     def expand(self) -> None:
-        self._do(Expand(self._context, self._declared))
+        self._do(Expand(self._context, self._declared, adopt=self._adopt))
 
     def backfill(self) -> None:
         self._do(Backfill(self._context, self._declared, self._limit))
@@ -131,9 +134,17 @@ class RecordingMigration(ScriptMigration):
     What a script has behind a cutover or a rollback is commented out, as these are: only a command runs them.
     """
 
-    def __init__(self, context: Context, declared: Declaration, *, step: str, write: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        declared: Declaration,
+        *,
+        step: str,
+        write: Callable[[str], None],
+        adopt: Adopt | None = None,
+    ) -> None:
         """Write nothing yet."""
-        super().__init__(context, declared, step=step)
+        super().__init__(context, declared, step=step, adopt=adopt)
         self._write = write
         self._switched = False
 

@@ -50,7 +50,8 @@ def call(
     project: Project, script: Script, step: Step, until: str | None = None, *, leaving: Leaving | None = None
 ) -> bool:
     """Run one function of a script; return whether it came to its end, or was to stop before."""
-    m = ScriptMigration(project.context, declaration(script), step=step, until=until, leaving=leaving)
+    adopt = adoption_of(project, script) if step == "upgrade" and script.collection is not None else None
+    m = ScriptMigration(project.context, declaration(script), step=step, until=until, leaving=leaving, adopt=adopt)
     try:
         _run(script, step, m)
     except Stopped:

@@ -32,6 +32,12 @@ WHERE v.ctid = ANY (ARRAY(
 DELETE FROM {schema}.change c
 WHERE c.collection = %(collection)s AND md5(c.key::text)::uuid = ANY (%(digests)s::uuid[]) AND NOT {unsettled}
 
+-- distrust --
+-- nobody knows any more who it was
+UPDATE {schema}.change c
+SET vector_changed_in = NULL, text_changed_by = coalesce(c.text_changed_by, ARRAY['', ''])
+WHERE c.collection = %(collection)s
+
 -- unsettled --
 EXISTS (SELECT FROM {rows} s
         WHERE {changed_key} AND s.belongs AND CASE WHEN {eligible} THEN ({unfinished}) ELSE ({emptied}) END)
@@ -70,7 +76,7 @@ WHERE c.collection = %(collection)s AND {unsettled}
 -- who changed texts last, and not the vectors in the source's own column that they were made from
 SELECT c.text_changed_by[1], c.text_changed_by[2], count(*)
 FROM {schema}.change c
-WHERE c.collection = %(collection)s AND c.text_changed_by IS NOT NULL AND {unsettled}
+WHERE c.collection = %(collection)s AND c.text_changed_by[1] <> '' AND {unsettled}
 GROUP BY 1, 2
 ORDER BY count(*) DESC, 1, 2
 

@@ -14,7 +14,7 @@ from vecmig.postgres.settings import SEARCH_PATH
 from vecmig.runner.apart import Apart
 from vecmig.runner.plan import check_applied, check_upgrade
 from vecmig.runner.project import Project
-from vecmig.runner.steps import declaration
+from vecmig.runner.steps import adoption_of, declaration
 from vecmig.runner.verbs.upgrade import ensure_supported
 from vecmig.script import STEPS, Script, Step
 
@@ -72,5 +72,7 @@ def downgrade_sql(config: Config, target: str, write: Callable[[str], None]) -> 
 
 def _record(project: Project, script: Script, steps: tuple[Step, ...], write: Callable[[str], None]) -> None:
     write(f"-- revision {script.id}: {script.message}")
+    adopt = adoption_of(project, script) if "upgrade" in steps and script.collection is not None else None
     for step in steps:
-        script.function(step)(RecordingMigration(project.context, declaration(script), step=step, write=write))
+        m = RecordingMigration(project.context, declaration(script), step=step, write=write, adopt=adopt)
+        script.function(step)(m)
