@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import psycopg
 import pytest
 
 from support.lab import SMALL, Lab, recipe
@@ -17,6 +19,7 @@ from vecmig.backfill import batch_engine, ordering
 from vecmig.embedders import openai_batches
 from vecmig.errors import BudgetSpent, Pending, TerminalEmbedderError, TransientEmbedderError
 from vecmig.events import Event, Noted, Warned
+from vecmig.homes import held_rows
 
 CHUNKED = "toy@1/dim-64/chunk-10/norm-l2"
 
@@ -137,6 +140,22 @@ def test_a_record_that_is_edited_meanwhile_gets_its_new_text(batched: Lab, provi
     batched.upgrade("r1")
     assert (batched.cover(SMALL).fresh, _as_embedded(batched)) == (19, True)
     assert _ordered(provider)[20:] == ["edited"]
+
+
+def test_what_an_application_holds_while_a_batch_comes_is_not_bought_again(
+    batched: Lab, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held_rows, "LOCK_PATIENCE", 0.5)
+    batched.upgrade("r1", until="expand")
+    with pytest.raises(Pending):
+        runner.backfill(batched.config, wait=False)
+    with psycopg.connect(batched.url) as application:
+        application.execute("SELECT FROM documents WHERE id = 3 FOR UPDATE")
+        release = threading.Timer(1.5, application.rollback)
+        release.start()
+        batched.upgrade("r1", until="backfill")
+        release.join()
+    assert (batched.cover(SMALL).fresh, len(_ordered(provider)), _asked(provider)) == (20, 20, [])
 
 
 def test_few_that_are_left_are_asked_for(batched: Lab, provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,8 @@ _FEW: Final = 1_000
 #: Seconds between two looks at what is on order: the first, and the longest.
 _FIRST_LOOK: Final = 1.0
 _LONGEST_LOOK: Final = 60.0
+#: How often a batch is written of which an application holds records, each time for as long as a write waits for these.
+_TRIES: Final = 6
 #: Batches in a row that came to nothing, after which no other one is ordered.
 _FRUITLESS: Final = 2
 
@@ -231,7 +233,17 @@ class BatchEngine(LocalEngine):
         return order.texts > good + (refused if good else 0)
 
     def _write(self, collected: CollectedEmbedder, order: BatchOrder) -> None:
-        """Write the vectors that came for the records of an order, as far as their texts are what was ordered."""
+        """Write the vectors that came for the records of an order, as far as their texts are what was ordered.
+
+        What an application holds is tried again: its vectors are paid for, and nowhere else afterwards.
+        """
+        for _ in range(_TRIES):
+            refused = self.counters.refused
+            self._write_once(collected, order)
+            if self.counters.refused == refused:
+                break
+
+    def _write_once(self, collected: CollectedEmbedder, order: BatchOrder) -> None:
         sharing = TextSharing(self._stamps, collected, self._reader, looks_up=order.shared)
         try:
             self._go_through(
