@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from vecmig.config import Config
 from vecmig.config.known_findings import KnownFinding
-from vecmig.errors import ConfigError, DatabaseError
+from vecmig.errors import Blocked, ConfigError, DatabaseError
 from vecmig.freshness.coverage import has_vectors
 from vecmig.inventory import auditing
 from vecmig.inventory.auditing import VectorColumn, VectorIndex
@@ -115,6 +115,8 @@ class _Looker:
                     subject = self._subject(source, now)
                     findings = list(self._findings(subject, all_indexes, counted_since))
                     in_use, tags = self._in_use(subject), len(subject.kept)
+            except Blocked:
+                raise
             except (ConfigError, DatabaseError) as error:
                 seen.findings.append(_unreadable(known[name], error))
                 continue
