@@ -21,6 +21,25 @@ OnWait = Callable[[str, float], None]
 _LONGEST_WAIT = 60.0
 
 
+def patient_retry(limiter: Limiter, provider_wait: float, on_wait: OnWait, *, attempts: int | None = None) -> Retry:
+    """Return how a backfill tries its provider again.
+
+    Args:
+        limiter: lets the requests through, and ends the waiting where the run ends.
+        provider_wait: seconds for which a provider that answers no request is waited for.
+        on_wait: told of what is waited for.
+        attempts: how often a request is tried, in place of ``provider_wait``; None for no end.
+    """
+    return Retry(
+        attempts=attempts,
+        wait=provider_wait,
+        silent_for=limiter.silent_for,
+        most=_LONGEST_WAIT,
+        sleep=limiter.sleep,
+        notify=lambda error, again: on_wait(error.message, again),
+    )
+
+
 @contextmanager
 def open_backfill_embedder(
     database: Database,
@@ -63,11 +82,8 @@ def open_backfill_embedder(
                         sleep=lambda seconds: limiter.sleep(seconds),  # noqa: PLW0108  # it is made below
                     ),
                     database.schema,
-                    revision=account.revision,
-                    what=account.what,
+                    account,
                     price=service.price_per_million_tokens,
-                    budget=account.budget,
-                    run_budget=account.run_budget,
                 )
             )
         limiter = Limiter(
@@ -76,14 +92,7 @@ def open_backfill_embedder(
             tokens_per_minute=service.tokens_per_minute,
             spend=spend,
         )
-        retry = Retry(
-            attempts=attempts,
-            wait=provider_wait,
-            silent_for=limiter.silent_for,
-            most=_LONGEST_WAIT,
-            sleep=limiter.sleep,
-            notify=lambda error, again: on_wait(error.message, again),
-        )
+        retry = patient_retry(limiter, provider_wait, on_wait, attempts=attempts)
 
         def opened() -> Embedder:
             embedder = open_embedder(tag, recipe, environ=environ, retry=retry, limiter=limiter)

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
+from vecmig.backfill.backfill_embedder import patient_retry
 from vecmig.backfill.batch_file import Answers, BatchFile, CollectedEmbedder, OrderingEmbedder
 from vecmig.backfill.batches import Job, batches, jobs, whole_source
 from vecmig.backfill.budget import Budget, CostAccount
@@ -18,7 +19,7 @@ from vecmig.backfill.ordering import Orders
 from vecmig.backfill.pipeline import BatchResult
 from vecmig.backfill.seen_texts import SeenTexts
 from vecmig.backfill.sharing import TextSharing
-from vecmig.embedders import OrderedBatch, Retry, open_batches
+from vecmig.embedders import OrderedBatch, open_batches
 from vecmig.errors import EmbedderError, Pending, TerminalEmbedderError, TransientEmbedderError
 from vecmig.events import Noted, Waiting, Warned
 from vecmig.freshness.coverage import has_vectors
@@ -89,29 +90,14 @@ class BatchEngine(LocalEngine):
     def _orders(self) -> Iterator[Orders]:
         """Open what knows the orders of earlier runs, and places others."""
         limiter, recipe, account = self._limiter, self._embedder.recipe, self._options.account
-        retry = Retry(
-            attempts=None,
-            wait=self._backfill.options.provider_wait,
-            silent_for=limiter.silent_for,
-            most=_LONGEST_LOOK,
-            sleep=limiter.sleep,
-            notify=lambda error, again: self.counters.wait(error.message, again),
-        )
+        retry = patient_retry(limiter, self._backfill.options.provider_wait, self.counters.wait)
         with ExitStack() as stack:
             provider = open_batches(recipe, environ=self._options.environ, retry=retry, limiter=limiter)
             stack.callback(provider.close)
             budget = None
             if account is not None:
-                budget = Budget(
-                    self.session(),
-                    self._stamps.schema,
-                    revision=account.revision,
-                    what=account.what,
-                    price=recipe.service.backfill_price,
-                    budget=account.budget,
-                    run_budget=account.run_budget,
-                )
-                stack.enter_context(budget)
+                price = recipe.service.backfill_price
+                budget = stack.enter_context(Budget(self.session(), self._stamps.schema, account, price=price))
             orders = Orders(
                 provider,
                 self._stamps,
@@ -147,9 +133,8 @@ class BatchEngine(LocalEngine):
             How many records wait for the vector of another one; None where so few are left that they are asked for.
         """
         seen = SeenTexts(self.counters.total + sum(order.texts for order in orders.open))
-        for order in orders.open:
-            for digest in order.texts_ordered():
-                seen.add(digest)
+        for digest in orders.texts():
+            seen.add(digest)
         looks_up = self._reader.run(lambda connection: has_vectors(connection, self._stamps))
         sharing = TextSharing(self._stamps, self._embedder, self._reader, looks_up, seen)
         file = BatchFile(orders)

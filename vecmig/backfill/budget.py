@@ -70,31 +70,25 @@ class Budget:
         self,
         session: ReconnectingSession,
         schema: str,
+        account: CostAccount,
         *,
-        revision: str,
-        what: What,
         price: float,
-        budget: float | None,
-        run_budget: RunBudget | None = None,
     ) -> None:
         """Begin to count.
 
         Args:
             session: a session of its own.
             schema: where vecmig's tables are.
-            revision: whose cost it is.
-            what: what is being done.
+            account: whose cost it is, and how much it may be.
             price: USD per million tokens.
-            budget: USD that the revision may cost in all by what is being done; None for no limit.
-            run_budget: what the run may cost, beside that; None for no limit.
         """
         self._session = session
         self._schema = schema
-        self._revision = revision
-        self._what = what
+        self._revision = account.revision
+        self._what = account.what
         self._price = price
-        self._budget = budget
-        self._run_budget = run_budget
+        self._budget = account.budget
+        self._run_budget = account.run_budget
         #: psycopg's connections are shared by no two statements, and ReconnectingSession by no two threads.
         self._turn = threading.Lock()
         self._owed = 0

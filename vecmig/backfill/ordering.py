@@ -16,7 +16,7 @@ from vecmig.backfill.budget import Budget
 from vecmig.embedders import BatchProvider, OrderedBatch
 from vecmig.errors import EmbedderError, TerminalEmbedderError
 from vecmig.freshness.stamps import Stamps
-from vecmig.ledger.batch_orders import BatchOrder, batch_orders, close_order, note_ids, write_order
+from vecmig.ledger.batch_orders import BatchOrder, batch_orders, close_order, note_ids, texts_on_order, write_order
 from vecmig.model.recipe import cost_usd
 from vecmig.postgres.reconnecting import ReconnectingSession
 from vecmig.postgres.sessions import Connection
@@ -119,13 +119,13 @@ class Orders:
             server=self.provider.address,
             after=file.after,
             upto=file.upto,
-            digests=bytes(file.digests),
             texts=len(file.names),
             shared=file.shared,
             tokens=file.tokens,
             usd=0.0 if self.budget is None else cost_usd(self.price, file.tokens),
         )
-        self._run(lambda connection: write_order(connection, self.stamps.schema, order))
+        digests = bytes(file.digests)
+        self._run(lambda connection: write_order(connection, self.stamps.schema, order, digests))
         self.open.append(order)
         try:
             self._note(order, self.provider.upload(file.file, file.size, order.id), None)
@@ -148,6 +148,11 @@ class Orders:
     def _order(self, order: BatchOrder) -> None:
         assert order.file is not None, "it was sent"
         self._note(order, order.file, self.provider.order(order.file, order.id).id)
+
+    def texts(self) -> Iterator[str]:
+        """Yield the digests of all texts that are on order; in memory are those of one order at a time."""
+        for order in self.open:
+            yield from self._run(lambda connection, of=order.id: texts_on_order(connection, self.stamps.schema, of))  # type: ignore[misc]
 
     def look(self) -> Iterator[tuple[BatchOrder, OrderedBatch]]:
         """Yield what is on order and how it stands, and order again what the provider's queue had no room for.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -38,8 +37,6 @@ class BatchOrder:
     #: The records that were read for it: those behind ``after``, up to ``upto``.
     after: Key | None
     upto: Key
-    #: The digests of its texts, 16 bytes each.
-    digests: bytes
     texts: int
     #: Whether records of it have chunks whose vectors were there already.
     shared: bool
@@ -52,11 +49,6 @@ class BatchOrder:
     #: None before it is written down.
     ordered_at: datetime | None = None
     ordered_by: str = ""
-
-    def texts_ordered(self) -> Iterator[str]:
-        """Yield the digests of its texts, as PostgreSQL writes a uuid."""
-        for at in range(0, len(self.digests), 16):
-            yield str(UUID(bytes=self.digests[at : at + 16]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +65,8 @@ def batch_orders(connection: Connection, schema: str, *of: str) -> list[BatchOrd
     """Return what is on order, the oldest first: for a collection, or one of its tags, or for all."""
     if installed_version(connection, schema) < _SINCE:
         return []
-    columns = (column for column in BATCH_ORDER.c if column.name not in ("after_key", "upto_key", "usd"))
     query = (
-        select(*columns, BATCH_ORDER.c.after_key, BATCH_ORDER.c.upto_key, BATCH_ORDER.c.usd)
+        select(*(column for column in BATCH_ORDER.c if column.name != "digests"))
         .where(*(column == name for column, name in zip(_OF, of, strict=False)))
         .order_by(BATCH_ORDER.c.ordered_at, BATCH_ORDER.c.id)
     )
@@ -84,8 +75,15 @@ def batch_orders(connection: Connection, schema: str, *of: str) -> list[BatchOrd
         data: dict[str, Any] = dict(row)
         after, upto = data.pop("after_key"), data.pop("upto_key")
         keys = {"after": None if after is None else tuple(after), "upto": tuple(upto)}
-        orders.append(BatchOrder(**data | keys | {"usd": float(data["usd"]), "digests": bytes(data["digests"])}))
+        orders.append(BatchOrder(**data | keys | {"usd": float(data["usd"])}))
     return orders
+
+
+def texts_on_order(connection: Connection, schema: str, order: UUID) -> list[str]:
+    """Return the digests of an order's texts, as PostgreSQL writes a uuid."""
+    row = execute(connection, schema, select(BATCH_ORDER.c.digests).where(BATCH_ORDER.c.id == order)).first()
+    digests = bytes(row[0]) if row is not None else b""
+    return [str(UUID(bytes=digests[at : at + 16])) for at in range(0, len(digests), 16)]
 
 
 def on_order(connection: Connection, schema: str, collection: str) -> dict[str, OnOrder]:
@@ -106,12 +104,10 @@ def on_order(connection: Connection, schema: str, collection: str) -> dict[str, 
     return {tag: OnOrder(*row) for tag, *row in execute(connection, schema, query)}
 
 
-def write_order(connection: Connection, schema: str, order: BatchOrder) -> None:
-    """Write an order down, before anything of it is sent."""
-    values = {
-        name: getattr(order, name)
-        for name in ("id", "collection", "tag", "revision", "server", "digests", "texts", "shared", "tokens")
-    }
+def write_order(connection: Connection, schema: str, order: BatchOrder, digests: bytes) -> None:
+    """Write an order down, before anything of it is sent; ``digests`` are those of its texts, 16 bytes each."""
+    named = ("id", "collection", "tag", "revision", "server", "texts", "shared", "tokens")
+    values = {name: getattr(order, name) for name in named} | {"digests": digests}
     keys = {"after_key": None if order.after is None else list(order.after), "upto_key": list(order.upto)}
     entry = insert(BATCH_ORDER).values(**values, **keys, usd=Decimal(str(order.usd)))
     # a session that was lost may have written it

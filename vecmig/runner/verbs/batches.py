@@ -13,13 +13,7 @@ from vecmig.runner.project import Project
 
 def batches(config: Config, collections: Sequence[str] = ()) -> list[BatchOrder]:
     """List what backfills have ordered and not collected, the oldest first; of some collections, or of all."""
-    project = Project(config)
-    with project.database.session() as connection:
-        orders = batch_orders(connection, project.database.schema)
-    # one that left collections.yaml may have some still
-    for name in set(collections).difference(order.collection for order in orders):
-        project.collections.collection(name)
-    return [order for order in orders if not collections or order.collection in collections]
+    return _batches(Project(config), collections)
 
 
 def forget_batches(config: Config, collections: Sequence[str] = (), *, listener: Listener = ignore) -> list[BatchOrder]:
@@ -36,9 +30,9 @@ def forget_batches(config: Config, collections: Sequence[str] = (), *, listener:
         LockHeld: a run is at work on one of them.
     """
     project = Project(config, listener)
-    names = sorted({order.collection for order in batches(config, collections)})
+    names = sorted({order.collection for order in _batches(project, collections)})
     with at_work(project, names, "batches") as holding:
-        orders = batches(config, names) if names else []
+        orders = _batches(holding, names) if names else []
         with holding.context.transaction() as ledger:
             for name in names:
                 given_up = [order for order in orders if order.collection == name]
@@ -46,3 +40,12 @@ def forget_batches(config: Config, collections: Sequence[str] = (), *, listener:
                 figures = {"batches": [order.batch for order in given_up], "texts": sum(o.texts for o in given_up)}
                 ledger.record_event("forget_batches", collection=name, data=figures)
     return orders
+
+
+def _batches(project: Project, collections: Sequence[str]) -> list[BatchOrder]:
+    with project.database.session() as connection:
+        orders = batch_orders(connection, project.database.schema)
+    # one that left collections.yaml may have some still
+    for name in set(collections).difference(order.collection for order in orders):
+        project.collections.collection(name)
+    return [order for order in orders if not collections or order.collection in collections]
