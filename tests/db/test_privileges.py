@@ -194,13 +194,13 @@ def test_a_migrator_that_does_not_see_every_record_is_refused(lab: Lab, role: Ro
         "GRANT ALL ON SCHEMA public TO tenant_3",
         f"GRANT CREATE ON DATABASE {connection.info.dbname} TO tenant_3",
     )
-    for verb in (
-        lambda: lab.write(url=_as(lab, "tenant_3")).upgrade(),
-        lambda: lab.write(url=_as(lab, "tenant_3")).status(),
-    ):
-        with pytest.raises(DatabaseError, match="row-level security") as refused:
-            verb()
-        assert "BYPASSRLS" in refused.value.hint
+    with pytest.raises(DatabaseError, match="row-level security") as refused:
+        lab.write(url=_as(lab, "tenant_3")).upgrade()
+    shown = lab.write(url=_as(lab, "tenant_3")).status().problem
+    assert isinstance(shown, DatabaseError)
+    assert "row-level security" in shown.message
+    assert shown.hint == refused.value.hint
+    assert "BYPASSRLS" in shown.hint
     connection.execute("ALTER TABLE documents NO FORCE ROW LEVEL SECURITY")
     assert lab.write(url=_as(lab, "tenant_3")).upgrade() == ["live", "live"]
     connection.execute("ALTER TABLE documents OWNER TO postgres")

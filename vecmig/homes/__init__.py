@@ -7,7 +7,7 @@ from typing import Final
 
 from vecmig.errors import DatabaseError
 from vecmig.freshness.stamps import Stamps
-from vecmig.homes.adopting import AdoptedPage
+from vecmig.homes.adopting import AdoptedPage, any_to_adopt
 from vecmig.homes.base import Home, coverage_of
 from vecmig.homes.carrying import (
     WantedRecord,
@@ -87,6 +87,7 @@ __all__ = [
     "WantedRecord",
     "Writer",
     "allow_preparing",
+    "any_to_adopt",
     "blamed",
     "checked",
     "chunk_digest",

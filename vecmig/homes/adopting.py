@@ -75,6 +75,12 @@ def adopt_page(
     return AdoptedPage.from_row(row)
 
 
+def any_to_adopt(connection: Connection, stamps: Stamps) -> bool:
+    """Return whether the source has a vector that its tag has yet to take over; what the outbox tells of is no such."""
+    row = _whatever_it_has(lambda tried: connection.execute(_any_left(stamps, tried), stamps.values).fetchone())
+    return bool(row and row[0])
+
+
 def adopt_differing(connection: Connection, stamps: Stamps, after: Key | None, *, indexed: bool) -> AdoptedPage:
     """Take over the vectors of the next records in key order whose copies are other ones, in one statement.
 
@@ -186,6 +192,19 @@ def _page(stamps: Stamps, first: bool, kept: bool, tried: bool) -> str:
             text_noted=stamps.noted("text_noted", "s"),
             superseded=stamps.superseded("s"),
             **_parts(stamps, kept, tried),
+        )
+    )
+
+
+@lru_cache(maxsize=16)
+def _any_left(stamps: Stamps, tried: bool) -> str:
+    return finished(
+        stamps.statement(
+            "homes/adopting",
+            "any_left",
+            key_json=stamps.source.key_json("s"),
+            superseded=stamps.superseded("s"),
+            **_parts(stamps, kept=False, tried=tried),
         )
     )
 

@@ -86,6 +86,17 @@ DELETE FROM {schema}.superseded x
 WHERE x.collection = %(collection)s AND x.tag = %(tag)s
   AND NOT EXISTS (SELECT FROM {source} t WHERE {match_superseded})
 
+-- any_left --
+-- a vector that nothing has taken over, and of which no note is on its way
+SELECT EXISTS (
+    SELECT FROM {offered} s
+    CROSS JOIN LATERAL (SELECT {read} AS vector OFFSET 0) o
+    WHERE s.vector IS NOT NULL AND {eligible} AND ({sound}) IS TRUE
+      AND NOT EXISTS (SELECT FROM {stamps} v WHERE {match} OFFSET 0)
+      AND NOT EXISTS (SELECT FROM {schema}.change c
+                      WHERE c.collection = %(collection)s AND md5(c.key::text)::uuid = md5({key_json}::text)::uuid OFFSET 0)
+      AND NOT EXISTS ({superseded} OFFSET 0))
+
 -- emptied --
 -- stamps of records whose column has no vector any more, of which nothing told
 DELETE FROM {stamps} v USING {offered} s WHERE {match} AND s.vector IS NULL

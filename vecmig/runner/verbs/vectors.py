@@ -19,6 +19,7 @@ from vecmig.homes import (
     Header,
     VectorFile,
     Writer,
+    any_to_adopt,
     checked,
     exported,
     header_recipe,
@@ -240,8 +241,12 @@ def _stamps_to_fill(project: Project, file: str, header: Header) -> tuple[Stamps
         home.require()
         leading = ledger.revisions.row_leading_to(header.collection, header.tag)
         recipe = recipe_of(project.context, ledger, header.collection, header.tag)
-    script = None if leading is None else project.scripts.scripts.get(leading.id)
-    if row.adopted is None and script is not None and adoption_of(project, script) is not None:
+        script = None if leading is None else project.scripts.scripts.get(leading.id)
+        if row.adopted is None:
+            offers = script is not None and adoption_of(project, script) is not None
+        else:
+            offers = home.stamps.buys and any_to_adopt(connection, home.stamps)
+    if offers:
         raise UsageError(
             f"{header.tag} of {header.collection} takes over what its source has, and has not adopted it yet.",
             state="Nothing was changed.",
