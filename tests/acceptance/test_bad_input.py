@@ -210,7 +210,7 @@ def test_a_collection_that_changed_under_its_vectors(ready: Project, vecmig: Vec
 
 @pytest.mark.parametrize(
     ("storage", "dims", "way_out"),
-    [("vector", 3072, "halfvec"), ("halfvec", 4096, "at most 4000"), ("vector", 2001, "halfvec")],
+    [("vector", 3072, "halfvec"), ("halfvec", 4096, "at most 4,000"), ("vector", 2001, "halfvec")],
 )
 def test_dims_that_cannot_be_indexed(ready: Project, vecmig: Vecmig, storage: str, dims: int, way_out: str) -> None:
     big = tag("big", dims)

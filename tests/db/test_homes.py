@@ -54,7 +54,7 @@ def test_tags_of_an_older_ledger_keep_their_vectors(lab: Lab) -> None:
     lab.upgrade("r1")
     lab.sql("ALTER TABLE vecmig.tag ADD COLUMN partition text NOT NULL DEFAULT 'x', DROP COLUMN home")
     lab.sql("ALTER TABLE vecmig.revision DROP COLUMN held_at, DROP COLUMN held_by, DROP COLUMN hold_reason")
-    lab.sql("ALTER TABLE vecmig.tag DROP COLUMN adopted, DROP COLUMN verified")
+    lab.sql("ALTER TABLE vecmig.tag DROP COLUMN adopted, DROP COLUMN verified, DROP COLUMN index")
     lab.sql("ALTER TABLE vecmig.change DROP COLUMN vector_changed_in, DROP COLUMN text_changed_by")
     lab.sql("DROP FUNCTION vecmig.try_vector")
     lab.sql("DROP TABLE vecmig.superseded, vecmig.fill, vecmig.batch_order")

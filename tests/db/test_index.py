@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from support.lab import LARGE, SMALL, Lab
+from support.lab import LARGE, SMALL, Lab, recipe
 from support.postgres import Connect, Postgres
 from support.waiting import wait_for
 from vecmig.errors import Blocked, DatabaseUnreachable
@@ -96,11 +96,22 @@ def warnings(lab: Lab) -> list[str]:
 # Memory ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("tag", "m"), [(SMALL, 16), (LARGE, 4), (LARGE, 40)])
+@pytest.mark.parametrize(
+    ("tag", "m", "type_"),
+    [
+        (SMALL, 16, "vector"),
+        (LARGE, 4, "vector"),
+        (LARGE, 40, "vector"),
+        (LARGE, 16, "halfvec"),
+        (LARGE, 4, "bit"),
+        (LARGE, 40, "bit"),
+    ],
+)
 def test_the_memory_that_is_asked_for_holds_the_graph(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch, tag: str, m: int
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, tag: str, m: int, type_: str
 ) -> None:
     monkeypatch.setattr(index, "_SMALLEST_MEMORY_MB", 1)
+    lab = lab.write(recipes={tag: recipe(tag, index={"type": type_})})
     lab = filled(lab, tag, 2_000, hnsw={"m": m, "ef_construction": 2 * m})
     built = build(lab)
     assert built is not None

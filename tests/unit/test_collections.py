@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from vecmig.config.collections import Collections, load_collections
 from vecmig.config.sql_text import fragment_problem, parse_relation
 from vecmig.errors import ConfigError, TagError
-from vecmig.model.collection import Collection, Hnsw, index_problem
+from vecmig.model.collection import Collection, Hnsw
+from vecmig.model.index import Index, choice_problems, index_problem
 from vecmig.model.recipe import Chunking, Recipe, Service
+from vecmig.model.tag import Tag
 
 SMALL = "wordllama@0.4/dim-64/chunk-none/norm-l2"
 DOCUMENTS = """\
@@ -303,11 +305,12 @@ tags:
         ("hnsw: {m: 1}", "hnsw: m is 1; a whole number from 2 to 100 is needed."),
         ("hnsw: {ef_construction: true}", "hnsw: ef_construction is True; a whole number from 4 to 1000 is needed."),
         ("tag: 5", "tag: 5 is not a tag."),
-        ("tag: m@1/dim-2001/chunk-none/norm-l2", ("tag: HNSW indexes at most 2000 dimensions of vector, and the tag "
-         "has 2001: use storage: halfvec, or a smaller dims, if the model has an option for it (dimensions of "
-         "text-embedding-3).")),
-        ("tag: m@1/dim-4001/chunk-none/norm-l2", ("tag: HNSW indexes at most 2000 dimensions of vector, and the tag "
-         "has 4001: use a smaller dims, if the model has an option for it (dimensions of text-embedding-3).")),
+        ("tag: m@1/dim-2001/chunk-none/norm-l2", ("tag: HNSW indexes at most 2,000 dimensions of vector, and the tag "
+         "has 2,001: use storage: halfvec, index: {type: halfvec} beside its recipe, index: {type: bit} beside its "
+         "recipe, or a smaller dims, if the model has an option for it (dimensions of text-embedding-3).")),
+        ("tag: m@1/dim-4001/chunk-none/norm-l2", ("tag: HNSW indexes at most 2,000 dimensions of vector, and the tag "
+         "has 4,001: use index: {type: bit} beside its recipe, or a smaller dims, if the model has an option for it "
+         "(dimensions of text-embedding-3).")),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_field(line: str, message: str) -> None:
@@ -347,10 +350,99 @@ def test_names_that_cannot_be(name: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("storage", "dims", "ok"), [("vector", 2000, True), ("vector", 2001, False), ("halfvec", 4000, True)]
+    ("storage", "dims", "index", "ok"),
+    [
+        ("vector", 2000, Index(), True),
+        ("vector", 2001, Index(), False),
+        ("vector", 4000, Index(type="halfvec"), True),
+        ("vector", 4001, Index(type="halfvec"), False),
+        ("vector", 16_000, Index(type="bit"), True),
+        ("halfvec", 4000, Index(), True),
+        ("halfvec", 4001, Index(), False),
+        ("halfvec", 4001, Index(type="bit"), True),
+        ("halfvec", 64, Index(type="vector"), False),
+    ],
 )
-def test_the_limits_of_the_index(storage: str, dims: int, ok: bool) -> None:
-    assert (index_problem(storage, dims) is None) is ok
+def test_the_limits_of_the_index(storage: str, dims: int, index: Index, ok: bool) -> None:
+    assert (index_problem(storage, dims, index) is None) is ok
+
+
+# How a tag is indexed -------------------------------------------------------------------------------------------------
+
+TALL = "m@1/dim-3072/chunk-none/norm-l2"
+
+
+def indexed(index: str, tag: str = SMALL, provider: str = "wordllama") -> str:
+    dims = tag.split("/dim-")[1].split("/", maxsplit=1)[0]
+    return f"{DOCUMENTS}    tag: {tag}\ntags:\n  {tag}: {{provider: {provider}, dims: {dims}, index: {index}}}\n"
+
+
+def test_a_tag_may_say_how_it_is_indexed_and_its_recipe_stays_the_same() -> None:
+    plain = load(f"{DOCUMENTS}    tag: {SMALL}\ntags:\n  {SMALL}: {{provider: wordllama, dims: 64}}\n")
+    said = load(indexed("{type: bit, m: 24, ef_construction: 100, ef_search: 200, rerank: 20}"))
+    assert said.recipes == plain.recipes
+    assert plain.collection("documents").index_of(SMALL) == Index()
+    index = said.collection("documents").index_of(SMALL)
+    assert index == Index(type="bit", m=24, ef_construction=100, ef_search=200, rerank=20)
+    assert Index.from_mapping(index.to_mapping()) == index
+    # what is stored is what is indexed where nothing else is said
+    assert load(indexed("{type: vector}")).collection("documents").index_of(SMALL) == Index()
+
+
+def test_a_tag_that_derives_may_have_an_index_of_its_own() -> None:
+    small, large = "w@1/dim-64/chunk-none/norm-l2", "w@1/dim-256/chunk-none/norm-l2"
+    loaded = load(
+        f"""
+{DOCUMENTS}
+tags:
+  {large}: {{provider: openai, dims: 256, index: {{type: bit}}}}
+  {small}: {{derive: {{from: {large}, dims: 64}}, index: {{type: halfvec}}}}
+"""
+    )
+    collection = loaded.collection("documents")
+    assert [collection.index_of(tag).type for tag in (large, small)] == ["bit", "halfvec"]
+    assert loaded.recipe(small).derive == large
+
+
+def test_an_index_of_another_type_makes_room_for_more_dims() -> None:
+    assert load(indexed("{type: halfvec}", TALL, "openai")).collection("documents").tag == TALL
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        ("hnsw", "index of {}: it must be a mapping like {{type: halfvec}}."),
+        ("{type: bits}", "index of {}: type: 'bits' is not one of vector, halfvec, bit."),
+        ("{method: hsnw}", "index of {}: method: 'hsnw' is not one of hnsw."),
+        ("{typ: bit}", "unknown field 'typ'; did you mean type?"),
+        ("{m: 1}", "index of {}: m: 1; a whole number from 2 to 100 is needed."),
+        ("{ef_search: 1001}", "index of {}: ef_search: 1001; a whole number from 1 to 1000 is needed."),
+        ("{ef_construction: true}", "index of {}: ef_construction: True; a whole number from 4 to 1000 is needed."),
+        ("{m: 40, ef_construction: 64}",
+         "index of {}: ef_construction: it must be at least twice m, so 80 or more."),
+        ("{type: bit, rerank: 0}", "index of {}: rerank: 0; a whole number from 1 to 1000 is needed."),
+        ("{rerank: 10}",
+         "index of {}: rerank: only an index of type bit has it: the others have the distance itself."),
+        ("{type: halfvec, rerank: 10}",
+         "index of {}: rerank: only an index of type bit has it: the others have the distance itself."),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_an_index(index: str, message: str) -> None:
+    assert problems(indexed(index)) == [f"collections.yaml:8: {message.format(SMALL)}"]
+
+
+@pytest.mark.parametrize(
+    ("dims", "type_", "most"), [(2001, "vector", "2,000"), (4001, "halfvec", "4,000"), (65_000, "bit", "64,000")]
+)
+def test_an_index_that_takes_fewer_dims_than_the_tag_has(dims: int, type_: str, most: str) -> None:
+    tag = f"m@1/dim-{dims}/chunk-none/norm-l2"
+    said = f"type: an index has at most {most} dimensions of {type_}, and the tag has {dims:,}."
+    try:
+        Tag.parse(tag)
+    except TagError:
+        assert list(choice_problems({"type": type_}, dims)) == [tuple(said.removesuffix(".").split(": ", maxsplit=1))]
+    else:
+        assert f"collections.yaml:8: index of {tag}: {said}" in problems(indexed(f"{{type: {type_}}}", tag, "openai"))
 
 
 @pytest.mark.parametrize(

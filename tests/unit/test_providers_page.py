@@ -15,7 +15,7 @@ from vecmig.chunking import chunker
 from vecmig.config.collections import load_collections
 from vecmig.embedders import Retry, open_embedder
 from vecmig.embedders.base import BaseEmbedder
-from vecmig.model.collection import index_problem
+from vecmig.model.index import index_problem
 from vecmig.model.recipe import Recipe
 
 TEMPLATE = ROOT / "templates" / "generic" / "collections.yaml.tmpl"

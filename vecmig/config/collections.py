@@ -9,19 +9,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from vecmig.config.known_findings import KnownFinding, read_known_findings
-from vecmig.config.recipes import read_recipes
+from vecmig.config.recipes import read_indexes, read_recipes
 from vecmig.config.sql_text import fragment_problem, parse_relation
 from vecmig.config.values import Problems, Value
 from vecmig.errors import ConfigError, TagError
 from vecmig.model.collection import (
-    INDEX_DIMS,
     LIVE_OWN,
     VECTOR_COLUMNS,
     Collection,
     Hnsw,
     LiveColumns,
-    index_problem,
 )
+from vecmig.model.index import Index
 from vecmig.model.recipe import Recipe
 from vecmig.model.tag import Tag
 from vecmig.text import nearest, shown
@@ -101,11 +100,13 @@ def load_collections(path: Path, recorded: Mapping[str, Recipe] | None = None) -
     root = read_yaml(problems)
     top = _mapping(problems, root, "the file") if root is not None else {}
     problems.refuse_unknown(top, ("collections", "tags", "ignore"))
-    recipes = read_recipes(problems, _section(problems, top, "tags"), recorded or {})
+    tags = _section(problems, top, "tags")
+    recipes, indexes = read_recipes(problems, tags, recorded or {}), read_indexes(problems, tags)
+    known = {**(recorded or {}), **recipes}
     collections = {
         name: collection
         for name, value in _section(problems, top, "collections").items()
-        if (collection := _CollectionReader(problems, name, value, {**(recorded or {}), **recipes}).read()) is not None
+        if (collection := _CollectionReader(problems, name, value, known, indexes).read()) is not None
     }
     ignored = read_known_findings(problems, top.get("ignore"))
     problems.raise_if_any()
@@ -161,8 +162,16 @@ def _mapping(problems: Problems, value: Value, name: str) -> dict[str, Value]:
 class _CollectionReader:
     """Reads one collection and notes what is wrong with it."""
 
-    def __init__(self, problems: Problems, name: str, value: Value, recipes: Mapping[str, Recipe | None]) -> None:
+    def __init__(
+        self,
+        problems: Problems,
+        name: str,
+        value: Value,
+        recipes: Mapping[str, Recipe | None],
+        indexes: Mapping[str, Index],
+    ) -> None:
         self._problems = problems
+        self._indexes = tuple(indexes.items())
         self._name = name
         self._value = value
         self._recipes = recipes
@@ -180,12 +189,13 @@ class _CollectionReader:
                 self._add("", f"{name} is missing")
         if len(self._problems.found) > before:
             return None
-        collection = Collection(self._name, **values)
+        collection = Collection(self._name, **values, indexes=self._indexes)
         if collection.source[-1] in (f"{self._name}_vectors", f"{self._name}_live"):
             self._add(
                 "source", f"{collection.source[-1]!r} is the name of an object that vecmig makes for this collection"
             )
-        if collection.tag is not None and (what := index_problem(collection.storage, Tag.parse(collection.tag).dims)):
+        tag = collection.tag
+        if tag is not None and (what := collection.index_problem(tag, Tag.parse(tag).dims)):
             self._add("tag", what)
         return collection
 
@@ -297,7 +307,7 @@ _CHECKS: Final[dict[str, Callable[[_CollectionReader, object], Any]]] = {
     "key": _CollectionReader.key,
     "text": _CollectionReader.text,
     "where": _CollectionReader.where,
-    "storage": _choice("storage", *INDEX_DIMS),
+    "storage": _choice("storage", "vector", "halfvec"),
     "metric": _choice("metric", "cosine", "l2", "ip"),
     "tag": _CollectionReader.tag,
     "change_tracking": _choice("change_tracking", "triggers", "scan"),

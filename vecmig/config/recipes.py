@@ -10,6 +10,7 @@ from typing import Any, Final
 from vecmig.config.redaction import is_keyless, is_keyless_header
 from vecmig.config.values import Problems, Value
 from vecmig.errors import RecipeError, TagError
+from vecmig.model.index import Index, choice_problems
 from vecmig.model.recipe import Recipe, Service, derivation_problems, recipe_problems
 from vecmig.model.tag import Tag
 
@@ -44,6 +45,31 @@ def read_recipes(
     return {str(tag): recipes[str(tag)] for tag in read}
 
 
+def read_indexes(problems: Problems, section: Mapping[str, Value]) -> dict[str, Index]:
+    """Read ``index:`` of each tag that has it, which stands beside its recipe and is no part of it."""
+    indexes: dict[str, Index] = {}
+    for text, value in section.items():
+        said = value.data.get("index") if isinstance(value.data, dict) else None
+        if said is None:
+            continue
+        try:
+            tag = Tag.parse(text)
+        except TagError:
+            # it is told where the recipes are read
+            continue
+        if not isinstance(said.data, dict):
+            problems.add(said.line, f"index of {tag}: it must be a mapping like {{type: halfvec}}")
+            continue
+        problems.refuse_unknown(said.data, [field.name for field in fields(Index)])
+        data = said.plain()
+        found = list(choice_problems(data, tag.dims))
+        for name, what in found:
+            problems.add(said.data[name].line, f"index of {tag}: {name}: {what}")
+        if not found:
+            indexes[str(tag)] = Index.from_mapping(data)
+    return indexes
+
+
 def _derives(value: Value) -> bool:
     return isinstance(value.data, dict) and "derive" in value.data
 
@@ -59,7 +85,7 @@ def _derived(
     said = value.data["derive"]
     line, fields = said.line, said.data if isinstance(said.data, dict) else {}
     before = len(problems.found)
-    others = [name for name in value.data if name != "derive"]
+    others = [name for name in value.data if name not in ("derive", "index")]
     if others:
         problems.add(value.line, f"the recipe of {tag}: derive stands alone; take out {', '.join(others)}")
     if set(fields) != {"from", "dims"}:
@@ -91,7 +117,7 @@ def _recipe(problems: Problems, tag: Tag, value: Value) -> Recipe | None:
         problems.add(value.line, f"the recipe of {tag} must be a mapping like {{provider: openai, dims: {tag.dims}}}")
         return None
     before = len(problems.found)
-    problems.refuse_unknown(value.data, _RECIPE_FIELDS)
+    problems.refuse_unknown(value.data, (*_RECIPE_FIELDS, "index"))
     known = {name: item for name, item in value.data.items() if name in _RECIPE_FIELDS}
     plain = {name: item.plain() for name, item in known.items()}
     if "headers" in known:

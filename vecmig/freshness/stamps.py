@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 from psycopg import sql
 
 from vecmig.model.adoption import AdoptedTag
+from vecmig.model.index import Index
 from vecmig.model.tag import NORM_TOLERANCE, Tag
 from vecmig.postgres.named_sql import Own, statement
 from vecmig.source.keys import same_key
@@ -66,6 +67,21 @@ class Stamps:
         """The tag whose vectors this one's are the first dims of; None for one that is embedded by itself."""
         base = dict(self.source.derived).get(self.tag)
         return None if base is None else Stamps(self.source, self.schema, base)
+
+    @property
+    def index(self) -> Index:
+        """How its vectors are indexed, which searches go by."""
+        return self.source.index_of(self.tag)
+
+    @property
+    def index_type(self) -> str:
+        """What its index has of a vector: vector, halfvec or bit."""
+        return self.index.of(self.source.collection.storage)
+
+    def indexed_as(self, index: Index) -> Stamps:
+        """Return the same stamps with another index."""
+        others = tuple((tag, other) for tag, other in self.source.indexes if tag != self.tag)
+        return replace(self, source=replace(self.source, indexes=(*others, (self.tag, index))))
 
     @property
     def takes_over(self) -> bool:

@@ -21,6 +21,8 @@ from vecmig.homes.carrying import (
 from vecmig.homes.column import ColumnHome
 from vecmig.homes.column.catalog import VectorColumn, find_column
 from vecmig.homes.column.source_column import drop_index
+from vecmig.homes.index import index_name
+from vecmig.homes.indexed import opclass_name
 from vecmig.homes.partition import PartitionHome
 from vecmig.homes.partition.writing import prepare_to_write, reject_records
 from vecmig.homes.payload import Payload, payload
@@ -33,6 +35,7 @@ from vecmig.homes.search import (
     allow_preparing,
     blamed,
     fetch,
+    least_kept,
     nearest,
     new_search,
 )
@@ -108,13 +111,16 @@ __all__ = [
     "gather_wanted",
     "header_recipe",
     "home_over",
+    "index_name",
     "known_texts",
+    "least_kept",
     "misfit",
     "move_vectors",
     "nearest",
     "new_file",
     "new_search",
     "notes_writers",
+    "opclass_name",
     "open_home",
     "payload",
     "prepare_to_write",

@@ -129,6 +129,15 @@ class Home(Protocol):
             DatabaseError: the server refused.
         """
 
+    def drop_index(self, database: Database, *, wait: float, on_wait: Callable[[str, str], None]) -> None:
+        """Drop the index that vecmig has built, where it is there, while reads and writes go on.
+
+        Args:
+            database: where; it cannot be done in a transaction.
+            wait: seconds after which to give up.
+            on_wait: told who is in the way, each time, and the same without since when.
+        """
+
     def plan(self) -> tuple[bool, bool]:
         """Return whether the planner takes the index for a search, and whether it could."""
 

@@ -1,7 +1,9 @@
-"""The HNSW index of one tag: what the catalogue says of it, what it takes, and the statement that creates it."""
+"""The index of one tag: what the catalogue says of it, what it takes, and the statement that creates it."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any, Final
@@ -9,8 +11,10 @@ from typing import Any, Final
 from psycopg import sql
 
 from vecmig.freshness.stamps import Stamps
+from vecmig.homes.indexed import ef_construction_of, is_usual, m_of, opclass_name
 from vecmig.homes.search import nearest
 from vecmig.homes.values import Footprint, IndexState
+from vecmig.model.index import Index
 from vecmig.postgres.named_sql import statement
 from vecmig.postgres.sessions import Connection
 from vecmig.source.source import partition_name
@@ -28,6 +32,8 @@ _SMALLEST_MEMORY_MB: Final = 64
 _ELEMENT_OVERHEAD: Final = 76
 _NEIGHBOUR_BYTES: Final = 6
 _PAGE_BYTES: Final = 8_100
+#: What one dimension takes.
+_BITS: Final = {"vector": 32, "halfvec": 16, "bit": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +56,19 @@ class IndexTarget:
 
 def target_in(stamps: Stamps, relation: sql.Identifier, schema: str, **parts: Any) -> IndexTarget:
     """Return the index of a tag on a relation."""
-    return IndexTarget(relation, schema, index_name(stamps.source.collection.name, stamps.tag), **parts)
+    name = index_name(stamps.source.collection.name, stamps.tag, stamps.index)
+    return IndexTarget(relation, schema, name, **parts)
 
 
-def index_name(collection: str, tag: str) -> str:
-    """Return what the index of a tag is called: after the tag's partition."""
-    return f"{partition_name(collection, tag)}_hnsw"
+def index_name(collection: str, tag: str, index: Index) -> str:
+    """Return what an index of a tag is called: after the tag's partition, and by what it is built by.
+
+    So two of a tag can stand side by side, of which one serves. There are five letters left of PostgreSQL's 63.
+    """
+    end = "hnsw"
+    if not is_usual(index):
+        end = hashlib.sha256(json.dumps(index.built.to_mapping(), sort_keys=True).encode()).hexdigest()[:5]
+    return f"{partition_name(collection, tag)}_{end}"
 
 
 def index_state(connection: Connection, target: IndexTarget) -> IndexState:
@@ -80,28 +93,27 @@ def vectors_in(memory_mb: int, stamps: Stamps) -> int:
 
 def table_bytes(stamps: Stamps, rows: int) -> int:
     """Give the size of ``rows`` vectors, wherever PostgreSQL puts them."""
-    return rows * _vector_bytes(stamps)
+    return rows * _value_bytes(stamps.source.collection.storage, stamps.dims)
 
 
 def _node_bytes(stamps: Stamps) -> int:
-    return _vector_bytes(stamps) + _NODE_BYTES + _NODE_BYTES_PER_M * stamps.source.collection.hnsw.m
+    return _value_bytes(stamps.index_type, stamps.dims) + _NODE_BYTES + _NODE_BYTES_PER_M * m_of(stamps)
 
 
 def _index_bytes(stamps: Stamps, rows: int) -> int:
     """Estimate the index of ``rows`` vectors: complete elements and their neighbour lists on pages of 8 kB."""
-    element = _vector_bytes(stamps) + _ELEMENT_OVERHEAD
-    neighbours = _NEIGHBOUR_BYTES * 2 * stamps.source.collection.hnsw.m
+    element = _value_bytes(stamps.index_type, stamps.dims) + _ELEMENT_OVERHEAD
+    neighbours = _NEIGHBOUR_BYTES * 2 * m_of(stamps)
     pages = rows * (element + neighbours) / _PAGE_BYTES
     return int(max(pages, rows if element > _PAGE_BYTES / 2 else 0)) * 8192
 
 
-def _vector_bytes(stamps: Stamps) -> int:
-    return 8 + stamps.dims * (4 if stamps.source.collection.storage == "vector" else 2)
+def _value_bytes(kind: str, dims: int) -> int:
+    return 8 + dims * _BITS[kind] // 8
 
 
 def create_statement(stamps: Stamps, target: IndexTarget) -> sql.Composed:
     """Give the CREATE INDEX CONCURRENTLY of a tag."""
-    collection = stamps.source.collection
     where = sql.SQL("") if target.predicate is None else sql.SQL(" WHERE {}").format(target.predicate)
     return statement(
         "homes/index",
@@ -109,9 +121,9 @@ def create_statement(stamps: Stamps, target: IndexTarget) -> sql.Composed:
         index=sql.Identifier(target.name),
         relation=target.relation,
         embedding=target.expression,
-        opclass=stamps.source.pgvector.opclass(collection.storage, collection.metric),
-        m=sql.Literal(collection.hnsw.m),
-        ef_construction=sql.Literal(collection.hnsw.ef_construction),
+        opclass=stamps.source.pgvector.function(opclass_name(stamps)),
+        m=sql.Literal(m_of(stamps)),
+        ef_construction=sql.Literal(ef_construction_of(stamps)),
         where=where,
     )
 
@@ -148,6 +160,6 @@ def footprint(stamps: Stamps, count: int) -> Footprint:
 
     Beside the index these are the values, the tag, key and hash, and the key's index.
     """
-    width = 4 if stamps.source.collection.storage == "vector" else 2
+    width = _BITS[stamps.source.collection.storage] // 8
     vectors = count * (stamps.dims * width + 2 * (len(stamps.tag) + _ROW_OVERHEAD))
     return Footprint(vectors, _index_bytes(stamps, count), wanted_memory_mb(stamps, count))

@@ -9,14 +9,17 @@ from typing import Final
 from psycopg import sql
 
 from vecmig.freshness.stamps import Stamps
+from vecmig.homes.indexed import indexed_type
 
 
 @dataclass(frozen=True, slots=True)
 class Payload:
     """The vector of a tag, as its stamps ``e`` and the rows ``s`` of its source give it when they are joined."""
 
-    #: The vector in the form that its index has.
+    #: The vector in the type in which it is compared: it names the dims.
     vector: sql.Composed
+    #: The vector as it is stored.
+    stored: sql.Composed
     #: The columns of the source that it takes beside the key.
     columns: tuple[str, ...] = ()
     #: What a row of the source must fulfil to have such a vector, by the source's own names; None for nothing.
@@ -28,11 +31,6 @@ def payload(stamps: Stamps) -> Payload:
     return _KINDS[stamps.home](stamps)
 
 
-def indexed_type(stamps: Stamps) -> sql.Composed:
-    """Return the type that a tag's index has: it names the dims."""
-    return stamps.source.pgvector.type(stamps.source.collection.storage, stamps.dims)
-
-
 def column_of(stamps: Stamps) -> sql.Identifier:
     """Return the column of the source that is the home of a tag."""
     adopted = stamps.adopted
@@ -42,17 +40,19 @@ def column_of(stamps: Stamps) -> sql.Identifier:
 
 
 def _in_partition(stamps: Stamps) -> Payload:
-    return Payload(sql.SQL("e.embedding::{}").format(indexed_type(stamps)))
+    stored = sql.SQL("e.embedding").format()
+    return Payload(sql.SQL("{}::{}").format(stored, indexed_type(stamps)), stored)
 
 
 def _in_column(stamps: Stamps) -> Payload:
     adopted, column = stamps.adopted, column_of(stamps)
     assert adopted is not None, "it is asked of an adopted tag"
-    vector = sql.SQL("s.{}::{}").format(column, indexed_type(stamps))
+    stored = sql.SQL("s.{}").format(column)
+    vector = sql.SQL("{}::{}").format(stored, indexed_type(stamps))
     # one of another size would fail the cast
     dims = (stamps.source.pgvector.function("vector_dims"), column, sql.Literal(stamps.dims))
     condition = sql.SQL("{} IS NOT NULL").format(column) if stamps.declared else sql.SQL("{}({}) = {}").format(*dims)
-    return Payload(vector, (adopted.column or "",), condition)
+    return Payload(vector, stored, (adopted.column or "",), condition)
 
 
 _KINDS: Final[Mapping[str, Callable[[Stamps], Payload]]] = {"partition": _in_partition, "column": _in_column}

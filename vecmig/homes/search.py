@@ -18,6 +18,7 @@ from psycopg import errors as pg
 
 from vecmig.errors import ConditionError, UsageError
 from vecmig.freshness.stamps import Stamps
+from vecmig.homes.indexed import candidates, indexed, indexed_type, operator, predicate
 from vecmig.homes.payload import payload
 from vecmig.homes.vectors import send_vectors, to_send
 from vecmig.model.collection import Metric
@@ -117,7 +118,7 @@ def new_search(
         k: how many chunks to give.
         where: a condition over the source's columns, with psycopg's placeholders; %% is a percent sign.
         exact: read every vector, and use no index.
-        ef_search: how many candidates HNSW keeps; None for the database's setting.
+        ef_search: how many candidates HNSW keeps; None for the database's setting, or more where the index wants that.
         lock_wait: seconds that it waits for a lock before it gives up; None for what the session has.
 
     Raises:
@@ -142,8 +143,12 @@ def new_search(
         source=source.relation,
     )
     limit = {} if lock_wait is None else lock_timeout(lock_wait)
-    more = _settings(stamps, exact=exact, ef_search=ef_search) | limit
-    settings = statement("postgres/connect", "settle_transaction", settings=transaction_settings(more))
+    given = transaction_settings(_settings(stamps, exact=exact, ef_search=ef_search) | limit)
+    least = None if exact or ef_search is not None else least_kept(stamps, sql.Literal(k))
+    if least is not None:
+        kept = statement("homes/search", "kept_candidates")
+        given = sql.SQL("{}, {}").format(given, statement("homes/search", "keep_candidates", kept=kept, least=least))
+    settings = statement("postgres/connect", "settle_transaction", settings=given)
     return Search(stamps, k, settings.as_string(), finished(query), names, where is None, where)
 
 
@@ -319,22 +324,43 @@ def nearest(
         where: one more condition on the source's columns.
         exact: order by an expression that no index has.
     """
-    source, found = stamps.source, payload(stamps)
-    conditions = [source.condition, *([found.condition] if found.condition else []), *([where] if where else [])]
+    source, found, times = stamps.source, payload(stamps), candidates(stamps)
+    ranked = times is not None and not exact
+    conditions = filter(None, (source.condition, found.condition, where))
+    vector_type = indexed_type(stamps)
+    more: dict[str, sql.Composable] = {"order": sql.SQL(" + 0") if exact else sql.SQL("")}
+    if ranked:
+        more = {
+            "c_keys": source.alias_list("c"),
+            "aliases": source.alias_list(),
+            "indexed": indexed(stamps, found.stored),
+            "index_operator": operator(stamps),
+            "indexed_query": indexed(stamps, sql.SQL("{}::{}").format(query, vector_type)),
+            "candidates": sql.Literal(times),
+            "has": predicate(stamps, found.stored) or sql.SQL("true"),
+        }
     return statement(
         "homes/search",
-        "nearest",
+        "reranked" if ranked else "nearest",
         keys=source.column_list(found.columns),
         s_keys=source.key_list("s"),
         embedding=sql.SQL("({})").format(found.vector),
         operator=source.pgvector.operator(source.collection.metric),
-        index_type=source.pgvector.type(source.collection.storage, stamps.dims),
+        index_type=vector_type,
         query=query,
         k=k,
         condition=sql.SQL(" AND ").join(conditions),
-        order=sql.SQL(" + 0") if exact else sql.SQL(""),
         vectors=source.vectors,
         source=source.relation,
         match=source.match_source("s", "e"),
         tag=sql.Literal(stamps.tag),
+        **more,
     )
+
+
+def least_kept(stamps: Stamps, k: sql.Composable) -> sql.Composed | None:
+    """Return how many candidates HNSW has to keep for a search at least; None where its usual number will do."""
+    times, said = candidates(stamps), stamps.index.ef_search
+    if times is None:
+        return None if said is None else sql.SQL("{}").format(sql.Literal(said))
+    return sql.SQL("greatest({}::bigint * {}, {})").format(k, sql.Literal(times), sql.Literal(said or 1))

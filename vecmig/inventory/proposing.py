@@ -8,7 +8,8 @@ from typing import Final, TypeVar
 
 from vecmig.inventory.layouts import Layout
 from vecmig.inventory.vector_tables import Column, Part, Size
-from vecmig.model.collection import INDEX_DIMS, VECTOR_COLUMNS, Metric, Storage
+from vecmig.model.collection import VECTOR_COLUMNS, Metric, Storage
+from vecmig.model.index import INDEX_DIMS
 from vecmig.model.tag import NORM_TOLERANCE, Norm
 from vecmig.script.adopt_call import AdoptCall
 from vecmig.text import count, counted, noun

@@ -109,7 +109,7 @@ def find_source(
     )
     if not even_replaced:
         recorded.require_key(source)
-    source = replace(source, adopted=adopted, derived=recorded.derived)
+    source = replace(source, adopted=adopted, derived=recorded.derived, indexes=recorded.indexes)
     return _following(connection, source) if expressions else source
 
 

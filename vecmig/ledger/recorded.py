@@ -9,6 +9,7 @@ from typing import Any
 from vecmig.errors import DatabaseError
 from vecmig.model.adoption import AdoptedTag
 from vecmig.model.collection import Collection, LiveColumns
+from vecmig.model.index import Index
 from vecmig.source.key_types import is_wider
 from vecmig.source.source import Source
 
@@ -42,12 +43,14 @@ class Recorded:
     adopted: tuple[AdoptedTag, ...] = ()
     #: The tags that derive from another one which was not retired, each with that.
     derived: tuple[tuple[str, str], ...] = ()
+    #: How the vectors of each tag are indexed that was not retired.
+    indexes: tuple[tuple[str, Index], ...] = ()
 
     @classmethod
     def from_row(cls, row: tuple[Any, ...], ledger: str) -> Recorded:
         """Read a row of ``collections`` in the ledger of a schema."""
         name, schema, table, names, stored, types, text, where, storage, metric, tracking, shown, *identity = row
-        oid, key_numbers, numbers, home, home_then, place, adopted, derived = identity
+        oid, key_numbers, numbers, home, home_then, place, adopted, derived, indexes = identity
         base = Collection(name, (schema, table), tuple(names), text, where, storage, metric, None, tracking)
         collection = replace(base, live_columns=columns_said(shown))
         return cls(
@@ -65,6 +68,7 @@ class Recorded:
                 for tag, said, kind, state in adopted or ()
             ),
             tuple((tag, base) for tag, base in derived or ()),
+            tuple((tag, Index.from_mapping(said)) for tag, said in indexes or ()),
         )
 
     def changes(self, source: Source) -> list[str]:

@@ -32,6 +32,7 @@ FILES: Final = (
     "016_superseded",
     "017_fills",
     "018_batch_order",
+    "020_index",
 )
 VERSION: Final = len(FILES)
 _TABLE: Final = re.compile(r'^CREATE TABLE "vecmig"\.(\w+)', re.MULTILINE)

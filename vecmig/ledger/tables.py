@@ -109,6 +109,7 @@ TAG: Final = _table(
     Column("home", Text, server_default=text("'partition'"), nullable=False),
     Column("adopted", JSONB(none_as_null=True)),
     Column("verified", JSONB(none_as_null=True)),
+    Column("index", JSONB, server_default=_NOTHING, nullable=False),
     CheckConstraint("state IN ('building', 'ready', 'live', 'standby', 'retired')"),
     CheckConstraint("text_hash IN ('md5', 'sha256')"),
 )

@@ -13,6 +13,7 @@ from vecmig.ledger.recipe_check import check_recipes
 from vecmig.ledger.rows import Rejected, TagRow, tag_among
 from vecmig.ledger.tables import EVENT, FILL, REJECTED, REVISION, SUPERSEDED, TAG, later
 from vecmig.model.adoption import AdoptedTag
+from vecmig.model.index import Index
 from vecmig.model.recipe import Recipe
 
 #: With a name that no column has: the table's own is its column's, too.
@@ -71,8 +72,8 @@ class Tags(Part):
         )
         return bool(self._tables.read(select(live))[0][0])
 
-    def record(self, collection: str, tag: str, recipe: Recipe) -> None:
-        """Write down a tag with its recipe, which never changes.
+    def record(self, collection: str, tag: str, recipe: Recipe, index: Index) -> None:
+        """Write down a tag with its recipe, which never changes, and how it is to be indexed.
 
         Raises:
             RecipeError: the tag is recorded with another recipe, in this collection or another.
@@ -84,6 +85,7 @@ class Tags(Part):
             dims=recipe.dims,
             recipe=recipe.to_mapping(),
             fingerprint=recipe.fingerprint,
+            index=index.to_mapping(),
         )
         retired = TAG.c.state == "retired"
         self._tables.write_one(
@@ -94,6 +96,7 @@ class Tags(Part):
                     # what is known of the vectors that were retired is not known of those to come
                     "created_at": case((retired, func.now()), else_=TAG.c.created_at),
                     "state": case((retired, "building"), else_=TAG.c.state),
+                    "index": case((retired, entry.excluded.index), else_=TAG.c.index),
                 },
             )
         )
@@ -104,6 +107,10 @@ class Tags(Part):
         same = TAG.c.fingerprint == recipe.fingerprint
         changed = TAG.c.recipe != mapping
         self._tables.write(update(TAG).where(*_is(collection, tag), same, changed).values(recipe=mapping))
+
+    def set_index(self, collection: str, tag: str, index: Index) -> None:
+        """Enter how a tag is indexed, which its searches go by."""
+        self._tables.write_one(update(TAG).where(*_is(collection, tag)).values(index=index.to_mapping()))
 
     def set_state(self, collection: str, tag: str, state: str) -> None:
         """Set the state of one tag."""

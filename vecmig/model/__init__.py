@@ -3,4 +3,4 @@
 Other packages use these modules; the rest is for themselves.
 """
 
-__all__ = ["adoption", "collection", "gate", "recipe", "recipe_fields", "request", "tag"]
+__all__ = ["adoption", "collection", "gate", "index", "recipe", "recipe_fields", "request", "tag"]

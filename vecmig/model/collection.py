@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
+
+from vecmig.model.index import Index, index_problem
 
 Storage = Literal["vector", "halfvec"]
 Metric = Literal["cosine", "l2", "ip"]
@@ -25,13 +26,11 @@ VECTOR_COLUMNS: Final = (
 )
 #: The live view's own columns; it hides columns of the source that are called like them.
 LIVE_OWN: Final = ("tag", "chunk", "embedding")
-#: Most dimensions that pgvector's HNSW indexes, by the type of the column.
-INDEX_DIMS: Final[Mapping[str, int]] = {"vector": 2_000, "halfvec": 4_000}
 
 
 @dataclass(frozen=True, slots=True)
 class Hnsw:
-    """How the index of each tag is built."""
+    """How the index of each tag is built that says nothing else itself."""
 
     m: int = 16
     ef_construction: int = 64
@@ -57,13 +56,14 @@ class Collection:
     change_tracking: ChangeTracking = "triggers"
     hnsw: Hnsw = field(default=Hnsw())
     live_columns: LiveColumns = None
+    #: How tags are indexed that say so in their recipes.
+    indexes: tuple[tuple[str, Index], ...] = ()
 
+    def index_of(self, tag: str) -> Index:
+        """Return how collections.yaml says that a tag is indexed."""
+        index = dict(self.indexes).get(tag, Index())
+        return replace(index, type=None) if index.type == self.storage else index
 
-def index_problem(storage: str, dims: int) -> str | None:
-    """Say why HNSW cannot index vectors of ``dims`` dimensions in ``storage``, and the way out; None if it can."""
-    limit = INDEX_DIMS[storage]
-    if dims <= limit:
-        return None
-    smaller = "a smaller dims, if the model has an option for it (dimensions of text-embedding-3)"
-    way_out = f"storage: halfvec, or {smaller}" if dims <= INDEX_DIMS["halfvec"] else smaller
-    return f"HNSW indexes at most {limit} dimensions of {storage}, and the tag has {dims}: use {way_out}"
+    def index_problem(self, tag: str, dims: int) -> str | None:
+        """Say why vectors of a tag cannot be indexed as collections.yaml has it; None if they can."""
+        return index_problem(self.storage, dims, self.index_of(tag))

@@ -1,14 +1,16 @@
-"""Build the HNSW index of a tag without blocking reads or writes."""
+"""Build the index of a tag without blocking reads or writes."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 
 from vecmig.errors import DatabaseError
-from vecmig.homes import IndexBuild, open_home
+from vecmig.freshness.stamps import Stamps
+from vecmig.homes import IndexBuild, home_over
 from vecmig.operations.indexing import build_index
 from vecmig.operations.operation import Operation
 from vecmig.postgres.recorder import terminated
+from vecmig.source.source import Source
 from vecmig.text import counted, data_size
 
 
@@ -16,25 +18,31 @@ class BuildIndex(Operation):
     """Build the new tag's index, unless it is there and valid."""
 
     def done(self) -> bool:
-        """Return whether the index is there and valid."""
+        """Return whether the index that collections.yaml asks for is there and valid, and searches go by it."""
         source = self.source()
+        stamps = self._wanted(source)
         with self.context.database.session() as connection:
-            return open_home(self.context.ledger(connection), source, self.new_tag).index().usable
+            return stamps.index == source.index_of(self.new_tag) and home_over(connection, stamps).index().usable
 
     def run(self) -> None:
-        """Build it, dropping an invalid one first."""
-        stamps = self.stamps(self.followed_source())
+        """Build it, dropping an invalid one first, and then one of another kind that it stands in for."""
+        source = self.followed_source()
+        before, stamps = self.stamps(source), self._wanted(source)
         with self.reported("index", self.new_tag) as summarise:
             built = build_index(self.context, stamps)
             with self.context.transaction() as ledger:
-                state = open_home(ledger, stamps.source, stamps.tag).index()
+                state = home_over(ledger.connection, stamps).index()
                 if not state.usable:
                     raise DatabaseError(
                         f"The index of {self.new_tag} is {state.word} after it was built.",
                         hint="Run the same command again: an invalid index is dropped and built again.",
                     )
-                self.record(ledger, "index", {"bytes": state.bytes} | (asdict(built) if built else {}))
+                figures = {"bytes": state.bytes, "type": stamps.index_type} | (asdict(built) if built else {})
+                self.record(ledger, "index", figures)
+                ledger.tags.set_index(self.collection, self.new_tag, stamps.index)
                 self.advance(ledger, "indexed")
+            if before.index.built != stamps.index.built:
+                self._drop(before)
             summarise(_summary(built, state.bytes))
 
     def undo(self) -> None:
@@ -44,8 +52,22 @@ class BuildIndex(Operation):
         """Return the CREATE INDEX."""
         source = self.source()
         with self.context.database.session() as connection:
-            home = open_home(self.context.ledger(connection), source, self.new_tag)
+            home = home_over(connection, self._wanted(source))
             return [terminated(home.index_statement().as_string(connection))]
+
+    def _wanted(self, source: Source) -> Stamps:
+        """Return the stamps of the new tag with the index that it is to have: reads keep the one that they use."""
+        stamps = self.stamps(source)
+        return stamps if self.is_live() else stamps.indexed_as(source.collection.index_of(self.new_tag))
+
+    def _drop(self, stamps: Stamps) -> None:
+        with self.context.database.session() as connection:
+            home = home_over(connection, stamps)
+        home.drop_index(
+            self.context.database,
+            wait=self.context.config.lock_wait,
+            on_wait=lambda blocker, cause: self.context.wait(f"a lock is taken by {blocker}", cause=cause),
+        )
 
 
 def _summary(built: IndexBuild | None, size: int) -> str:

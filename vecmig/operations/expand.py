@@ -12,7 +12,6 @@ from vecmig.freshness.other_ledgers import refuse_other_ledger
 from vecmig.homes import create_vectors_table, open_home
 from vecmig.ledger.ledger import Ledger
 from vecmig.ledger.recipe_check import check_recipes
-from vecmig.model.collection import index_problem
 from vecmig.model.recipe import Recipe
 from vecmig.operations.adopt import Adopt
 from vecmig.operations.following import follow
@@ -106,7 +105,8 @@ class Expand(Operation):
 
     def _usable_recipe(self) -> Recipe:
         recipe = self.context.collections.recipe(self.new_tag)
-        problem = index_problem(self.context.collections.collection(self.collection).storage, recipe.dims)
+        collection = self.context.collections.collection(self.collection)
+        problem = collection.index_problem(self.new_tag, recipe.dims)
         if problem is not None:
             raise ConfigError(f"{self.new_tag} cannot be indexed: {problem}", state="Nothing was changed.")
         return recipe
@@ -183,7 +183,7 @@ class Expand(Operation):
         ledger, schema = self.context.ledger(connection), self.context.database.schema
         ledger.record_collection(source)
         create_vectors_table(connection, source, schema)
-        ledger.tags.record(self.collection, self.new_tag, recipe)
+        ledger.tags.record(self.collection, self.new_tag, recipe, source.collection.index_of(self.new_tag))
         if self.adopt is not None:
             source = self.adopt.declared(connection, source)
         open_home(ledger, source, self.new_tag).create()

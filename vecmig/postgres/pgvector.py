@@ -14,8 +14,7 @@ from vecmig.postgres.sessions import Connection
 
 _OLDEST_PGVECTOR: Final = (0, 7)
 _ITERATIVE_SCAN: Final = (0, 8)
-_OPERATORS: Final = {"cosine": "<=>", "l2": "<->", "ip": "<#>"}
-_OPCLASSES: Final = {"cosine": "cosine_ops", "l2": "l2_ops", "ip": "ip_ops"}
+_OPERATORS: Final = {"cosine": "<=>", "l2": "<->", "ip": "<#>", "hamming": "<~>"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,22 +46,13 @@ class Pgvector:
         return sql.Identifier(self.schema, name)
 
     def operator(self, metric: str) -> sql.Composed:
-        """Give the distance operator of a metric by its full name."""
+        """Give the distance operator of a metric, or of bits (hamming), by its full name."""
         return sql.SQL("OPERATOR({}.{})").format(sql.Identifier(self.schema), sql.SQL(_OPERATORS[metric]))
 
     @property
     def equals(self) -> sql.Composed:
         """Whether two vectors are the same, by the operator's full name."""
         return sql.SQL("OPERATOR({}.=)").format(sql.Identifier(self.schema))
-
-    def opclass(self, storage: str, metric: str) -> sql.Identifier:
-        """Give HNSW's operator class for a storage type and a metric."""
-        return sql.Identifier(self.schema, opclass_name(storage, metric))
-
-
-def opclass_name(storage: str, metric: str) -> str:
-    """Return what pgvector calls the operator class of a storage type and a metric."""
-    return f"{storage}_{_OPCLASSES[metric]}"
 
 
 def find_pgvector(connection: Connection) -> Pgvector | None:

@@ -12,7 +12,7 @@ from psycopg import sql
 from vecmig.errors import DatabaseError
 from vecmig.freshness.stamps import Stamps
 from vecmig.homes.payload import Payload, payload
-from vecmig.homes.search import nearest
+from vecmig.homes.search import least_kept, nearest
 from vecmig.ledger.access import mirror_grants, open_search, remember_grants, restore_grants
 from vecmig.model.collection import LIVE_OWN
 from vecmig.postgres.named_sql import raw, statement
@@ -198,7 +198,8 @@ def _named(source: Source) -> dict[str, str]:
 
 def _view(source: Source, stamps: Stamps | None, shown: Sequence[str], present: Sequence[str]) -> sql.Composed:
     storage = source.pgvector.type(source.collection.storage)
-    found = payload(stamps) if stamps is not None else Payload(sql.SQL("e.embedding").format())
+    bare = sql.SQL("e.embedding").format()
+    found = Payload(bare, bare) if stamps is None else payload(stamps)
     embedding = sql.SQL("({})::{}").format(found.vector, storage)
     named = _named(source)
     expressions = {name: sql.SQL("s.{}").format(sql.Identifier(column)) for name, column in named.items()}
@@ -246,16 +247,21 @@ def _search_body(source: Source, stamps: Stamps | None) -> sql.Composed:
     parts = _parts(source, stamps)
     if stamps is None:
         return statement("published/live_view", "no_search_body", **parts)
+    answer = statement(
+        "published/live_view",
+        "scan_on" if source.pgvector.iterative_scan else "scan_once",
+        nearest=nearest(stamps, query=sql.SQL("$1"), k=sql.SQL("$2")),
+    )
+    if (least := least_kept(stamps, sql.SQL("$2"))) is not None:
+        kept = statement("homes/search", "kept_candidates")
+        keep = statement("homes/search", "keep_candidates", kept=sql.SQL("vecmig_kept::int"), least=least)
+        answer = statement("published/live_view", "scan_deep", kept=kept, keep_candidates=keep, answer=answer)
     return statement(
         "published/live_view",
         "search_body",
         vector_dims=source.pgvector.function("vector_dims"),
         dims=sql.Literal(stamps.dims),
-        answer=statement(
-            "published/live_view",
-            "scan_on" if source.pgvector.iterative_scan else "scan_once",
-            nearest=nearest(stamps, query=sql.SQL("$1"), k=sql.SQL("$2")),
-        ),
+        answer=answer,
         **parts,
     )
 

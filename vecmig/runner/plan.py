@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from vecmig.config.collections import Collections
 from vecmig.errors import ConfigError, DatabaseError, ScriptError, UsageError
 from vecmig.ledger.phases import RevisionRow
-from vecmig.model.collection import index_problem
 from vecmig.script import Script
 
 
@@ -25,7 +24,7 @@ def check_upgrade(steps: Sequence[Script], rows: Mapping[str, RevisionRow], coll
             continue
         collection = collections.collection(script.collection)
         recipe = collections.recipe(script.new_tag)
-        problem = index_problem(collection.storage, recipe.dims)
+        problem = collection.index_problem(script.new_tag, recipe.dims)
         if problem is not None:
             raise ConfigError(f"{script.new_tag} cannot be indexed: {problem}", state="Nothing was changed.")
         if script.old_tag == script.new_tag:

@@ -11,6 +11,7 @@ from psycopg import sql
 
 from vecmig.model.adoption import AdoptedTag
 from vecmig.model.collection import Collection
+from vecmig.model.index import Index
 from vecmig.postgres.named_sql import Fragment, Own, raw
 from vecmig.postgres.pgvector import Pgvector
 from vecmig.source.keys import KeyColumn, same_key
@@ -55,10 +56,17 @@ class Source:
     adopted: tuple[AdoptedTag, ...] = ()
     #: The tags whose vectors are the first dims of another one's, each with that.
     derived: tuple[tuple[str, str], ...] = ()
+    #: How the vectors of each recorded tag are indexed.
+    indexes: tuple[tuple[str, Index], ...] = ()
 
     def adopted_by(self, tag: str) -> AdoptedTag | None:
         """Return what a tag has adopted; None for one that has adopted nothing."""
         return next((adopted for adopted in self.adopted if adopted.tag == tag), None)
+
+    def index_of(self, tag: str) -> Index:
+        """Return how a tag's vectors are indexed: as it was recorded, or as collections.yaml has it before that."""
+        recorded = dict(self.indexes).get(tag)
+        return self.collection.index_of(tag) if recorded is None else recorded
 
     @property
     def followed(self) -> AdoptedTag | None:

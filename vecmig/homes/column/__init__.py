@@ -23,6 +23,7 @@ from vecmig.homes.values import (
     IndexLimits,
     IndexState,
 )
+from vecmig.postgres.locks import with_lock_retries
 from vecmig.postgres.sessions import Database
 from vecmig.source.keys import Key
 
@@ -91,6 +92,10 @@ class ColumnHome(PostgresHome):
         return build_index(
             database, self.stamps, own_target(self.stamps), rows=vectors, limits=limits, listener=listener
         )
+
+    def drop_index(self, database: Database, *, wait: float, on_wait: Callable[[str, str], None]) -> None:
+        stamps = self.stamps
+        with_lock_retries(database, lambda other: source_column.drop_index(other, stamps), wait=wait, on_wait=on_wait)
 
     def plan(self) -> tuple[bool, bool]:
         found = serving(self.session, self.stamps)

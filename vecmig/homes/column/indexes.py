@@ -10,10 +10,10 @@ from psycopg import sql
 
 from vecmig.freshness.stamps import Stamps
 from vecmig.homes.index import IndexTarget, target_in
-from vecmig.homes.payload import column_of, indexed_type, payload
+from vecmig.homes.indexed import indexed, opclass_name, predicate
+from vecmig.homes.payload import column_of, payload
 from vecmig.homes.values import IndexState
 from vecmig.postgres.named_sql import statement
-from vecmig.postgres.pgvector import opclass_name
 from vecmig.postgres.sessions import Connection
 from vecmig.postgres.settings import SEARCH_PATH
 
@@ -36,8 +36,11 @@ def serving(connection: Connection, stamps: Stamps) -> Serving | None:
     It has the column as the search reads it, by the collection's metric.
     """
     source = stamps.source
-    opclass = opclass_name(source.collection.storage, source.collection.metric)
-    values = {"relation": source.relation.as_string(connection), "opclass": opclass, "own": own_target(stamps).name}
+    values = {
+        "relation": source.relation.as_string(connection),
+        "opclass": opclass_name(stamps),
+        "own": own_target(stamps).name,
+    }
     with connection.transaction(force_rollback=True):
         # what is on the path is printed without its schema
         connection.execute(sql.SQL("SET LOCAL search_path = {}").format(sql.SQL(SEARCH_PATH)))
@@ -51,15 +54,17 @@ def serving(connection: Connection, stamps: Stamps) -> Serving | None:
 
 def own_target(stamps: Stamps) -> IndexTarget:
     """Return the index that vecmig builds on a column which has none."""
-    source, found = stamps.source, payload(stamps)
-    expression = sql.SQL("{}::{}").format(column_of(stamps), indexed_type(stamps))
-    # a vector of another size must not fail the application's write
-    predicate = None if stamps.declared else found.condition
-    return target_in(stamps, source.relation, source.schema, expression=expression, predicate=predicate)
+    source, column = stamps.source, column_of(stamps)
+    # a vector that is of another size, or too long, must not fail the application's write
+    conditions = [None if stamps.declared else payload(stamps).condition, predicate(stamps, column)]
+    where = sql.SQL(" AND ").join(filter(None, conditions))
+    parts = {"expression": indexed(stamps, column), "predicate": where if any(conditions) else None}
+    return target_in(stamps, source.relation, source.schema, **parts)
 
 
 def _forms(stamps: Stamps) -> set[str]:
     """Give what an index that serves may have of a row, without brackets and quotes."""
-    column, cast = column_of(stamps), sql.SQL("::{}").format(indexed_type(stamps))
-    forms = [sql.SQL("{}{}").format(column, cast), *([column] if stamps.declared else [])]
+    column = column_of(stamps)
+    bare = stamps.declared and stamps.index_type == stamps.source.collection.storage
+    forms = [indexed(stamps, column), *([column] if bare else [])]
     return {_MARKS.sub("", form.as_string(None)) for form in forms}

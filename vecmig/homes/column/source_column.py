@@ -66,7 +66,7 @@ def drop_index(connection: Connection, stamps: Stamps) -> None:
         else connection.execute(stamps.statement("homes/column", "heirs"), stamps.values).fetchall()
     )
     for collection, tag in heirs:
-        name = index_name(collection, tag)
+        name = index_name(collection, tag, stamps.index)
         if not exists(connection, sql.Identifier(target.schema, name)):
             rename = statement("homes/index", "rename", index=target.identifier, name=sql.Identifier(name))
             connection.execute(rename)

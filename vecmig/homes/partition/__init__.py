@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from psycopg import sql
@@ -20,8 +20,8 @@ from vecmig.homes.index import (
     target_in,
 )
 from vecmig.homes.index_build import build_index
+from vecmig.homes.indexed import indexed, predicate
 from vecmig.homes.partition.writing import write_records
-from vecmig.homes.payload import indexed_type
 from vecmig.homes.postgres import PostgresHome
 from vecmig.homes.values import (
     EmbeddedRecord,
@@ -30,6 +30,8 @@ from vecmig.homes.values import (
     IndexLimits,
     IndexState,
 )
+from vecmig.postgres.locks import with_lock_retries
+from vecmig.postgres.named_sql import statement
 from vecmig.postgres.sessions import Database
 from vecmig.source.keys import Key
 
@@ -79,11 +81,16 @@ class PartitionHome(PostgresHome):
     ) -> IndexBuild | None:
         return build_index(database, self.stamps, self._target, rows=vectors, limits=limits, listener=listener)
 
+    def drop_index(self, database: Database, *, wait: float, on_wait: Callable[[str, str], None]) -> None:
+        drop = statement("homes/index", "drop", index=self._target.identifier)
+        with_lock_retries(database, lambda other: other.execute(drop), wait=wait, on_wait=on_wait, in_transaction=False)
+
     @property
     def _target(self) -> IndexTarget:
         stamps = self.stamps
-        embedding = sql.SQL("embedding::{}").format(indexed_type(stamps))
-        return target_in(stamps, stamps.relation, stamps.source.vectors_schema, expression=embedding)
+        vector = sql.SQL("embedding")
+        parts = {"expression": indexed(stamps, vector), "predicate": predicate(stamps, vector)}
+        return target_in(stamps, stamps.relation, stamps.source.vectors_schema, **parts)
 
     def plan(self) -> tuple[bool, bool]:
         return plan_uses_index(self.session, self.stamps, {self._target.name})

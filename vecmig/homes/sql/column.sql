@@ -92,6 +92,7 @@ JOIN {schema}.tag t
     ON t.collection = c.name AND (t.home, t.dims, t.adopted ->> 'column') = (mine.home, mine.dims, mine.adopted ->> 'column')
 JOIN {schema}.route r ON r.collection = c.name AND t.tag IN (r.live, r.standby, r.candidate)
 WHERE mine.collection = %(collection)s AND mine.tag = %(tag)s
+  AND t.index - ARRAY['ef_search', 'rerank'] = mine.index - ARRAY['ef_search', 'rerank']
 ORDER BY t.collection, t.tag
 
 -- bound --

@@ -37,7 +37,10 @@ SELECT c.name, c.source_schema, c.source_table, coalesce(nullif(j.row -> 'key_na
        (SELECT jsonb_agg(jsonb_build_array(t.tag, b.tag) ORDER BY t.created_at, t.tag)
         FROM {schema}.tag t
         JOIN {schema}.tag b ON b.collection = t.collection AND b.tag = t.recipe ->> 'derive' AND b.state <> 'retired'
-        WHERE t.collection = c.name)
+        WHERE t.collection = c.name),
+       (SELECT jsonb_agg(jsonb_build_array(t.tag, coalesce(to_jsonb(t) -> 'index', '{{}}')) ORDER BY t.tag)
+        FROM {schema}.tag t
+        WHERE t.collection = c.name AND t.state <> 'retired')
 FROM {schema}.collection c,
      LATERAL to_jsonb(c) AS j (row),
      LATERAL (SELECT coalesce(j.row ->> 'identity_of' = {identity}, false)) AS own (here)

@@ -87,6 +87,15 @@ BEGIN
     PERFORM set_config('hnsw.iterative_scan', coalesce(vecmig_scan, 'off'), true);
 END;
 
+-- scan_deep --
+DECLARE
+    vecmig_kept text := {kept};
+BEGIN
+    PERFORM {keep_candidates};
+    {answer}
+    PERFORM set_config('hnsw.ef_search', vecmig_kept, true);
+END;
+
 -- no_search_body --
 BEGIN
     RAISE EXCEPTION USING ERRCODE = 'VM003', MESSAGE = format('no tag is live in %s', {name}),

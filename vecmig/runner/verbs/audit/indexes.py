@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from vecmig.homes import open_home
+from vecmig.homes import index_name, opclass_name, open_home
 from vecmig.inventory.auditing import VectorIndex
 from vecmig.ledger.trust_clock import clock
 from vecmig.runner.verbs.audit.finding import Finding, Severity, Subject
@@ -27,7 +27,7 @@ def findings(subject: Subject, indexes: Sequence[VectorIndex], counted_since: da
         part = subject.part(tag)
         if part is None:
             continue
-        name = f"{part.name}_hnsw"
+        name = index_name(subject.name, tag, subject.stamps(tag).index)
         of_partition = [
             index for index in indexes if (index.schema, index.table) == (subject.source.vectors_schema, part.name)
         ]
@@ -81,15 +81,15 @@ def _own(subject: Subject, tag: str, index: VectorIndex, counted_since: datetime
 
 
 def _mistakes(subject: Subject, tag: str, index: VectorIndex) -> str:
-    collection, dims = subject.source.collection, subject.stamps(tag).dims
-    operators = {"cosine": "cosine_ops", "l2": "l2_ops", "ip": "ip_ops"}[collection.metric]
-    opclass = f"{collection.storage}_{operators}"
+    collection, stamps = subject.source.collection, subject.stamps(tag)
+    opclass = opclass_name(stamps)
     if index.method != "hnsw":
         return f"it is an {index.method} index"
     if index.opclass != opclass:
         return f"its operator class is {index.opclass}, and {collection.metric} distance needs {opclass}"
-    if f"{collection.storage}({dims})" not in index.definition:
-        return f"it is not over embedding::{collection.storage}({dims})"
+    cast = f"::{stamps.index_type}({stamps.dims})"
+    if cast[2:] not in index.definition:
+        return f"it is not over embedding{cast}"
     return ""
 
 
