@@ -274,7 +274,9 @@ def test_status_reads_a_ledger_that_is_older(live: Lab, connection: Connection) 
     connection.execute("DROP TABLE vecmig.learned_limit")
     connection.execute("ALTER TABLE vecmig.tag DROP COLUMN home, ADD COLUMN partition text NOT NULL DEFAULT ''")
     connection.execute("ALTER TABLE vecmig.revision DROP COLUMN held_at, DROP COLUMN held_by, DROP COLUMN hold_reason")
-    connection.execute("ALTER TABLE vecmig.tag DROP COLUMN adopted, DROP COLUMN verified, DROP COLUMN index")
+    connection.execute(
+        "ALTER TABLE vecmig.tag DROP COLUMN adopted, DROP COLUMN verified, DROP COLUMN index, DROP COLUMN recall"
+    )
     connection.execute("ALTER TABLE vecmig.change DROP COLUMN vector_changed_in, DROP COLUMN text_changed_by")
     connection.execute("DROP TABLE vecmig.superseded, vecmig.fill, vecmig.batch_order")
     connection.execute("ALTER TABLE vecmig.run DROP COLUMN ends_at, ADD CONSTRAINT run_what_check CHECK (what <> '')")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from vecmig.check import Check, Required
 from vecmig.freshness.coverage import Coverage
-from vecmig.gate import CANARY_SIMILARITY, Evidence, Shadowing, Spot, Trial, judge
+from vecmig.gate import CANARY_SIMILARITY, Evidence, Recall, Shadowing, Spot, Trial, judge
 from vecmig.homes import IndexState
 from vecmig.model.gate import Gate, MinSamples, NoWorse
 from vecmig.text import percent
@@ -27,12 +27,18 @@ GOOD = Evidence(
     old_tag="old@1/dim-4/chunk-none/norm-l2",
     old=Coverage(records=1000, eligible=1000, fresh=1000, stale=0, rejected=0, unaccounted=0),
     canary=1.0,
-    spot=Spot(sampled=64, tail=0.9, farther=0.99, searched=(16, 16)),
+    spot=Spot(sampled=64, tail=0.9, farther=0.99),
+    recall=Recall(queries=100, share=0.99, low=0.98, high=1.0, index={}, file=1, own=100, asked=100),
 )
 
 
 def _spotted(**found: Any) -> Evidence:
     return replace(GOOD, spot=replace(GOOD.spot or Spot(0), **found))
+
+
+def _recalled(**found: Any) -> Evidence:
+    assert GOOD.recall is not None
+    return replace(GOOD, recall=replace(GOOD.recall, **found))
 
 
 def _failed(evidence: Evidence, gate: Gate | None = None) -> list[str]:
@@ -100,9 +106,11 @@ def test_good_evidence_passes_every_check() -> None:
         (_spotted(farther=0.75), []),
         (_spotted(farther=0.7499), ["query space"]),
         (_spotted(farther=None), []),
-        (_spotted(searched=(16, 8)), []),
-        (_spotted(searched=(16, 7)), ["index recall"]),
-        (_spotted(searched=None), []),
+        (_recalled(share=0.95), []),
+        (_recalled(share=0.9499), ["index recall"]),
+        (_recalled(own=50), []),
+        (_recalled(own=49), ["index recall"]),
+        (replace(GOOD, recall=None), []),
     ],
 )
 def test_each_check_fails_alone(evidence: Evidence, failed: list[str]) -> None:
@@ -124,6 +132,17 @@ def test_what_was_not_looked_at_says_what_comes_first(seen: float | None, remedy
     shown = _check("spot check", replace(GOOD, canary=seen, spot=None))
     assert shown.remedy is not None
     assert (shown.passed, shown.remedy.text) == (None, remedy)
+
+
+def test_a_gate_says_how_much_of_the_exact_answer_it_wants() -> None:
+    assert _failed(_recalled(share=0.97), Gate(index_recall=0.98)) == ["index recall"]
+    assert _failed(_recalled(share=0.8), Gate(index_recall=0.75)) == []
+    shown = _check("index recall", _recalled(share=0.5, low=0.4, high=0.6, enough={"type": "bit", "rerank": 40}))
+    assert shown.detail == "the search finds 50 % (40 % to 60 %) of the 10 vectors that are nearest to each of 100"
+    assert shown.remedy is not None
+    assert shown.remedy.text == (
+        "Write index: {type: bit, rerank: 40} beside the tag's recipe, then run: vecmig upgrade head"
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from vecmig.gate.canary import (
 from vecmig.gate.checks import judge
 from vecmig.gate.measuring import Found, gather, judge_again, measure
 from vecmig.gate.quality import MOST_SHADOW_ERRORS, Shadowing, Trial
+from vecmig.gate.recall import Recall, measure_recall
 from vecmig.gate.report import Evidence, Report
 from vecmig.gate.spot import Spot, judge_spot, look, require_same_space
 
@@ -22,6 +23,7 @@ __all__ = [
     "MOST_SHADOW_ERRORS",
     "Evidence",
     "Found",
+    "Recall",
     "Report",
     "Shadowing",
     "Spot",
@@ -35,6 +37,7 @@ __all__ = [
     "judge_spot",
     "look",
     "measure",
+    "measure_recall",
     "new_canary",
     "require_same_canary",
     "require_same_model",

@@ -9,6 +9,7 @@ from vecmig.freshness.changes import Lag
 from vecmig.freshness.coverage import Coverage
 from vecmig.gate.canary import CANARY_SIMILARITY
 from vecmig.gate.quality import judge_shadow, judge_trial
+from vecmig.gate.recall import judge_recall
 from vecmig.gate.report import Evidence
 from vecmig.gate.spot import Spot, judge_spot
 from vecmig.model.gate import Gate
@@ -62,6 +63,8 @@ def judge(gate: Gate, evidence: Evidence) -> tuple[Check, ...]:
     asked = evidence.canary is not None or bool(evidence.canary_error) or evidence.adopted
     spot = Spot(0) if evidence.empty else evidence.spot
     checks += [_canary(evidence), *judge_spot(spot, asked=asked, adopted=evidence.adopted)]
+    if evidence.recall is not None:
+        checks.append(judge_recall(evidence.recall, gate.index_recall))
     checks += [judge_trial(trial) for trial in evidence.trials]
     if gate.shadow is not None:
         checks.append(judge_shadow(gate.shadow, evidence.shadow))

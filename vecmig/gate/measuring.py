@@ -11,6 +11,7 @@ from vecmig.freshness.coverage import Coverage, measure_coverage
 from vecmig.freshness.stamps import Stamps
 from vecmig.gate.checks import judge
 from vecmig.gate.quality import Shadowing, Trial
+from vecmig.gate.recall import Recall
 from vecmig.gate.report import Evidence, Report
 from vecmig.gate.spot import Spot
 from vecmig.homes import Home
@@ -25,6 +26,7 @@ class Found(TypedDict, total=False):
     canary_error: str
     followed: bool
     spot: Spot | None
+    recall: Recall | None
     empty: bool
     adopted: bool
 

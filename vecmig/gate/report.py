@@ -9,6 +9,7 @@ from vecmig.check import By, Check
 from vecmig.freshness.changes import Lag
 from vecmig.freshness.coverage import Coverage
 from vecmig.gate.quality import Shadowing, Trial
+from vecmig.gate.recall import Recall
 from vecmig.gate.spot import Spot
 from vecmig.homes import IndexState
 
@@ -93,6 +94,8 @@ class Evidence:
     lag: Lag | None = None
     #: What a close look at a few vectors has found; None where none was taken.
     spot: Spot | None = None
+    #: How much of the exact answer the search finds; None where there is nothing to search, or it was not asked.
+    recall: Recall | None = None
     #: What evals say to each condition of the gate, in its order.
     trials: tuple[Trial, ...] = ()
     #: What was seen in shadow; None where it was not read.

@@ -1,4 +1,4 @@
-"""Look at a few vectors closely: are they what the embedder makes of their texts, of all of a text, found by searches?
+"""Look at a few vectors closely: are they what the embedder makes of their texts, of all of a text?
 
 Coverage and hashes tell that every record has a vector made when its text was this one. They cannot tell that it is
 this text's vector: answers may come in another order, a provider may change weights halfway or read only the beginning
@@ -21,7 +21,6 @@ from vecmig.errors import EmbedderError, TerminalEmbedderError
 from vecmig.gate.apart import condition_apart
 from vecmig.gate.canary import CANARY_SIMILARITY
 from vecmig.homes import Home, Sampled
-from vecmig.model.collection import Metric
 from vecmig.text import percent
 
 Vectors = NDArray[np.float32]
@@ -49,12 +48,6 @@ _ALONE: Final = 8
 _REVERSED: Final = 24
 #: The largest share of the texts drawn that the provider may refuse to embed again.
 _MOST_REFUSED: Final = 0.1
-#: Vectors that are searched for; among how many answers each must be; the smallest share of them that must; and how
-#: much farther than the vector itself an answer may be that is as good.
-_SEARCHES: Final = 16
-_ANSWERS: Final = 10
-_FOUND: Final = 0.5
-_ROUNDING: Final = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +70,6 @@ class Spot:
     #: The share of the other records drawn that a query is farther from than from the record whose text it is; None
     #: where there are no other texts.
     farther: float | None = None
-    #: How many vectors the production search was given, and how many it found; None without a usable index.
-    searched: tuple[int, int] | None = None
     #: Why the embedder gave no answer.
     error: str = ""
 
@@ -99,11 +90,10 @@ def look(home: Home, embedder: Embedder) -> Spot:
     if not sample:
         return Spot(0)
     longest = home.longest_text(_LENGTHS)
-    searched = _searched(home, sample) if home.index().usable else None
     try:
-        return _look(embedder, sample, longest or "", searched)
+        return _look(embedder, sample, longest or "")
     except EmbedderError as error:
-        return Spot(len(sample), searched=searched, error=error.message)
+        return Spot(len(sample), error=error.message)
 
 
 def require_same_space(embedder: Embedder, home: Home) -> None:
@@ -130,13 +120,13 @@ def require_same_space(embedder: Embedder, home: Home) -> None:
         )
 
 
-def _look(embedder: Embedder, sample: Sequence[Sampled], longest: str, searched: tuple[int, int] | None) -> Spot:
+def _look(embedder: Embedder, sample: Sequence[Sampled], longest: str) -> Spot:
     texts = [_sent(embedder, one.text) for one in sample]
     found = _asked(embedder, texts)
     kept = [row for row in range(len(texts)) if row not in found.refused]
     refused, why = len(found.refused), next(iter(found.refused.values()), "")
     if not kept:
-        return Spot(len(sample), refused=refused, why=why, searched=searched)
+        return Spot(len(sample), refused=refused, why=why)
     texts, fresh = [texts[row] for row in kept], found.vectors[kept]
     similar = _likeness(fresh, np.stack([sample[row].vector for row in kept]))
     other = ~(similar >= CANARY_SIMILARITY)
@@ -152,7 +142,6 @@ def _look(embedder: Embedder, sample: Sequence[Sampled], longest: str, searched:
         _steady(embedder, texts, fresh),
         _tail(embedder, _sent(embedder, longest)),
         _farther(embedder, texts, fresh),
-        searched,
     )
 
 
@@ -228,24 +217,6 @@ def _directions(vectors: Vectors) -> NDArray[np.float64]:
     return exact / np.where(norms > 0, norms, 1)
 
 
-def _searched(home: Home, sample: Sequence[Sampled]) -> tuple[int, int]:
-    """Search for vectors as production does; what is as near as the vector itself is as good an answer."""
-    asked = sample[:_SEARCHES]
-    metric, found = home.stamps.source.collection.metric, 0
-    for one, hits in zip(asked, home.search_each([one.vector for one in asked], _ANSWERS), strict=True):
-        bound = _farthest(metric, one.vector)
-        found += any(hit.text == one.text or hit.distance <= bound for hit in hits)
-    return len(asked), found
-
-
-def _farthest(metric: Metric, vector: Vectors) -> float:
-    """Return the distance of a vector to itself, and a little more."""
-    square = float(vector.astype(np.float64) @ vector)
-    if metric == "ip":
-        return -square * (1 - _ROUNDING)
-    return _ROUNDING if metric == "cosine" else float(_ROUNDING * np.sqrt(square))
-
-
 # The checks --------------------------------------------------------------------------------------------------------
 
 
@@ -267,8 +238,7 @@ def judge_spot(spot: Spot | None, *, asked: bool, adopted: bool = False) -> tupl
     if spot.error:
         remedy = Remedy("Make the embedder answer first.")
         return (Check("spot check", False, None, Required(f"all of {SAMPLE}"), spot.error, remedy),)
-    found = () if spot.searched is None else (_findable(*spot.searched),)
-    return (_own(spot, adopted=adopted), _whole(spot), _near(spot), *found)
+    return (_own(spot, adopted=adopted), _whole(spot), _near(spot))
 
 
 def _own(spot: Spot, *, adopted: bool) -> Check:
@@ -327,10 +297,3 @@ def _near(spot: Spot) -> Check:
         "queries, with a new tag."
     )
     return Check("query space", spot.farther >= _FARTHER, spot.farther, required, detail, Remedy(remedy))
-
-
-def _findable(asked: int, found: int) -> Check:
-    share = found / asked
-    detail = f"the search finds {found} of {asked} vectors drawn at random"
-    remedy = "Rebuild the index: DROP INDEX CONCURRENTLY, then vecmig upgrade head --until index"
-    return Check("index recall", share >= _FOUND, share, Required(_FOUND, "≥", share=True), detail, Remedy(remedy))

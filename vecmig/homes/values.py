@@ -42,6 +42,8 @@ class IndexState:
     valid: bool = False
     ready: bool = False
     bytes: int = 0
+    #: The number of its file: another one once it was built again.
+    file: int = 0
 
     @property
     def usable(self) -> bool:

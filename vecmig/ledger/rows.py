@@ -30,6 +30,8 @@ class TagRow:
     adopted: Mapping[str, Any] | None = None
     #: What the last spot check found of what was adopted: at, good, of, and refuted where some were not the recipe's.
     spot: Mapping[str, Any] | None = None
+    #: How much of the exact answer its searches find, as a gate measured it; None before that.
+    recall: Mapping[str, Any] | None = None
 
     @property
     def verified(self) -> Mapping[str, Any] | None:

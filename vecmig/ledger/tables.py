@@ -110,6 +110,7 @@ TAG: Final = _table(
     Column("adopted", JSONB(none_as_null=True)),
     Column("verified", JSONB(none_as_null=True)),
     Column("index", JSONB, server_default=_NOTHING, nullable=False),
+    Column("recall", JSONB(none_as_null=True)),
     CheckConstraint("state IN ('building', 'ready', 'live', 'standby', 'retired')"),
     CheckConstraint("text_hash IN ('md5', 'sha256')"),
 )

@@ -20,7 +20,12 @@ from vecmig.model.recipe import Recipe
 _TAG = TAG.alias("t")
 #: Before version 12 every tag had a partition.
 _HOME = func.coalesce(later(_TAG.c.home).astext, "partition")
-_LATER: Final = {"home": _HOME, "adopted": later(_TAG.c.adopted), "spot": later(_TAG.c.verified)}
+_LATER: Final = {
+    "home": _HOME,
+    "adopted": later(_TAG.c.adopted),
+    "spot": later(_TAG.c.verified),
+    "recall": later(_TAG.c.recall),
+}
 _COLUMNS = [_LATER[name] if name in _LATER else _TAG.c[name] for name in TagRow.__slots__]
 
 
@@ -111,6 +116,10 @@ class Tags(Part):
     def set_index(self, collection: str, tag: str, index: Index) -> None:
         """Enter how a tag is indexed, which its searches go by."""
         self._tables.write_one(update(TAG).where(*_is(collection, tag)).values(index=index.to_mapping()))
+
+    def set_recall(self, collection: str, tag: str, recall: Mapping[str, Any]) -> None:
+        """Keep how much of the exact answer the searches of a tag find."""
+        self._tables.write_one(update(TAG).where(*_is(collection, tag)).values(recall=recall))
 
     def set_state(self, collection: str, tag: str, state: str) -> None:
         """Set the state of one tag."""

@@ -59,9 +59,11 @@ class Gate:
     evals: Sequence[NoWorse] = ()
     #: How many searches both tags must have answered.
     shadow: MinSamples | None = None
+    #: Smallest share of the exact answer that the search of the new tag must find.
+    index_recall: float = 0.95
 
     def __post_init__(self) -> None:
-        for name in ("coverage", "freshness_budget"):
+        for name in ("coverage", "freshness_budget", "index_recall"):
             needed = "a share from 0 to 1 is needed, such as 0.995."
             _require(self, name, needed, holds=_share(getattr(self, name)))
         evals: Any = self.evals

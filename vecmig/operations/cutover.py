@@ -81,6 +81,9 @@ class Cutover(Operation):
         self._catch_up(source)
         self.context.listener(self.step_started("gate", self.new_tag))
         report = judge(self.context, self.gate, source, self.new_tag, self.revision.old_tag)
+        if (recall := report.evidence.recall) is not None:
+            with self.context.transaction() as ledger:
+                ledger.tags.set_recall(self.collection, self.new_tag, recall.to_mapping())
         self._require(report)
         return source, report
 

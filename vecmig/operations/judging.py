@@ -7,7 +7,7 @@ from typing import Unpack
 
 from vecmig.config.suites import Suite, load_suite, suite_path
 from vecmig.freshness.coverage import has_vectors
-from vecmig.gate import CANARY_SIMILARITY, Found, Report, Spot, ask_canary, look
+from vecmig.gate import CANARY_SIMILARITY, Found, Recall, Report, Spot, ask_canary, look, measure_recall
 from vecmig.gate import measure as measure_gate
 from vecmig.homes import Home, open_home
 from vecmig.ledger.rows import tag_among
@@ -42,6 +42,7 @@ def _judge(context: Context, gate: Gate, source: Source, new: str, old: str | No
         canary, adopted = row.canary, row.adopted is not None
         similarity: float | None = None
         spot: Spot | None = None
+        recall: Recall | None = None
         there = home.exists()
         empty = there and not has_vectors(connection, home.stamps)
         error = "" if canary or empty or adopted else "no canary was kept yet: vecmig sync"
@@ -52,6 +53,8 @@ def _judge(context: Context, gate: Gate, source: Source, new: str, old: str | No
                 same = canary is None or (similarity is not None and similarity >= CANARY_SIMILARITY)
                 if same and there:
                     spot = look(home, embedder)
+        if there and not empty and home.index().usable:
+            recall = measure_recall(home, gate.index_recall, row.recall)
         return measure(
             context,
             gate,
@@ -60,6 +63,7 @@ def _judge(context: Context, gate: Gate, source: Source, new: str, old: str | No
             canary=similarity,
             canary_error=error,
             spot=spot,
+            recall=recall,
             empty=empty,
             adopted=adopted,
             followed=not ledger.collections.edited(source),

@@ -46,9 +46,9 @@ def serving(connection: Connection, stamps: Stamps) -> Serving | None:
         connection.execute(sql.SQL("SET LOCAL search_path = {}").format(sql.SQL(SEARCH_PATH)))
         rows = connection.execute(statement("homes/index", "serving"), values).fetchall()
     forms = _forms(stamps)
-    for valid, ready, size, name, definition, parts in rows:
+    for valid, ready, size, file, name, definition, parts in rows:
         if _MARKS.sub("", definition) in forms:
-            return Serving(IndexState(True, valid, ready, size), frozenset({name, *parts}))
+            return Serving(IndexState(True, valid, ready, size, file), frozenset({name, *parts}))
     return None
 
 

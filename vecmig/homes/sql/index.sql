@@ -1,7 +1,8 @@
 -- The HNSW index of one tag.
 
 -- state --
-SELECT i.indisvalid, i.indisready, pg_catalog.pg_relation_size(i.indexrelid)
+SELECT i.indisvalid, i.indisready, pg_catalog.pg_relation_size(i.indexrelid),
+       coalesce(pg_catalog.pg_relation_filenode(i.indexrelid), i.indexrelid)::bigint
 FROM pg_catalog.pg_index i
 WHERE i.indexrelid = pg_catalog.to_regclass(%(index)s) AND i.indrelid = pg_catalog.to_regclass(%(relation)s)
 
@@ -43,7 +44,8 @@ ANALYZE {stamps}
 
 -- serving --
 -- the vector indexes of a relation by a metric: their names, what they have of a row, and the names of their parts
-SELECT i.indisvalid, i.indisready, pg_catalog.pg_relation_size(i.indexrelid), c.relname,
+SELECT i.indisvalid, i.indisready, pg_catalog.pg_relation_size(i.indexrelid),
+       coalesce(pg_catalog.pg_relation_filenode(i.indexrelid), i.indexrelid)::bigint, c.relname,
        pg_catalog.pg_get_indexdef(i.indexrelid, 1, false),
        ARRAY(SELECT o.relname FROM pg_catalog.pg_partition_tree(i.indexrelid) p
              JOIN pg_catalog.pg_class o ON o.oid = p.relid)
