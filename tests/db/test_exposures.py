@@ -278,7 +278,7 @@ def test_status_reads_a_ledger_that_is_older(live: Lab, connection: Connection) 
         "ALTER TABLE vecmig.tag DROP COLUMN adopted, DROP COLUMN verified, DROP COLUMN index, DROP COLUMN recall"
     )
     connection.execute("ALTER TABLE vecmig.change DROP COLUMN vector_changed_in, DROP COLUMN text_changed_by")
-    connection.execute("DROP TABLE vecmig.superseded, vecmig.fill, vecmig.batch_order")
+    connection.execute("DROP TABLE vecmig.superseded, vecmig.fill, vecmig.batch_order, vecmig.last_full_pass")
     connection.execute("ALTER TABLE vecmig.run DROP COLUMN ends_at, ADD CONSTRAINT run_what_check CHECK (what <> '')")
     connection.execute("DELETE FROM vecmig.schema_version WHERE version >= 9")
     assert "the triggers on the source are not as this vecmig makes them" in str(live.status().problem)

@@ -58,7 +58,7 @@ def test_tags_of_an_older_ledger_keep_their_vectors(lab: Lab) -> None:
     lab.sql("ALTER TABLE vecmig.tag DROP COLUMN index, DROP COLUMN recall")
     lab.sql("ALTER TABLE vecmig.change DROP COLUMN vector_changed_in, DROP COLUMN text_changed_by")
     lab.sql("DROP FUNCTION vecmig.try_vector")
-    lab.sql("DROP TABLE vecmig.superseded, vecmig.fill, vecmig.batch_order")
+    lab.sql("DROP TABLE vecmig.superseded, vecmig.fill, vecmig.batch_order, vecmig.last_full_pass")
     lab.sql("ALTER TABLE vecmig.run DROP COLUMN ends_at, ADD CONSTRAINT run_what_check CHECK (what <> '')")
     lab.sql("DELETE FROM vecmig.schema_version WHERE version >= 12")
     (before,) = runner.status(lab.config).collections

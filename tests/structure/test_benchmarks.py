@@ -25,6 +25,7 @@ TINY = {
     "move": ["--records", "200", "400"],
     "pay_once": ["--records=200", "--sizes", "200", "400", "--dims", "8", "--rounds=1"],
     "reading": ["--records=100", "--dims", "8", "--searches=5", "--switches=2"],
+    "scale": ["--records", "100", "200", "--rounds=1"],
     "startup": ["--rounds=1", "--revisions=2"],
     "tracking": ["--rows=200", "--dims=8", "--rounds=1"],
     "peers": ["--records=100", "--slow=50", "--dims=8", "--rounds=1", "--latency=0", "--peers=naive"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import replace
 from itertools import chain, islice
 from typing import Final, NamedTuple
 
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from vecmig.backfill.slow import Slow
 from vecmig.chunking import Chunker, chunker
 from vecmig.embedders import Abandoned, Embedder, document_tokens, pack
-from vecmig.freshness.pending import Page, PendingRecord, read_page
+from vecmig.freshness.changes import free
+from vecmig.freshness.pending import Page, PendingRecord, read_changed, read_page
 from vecmig.freshness.stamps import Stamps
 from vecmig.postgres.reconnecting import ReconnectingSession
 from vecmig.postgres.sessions import Connection
@@ -50,6 +52,16 @@ def whole_source(stamps: Stamps, *, after: Key | None = None, upto: Key | None =
 
     def read(connection: Connection, last: Key | None, size: int) -> Page:
         return read_page(connection, stamps, last or after, size, upto)
+
+    return read
+
+
+def changed_records(stamps: Stamps) -> ReadPage:
+    """Read the records that the outbox tells of, but those that an application holds now."""
+
+    def read(connection: Connection, last: Key | None, size: int) -> Page:
+        page = read_changed(connection, stamps, last, size)
+        return replace(page, pending=tuple(free(connection, stamps, page.pending)))
 
     return read
 

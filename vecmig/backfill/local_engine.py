@@ -7,7 +7,7 @@ from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Final, Self
 
-from vecmig.backfill.batches import Job, ReadPage, batch_size, batches, jobs, whole_source
+from vecmig.backfill.batches import Job, ReadPage, batch_size, batches, changed_records, jobs, whole_source
 from vecmig.backfill.engine import TagBackfill
 from vecmig.backfill.group_commit import GroupCommit
 from vecmig.backfill.memory import streaming
@@ -28,6 +28,8 @@ from vecmig.text import counted, noun
 
 #: Times that a pass goes over the records: for the first of each text, for those that wait for one, and for the rest.
 _TURNS: Final = 3
+#: The share of the records from which on it pays to look for their texts among all that the tag has.
+_MANY: Final = 0.01
 #: Most batches at hand that wait for their next try, for each request that the provider bears at once.
 _MOST_ASLEEP: Final = 14
 
@@ -77,6 +79,11 @@ class LocalEngine:
         """Go once over the full source."""
         self.one_pass(whole_source(self._backfill.stamps), limit)
 
+    def outbox_pass(self, limit: int | None = None) -> None:
+        """Go once over the records that the outbox tells of."""
+        many = self.counters.total > _MANY * self.counters.eligible
+        self.one_pass(changed_records(self._backfill.stamps), limit, looks_up=many)
+
     def take_over(self, *, whole: bool) -> Sequence[int] | None:
         """Take over what the source itself has, where the tag has adopted that; see ``take_over``."""
         return take_over(self._reader, self._limiter, self.counters, whole=whole)
@@ -86,20 +93,22 @@ class LocalEngine:
         stamps = self._backfill.stamps
         return self._reader.run(lambda connection: count_due(connection, stamps)) if stamps.follows else 0
 
-    def one_pass(self, read: ReadPage, limit: int | None = None, *, whole: bool = True) -> None:
+    def one_pass(self, read: ReadPage, limit: int | None = None, *, whole: bool = True, looks_up: bool = True) -> None:
         """Embed and write what ``read`` finds, at most ``limit`` records; a text that several have is bought once.
 
         Args:
             read: returns the records.
             limit: the most records; None for all.
-            whole: whether they may be many, so that it pays to look for their texts among all that the tag has.
+            whole: whether several with one text wait for each other; for some changes that is not worth it.
+            looks_up: whether they may be many, so that it pays to look for each text among all that the tag has.
 
         Raises:
             EmbedderError, DatabaseUnreachable: what was written stays, and another pass goes on from there.
             Interrupted: by SIGINT; what was in flight was written first.
         """
+        stamps = self._backfill.stamps
         for turn in range(_TURNS if whole else 1):
-            sharing = self._sharing(turn) if whole else TextSharing(self._backfill.stamps, self._embedder, self._reader)
+            sharing = self._sharing(turn, looks_up) if whole else TextSharing(stamps, self._embedder, self._reader)
             try:
                 self._go_through(sharing, read, limit)
             finally:
@@ -108,10 +117,10 @@ class LocalEngine:
                 break
             limit = None if limit is None else limit - sharing.passed
 
-    def _sharing(self, turn: int) -> TextSharing:
+    def _sharing(self, turn: int, looks_up: bool) -> TextSharing:
         """Return how texts are shared: in the first turn the first of each is bought, which serves the others then."""
         stamps = self._backfill.stamps
-        looks_up = turn > 0 or self._reader.run(lambda connection: has_vectors(connection, stamps))
+        looks_up = turn > 0 or (looks_up and self._reader.run(lambda connection: has_vectors(connection, stamps)))
         seen = SeenTexts(self.counters.total) if turn < _TURNS - 1 else None
         return TextSharing(stamps, self._embedder, self._reader, looks_up, seen)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Final
 
 from vecmig.backfill.batch_engine import BatchEngine, BatchOptions
-from vecmig.backfill.counters import Figures
+from vecmig.backfill.counters import Counters, Figures
 from vecmig.backfill.engine import Engine, TagBackfill
 from vecmig.backfill.local_engine import LocalEngine
 from vecmig.backfill.ray_engine import RayEngine, RayOptions
@@ -22,10 +23,13 @@ from vecmig.freshness.changes import changed_since, forget_settled, snapshot
 from vecmig.freshness.coverage import Coverage, measure_coverage, sweep
 from vecmig.freshness.full_pass import noted_for, settle_full_pass
 from vecmig.freshness.stamps import Stamps
+from vecmig.freshness.standing import compare_all, coverage_since, find_coverage
 from vecmig.freshness.steadiness import refuse_unsteady_texts
 from vecmig.postgres.reconnecting import ReconnectingSession
 from vecmig.postgres.sessions import Connection, Database
 
+#: How long the outbox is gone by before every record is compared again: what wrote past the triggers is found then.
+_TRUSTED_FOR: Final = timedelta(days=1)
 #: Passes over the source in one run. Later passes take up what an application changed behind the first one.
 _MOST_PASSES: Final = 5
 
@@ -45,6 +49,7 @@ def run_backfill(
     embedder: Embedder,
     *,
     limit: int | None = None,
+    full: bool = False,
     options: RunOptions | None = None,
     ray: RayOptions | None = None,
     batch: BatchOptions | None = None,
@@ -58,6 +63,7 @@ def run_backfill(
         stamps: the tag to complete.
         embedder: what makes this tag's vectors.
         limit: stop after about this many records; None for all.
+        full: compare every record, also where the outbox tells what changed since that was done last.
         options: what to heed beside the recipe.
         ray: the workers on Ray that do it; None for this process.
         batch: how texts are ordered through the provider's Batch API; None where they are asked for.
@@ -74,32 +80,44 @@ def run_backfill(
     """
     started = time.monotonic()
     backfill = TagBackfill(database, stamps, embedder, options or RunOptions(), listener, prepare)
-    engine: Engine
+    here = LocalEngine(backfill)
+    engine: Engine = here
     if batch is not None:
         engine = BatchEngine(backfill, batch)
-    else:
-        engine = LocalEngine(backfill) if ray is None else RayEngine(backfill, ray)
+    elif ray is not None:
+        engine = RayEngine(backfill, ray)
     with engine, engine.session() as session:
-        counters = engine.counters
-        counters.expect(session.run(lambda connection: measure_coverage(connection, stamps)), limit)
+        counters, told = engine.counters, None
+        if engine is here and not full:
+            told = session.run(lambda connection: coverage_since(connection, stamps, within=_TRUSTED_FOR))
+        counters.expect(told or session.run(lambda connection: measure_coverage(connection, stamps)), limit)
         session.run(lambda connection: refuse_unsteady_texts(connection, stamps))
         try:
-            noted = take_over(session, embedder.limiter, counters, whole=True)
+            noted = take_over(session, embedder.limiter, counters, whole=told is None)
             if stamps.buys:
-                _make_passes(engine, session, stamps, limit)
+                one_pass = engine.whole_pass if told is None else here.outbox_pass
+                _make_passes(one_pass, counters, session, stamps, limit)
         except EmbedderError as error:
             error.state = error.state or counters.kept
             raise
         counters.report()
-        after = session.run(lambda connection: _finish(connection, stamps, listener, noted))
+        if told is None:
+            after = session.run(lambda connection: _finish(connection, stamps, listener, noted))
+        else:
+            after = session.run(lambda connection: _settle(connection, stamps))
     return Result(counters.figures, after, time.monotonic() - started)
 
 
-def _make_passes(engine: Engine, session: ReconnectingSession, stamps: Stamps, limit: int | None) -> None:
-    counters = engine.counters
+def _make_passes(
+    one_pass: Callable[[int | None], None],
+    counters: Counters,
+    session: ReconnectingSession,
+    stamps: Stamps,
+    limit: int | None,
+) -> None:
     for _ in range(_MOST_PASSES):
         since, handled = session.run(snapshot), counters.handled
-        engine.whole_pass(None if limit is None else limit - handled)
+        one_pass(None if limit is None else limit - handled)
         if limit is not None and counters.handled >= limit:
             return
         refused, before = counters.refused, counters.refused_before
@@ -123,30 +141,40 @@ def _finish(connection: Connection, stamps: Stamps, listener: Listener, noted: S
     ``noted`` is as ``take_over`` gives it.
     """
     noted = noted_for(connection, stamps) if noted is None else noted
-    coverage = measure_coverage(connection, stamps)
-    remove_unbacked(connection, stamps, listener, coverage)
+    coverage = compare_all(connection, stamps)
+    if remove_unbacked(connection, stamps, listener, coverage):
+        coverage = compare_all(connection, stamps)
     forget_settled(connection, stamps.source, stamps.schema)
     settle_full_pass(connection, stamps, noted, coverage)
     return coverage
 
 
+def _settle(connection: Connection, stamps: Stamps) -> Coverage:
+    """Forget changes that are dealt with under every tag, and say how complete this one is."""
+    forget_settled(connection, stamps.source, stamps.schema)
+    return find_coverage(connection, stamps)
+
+
 def finish_full_pass(connection: Connection, stamps: Stamps, listener: Listener, noted: Sequence[int] | None) -> None:
-    """Remove what no record stands behind any more; where a full pass was noted as needed, see whether it is done.
+    """Remove what no record stands behind any more, and enter that the tag was compared.
 
     ``noted`` is as ``take_over`` gives it.
     """
     noted = noted_for(connection, stamps) if noted is None else noted
-    coverage = measure_coverage(connection, stamps) if noted else None
-    remove_unbacked(connection, stamps, listener, coverage)
-    if coverage is not None:
-        settle_full_pass(connection, stamps, noted, coverage)
+    coverage = compare_all(connection, stamps)
+    if remove_unbacked(connection, stamps, listener, coverage):
+        coverage = compare_all(connection, stamps)
+    settle_full_pass(connection, stamps, noted, coverage)
 
 
 def remove_unbacked(
     connection: Connection, stamps: Stamps, listener: Listener, coverage: Coverage | None = None
-) -> None:
-    """Remove the vectors that have no record any more; a ``coverage`` measured just now spares a look at each."""
-    kept = sweep(connection, stamps, coverage)
+) -> bool:
+    """Remove the vectors that have no record any more; return whether there were such.
+
+    A ``coverage`` measured just now spares a look at each.
+    """
+    found, kept = sweep(connection, stamps, coverage)
     if kept:
         listener(
             Warned(
@@ -154,3 +182,4 @@ def remove_unbacked(
                 "more, although they did not change; nothing was deleted. Is text: in collections.yaml right?"
             )
         )
+    return found > 0

@@ -18,9 +18,9 @@ from vecmig.embedders import Abandoned, Limiter
 from vecmig.errors import EmbedderError, Interrupted
 from vecmig.events import Listener
 from vecmig.freshness.changes import free
-from vecmig.freshness.coverage import measure_coverage
 from vecmig.freshness.pending import Page, read_changed
 from vecmig.freshness.stamps import Stamps
+from vecmig.freshness.standing import find_coverage
 from vecmig.postgres.sessions import Connection
 from vecmig.source.keys import Key
 
@@ -130,9 +130,7 @@ class TagFollower:
         try:
             with self._open_engine(self._limited_by) as engine:
                 with engine.session() as session:
-                    engine.counters.expect(
-                        session.run(lambda connection: measure_coverage(connection, self.stamps)), None
-                    )
+                    engine.counters.expect(session.run(lambda connection: find_coverage(connection, self.stamps)), None)
                 try:
                     while (whole := self._next()) is not None:
                         self._pass(engine, whole=whole)

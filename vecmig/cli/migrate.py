@@ -273,6 +273,10 @@ def sync(  # noqa: PLR0917  # typer's parameters
         typer.Option("--max-cost", metavar="USD", help="Stop before the request by which this run would cost more."),
     ] = None,
     provider_wait: Annotated[str | None, _PROVIDER_WAIT] = None,
+    full: Annotated[
+        bool,
+        typer.Option("--full", help="Compare every record with its vectors, not only those that are noted as changed."),
+    ] = False,
 ) -> None:
     """Bring live, standby and candidate tags up to date.
 
@@ -288,7 +292,7 @@ def sync(  # noqa: PLR0917  # typer's parameters
     options = options_of(ctx)
     with shown_if_others_failed(_show_synced), Narrator(quiet=options.quiet, named=True) as tell:
         done = runner.sync(
-            options.config(provider_wait=provider_wait), collection or [], max_cost=max_cost, listener=tell
+            options.config(provider_wait=provider_wait), collection or [], max_cost=max_cost, full=full, listener=tell
         )
     if not done:
         render.line("Nothing to do: no collection has a tag that reads use, or that is on its way.")

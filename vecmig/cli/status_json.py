@@ -97,6 +97,7 @@ def _tag_json(tag: TagStatus) -> dict[str, Any]:
         "missing": c.missing,
         "rejected": c.rejected,
         "coverage": c.share,
+        "compared_at": c.compared_at,
         "lag": _lag_json(tag.lag),
         "index": tag.index.word,
         "index_bytes": tag.index.bytes,

@@ -155,7 +155,7 @@ class _Section:
                 yield f"on order: {counted(tag.on_order.texts, 'text')} since {tag.on_order.since:%Y-%m-%d %H:%M} UTC"
         for what, text in route_lines(collection.route, self._name):
             yield f"{what} {text}"
-        yield from _tracking_lines(collection)
+        yield from _tracking_lines(collection, self._project.measured_at)
 
     def _adopted_lines(self, tag: TagStatus) -> Iterator[str]:
         """Say what a tag has adopted, what is known of it, and who writes so that it is stale."""
@@ -252,10 +252,13 @@ def changed_text(lag: Lag) -> str:
     return f"{lag.records:,} records changed, the oldest {duration(lag.seconds)} ago"
 
 
-def _tracking_lines(collection: CollectionStatus) -> Iterator[str]:
-    """Say what is known to have changed, and what would not be known."""
+def _tracking_lines(collection: CollectionStatus, now: datetime) -> Iterator[str]:
+    """Say what is known to have changed, since when, and what would not be known."""
     if collection.lag.records:
         yield changed_text(collection.lag)
+    if compared := [tag.coverage.compared_at for tag in collection.tags if tag.coverage.compared_at is not None]:
+        ago = duration(round(max((now - min(compared)).total_seconds(), 0)))
+        yield f"verified {ago} ago: every record was compared then, and triggers have noted each change since"
     for note in collection.full_pass:
         yield f"full pass needed: {note.reason} (since {note.first:%Y-%m-%d %H:%M} UTC)"
     if collection.scanned:

@@ -13,8 +13,9 @@ from vecmig.about import version
 from vecmig.config.suites import Suite, WrittenKey
 from vecmig.evaluation.metrics import query_metrics
 from vecmig.evaluation.statistics import intervals
-from vecmig.freshness.coverage import Coverage, measure_coverage
+from vecmig.freshness.coverage import Coverage
 from vecmig.freshness.stamps import Stamps
+from vecmig.freshness.standing import find_coverage
 from vecmig.homes import Hit, Home
 from vecmig.ledger.evals import EvalRun, QueryResult, Score, Scores, SliceScores, find_keys, metric_names
 from vecmig.postgres.sessions import Connection
@@ -58,7 +59,7 @@ def run_suite(home: Home, suite: Suite, vectors: NDArray[np.float32], *, host: s
     with session.transaction():
         session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         relevant, unknown = _relevant(session, stamps, suite)
-        coverage = measure_coverage(session, stamps)
+        coverage = find_coverage(session, stamps)
         index_used, _ = home.plan()
         answers = _Answers(
             *([nearest_records(home, vector, suite.k, exact=exact) for vector in vectors] for exact in (False, True))

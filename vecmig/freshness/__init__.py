@@ -12,6 +12,7 @@ __all__ = [
     "other_ledgers",
     "pending",
     "stamps",
+    "standing",
     "steadiness",
     "tracking_functions",
 ]

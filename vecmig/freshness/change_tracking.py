@@ -216,6 +216,12 @@ def tracking_works(connection: Connection, source: Source) -> bool:
     return row is not None and row[0] == len(names)
 
 
+def silent_writers(connection: Connection, source: Source) -> list[tuple[str, str]]:
+    """Return what is set up to write to the source without firing the triggers, as (subscription or role, its name)."""
+    values = {"source": source.relation.as_string(None), "names": trigger_names(source)}
+    return connection.execute(statement("freshness/change_tracking", "silent_writers"), values).fetchall()
+
+
 class Tracking(NamedTuple):
     """How the triggers on a source are."""
 

@@ -16,6 +16,7 @@ from vecmig.freshness.coverage import Coverage
 from vecmig.freshness.fills import sweep_fills
 from vecmig.freshness.pending import FIRST_DIGEST, PendingRecord
 from vecmig.freshness.stamps import Stamps
+from vecmig.freshness.standing import let_lapse
 from vecmig.ledger.recorded import columns_said
 from vecmig.ledger.rows import Route
 from vecmig.ledger.schema import installed_version
@@ -202,10 +203,13 @@ def _forget_batch(connection: Connection, source: Source, schema: str, after: st
     values = {"collection": source.collection.name, "digests": digests}
     if source.followed is not None and source.collection.where:
         values["digests"] = _note_outside(connection, Stamps(source, schema, source.followed.tag), digests)
+    let_lapse(connection, tags)
     for stamps in tags:
+        connection.execute(stamps.statement("freshness/changes", "sweep_rejected"), values | stamps.values)
         sweep = stamps.statement("freshness/changes", "sweep_emptied", rows=source.rows)
         connection.execute(stamps.outlived(sweep), values)
-    connection.execute(tags[0].statement("freshness/changes", "forget_settled", unsettled=_unsettled(tags)), values)
+    settled = tags[0].statement("freshness/changes", "forget_settled", unsettled=_unsettled(tags), rows=source.rows)
+    connection.execute(settled, values)
     return digests[-1]
 
 

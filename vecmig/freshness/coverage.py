@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from datetime import datetime
+from typing import Any, Final
 
 from psycopg import sql
 
@@ -30,6 +32,14 @@ class Coverage:
     unaccounted: int
     #: Vectors of eligible records, fresh or stale.
     vectors: int = 0
+    #: When each record was compared with its vectors, where that was not just now.
+    compared_at: datetime | None = None
+
+    @classmethod
+    def from_row(cls, row: Sequence[Any] | None) -> Coverage:
+        """Read a row of ``coverage_statement``."""
+        records, eligible, fresh, rejected, stale, unaccounted, vectors = row or (0,) * 7
+        return cls(records, eligible, fresh, stale, rejected, unaccounted, vectors)
 
     @property
     def missing(self) -> int:
@@ -44,11 +54,17 @@ class Coverage:
 
 def measure_coverage(connection: Connection, stamps: Stamps) -> Coverage:
     """Compare every record's text with the hash beside its vector; one pass over the source, nothing cached."""
-    due = sql.SQL("coalesce(c.vector_changed_in IS NOT NULL, false)" if stamps.follows else "false")
-    query = stamps.statement("freshness/coverage", "coverage", due=due)
-    row = connection.execute(query, stamps.values).fetchone()
-    records, eligible, fresh, rejected, stale, unaccounted, vectors = row or (0,) * 7
-    return Coverage(records, eligible, fresh, stale, rejected, unaccounted, vectors)
+    return Coverage.from_row(connection.execute(coverage_statement(stamps), stamps.values).fetchone())
+
+
+def coverage_statement(stamps: Stamps) -> sql.Composed:
+    """Return what compares every record's text with the hash beside its vector; it takes the values of the stamps."""
+    return stamps.statement("freshness/coverage", "coverage", due=vector_due(stamps))
+
+
+def vector_due(stamps: Stamps) -> sql.SQL:
+    """Whether the outbox tells of a vector in the source that the tag has not taken over yet."""
+    return sql.SQL("coalesce(c.vector_changed_in IS NOT NULL, false)" if stamps.follows else "false")
 
 
 def count_records(connection: Connection, source: Source) -> tuple[int, int]:
@@ -71,7 +87,7 @@ def has_vectors(connection: Connection, stamps: Stamps) -> bool:
     return bool(row and row[0])
 
 
-def sweep(connection: Connection, stamps: Stamps, found: Coverage | None = None) -> int:
+def sweep(connection: Connection, stamps: Stamps, found: Coverage | None = None) -> tuple[int, int]:
     """Delete the vectors of records that are gone or no longer have a text, and forget their rejections.
 
     Triggers delete with a record at once where they see it; a disabled trigger or a view as source leaves it to this. A
@@ -84,26 +100,23 @@ def sweep(connection: Connection, stamps: Stamps, found: Coverage | None = None)
         found: what was measured just now; it spares a look at each vector where all of them belong to a record.
 
     Returns:
-        How many records keep vectors although they have no text any more.
+        How many vectors and records it was about, and how many records keep vectors although they have no text now.
     """
     connection.execute(stamps.statement("freshness/coverage", "sweep_rejected"), stamps.values)
     if found is not None and count_vectors(connection, stamps)[0] <= found.vectors:
-        return 0
+        return 0, 0
     source = stamps.source
     gone, emptied, total = _count_idle(connection, stamps)
     if gone:
         same = source.match_source("s", "v")
-        connection.execute(
-            stamps.statement("freshness/coverage", "sweep_gone", source=source.relation, same_source=same), {}
-        )
+        query = stamps.statement("freshness/coverage", "sweep_gone", source=source.relation, same_source=same)
+        connection.execute(query, {})
     few = emptied <= total * _MOST_EMPTIED
     if emptied:
         sweep_fills(connection, stamps, untold=few)
-        connection.execute(
-            stamps.outlived(stamps.statement("freshness/coverage", "sweep_emptied", rows=source.rows)),
-            stamps.values | {"all": few},
-        )
-    return _count_idle(connection, stamps)[1] if emptied and not few else 0
+        query = stamps.outlived(stamps.statement("freshness/coverage", "sweep_emptied", rows=source.rows))
+        connection.execute(query, stamps.values | {"all": few})
+    return gone + emptied, _count_idle(connection, stamps)[1] if emptied and not few else 0
 
 
 def _count_idle(connection: Connection, stamps: Stamps) -> tuple[int, int, int]:

@@ -130,6 +130,8 @@ def _accounted(evidence: Evidence) -> Check:
         remedy = Remedy("Run: vecmig sync (it installs them again)", "vecmig sync", By.UPGRADE)
         return Check("unexplained", False, "no triggers", Required("triggers"), detail, remedy)
     detail = "each record without a fresh vector changed lately or was rejected with a reason"
+    if (at := evidence.coverage.compared_at) is not None:
+        detail += f"; verified at {at:%Y-%m-%d %H:%M} UTC by comparing every record"
     if count:
         # such as rejected ones that are to be tried again
         are, them = noun(count, "is", "are"), noun(count, "it", "them")

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from vecmig.events import Listener
-from vecmig.freshness.coverage import Coverage, count_records, measure_coverage
+from vecmig.freshness.coverage import Coverage, count_records
 from vecmig.freshness.stamps import Stamps
+from vecmig.freshness.standing import find_coverage
 from vecmig.homes.adopting import AdoptedPage
 from vecmig.homes.search import Hit
 from vecmig.homes.values import (
@@ -151,6 +152,6 @@ class Home(Protocol):
 def coverage_of(home: Home) -> Coverage:
     """Measure a tag, or count its source where its home is not there, and so nothing is covered."""
     if home.exists():
-        return measure_coverage(home.session, home.stamps)
+        return find_coverage(home.session, home.stamps)
     records, eligible = count_records(home.session, home.stamps.source)
     return Coverage(records, eligible, fresh=0, stale=0, rejected=0, unaccounted=eligible)

@@ -303,12 +303,6 @@ def trigger_faults(connection: Connection, source: Source, schema: str, names: S
     return dict(connection.execute(statement("inventory/auditing", "triggers"), values).fetchall())
 
 
-def silent_writers(connection: Connection, source: Source, names: Sequence[str]) -> list[tuple[str, str]]:
-    """Give what writes to the source without firing the triggers, as (subscription or role, its name)."""
-    values = {"source": source.relation.as_string(None), "names": list(names)}
-    return connection.execute(statement("inventory/auditing", "silent_writers"), values).fetchall()
-
-
 def writers(connection: Connection, source: Source) -> list[Writer]:
     """Give who inserted vectors past vecmig, by what the table itself has noted of them; one pass over the vectors."""
     return [

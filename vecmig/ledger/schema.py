@@ -32,6 +32,7 @@ FILES: Final = (
     "016_superseded",
     "017_fills",
     "018_batch_order",
+    "019_last_full_pass",
     "020_index",
 )
 VERSION: Final = len(FILES)

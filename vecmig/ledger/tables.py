@@ -351,6 +351,18 @@ BATCH_ORDER: Final = _table(
     Index("batch_order_collection_tag_idx", "collection", "tag", "ordered_at"),
 )
 
+LAST_FULL_PASS: Final = _table(
+    "last_full_pass",
+    Column("collection", Text, primary_key=True),
+    Column("tag", Text, primary_key=True),
+    _moment("at", _CLOCK),
+    Column("subject", Uuid, nullable=False),
+    Column("records", BigInteger, nullable=False),
+    Column("textless", BigInteger, nullable=False),
+    Column("idle", BigInteger, nullable=False),
+    Column("beside", BigInteger, nullable=False),
+)
+
 
 def execute(connection: Connection, schema: str, statement: Executable) -> Rows:
     """Run a statement over these tables, which are in ``schema``, in the transaction that the session has open."""

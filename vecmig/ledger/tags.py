@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import case, delete, func, or_, select, update
+from sqlalchemy import Table, case, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from vecmig.ledger.part import Part
 from vecmig.ledger.recipe_check import check_recipes
 from vecmig.ledger.rows import Rejected, TagRow, tag_among
-from vecmig.ledger.tables import EVENT, FILL, REJECTED, REVISION, SUPERSEDED, TAG, later
+from vecmig.ledger.tables import EVENT, FILL, LAST_FULL_PASS, REJECTED, REVISION, SUPERSEDED, TAG, later
 from vecmig.model.adoption import AdoptedTag
 from vecmig.model.index import Index
 from vecmig.model.recipe import Recipe
@@ -156,17 +156,25 @@ class Rejections(Part):
     def all(self, collection: str | None = None) -> list[Rejected]:
         """Return the records that cannot be embedded as they are, of one collection or of all."""
         columns = [REJECTED.c[name] for name in Rejected.__slots__]
-        query = select(*columns).where(*_of(collection))
+        query = select(*columns).where(*_of(REJECTED, collection))
         order = REJECTED.c.collection, REJECTED.c.tag, REJECTED.c.at, REJECTED.c.key
         return [Rejected(*row) for row in self._tables.read(query.order_by(*order))]
 
     def retry(self, collection: str | None = None) -> int:
-        """Forget which records were rejected, so that the next run tries them again; return how many."""
-        return self._tables.write(delete(REJECTED).where(*_of(collection))) if self._tables.installed else 0
+        """Forget which records were rejected, so that the next run tries them again; return how many.
+
+        Nothing else tells of them, so that run compares all records.
+        """
+        if not self._tables.installed:
+            return 0
+        found = self._tables.write(delete(REJECTED).where(*_of(REJECTED, collection)))
+        if found:
+            self._tables.write(delete(LAST_FULL_PASS).where(*_of(LAST_FULL_PASS, collection)))
+        return found
 
     def forget(self, collection: str, tag: str) -> None:
         """Forget what is known of single records under a tag whose vectors go."""
-        for table in (REJECTED, SUPERSEDED, FILL):
+        for table in (REJECTED, SUPERSEDED, FILL, LAST_FULL_PASS):
             self._tables.write(delete(table).where(table.c.collection == collection, table.c.tag == tag))
 
 
@@ -174,5 +182,5 @@ def _is(collection: str, tag: str) -> tuple[Any, ...]:
     return TAG.c.collection == collection, TAG.c.tag == tag
 
 
-def _of(collection: str | None) -> tuple[Any, ...]:
-    return () if collection is None else (REJECTED.c.collection == collection,)
+def _of(table: Table, collection: str | None) -> tuple[Any, ...]:
+    return () if collection is None else (table.c.collection == collection,)

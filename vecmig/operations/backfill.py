@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vecmig.backfill import Result, run_backfill
-from vecmig.freshness.coverage import count_records, measure_coverage
+from vecmig.freshness.coverage import count_records
 from vecmig.freshness.stamps import Stamps
+from vecmig.freshness.standing import find_coverage
 from vecmig.homes import open_home
 from vecmig.operations.context import Context
 from vecmig.operations.embedders import batch_options, embedder_to_fill, prepare_tag, ray_options, run_options
@@ -27,7 +28,7 @@ class Backfill(Operation):
         source = self.source()
         with self.context.database.session() as connection:
             home = open_home(self.context.ledger(connection), source, self.new_tag)
-            return home.exists() and lacking(measure_coverage(connection, home.stamps)) == 0
+            return home.exists() and lacking(find_coverage(connection, home.stamps)) == 0
 
     def run(self) -> None:
         """Embed what is pending; each batch commits with its stamps."""
@@ -71,20 +72,25 @@ def fill_tag(
     if base is not None:
         with context.database.session() as connection:
             kept = base.tag in context.ledger(connection).routes.of(name).maintained
-            lacks = kept and lacking(measure_coverage(connection, base)) > 0
+            lacks = kept and lacking(find_coverage(connection, base)) > 0
         if lacks:
             # it is bought once, for both
             fill_tag(context, base, revision, here=here)
     with embedder_to_fill(context, name, stamps.tag, what="backfill", revision=revision) as embedder:
         with context.database.session() as connection:
-            home = open_home(context.ledger(connection), stamps.source, stamps.tag)
+            ledger = context.ledger(connection)
+            home = open_home(ledger, stamps.source, stamps.tag)
             home.require()
+            leading = ledger.revisions.row_leading_to(name, stamps.tag)
+        # before it is live for the first time, each record is compared, whatever the outbox tells
+        first = leading is None or leading.live_at is None
         batch = None if here else batch_options(context, name, stamps.tag, revision=revision)
         return run_backfill(
             context.database,
             home.stamps,
             embedder,
             limit=limit,
+            full=first and not here,
             options=run_options(context, "backfill"),
             ray=None if here or batch else ray_options(context, name, stamps.tag, revision=revision),
             batch=batch,

@@ -10,9 +10,9 @@ from typing import Any
 from vecmig.errors import DatabaseError, GateRefused
 from vecmig.events import Warned
 from vecmig.freshness.changes import count_theirs, outbox
-from vecmig.freshness.coverage import measure_coverage
 from vecmig.freshness.full_pass import needed_full_pass
 from vecmig.freshness.stamps import Stamps
+from vecmig.freshness.standing import find_coverage
 from vecmig.gate import Report, judge_again
 from vecmig.homes import home_over, open_home
 from vecmig.ledger.ledger import Ledger
@@ -163,7 +163,7 @@ class Cutover(Operation):
         """Judge the gate of the rollback: measured before the switch, whose cost does not grow with the corpus."""
         try:
             with self.context.database.session() as connection:
-                coverage = measure_coverage(connection, old)
+                coverage = find_coverage(connection, old)
                 theirs = count_theirs(connection, old, coverage)
                 rate = self.context.ledger(connection).last_rate(self.collection, old.tag)
         except DatabaseError as error:

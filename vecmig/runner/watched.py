@@ -9,9 +9,8 @@ from typing import Final
 
 from vecmig.backfill import Figures
 from vecmig.errors import ConfigError
-from vecmig.freshness.change_tracking import trigger_names
+from vecmig.freshness.change_tracking import silent_writers
 from vecmig.freshness.changes import Lag, Look
-from vecmig.inventory.auditing import silent_writers
 from vecmig.ledger.identity import SourceReplaced, find_source
 from vecmig.operations.context import Context
 from vecmig.postgres.sessions import Connection
@@ -88,5 +87,5 @@ def is_otherwise(context: Context, source: Source) -> bool:
 
 def bypassed(connection: Connection, source: Source) -> str:
     """Name what is set up to write to a source without firing its triggers; empty where nothing is."""
-    writers = silent_writers(connection, source, trigger_names(source))
+    writers = silent_writers(connection, source)
     return "; ".join(f"{what} {name} fires no triggers" for what, name in writers)

@@ -392,6 +392,21 @@ SELECT EXISTS (
       AND a.grantee = 0 AND pg_catalog.pg_has_role(f.proowner, 'USAGE')
       AND pg_catalog.has_table_privilege(t.tgrelid, 'TRIGGER'))
 
+-- silent_writers --
+-- changes that fire no ordinary trigger: by logical replication, and in sessions that say they are replicas
+SELECT 'subscription', s.subname::text
+FROM pg_catalog.pg_subscription_rel r
+JOIN pg_catalog.pg_subscription s ON s.oid = r.srsubid
+WHERE r.srrelid = pg_catalog.to_regclass(%(source)s)
+  AND EXISTS (SELECT FROM pg_catalog.pg_trigger t
+              WHERE t.tgrelid = r.srrelid AND t.tgname = ANY (%(names)s::text[]) AND t.tgenabled = 'O')
+UNION ALL
+SELECT 'role', CASE WHEN d.setrole = 0 THEN 'every role' ELSE pg_catalog.pg_get_userbyid(d.setrole)::text END
+FROM pg_catalog.pg_db_role_setting d
+WHERE d.setdatabase IN (0, (SELECT b.oid FROM pg_catalog.pg_database b WHERE b.datname = pg_catalog.current_database()))
+  AND d.setconfig && ARRAY['session_replication_role=replica']
+ORDER BY 1, 2
+
 -- trial_key --
 -- a key of the source, or one of NULLs where it has none
 SELECT coalesce((SELECT {key_json} FROM {records} s LIMIT 1), {nulls})::text

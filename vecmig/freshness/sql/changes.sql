@@ -27,10 +27,27 @@ WHERE v.ctid = ANY (ARRAY(
     WHERE c.collection = %(collection)s AND md5(c.key::text)::uuid = ANY (%(digests)s::uuid[])
     FOR UPDATE OF v SKIP LOCKED))
 
+-- sweep_rejected --
+-- of texts that these records have no more
+DELETE FROM {schema}.rejected r
+WHERE r.collection = %(collection)s AND r.tag = %(tag)s AND md5(r.key::text)::uuid = ANY (%(digests)s::uuid[])
+  AND NOT EXISTS (SELECT FROM {records} s WHERE {rejected_key} AND {hash} = r.source_hash)
+
 -- forget_settled --
--- runs after lock_batch, so that its snapshot sees every edit whose outbox row it may delete
-DELETE FROM {schema}.change c
-WHERE c.collection = %(collection)s AND md5(c.key::text)::uuid = ANY (%(digests)s::uuid[]) AND NOT {unsettled}
+-- runs after lock_batch, so that its snapshot sees every edit whose outbox row it may delete. Of a row without a text the
+-- last full passes may have seen one
+WITH forgotten AS (
+    DELETE FROM {schema}.change c
+    WHERE c.collection = %(collection)s AND md5(c.key::text)::uuid = ANY (%(digests)s::uuid[]) AND NOT {unsettled}
+    RETURNING c.key
+)
+UPDATE {schema}.last_full_pass p
+SET beside = p.beside + n.emptied
+FROM (SELECT count(*) AS emptied
+      FROM forgotten c
+      CROSS JOIN LATERAL (SELECT s.* FROM {rows} s WHERE {changed_key} LIMIT 1) s
+      WHERE (s.belongs AND {eligible}) IS NOT TRUE) n
+WHERE p.collection = %(collection)s AND n.emptied > 0
 
 -- distrust --
 -- nobody knows any more who it was

@@ -180,21 +180,6 @@ WHERE t.oid IS NULL OR t.tgenabled NOT IN ('O', 'A')
    OR (p.pronamespace, p.proname) IS DISTINCT FROM (pg_catalog.to_regnamespace(pg_catalog.quote_ident(%(ledger)s)), %(function)s)
 ORDER BY w.name
 
--- silent_writers --
--- changes that fire no ordinary trigger: by logical replication, and in sessions that say they are replicas
-SELECT 'subscription', s.subname::text
-FROM pg_catalog.pg_subscription_rel r
-JOIN pg_catalog.pg_subscription s ON s.oid = r.srsubid
-WHERE r.srrelid = pg_catalog.to_regclass(%(source)s)
-  AND EXISTS (SELECT FROM pg_catalog.pg_trigger t
-              WHERE t.tgrelid = r.srrelid AND t.tgname = ANY (%(names)s::text[]) AND t.tgenabled = 'O')
-UNION ALL
-SELECT 'role', CASE WHEN d.setrole = 0 THEN 'every role' ELSE pg_catalog.pg_get_userbyid(d.setrole)::text END
-FROM pg_catalog.pg_db_role_setting d
-WHERE d.setdatabase IN (0, (SELECT b.oid FROM pg_catalog.pg_database b WHERE b.datname = pg_catalog.current_database()))
-  AND d.setconfig && ARRAY['session_replication_role=replica']
-ORDER BY 1, 2
-
 -- writers --
 SELECT v.written_by[1], coalesce(v.written_by[2], ''), v.tag, count(*), min(v.embedded_at), max(v.embedded_at)
 FROM {vectors} v

@@ -8,7 +8,8 @@ from contextlib import suppress
 from vecmig.config import Config
 from vecmig.errors import UsageError
 from vecmig.events import Listener, ignore
-from vecmig.freshness.coverage import Coverage, measure_coverage
+from vecmig.freshness.coverage import Coverage
+from vecmig.freshness.standing import find_coverage
 from vecmig.ledger.identity import find_source
 from vecmig.operations.script import ScriptMigration, Stopped
 from vecmig.runner.apart import Apart
@@ -72,6 +73,6 @@ def backfill(
                     script.function("backfill")(m)
                 with project.database.session() as connection:
                     source = find_source(project.context.ledger(connection), project.collections.collection(name))
-                    coverages[name] = measure_coverage(connection, project.context.stamps(source, row.new_tag or ""))
+                    coverages[name] = find_coverage(connection, project.context.stamps(source, row.new_tag or ""))
     apart.raise_worst(coverages)
     return coverages

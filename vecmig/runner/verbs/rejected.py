@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vecmig.config import Config
+from vecmig.ledger.install import ensure
 from vecmig.ledger.rows import Rejected
 from vecmig.runner.project import Project
 
@@ -21,6 +22,7 @@ def retry_rejected(config: Config, collection: str | None = None) -> int:
     project = Project(config)
     if collection is not None:
         project.collections.collection(collection)
+    ensure(project.database)
     with project.context.transaction() as ledger:
         count = ledger.rejections.retry(collection)
         if count:

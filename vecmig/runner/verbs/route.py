@@ -7,7 +7,7 @@ from typing import Final
 
 from vecmig.config import Config
 from vecmig.errors import DatabaseError, UsageError
-from vecmig.freshness.coverage import measure_coverage
+from vecmig.freshness.standing import find_coverage
 from vecmig.homes import open_home
 from vecmig.ledger.identity import find_source
 from vecmig.ledger.install import ensure
@@ -137,7 +137,7 @@ def _check_ramp(project: Project, collection: str, before: Route) -> None:
         _require_searchable(project, connection, collection, tag)
         revision = project.context.ledger(connection).revisions.leading_to(collection, tag)
         source = find_source(project.context.ledger(connection), project.collections.collection(collection))
-        coverage = measure_coverage(connection, project.context.stamps(source, tag))
+        coverage = find_coverage(connection, project.context.stamps(source, tag))
     script = project.scripts[revision] if revision in project.scripts.map else None
     required = ((script.gate if script else None) or Gate()).coverage
     if coverage.share < required or not coverage.eligible:

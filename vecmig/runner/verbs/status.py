@@ -8,13 +8,13 @@ from dataclasses import replace
 
 from vecmig.config import Config
 from vecmig.errors import Blocked, ConfigError, DatabaseError, RecipeError, ScriptError, VecmigError
-from vecmig.freshness.change_tracking import trigger_names
+from vecmig.freshness.change_tracking import silent_writers
 from vecmig.freshness.changes import Lag, Outbox, count_theirs, lag, outbox, text_writers
-from vecmig.freshness.coverage import count_records, count_vectors, measure_coverage
+from vecmig.freshness.coverage import count_records, count_vectors
 from vecmig.freshness.full_pass import needed_full_pass
+from vecmig.freshness.standing import find_coverage
 from vecmig.gate import Report
 from vecmig.homes import IndexState, coverage_of, open_home
-from vecmig.inventory.auditing import silent_writers
 from vecmig.inventory.exposure import exposures
 from vecmig.ledger.batch_orders import on_order
 from vecmig.ledger.control import read_control, runs
@@ -190,7 +190,7 @@ def _measured(project: Project, connection: Connection, ledger: Ledger, source: 
         problem=problem,
         mendable=mendable,
         scanned=source.scanned,
-        silent=tuple(silent_writers(connection, source, trigger_names(source))) if source.tracked else (),
+        silent=tuple(silent_writers(connection, source)) if source.tracked else (),
         rollback=rollback,
         trust=trust_report(project, connection, ledger, source) if rollback and rollback.coverage else None,
         half_retired=_half_retired(project, connection, source, known),
@@ -271,7 +271,7 @@ def _tag(ledger: Ledger, source: Source, row: TagRow) -> TagStatus:
     if not home.exists():
         return TagStatus(row.tag, "gone", row.dims, 0, 0, coverage_of(home), IndexState(), Lag())
     vectors, with_vectors = count_vectors(connection, stamps)
-    coverage = measure_coverage(connection, stamps)
+    coverage = find_coverage(connection, stamps)
     return TagStatus(
         tag=row.tag,
         state=row.state,

@@ -44,6 +44,7 @@ def sync(
     collections: Sequence[str] = (),
     *,
     max_cost: float | None = None,
+    full: bool = False,
     listener: Listener = ignore,
 ) -> dict[tuple[str, str], Coverage]:
     """Bring every tag that must stay complete up to date: live, standby and candidate.
@@ -54,6 +55,7 @@ def sync(
         config: the project.
         collections: which ones; empty for all that have a tag.
         max_cost: US dollars that this run may cost, all tags together.
+        full: compare every record with its vectors, also where the outbox tells what changed.
         listener: told of what happens.
 
     Returns:
@@ -80,7 +82,7 @@ def sync(
         apart = Apart(project.listener, len(names) > 1, (BudgetSpent,) if max_cost else ())
         for name in names:
             with apart.each(name), failures_kept(project, "sync", [name]):
-                _sync_collection(project, name, apart, done)
+                _sync_collection(project, name, apart, done, full=full)
         succeeded(project, "sync", set(names) - apart.collections)
     apart.raise_worst(done)
     return done
@@ -91,7 +93,9 @@ def _routes(project: Project) -> dict[str, Route]:
         return project.context.ledger(connection).routes.all()
 
 
-def _sync_collection(project: Project, name: str, apart: Apart, done: dict[tuple[str, str], Coverage]) -> None:
+def _sync_collection(
+    project: Project, name: str, apart: Apart, done: dict[tuple[str, str], Coverage], *, full: bool
+) -> None:
     """Bring the tags of one collection up to date, and add them to ``done``."""
     context = project.context
     source = inspect(context, context.collections.collection(name))
@@ -109,7 +113,7 @@ def _sync_collection(project: Project, name: str, apart: Apart, done: dict[tuple
             project.listener(Noted(f"{name}: {tag} is left to its backfill, which orders it through the Batch API"))
             continue
         with tolerating(project, name, tag), apart.asking(project, tag) as asking:
-            done[name, tag] = _sync_tag(asking.context, source, tag).coverage
+            done[name, tag] = _sync_tag(asking.context, source, tag, full=full).coverage
     build_indexes(project, source, [tag for tag in (route.live, route.standby) if (name, tag) in done])
 
 
@@ -121,7 +125,7 @@ def _is_ordered(context: Context, name: str, tag: str) -> bool:
         return what == "backfill" and recipe_of(context, ledger, name, tag).service.batch
 
 
-def _sync_tag(context: Context, source: Source, tag: str) -> Result:
+def _sync_tag(context: Context, source: Source, tag: str, *, full: bool) -> Result:
     name = source.collection.name
     context.listener(StepStarted("sync", "", name, tag))
     with context.database.session() as connection:
@@ -138,6 +142,7 @@ def _sync_tag(context: Context, source: Source, tag: str) -> Result:
             context.database,
             home.stamps,
             embedder,
+            full=full,
             options=replace(run_options(context, "sync"), still_alone=still_alone),
             prepare=prepare_tag(context, embedder, home.stamps),
             listener=context.listener,

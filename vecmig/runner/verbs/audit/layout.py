@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from vecmig.errors import DatabaseError
-from vecmig.freshness.change_tracking import trigger_names
+from vecmig.freshness.change_tracking import silent_writers, trigger_names
 from vecmig.homes import open_home
-from vecmig.inventory.auditing import Part, silent_writers, tags_in, trigger_faults
+from vecmig.inventory.auditing import Part, tags_in, trigger_faults
 from vecmig.published.detaching import all_detached
 from vecmig.published.live_view import has_search, reads_tag
 from vecmig.runner.verbs.audit.finding import Finding, Severity, Subject
@@ -172,7 +172,7 @@ def _triggers(subject: Subject) -> Iterator[Finding]:
 
 def _silent(subject: Subject) -> Iterator[Finding]:
     names = trigger_names(subject.source)
-    for what, name in silent_writers(subject.connection, subject.source, names):
+    for what, name in silent_writers(subject.connection, subject.source):
         if what == "subscription":
             always = ", ".join(f'ENABLE ALWAYS TRIGGER "{trigger}"' for trigger in names)
             detail = (
