@@ -51,7 +51,8 @@ def test_an_upgrade_opens_few_connections(lab: Lab, count: Count) -> None:
     """Of two revisions, on an empty database: vecmig's own tables are part of it."""
     assert lab.upgrade() == ["live", "live"]
     assert count.connections <= 20
-    assert count.statements <= 620
+    # 40 of each revision ask the gate's queries for the recall of its index
+    assert count.statements <= 740
 
 
 def test_a_downgrade_opens_few_connections(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
