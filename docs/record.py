@@ -58,7 +58,7 @@ VARYING = {
     re.compile(r"\b[\d,]+/s\b"): "<rate>",
     # chance has a part in building an index, so what a search finds by it differs a little
     re.compile(r"^(?:overlap@|rank-biased |another first |   0\.\d\d ).*$", re.MULTILINE): "<comparison>",
-    re.compile(r"(?<=index recall) +\S+ %|\d+ of 16 vectors"): "<recall>",
+    re.compile(r"(?<=index recall) +\S+ %(?:\s+≥\s+\S+\s%\s+the search finds [^)]*\)[^\d]*)?"): "<recall>",
     re.compile(r"no difference shown|(?:higher|lower) here"): "<verdict>",
     re.compile(r"[+-]?\b[01]\.\d{2,}|<0\.001"): "<score>",
 }
