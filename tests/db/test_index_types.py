@@ -13,6 +13,7 @@ from support.adopting import adopts, give_vectors, literal
 from support.embedding import Model
 from support.embedding import vector as model_vector
 from support.lab import LARGE, SMALL, Lab, create_documents, recipe
+from vecmig import runner
 from vecmig.errors import ConfigError
 from vecmig.events import StepDone
 from vecmig.homes import home_over
@@ -201,3 +202,22 @@ def test_what_a_tag_cannot_be_indexed_as_is_refused_before_anything_is_changed(
     with pytest.raises(ConfigError, match=message):
         lab.upgrade()
     assert lab.sql("SELECT to_regclass('documents_vectors')") == [(None,)]
+
+
+def test_a_plan_compares_the_types_and_knows_the_time_of_what_was_built_before(many: Lab) -> None:
+    lab = indexed(many, LARGE, type="bit")
+    (before,) = runner.estimate(lab.config)
+    assert [(one.type, one.chosen) for one in before.indexes] == [("vector", False), ("halfvec", False), ("bit", True)]
+    sizes = [one.bytes for one in before.indexes]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] > 3 * sizes[2] == 3 * before.index_bytes
+    assert {one.seconds for one in before.indexes} == {None}
+    lab.upgrade(until="index")
+    (after,) = runner.estimate(lab.config)
+    assert [one.seconds is not None for one in after.indexes] == [False, False, True]
+
+
+def test_a_plan_leaves_out_a_type_that_has_too_few_dims(many: Lab) -> None:
+    lab = many.write(chain=(LARGE,), options={"storage": "halfvec"})
+    (planned,) = runner.estimate(lab.config)
+    assert [(one.type, one.chosen) for one in planned.indexes] == [("halfvec", True), ("bit", False)]

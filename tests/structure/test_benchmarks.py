@@ -21,6 +21,7 @@ TINY = {
     "chunking": ["--kb", "4", "8"],
     "fleet": ["--records=600", "--dims=64", "--rounds=1", "--batch=16"],
     "index": ["--records=200", "--dims=8", "--workers", "0", "--latency=0"],
+    "index_types": ["--records=200", "--dims=8", "--rerank", "4"],
     "memory": ["--records", "50", "100", "--dims=8", "--latency=0"],
     "move": ["--records", "200", "400"],
     "pay_once": ["--records=200", "--sizes", "200", "400", "--dims", "8", "--rounds=1"],

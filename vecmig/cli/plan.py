@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from vecmig.config import Config
-    from vecmig.runner import Estimate
+    from vecmig.runner import Estimate, IndexEstimate
 
 #: What a rollback takes, however much there is.
 _ROLLBACK: Final = "< 1 s"
@@ -216,9 +216,19 @@ def _rows(estimate: Estimate) -> Iterator[tuple[str, str]]:
         f"about {data_size(estimate.vector_bytes)} of vectors and {data_size(estimate.index_bytes)} of index",
     )
     yield "  memory", _memory(estimate)
+    for at, index in enumerate(estimate.indexes):
+        yield "" if at else "  index", _index(index)
     yield "  rollback", _rollback(estimate)
     for at, lock in enumerate(estimate.locks):
         yield "" if at else "  locks", lock
+
+
+def _index(index: IndexEstimate) -> str:
+    took = f"built in about {duration(index.seconds)}" if index.seconds is not None else "no such build was timed yet"
+    chosen = "; as configured" if index.chosen else ""
+    return (
+        f"{index.type}: about {data_size(index.bytes)}, {data_size(index.memory_mb * 2**20)} of memory, {took}{chosen}"
+    )
 
 
 def _budget(estimate: Estimate) -> str:

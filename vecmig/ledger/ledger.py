@@ -16,7 +16,7 @@ from vecmig.ledger.phases import RevisionRow
 from vecmig.ledger.revisions import Revisions, Statements
 from vecmig.ledger.routes import Routes
 from vecmig.ledger.rows import Actor
-from vecmig.ledger.tables import EVENT
+from vecmig.ledger.tables import EVENT, TAG
 from vecmig.ledger.tags import Rejections, Tags
 from vecmig.postgres.sessions import Connection
 from vecmig.source.source import Source
@@ -119,6 +119,20 @@ class Ledger:
                 data=dict(data or {}),
             )
         )
+
+    def index_rates(self, collection: str, dims: int) -> dict[str, float]:
+        """Return the vectors per second of the last index build of each type, over vectors of so many dims."""
+        kind, data = EVENT.c.data["type"].astext, EVENT.c.data
+        vectors, seconds = cast(data["vectors"].astext, Double), cast(data["seconds"].astext, Double)
+        query = (
+            select(kind, vectors / seconds)
+            .join(TAG, (TAG.c.collection == EVENT.c.collection) & (TAG.c.tag == EVENT.c.tag))
+            .where(EVENT.c.kind == "index", EVENT.c.collection == collection, TAG.c.dims == dims)
+            .where(kind.is_not(None), vectors > 0, seconds > 0)
+            .order_by(EVENT.c.id)
+        )
+        # the last one of a type counts
+        return dict(self._tables.read(query))
 
     def last_rate(self, collection: str, tag: str) -> float | None:
         """Return the records per second of a tag's last backfill that wrote any; None if there was none."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from vecmig.runner.verbs.events import events, follow_events, known_tags, newest_event
     from vecmig.runner.verbs.gate import gate_reports
     from vecmig.runner.verbs.held import live_where_held, passed_by
+    from vecmig.runner.verbs.index_estimate import IndexEstimate
     from vecmig.runner.verbs.rejected import rejected, retry_rejected
     from vecmig.runner.verbs.release import release
     from vecmig.runner.verbs.retire import Retired, Retirement, retire, retirement
@@ -65,6 +66,7 @@ _HOMES = {
     "Finding": "vecmig.runner.verbs.audit",
     "Ignored": "vecmig.runner.verbs.audit",
     "Imported": "vecmig.runner.verbs.vectors",
+    "IndexEstimate": "vecmig.runner.verbs.index_estimate",
     "Interval": "vecmig.runner.verbs.compare",
     "MadeSuite": "vecmig.runner.verbs.evaluate",
     "Offer": "vecmig.runner.verbs.discover",
@@ -150,6 +152,7 @@ __all__ = [
     "Finding",
     "Ignored",
     "Imported",
+    "IndexEstimate",
     "Interval",
     "MadeSuite",
     "Offer",

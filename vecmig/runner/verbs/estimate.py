@@ -26,6 +26,7 @@ from vecmig.runner.apart import Apart
 from vecmig.runner.plan import check_applied, check_upgrade
 from vecmig.runner.project import Project
 from vecmig.runner.steps import adoption_of
+from vecmig.runner.verbs.index_estimate import IndexEstimate, estimate_indexes
 from vecmig.script import Script
 from vecmig.source.source import Source
 
@@ -87,6 +88,8 @@ class Estimate:
     #: maintenance_work_mem that holds the full index while it is built, and the most that may be used.
     index_memory_mb: int
     index_memory_cap_mb: int
+    #: The same, and the time, for each type that the index may be of.
+    indexes: tuple[IndexEstimate, ...]
     #: What embedding everything under the old tag again would cost; a rollback does not need it.
     way_back_cost_usd: float
     #: Which locks are taken, one sentence each.
@@ -199,6 +202,7 @@ def _estimate(
         index_bytes=footprint.index_bytes,
         index_memory_mb=footprint.index_memory_mb,
         index_memory_cap_mb=project.config.maintenance_work_mem_mb,
+        indexes=tuple(estimate_indexes(ledger, home, total)),
         way_back_cost_usd=_cost(old, round(_measure(texts, old).tokens * coverage.eligible)) if old else 0.0,
         locks=_locks(source),
     )

@@ -230,7 +230,8 @@ def build_indexes(project: Project, source: Source, tags: Sequence[str | None]) 
             built = build_index(project.context, project.context.stamps(source, tag))
             if built is not None:
                 with project.context.transaction() as ledger:
-                    figures = {"bytes": open_home(ledger, source, tag).index().bytes} | asdict(built)
+                    home = open_home(ledger, source, tag)
+                    figures = {"bytes": home.index().bytes, "type": home.stamps.index_type} | asdict(built)
                     ledger.record_event("index", collection=name, tag=tag, data=figures)
 
 
