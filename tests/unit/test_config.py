@@ -71,6 +71,7 @@ def test_every_option(project: Path) -> None:
         "index_workers = 0",
         "reconnect_wait = 0",
         "provider_wait = 1.5",
+        "keep_shadow_days = 7.5",
         "throttle_query = SELECT count(*) FROM pg_stat_activity",
         "  WHERE application_name LIKE 'report%';",
         "max_replica_lag = 2.5",
@@ -82,6 +83,7 @@ def test_every_option(project: Path) -> None:
     assert (config.truncate_slug_length, config.template) == (20, "team")
     assert (config.lock_wait, config.maintenance_work_mem_mb, config.index_workers) == (2.5, 512, 0)
     assert (config.reconnect_wait, config.provider_wait, config.max_replica_lag) == (0.0, 1.5, 2.5)
+    assert config.keep_shadow_days == 7.5
     assert config.throttle_query == ("SELECT count(*) FROM pg_stat_activity\nWHERE application_name LIKE 'report%'"), (
         "as it stands there"
     )
@@ -264,8 +266,8 @@ def test_toml_that_is_not() -> None:
             (
                 "vecmig.ini:2: unknown option 'zzz'; known: script_location, database_url, collections, "
                 "version_locations, schema, vectors_schema, file_template, truncate_slug_length, template, lock_wait, "
-                "maintenance_work_mem_mb, index_workers, reconnect_wait, provider_wait, throttle_query, "
-                "max_replica_lag, engine, workers"
+                "maintenance_work_mem_mb, index_workers, reconnect_wait, provider_wait, "
+                "keep_shadow_days, throttle_query, max_replica_lag, engine, workers"
             ),
             "",
         ),
@@ -293,6 +295,11 @@ def test_toml_that_is_not() -> None:
         (
             [f"database_url = {URL}", "truncate_slug_length = many"],
             "vecmig.ini:3: truncate_slug_length is 'many'; a whole number from 1 is needed.",
+            "",
+        ),
+        (
+            [f"database_url = {URL}", "keep_shadow_days = 0"],
+            "vecmig.ini:3: keep_shadow_days is '0'; a number of days above 0 is needed, at most 36500, or unlimited.",
             "",
         ),
         (

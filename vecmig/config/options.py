@@ -19,6 +19,8 @@ from vecmig.text import unknown
 MAX_SCHEMA: Final = 57
 #: Most parallel workers that PostgreSQL lets anybody ask for.
 MAX_WORKERS: Final = 1024
+#: Most days that something is kept, short of for good.
+_MOST_DAYS: Final = 36_500.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,20 @@ def _seconds_or_unlimited(setting: Setting) -> float:
         raise setting.error(f"is {setting.value!r}; a number of seconds from 0 is needed, or {UNLIMITED}") from None
 
 
+def _days_or_unlimited(setting: Setting) -> float:
+    if setting.value == UNLIMITED:
+        return math.inf
+    try:
+        value = _seconds_above_0(setting)
+    except ConfigError:
+        value = math.inf
+    if value > _MOST_DAYS:
+        raise setting.error(
+            f"is {setting.value!r}; a number of days above 0 is needed, at most {_MOST_DAYS:g}, or {UNLIMITED}"
+        )
+    return value
+
+
 def _engine(setting: Setting) -> Engine:
     name = text_of(setting)
     if name not in ENGINES:
@@ -160,6 +176,7 @@ OPTIONS: Final[dict[str, Callable[[Setting], Any] | None]] = {
     "index_workers": _workers,
     "reconnect_wait": _seconds,
     "provider_wait": _seconds_or_unlimited,
+    "keep_shadow_days": _days_or_unlimited,
     "throttle_query": _query,
     "max_replica_lag": _seconds_above_0,
     "engine": _engine,

@@ -48,6 +48,8 @@ class Config:
     reconnect_wait: float = 300.0
     #: Seconds for which a run waits for a provider that answers no request; 0 to stop at the first try that fails.
     provider_wait: float = math.inf
+    #: Days for which shadow reads are kept.
+    keep_shadow_days: float = 30.0
     #: A SELECT of one number; while that is above 0, backfills wait.
     throttle_query: str | None = None
     #: Seconds that a replica may be behind before backfills wait; None to let it.

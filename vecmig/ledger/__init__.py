@@ -13,6 +13,7 @@ __all__ = [
     "history",
     "identity",
     "install",
+    "keeping",
     "learned_limits",
     "ledger",
     "part",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, TypeVar, cast
 
 from vecmig.backfill import RunBudget
@@ -13,6 +15,7 @@ from vecmig.config.collections import Collections
 from vecmig.errors import ScriptError
 from vecmig.events import Listener, Waiting, Warned, ignore
 from vecmig.freshness.stamps import Stamps
+from vecmig.ledger.keeping import forget_shadows
 from vecmig.ledger.ledger import Ledger
 from vecmig.ledger.rows import Actor
 from vecmig.model.gate import Gate
@@ -94,6 +97,11 @@ class Context:
     def reconnecting(self, work: Callable[[], T]) -> T:
         """Do work that may be repeated, again where its session is lost."""
         return reconnecting(work, wait=self.config.reconnect_wait, on_wait=self.wait)
+
+    def tidy(self, collection: str) -> None:
+        """Delete what was noted of a collection for a while only, and is older than the settings say."""
+        if self.config.keep_shadow_days < math.inf:
+            forget_shadows(self.database, collection, timedelta(days=self.config.keep_shadow_days))
 
     def wait(self, reason: str, seconds: float | None = None, *, cause: str = "") -> None:
         """Tell what a run waits for."""

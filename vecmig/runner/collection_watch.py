@@ -164,6 +164,7 @@ class CollectionWatch:
         elif seen.changed:
             self._wake()
         if now >= self._full_at:
+            self.project.context.tidy(self.name)
             self._full_at = time.monotonic() + (max(SCAN_EVERY, self.every) if self._scanned else self.full_every)
         self.since = seen.at
         if new := [tag for tag in tags if tag not in self.followers.tags | self.followers.leaving]:

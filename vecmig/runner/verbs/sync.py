@@ -83,6 +83,7 @@ def sync(
         for name in names:
             with apart.each(name), failures_kept(project, "sync", [name]):
                 _sync_collection(project, name, apart, done, full=full)
+                project.context.tidy(name)
         succeeded(project, "sync", set(names) - apart.collections)
     apart.raise_worst(done)
     return done

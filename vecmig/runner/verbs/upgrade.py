@@ -73,6 +73,8 @@ def upgrade(
                 if release:
                     _release(holding, path.steps)
                 results = _forward(holding, path.steps, until, apart)
+                for name in collections_of(path.steps):
+                    holding.context.tidy(name)
                 succeeded(holding, "upgrade", set(collections_of(path.steps)) - apart.collections)
         else:
             succeeded(project, "upgrade", project.collections.collections)

@@ -1,0 +1,53 @@
+"""What readers note is kept for as long as the settings say, and for as long as somebody is judged by it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from support.lab import LARGE, SMALL, Lab
+from vecmig.ledger.keeping import forget_shadows
+
+_NOTED = """
+INSERT INTO vecmig.shadow (at, collection, live_tag, other_tag, k, live_ms, query_hash)
+SELECT now() - make_interval(days => d), %s, %s, %s, 10, 1.0, d::text FROM generate_series(0, %s) d
+"""
+_DAYS = """
+SELECT count(*), max(extract(day FROM now() - at))::int FROM vecmig.shadow
+WHERE collection = %s AND live_tag = %s AND other_tag = %s
+"""
+GONE, OTHER = "gone@1/dim-64/chunk-none/norm-l2", "other@1/dim-64/chunk-none/norm-l2"
+
+
+def test_old_shadow_reads_go_with_the_next_sync_and_those_that_judge_a_tag_stay(lab: Lab) -> None:
+    lab.upgrade("r1")
+    for collection, live, other, days in (
+        ("documents", SMALL, GONE, 99),
+        ("documents", SMALL, LARGE, 99),
+        ("documents", GONE, SMALL, 99),
+        ("elsewhere", SMALL, GONE, 99),
+    ):
+        lab.sql(_NOTED, collection, live, other, days)
+    # the live tag was shadowed before it went live, and is not any more
+    lab.sql("UPDATE vecmig.shadow SET at = at - interval '200 days' WHERE other_tag = %s", SMALL)
+    lab.sync()
+
+    assert lab.sql(_DAYS, "documents", SMALL, GONE) == [(30, 29)]
+    assert lab.sql(_DAYS, "documents", SMALL, LARGE) == [(30, 29)]
+    assert lab.sql(_DAYS, "documents", GONE, SMALL) == [(31, 230)], "30 days, the default, before its last one"
+    assert lab.sql(_DAYS, "elsewhere", SMALL, GONE) == [(100, 99)], "another collection's are its own sync's"
+
+
+def test_they_go_in_batches_each_in_a_transaction_of_its_own(lab: Lab) -> None:
+    lab.upgrade("r1")
+    for other in (GONE, OTHER):
+        lab.sql(_NOTED, "documents", SMALL, other, 99)
+    gone = forget_shadows(lab.database, "documents", timedelta(days=9.5), batch=7)
+    assert gone == 180
+    assert lab.sql("SELECT count(DISTINCT other_tag), count(*) FROM vecmig.shadow") == [(2, 20)]
+
+
+def test_a_command_that_reads_deletes_none(lab: Lab) -> None:
+    lab.upgrade("r1")
+    lab.sql(_NOTED, "documents", SMALL, GONE, 99)
+    lab.status()
+    assert lab.sql("SELECT count(*) FROM vecmig.shadow") == [(100,)]
