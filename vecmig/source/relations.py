@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -45,6 +45,14 @@ def exists(connection: Connection, relation: sql.Identifier) -> bool:
     """Whether a relation is there."""
     row = connection.execute(statement("source/catalog", "exists"), {"name": relation.as_string(connection)}).fetchone()
     return bool(row and row[0])
+
+
+def existing(connection: Connection, relations: Mapping[str, sql.Identifier]) -> list[str]:
+    """Choose those relations that are there, by what the caller calls them; one round trip for all."""
+    names = {relation.as_string(connection): known_as for known_as, relation in relations.items()}
+    rows = connection.execute(statement("source/catalog", "existing"), {"names": list(names)}) if names else ()
+    there = {name for (name,) in rows}
+    return [known_as for name, known_as in names.items() if name in there]
 
 
 def relation_of(connection: Connection, oid: int) -> Relation | None:

@@ -42,7 +42,7 @@ from vecmig.runner.trust import old_retired, trust_report
 from vecmig.runner.verbs.downgrade import downgrade_of
 from vecmig.runner.verbs.verify import check_unedited
 from vecmig.source.checks import without_key
-from vecmig.source.relations import exists
+from vecmig.source.relations import existing
 from vecmig.source.source import Source
 
 
@@ -226,7 +226,7 @@ def _half_retired(
     project: Project, connection: Connection, source: Source, known: Mapping[str, TagRow]
 ) -> tuple[str, ...]:
     retired = [tag for tag, row in known.items() if row.state == "retired"]
-    return tuple(tag for tag in retired if exists(connection, project.context.stamps(source, tag).relation))
+    return tuple(existing(connection, {tag: project.context.stamps(source, tag).relation for tag in retired}))
 
 
 def _disagreement(

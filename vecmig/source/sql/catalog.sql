@@ -28,6 +28,9 @@ WHERE a.attrelid = %(oid)s AND a.attnum > 0 AND NOT a.attisdropped
 -- exists --
 SELECT pg_catalog.to_regclass(%(name)s) IS NOT NULL
 
+-- existing --
+SELECT n.name FROM pg_catalog.unnest(%(names)s::text[]) n (name) WHERE pg_catalog.to_regclass(n.name) IS NOT NULL
+
 -- columns --
 -- with the schema of the operator that its type's own index order calls equal; enums and arrays have it in pg_catalog;
 -- a domain's are those of its base; whether its values have a binary form; its collation; whether it may be
