@@ -264,6 +264,18 @@ def test_what_was_forgotten_while_a_tag_was_not_kept_complete_is_found(lab: Lab)
     assert lab.cover(LARGE).stale == 0
 
 
+@pytest.mark.upgraded
+def test_a_gate_compares_all_where_that_was_not_done_for_a_day(lab: Lab) -> None:
+    lab.sync()
+    lab.downgrade("-1")
+    lab.upgrade(until="index")
+    assert lab.checks()["coverage"]
+    lab.sql("SET session_replication_role = replica; UPDATE documents SET body = 'unseen' WHERE id < 15")
+    assert lab.checks()["coverage"]
+    lab.sql("UPDATE vecmig.last_full_pass SET at = now() - interval '25 hours'")
+    assert not lab.checks()["coverage"]
+
+
 def test_a_small_source_is_compared_each_time(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.upgrade("r1")
     monkeypatch.setattr(standing, "_LEAST_RECORDS", 21)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from typing import Final
 
@@ -23,13 +22,11 @@ from vecmig.freshness.changes import changed_since, forget_settled, snapshot
 from vecmig.freshness.coverage import Coverage, measure_coverage, sweep
 from vecmig.freshness.full_pass import noted_for, settle_full_pass
 from vecmig.freshness.stamps import Stamps
-from vecmig.freshness.standing import compare_all, coverage_since, find_coverage
+from vecmig.freshness.standing import TRUSTED_FOR, compare_all, coverage_since, find_coverage
 from vecmig.freshness.steadiness import refuse_unsteady_texts
 from vecmig.postgres.reconnecting import ReconnectingSession
 from vecmig.postgres.sessions import Connection, Database
 
-#: How long the outbox is gone by before every record is compared again: what wrote past the triggers is found then.
-_TRUSTED_FOR: Final = timedelta(days=1)
 #: Passes over the source in one run. Later passes take up what an application changed behind the first one.
 _MOST_PASSES: Final = 5
 
@@ -89,7 +86,7 @@ def run_backfill(
     with engine, engine.session() as session:
         counters, told = engine.counters, None
         if engine is here and not full:
-            told = session.run(lambda connection: coverage_since(connection, stamps, within=_TRUSTED_FOR))
+            told = session.run(lambda connection: coverage_since(connection, stamps, within=TRUSTED_FOR))
         counters.expect(told or session.run(lambda connection: measure_coverage(connection, stamps)), limit)
         session.run(lambda connection: refuse_unsteady_texts(connection, stamps))
         try:

@@ -16,6 +16,8 @@ from vecmig.ledger.schema import FILES, installed_version
 from vecmig.postgres.named_sql import statement
 from vecmig.postgres.sessions import Connection
 
+#: How long the outbox is gone by before every record is compared again: what wrote past the triggers is found then.
+TRUSTED_FOR: Final = timedelta(days=1)
 _SINCE_VERSION: Final = FILES.index("019_last_full_pass") + 1
 #: Columns of a comparison before those of the coverage.
 _COUNTED: Final = 5
@@ -23,14 +25,19 @@ _COUNTED: Final = 5
 _LEAST_RECORDS: Final = 20_000
 
 
-def find_coverage(connection: Connection, stamps: Stamps) -> Coverage:
+def find_coverage(connection: Connection, stamps: Stamps, *, within: timedelta | None = None) -> Coverage:
     """Return how complete a tag is, at a cost that follows the latest changes where the last full pass can be trusted.
 
     That is so as long as the triggers have been at work since then, nothing is set up to write past them, and there are
     no more rows than they have told of. If it is not, and for a small source, each record is compared with its vectors.
     What left ``where`` since the last full pass counts until the next one.
+
+    Args:
+        connection: the connection.
+        stamps: the tag.
+        within: how long ago the last full pass may be; None for any time.
     """
-    return coverage_since(connection, stamps) or measure_coverage(connection, stamps)
+    return coverage_since(connection, stamps, within=within) or measure_coverage(connection, stamps)
 
 
 def coverage_since(connection: Connection, stamps: Stamps, *, within: timedelta | None = None) -> Coverage | None:

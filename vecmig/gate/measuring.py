@@ -9,7 +9,7 @@ from vecmig.freshness.change_tracking import tracking_works
 from vecmig.freshness.changes import changed_since, count_theirs, lag, snapshot
 from vecmig.freshness.coverage import Coverage, measure_coverage
 from vecmig.freshness.stamps import Stamps
-from vecmig.freshness.standing import find_coverage
+from vecmig.freshness.standing import TRUSTED_FOR, find_coverage
 from vecmig.gate.checks import judge
 from vecmig.gate.quality import Shadowing, Trial
 from vecmig.gate.recall import Recall
@@ -33,10 +33,13 @@ class Found(TypedDict, total=False):
 
 
 def gather(home: Home, old: Home | None) -> Evidence:
-    """Look at everything the gate needs from the database; nothing is written."""
+    """Look at everything the gate needs from the database; nothing is written.
+
+    What was not compared with every record for a day is compared now.
+    """
     session, stamps = home.session, home.stamps
-    coverage = find_coverage(session, stamps)
-    before = find_coverage(session, old.stamps) if old and old.exists() else None
+    coverage = find_coverage(session, stamps, within=TRUSTED_FOR)
+    before = find_coverage(session, old.stamps, within=TRUSTED_FOR) if old and old.exists() else None
     return Evidence(
         coverage=coverage,
         tracked=stamps.source.tracked,
