@@ -142,7 +142,7 @@ def new_python(args: Sequence[str | Path], **options: Any) -> subprocess.Popen[s
 
 
 def run_python(
-    args: Sequence[str | Path], *, imports: Sequence[str] = VECMIG, timeout: float = 120, **options: Any
+    args: Sequence[str | Path], *, imports: Sequence[str] = VECMIG, timeout: float = 300, **options: Any
 ) -> subprocess.CompletedProcess[str]:
     """Run ``python …`` to its end, without input; no exit code is expected."""
     nothing, pipe = subprocess.DEVNULL, subprocess.PIPE

@@ -93,7 +93,7 @@ class Project:
         self.collections.write_text(COLLECTIONS.format(tag=tag, old=OLD_TAG, new=NEW_TAG))
 
     def vecmig(
-        self, *args: str, env: Mapping[str, str] | None = None, cwd: Path | None = None, timeout: float = 120
+        self, *args: str, env: Mapping[str, str] | None = None, cwd: Path | None = None, timeout: float = 300
     ) -> Result:
         """Run ``vecmig`` to its end, without a terminal, and return what it did; no exit code is expected yet."""
         with self.start(*args, env=env, cwd=cwd) as process:
