@@ -123,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = _options(argv)
     sizes = _FULL if options.full else ((options.records, options.dims),)
     with opened(options.database_url) as database:
-        report = Report("index types", options, database)
+        report = Report("index_types", options, database)
         for records, dims in sizes:
             with database.session() as connection:
                 connection.execute("DROP SCHEMA IF EXISTS vecmig CASCADE")
