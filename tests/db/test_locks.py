@@ -6,13 +6,13 @@ import os
 import platform
 import re
 from contextlib import suppress
-from typing import Any
 
 import psycopg
 import pytest
 
 from support.lab import Lab
 from support.postgres import Connect, Postgres
+from support.statements import record_statements
 from vecmig.errors import DatabaseError, DatabaseUnreachable, LockHeld
 from vecmig.postgres.locks import runner_at_work, runner_locks, with_lock_retries
 from vecmig.postgres.sessions import Connection, Database, translated
@@ -69,14 +69,7 @@ def test_a_change_that_needs_no_wait_opens_one_session(lab: Lab, monkeypatch: py
 def test_a_connection_is_made_ready_in_one_round_trip_and_a_readers_in_none(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sent: list[Any] = []
-    execute = psycopg.Cursor.execute
-
-    def counted(cursor: psycopg.Cursor[Any], *args: Any, **options: Any) -> Any:
-        sent.append(args[0])
-        return execute(cursor, *args, **options)
-
-    monkeypatch.setattr(psycopg.Cursor, "execute", counted)
+    sent = record_statements(monkeypatch)
     lab.database.connect().close()
     assert len(sent) == 1
     Database(lab.url, sees_all=False).connect().close()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-import psycopg
 import pytest
 
 from support.lab import SMALL, Lab
+from support.statements import record_statements
 from vecmig import runner
 
 _RETIRED = """
@@ -22,14 +21,7 @@ WHERE t.tag = %s
 @pytest.fixture
 def statements(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], int]:
     """Count what is sent while something runs."""
-    sent: list[object] = []
-    execute = psycopg.Cursor.execute
-
-    def counted(cursor: psycopg.Cursor[Any], *args: Any, **options: Any) -> Any:
-        sent.append(args[0])
-        return execute(cursor, *args, **options)
-
-    monkeypatch.setattr(psycopg.Cursor, "execute", counted)
+    sent = record_statements(monkeypatch)
 
     def count(work: Callable[[], object]) -> int:
         before = len(sent)

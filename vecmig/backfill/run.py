@@ -133,16 +133,9 @@ def _may_have_changed(connection: Connection, stamps: Stamps, since: str) -> boo
 
 
 def _finish(connection: Connection, stamps: Stamps, listener: Listener, noted: Sequence[int] | None) -> Coverage:
-    """Measure, remove what no record stands behind any more, and forget changes that are dealt with under every tag.
-
-    ``noted`` is as ``take_over`` gives it.
-    """
-    noted = noted_for(connection, stamps) if noted is None else noted
-    coverage = compare_all(connection, stamps)
-    if remove_unbacked(connection, stamps, listener, coverage):
-        coverage = compare_all(connection, stamps)
+    """End a full pass, and forget changes that are dealt with under every tag."""
+    coverage = finish_full_pass(connection, stamps, listener, noted)
     forget_settled(connection, stamps.source, stamps.schema)
-    settle_full_pass(connection, stamps, noted, coverage)
     return coverage
 
 
@@ -152,8 +145,10 @@ def _settle(connection: Connection, stamps: Stamps) -> Coverage:
     return find_coverage(connection, stamps)
 
 
-def finish_full_pass(connection: Connection, stamps: Stamps, listener: Listener, noted: Sequence[int] | None) -> None:
-    """Remove what no record stands behind any more, and enter that the tag was compared.
+def finish_full_pass(
+    connection: Connection, stamps: Stamps, listener: Listener, noted: Sequence[int] | None
+) -> Coverage:
+    """Remove what no record stands behind any more, enter that the tag was compared, and say how complete it is.
 
     ``noted`` is as ``take_over`` gives it.
     """
@@ -162,14 +157,13 @@ def finish_full_pass(connection: Connection, stamps: Stamps, listener: Listener,
     if remove_unbacked(connection, stamps, listener, coverage):
         coverage = compare_all(connection, stamps)
     settle_full_pass(connection, stamps, noted, coverage)
+    return coverage
 
 
-def remove_unbacked(
-    connection: Connection, stamps: Stamps, listener: Listener, coverage: Coverage | None = None
-) -> bool:
+def remove_unbacked(connection: Connection, stamps: Stamps, listener: Listener, coverage: Coverage) -> bool:
     """Remove the vectors that have no record any more; return whether there were such.
 
-    A ``coverage`` measured just now spares a look at each.
+    The ``coverage``, measured just now, spares a look at each.
     """
     found, kept = sweep(connection, stamps, coverage)
     if kept:

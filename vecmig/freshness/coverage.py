@@ -87,7 +87,7 @@ def has_vectors(connection: Connection, stamps: Stamps) -> bool:
     return bool(row and row[0])
 
 
-def sweep(connection: Connection, stamps: Stamps, found: Coverage | None = None) -> tuple[int, int]:
+def sweep(connection: Connection, stamps: Stamps, found: Coverage) -> tuple[int, int]:
     """Delete the vectors of records that are gone or no longer have a text, and forget their rejections.
 
     Triggers delete with a record at once where they see it; a disabled trigger or a view as source leaves it to this. A
@@ -103,7 +103,7 @@ def sweep(connection: Connection, stamps: Stamps, found: Coverage | None = None)
         How many vectors and records it was about, and how many records keep vectors although they have no text now.
     """
     connection.execute(stamps.statement("freshness/coverage", "sweep_rejected"), stamps.values)
-    if found is not None and count_vectors(connection, stamps)[0] <= found.vectors:
+    if count_vectors(connection, stamps)[0] <= found.vectors:
         return 0, 0
     source = stamps.source
     gone, emptied, total = _count_idle(connection, stamps)
