@@ -30,7 +30,8 @@ IN_PLACE = 'm.adopt("embedding", home="column")'
 
 def indexed(lab: Lab, tag: str, **index: Any) -> Lab:
     """Write the project with one tag that has an index of its own."""
-    return lab.write(chain=(tag,), recipes={tag: recipe(tag, index=index)})
+    # vectors are random here: their signs say little of which is nearest
+    return lab.write(chain=(tag,), recipes={tag: recipe(tag, index=index)}, recall=0)
 
 
 def text(number: int) -> str:
@@ -160,16 +161,18 @@ def test_a_vector_that_half_precision_cannot_hold_fails_nothing(many: Lab, model
         assert home.plan() == (True, True)
         (hit,) = home.search(model_vector(text(7), 256), 1)
         assert hit.key == (7,)
-        assert (5,) not in [hit.key for hit in home.search(model_vector(text(5), 256), 10)]
+        # neither as a stored one, nor as a query
+        far = model_vector(text(5), 256) * np.float32(1e7)
+        near = [hit.key for hit in home.search(far, 10)]
+        assert (5,) not in near
+        assert near == [hit.key for hit in home.search(model_vector(text(5), 256), 10)]
         assert home.search(model_vector(text(5), 256), 10, exact=True)[0].key == (5,)
 
 
 def test_another_index_before_the_cutover_stands_in_for_the_one_that_was_built(many: Lab) -> None:
     lab = indexed(many, LARGE, type="halfvec")
     lab.upgrade(until="index")
-    assert [definition[:45] for definition in definitions(lab)] == [
-        "((embedding)::halfvec(256)) halfvec_cosine_o"[:45]
-    ] or True
+    assert definitions(lab) == [f"({OVER['halfvec']}) WITH (m='16', ef_construction='64')"]
     lab = indexed(many, LARGE, type="bit", m=8)
     lab.upgrade()
     (definition,) = definitions(lab)

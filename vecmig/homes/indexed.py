@@ -28,6 +28,24 @@ def indexed(stamps: Stamps, vector: sql.Composable) -> sql.Composed:
     return sql.SQL("{}::{}").format(vector, pgvector.type(kind, stamps.dims))
 
 
+def indexed_query(stamps: Stamps, query: sql.Composable) -> sql.Composed:
+    """Return what a query vector is compared with in the index.
+
+    One with a number that half precision does not have keeps its direction, and comes as near to its length as it can.
+    """
+    fits = predicate(stamps, query)
+    if fits is None:
+        return indexed(stamps, query)
+    pgvector = stamps.source.pgvector
+    most = sql.SQL("pg_catalog.array_fill({}::real, ARRAY[{}])::{}").format(
+        sql.Literal(_HALF_MOST), sql.Literal(stamps.dims), pgvector.type("vector")
+    )
+    shortened = sql.SQL("{}({}) OPERATOR({}.*) {}").format(
+        pgvector.function("l2_normalize"), query, sql.Identifier(pgvector.schema), most
+    )
+    return indexed(stamps, sql.SQL("(CASE WHEN {} THEN {} ELSE {} END)").format(fits, query, shortened))
+
+
 def predicate(stamps: Stamps, vector: sql.Composable) -> sql.Composed | None:
     """Return which vectors the index has; None for all of them.
 

@@ -18,7 +18,7 @@ from psycopg import errors as pg
 
 from vecmig.errors import ConditionError, UsageError
 from vecmig.freshness.stamps import Stamps
-from vecmig.homes.indexed import candidates, indexed, indexed_type, operator, predicate
+from vecmig.homes.indexed import candidates, indexed, indexed_query, indexed_type, operator, predicate
 from vecmig.homes.payload import payload
 from vecmig.homes.vectors import send_vectors, to_send
 from vecmig.model.collection import Metric
@@ -335,7 +335,7 @@ def nearest(
             "aliases": source.alias_list(),
             "indexed": indexed(stamps, found.stored),
             "index_operator": operator(stamps),
-            "indexed_query": indexed(stamps, sql.SQL("{}::{}").format(query, vector_type)),
+            "indexed_query": indexed_query(stamps, sql.SQL("{}::{}").format(query, vector_type)),
             "candidates": sql.Literal(times),
             "has": predicate(stamps, found.stored) or sql.SQL("true"),
         }
