@@ -73,6 +73,8 @@ import numpy as np
 def embed(texts):
     vectors = np.full((len(texts), {dims}), 0.01)
     for row, text in zip(vectors, texts):
+        # no two texts have one vector: an index loses some of many that are the same
+        row += np.resize(np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8) / 1000, {dims})
         for word in text.lower().split():
             row[int(hashlib.md5(word.encode()).hexdigest(), 16) % {dims}] += 1
     return vectors

@@ -47,7 +47,7 @@ depends_on = None
 collection = {collection!r}
 old_tag = {old!r}
 new_tag = {new!r}
-gate = Gate(coverage={coverage}, freshness_budget={budget}{more})
+gate = Gate(coverage={coverage}, freshness_budget={budget}, index_recall={recall}{more})
 
 
 def upgrade(m: Migration) -> None:
@@ -108,6 +108,7 @@ class Lab:
     recipes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     coverage: float = 0.995
     budget: float = 0.005
+    recall: float = 0.95
     lock_wait: float = 5.0
     events: list[Event] = field(default_factory=list)
 
@@ -140,6 +141,7 @@ class Lab:
             "new": new,
             "coverage": self.coverage,
             "budget": self.budget,
+            "recall": self.recall,
             "more": "",
         }
         text = _SCRIPT.format(**values | changes)

@@ -25,10 +25,13 @@ Vectors = NDArray[np.float32]
 #: Vectors that are searched for, and how many answers each search is asked for.
 QUERIES: Final = 100
 _ANSWERS: Final = 10
-#: The smallest share of the vectors that their own search must find; and how much farther than another vector one that
-#: is as good may be.
+#: The smallest share of the vectors that their own search must find; and how far a vector may be from itself.
 _FOUND: Final = 0.5
 _ROUNDING: Final = 1e-4
+#: How much two distances differ at most that are one, as those of identical vectors are.
+_SAME: Final = 1e-6
+#: From what share of the answers on copies of one vector are said to be the reason.
+_MANY_COPIES: Final = 0.2
 #: What is tried where an index misses too much.
 _KEPT: Final = (80, 160, 320, 640, 1000)
 _RERANKED: Final = (20, 40, 100)
@@ -48,13 +51,15 @@ class Recall:
     file: int
     #: Where it is too little, the settings that were enough; None where none were.
     enough: Mapping[str, Any] | None = None
+    #: The share of the exact answer that is another copy of a vector in it: it has the same distance.
+    copies: float = 0.0
     #: How many of the vectors their own search found, when this was asked last.
     own: int = 0
     asked: int = 0
 
     def to_mapping(self) -> dict[str, Any]:
         """Return what is kept of it with the tag."""
-        return {name: value for name, value in asdict(self).items() if name not in ("enough", "own", "asked")}
+        return {name: value for name, value in asdict(self).items() if name not in ("enough", "copies", "own", "asked")}
 
     @classmethod
     def kept(cls, data: Mapping[str, Any] | None, home: Home, required: float) -> Self | None:
@@ -83,7 +88,7 @@ def measure_recall(home: Home, required: float, kept: Mapping[str, Any] | None =
 
 
 def _compare(home: Home, sample: Sequence[Sampled], given: Sequence[list[Hit]], required: float) -> Recall:
-    exact = [_bound(home.search(one.vector, _ANSWERS, exact=True)) for one in sample]
+    exact = [_distances(home.search(one.vector, _ANSWERS, exact=True)) for one in sample]
     shares = _shares(given, exact)
     mean = float(shares.mean())
     half = 1.96 * float(shares.std(ddof=1)) / math.sqrt(len(shares)) if len(shares) > 1 else 0.0
@@ -102,6 +107,7 @@ def _compare(home: Home, sample: Sequence[Sampled], given: Sequence[list[Hit]], 
         home.stamps.index.to_mapping(),
         home.index().file,
         enough,
+        copies=float(np.mean([(np.diff(far) <= _SAME).sum() / len(far) for far in exact if len(far)] or [0.0])),
     )
 
 
@@ -109,16 +115,17 @@ def _search(home: Home, sample: Sequence[Sampled]) -> list[list[Hit]]:
     return home.search_each([one.vector for one in sample], _ANSWERS)
 
 
-def _bound(hits: Sequence[Hit]) -> tuple[int, float]:
-    """Return how many answers there are, and how far away the last one is: what is no farther is as good."""
-    if not hits:
-        return 0, -math.inf
-    return len(hits), hits[-1].distance + _ROUNDING * abs(hits[-1].distance) + 1e-6
+def _distances(hits: Sequence[Hit]) -> NDArray[np.float64]:
+    return np.array([hit.distance for hit in hits])
 
 
-def _shares(given: Sequence[list[Hit]], exact: Sequence[tuple[int, float]]) -> NDArray[np.float64]:
-    pairs = zip(given, exact, strict=True)
-    return np.array([sum(hit.distance <= far for hit in hits) / (count or 1) for hits, (count, far) in pairs])
+def _shares(given: Sequence[list[Hit]], exact: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return for each query the share of the exact answer that was given; copies of a vector are one answer."""
+    return np.array([_share(_distances(hits), far) for hits, far in zip(given, exact, strict=True)])
+
+
+def _share(given: NDArray[np.float64], exact: NDArray[np.float64]) -> float:
+    return float(np.isclose(exact[:, None], given, rtol=_SAME, atol=_SAME).any(axis=1).mean()) if len(exact) else 0.0
 
 
 def _others(index: Index, kind: str) -> Iterator[Index]:
@@ -158,6 +165,13 @@ def judge_recall(found: Recall, required: float) -> Check:
     elif found.enough is not None:
         settings = ", ".join(f"{name}: {value}" for name, value in found.enough.items())
         remedy = Remedy(f"Write index: {{{settings}}} beside the tag's recipe, then run: vecmig upgrade head")
+    elif found.copies >= _MANY_COPIES:
+        detail += f"; {percent(found.copies)} of these are copies of another"
+        remedy = Remedy(
+            "An HNSW index loses vectors where many are the same, as those of one text in many records are. Leave such "
+            "records out with where: in collections.yaml, build with a larger ef_construction (index: beside the tag's "
+            "recipe), or write in the script what is enough: Gate(index_recall=...)"
+        )
     elif share < required:
         remedy = Remedy(
             f"No ef_search up to {_KEPT[-1]:,} and no rerank up to {_RERANKED[-1]} is enough. If the index has lost "
