@@ -270,7 +270,7 @@ def test_a_project_of_an_earlier_version_takes_the_sources_readers_for_its_own_d
 
 def test_status_reads_a_ledger_that_is_older(live: Lab, connection: Connection) -> None:
     connection.execute("ALTER TABLE vecmig.collection DROP COLUMN mirrored, DROP COLUMN live_view")
-    connection.execute("DROP FUNCTION vecmig.track_rest() CASCADE")
+    connection.execute("DROP FUNCTION vecmig.track_rest() CASCADE; DROP TRIGGER kept ON vecmig.event")
     connection.execute("DROP TABLE vecmig.learned_limit")
     connection.execute("ALTER TABLE vecmig.tag DROP COLUMN home, ADD COLUMN partition text NOT NULL DEFAULT ''")
     connection.execute("ALTER TABLE vecmig.revision DROP COLUMN held_at, DROP COLUMN held_by, DROP COLUMN hold_reason")

@@ -57,7 +57,7 @@ def test_tags_of_an_older_ledger_keep_their_vectors(lab: Lab) -> None:
     lab.sql("ALTER TABLE vecmig.tag DROP COLUMN adopted, DROP COLUMN verified")
     lab.sql("ALTER TABLE vecmig.tag DROP COLUMN index, DROP COLUMN recall")
     lab.sql("ALTER TABLE vecmig.change DROP COLUMN vector_changed_in, DROP COLUMN text_changed_by")
-    lab.sql("DROP FUNCTION vecmig.try_vector")
+    lab.sql("DROP FUNCTION vecmig.try_vector; DROP TRIGGER kept ON vecmig.event")
     lab.sql("DROP TABLE vecmig.superseded, vecmig.fill, vecmig.batch_order, vecmig.last_full_pass")
     lab.sql("ALTER TABLE vecmig.run DROP COLUMN ends_at, ADD CONSTRAINT run_what_check CHECK (what <> '')")
     lab.sql("DELETE FROM vecmig.schema_version WHERE version >= 12")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import psycopg
+import pytest
+
 from support.lab import LARGE, SMALL, Lab
-from vecmig.ledger.keeping import forget_shadows
+from vecmig.ledger.keeping import forget_shadows, forget_syncs
 
 _NOTED = """
 INSERT INTO vecmig.shadow (at, collection, live_tag, other_tag, k, live_ms, query_hash)
@@ -51,3 +54,43 @@ def test_a_command_that_reads_deletes_none(lab: Lab) -> None:
     lab.sql(_NOTED, "documents", SMALL, GONE, 99)
     lab.status()
     assert lab.sql("SELECT count(*) FROM vecmig.shadow") == [(100,)]
+
+
+_SYNCED = """
+INSERT INTO vecmig.event (at, kind, collection, tag, version, data)
+SELECT now() - make_interval(days => d), %s, %s, %s, '0', %s::jsonb FROM generate_series(%s, 99) d
+"""
+_EVENTS = (
+    "SELECT count(*), min(extract(day FROM now() - at))::int FROM vecmig.event WHERE collection = %s AND kind = %s"
+)
+
+
+def test_old_events_of_syncs_go_with_the_next_one_but_for_the_last_and_all_others_stay(lab: Lab) -> None:
+    lab.upgrade("r1")
+    for kind, collection, tag, data, last in (
+        ("sync", "documents", SMALL, "{}", 0),
+        ("sync", "documents", GONE, "{}", 50),
+        ("failed", "documents", None, '{"what": "sync --watch"}', 40),
+        ("failed", "documents", None, '{"what": "upgrade"}', 40),
+        ("rollback", "documents", SMALL, "{}", 40),
+        ("sync", "elsewhere", SMALL, "{}", 0),
+    ):
+        lab.sql(_SYNCED, kind, collection, tag, data, last)
+    lab.sync()
+
+    assert lab.sql(_EVENTS + " AND tag = %s", "documents", "sync", SMALL) == [(30, 0)]
+    assert lab.sql(_EVENTS + " AND tag = %s", "documents", "sync", GONE) == [(1, 50)], "the last one"
+    assert lab.sql(_EVENTS + " AND data ->> 'what' LIKE 'sync%%'", "documents", "failed") == [(1, 40)]
+    assert lab.sql(_EVENTS + " AND data ->> 'what' = 'upgrade'", "documents", "failed") == [(60, 40)]
+    assert lab.sql(_EVENTS, "documents", "rollback") == [(60, 40)]
+    assert lab.sql(_EVENTS, "elsewhere", "sync") == [(100, 0)]
+    assert forget_syncs(lab.database, "elsewhere", timedelta(days=9.5), batch=7) == 90
+
+
+@pytest.mark.parametrize(
+    "statement", ["DELETE FROM vecmig.event", "UPDATE vecmig.event SET host = ''", "TRUNCATE vecmig.event"]
+)
+def test_no_other_event_is_ever_deleted(lab: Lab, statement: str) -> None:
+    lab.upgrade("r1")
+    with pytest.raises(psycopg.Error, match="append-only"):
+        lab.sql(statement)

@@ -72,6 +72,7 @@ def test_every_option(project: Path) -> None:
         "reconnect_wait = 0",
         "provider_wait = 1.5",
         "keep_shadow_days = 7.5",
+        "keep_sync_days = unlimited",
         "throttle_query = SELECT count(*) FROM pg_stat_activity",
         "  WHERE application_name LIKE 'report%';",
         "max_replica_lag = 2.5",
@@ -83,7 +84,7 @@ def test_every_option(project: Path) -> None:
     assert (config.truncate_slug_length, config.template) == (20, "team")
     assert (config.lock_wait, config.maintenance_work_mem_mb, config.index_workers) == (2.5, 512, 0)
     assert (config.reconnect_wait, config.provider_wait, config.max_replica_lag) == (0.0, 1.5, 2.5)
-    assert config.keep_shadow_days == 7.5
+    assert (config.keep_shadow_days, config.keep_sync_days) == (7.5, math.inf)
     assert config.throttle_query == ("SELECT count(*) FROM pg_stat_activity\nWHERE application_name LIKE 'report%'"), (
         "as it stands there"
     )
@@ -267,7 +268,7 @@ def test_toml_that_is_not() -> None:
                 "vecmig.ini:2: unknown option 'zzz'; known: script_location, database_url, collections, "
                 "version_locations, schema, vectors_schema, file_template, truncate_slug_length, template, lock_wait, "
                 "maintenance_work_mem_mb, index_workers, reconnect_wait, provider_wait, "
-                "keep_shadow_days, throttle_query, max_replica_lag, engine, workers"
+                "keep_shadow_days, keep_sync_days, throttle_query, max_replica_lag, engine, workers"
             ),
             "",
         ),

@@ -177,6 +177,7 @@ OPTIONS: Final[dict[str, Callable[[Setting], Any] | None]] = {
     "reconnect_wait": _seconds,
     "provider_wait": _seconds_or_unlimited,
     "keep_shadow_days": _days_or_unlimited,
+    "keep_sync_days": _days_or_unlimited,
     "throttle_query": _query,
     "max_replica_lag": _seconds_above_0,
     "engine": _engine,

@@ -50,6 +50,8 @@ class Config:
     provider_wait: float = math.inf
     #: Days for which shadow reads are kept.
     keep_shadow_days: float = 30.0
+    #: Days for which the events of syncs are kept.
+    keep_sync_days: float = 30.0
     #: A SELECT of one number; while that is above 0, backfills wait.
     throttle_query: str | None = None
     #: Seconds that a replica may be behind before backfills wait; None to let it.

@@ -26,7 +26,25 @@ def forget_shadows(database: Database, collection: str, keep: timedelta, *, batc
         keep: how long they are kept.
         batch: how many go in one transaction.
     """
-    query = statement("ledger/keeping", "forget_shadows", schema=sql.Identifier(database.schema))
+    return _forget(database, "forget_shadows", collection, keep, batch)
+
+
+def forget_syncs(database: Database, collection: str, keep: timedelta, *, batch: int = _BATCH) -> int:
+    """Delete the events of a collection's syncs that are older than ``keep``; return how many.
+
+    The last one of each kind and tag is kept: it says how the last sync ended.
+
+    Args:
+        database: where.
+        collection: the collection.
+        keep: how long they are kept.
+        batch: how many go in one transaction.
+    """
+    return _forget(database, "forget_syncs", collection, keep, batch)
+
+
+def _forget(database: Database, name: str, collection: str, keep: timedelta, batch: int) -> int:
+    query = statement("ledger/keeping", name, schema=sql.Identifier(database.schema))
     values = {"collection": collection, "keep": keep, "batch": batch}
     gone = 0
     for _ in range(_BATCHES):

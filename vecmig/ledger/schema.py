@@ -34,6 +34,7 @@ FILES: Final = (
     "018_batch_order",
     "019_last_full_pass",
     "020_index",
+    "021_syncs",
 )
 VERSION: Final = len(FILES)
 _TABLE: Final = re.compile(r'^CREATE TABLE "vecmig"\.(\w+)', re.MULTILINE)

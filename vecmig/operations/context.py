@@ -15,7 +15,7 @@ from vecmig.config.collections import Collections
 from vecmig.errors import ScriptError
 from vecmig.events import Listener, Waiting, Warned, ignore
 from vecmig.freshness.stamps import Stamps
-from vecmig.ledger.keeping import forget_shadows
+from vecmig.ledger.keeping import forget_shadows, forget_syncs
 from vecmig.ledger.ledger import Ledger
 from vecmig.ledger.rows import Actor
 from vecmig.model.gate import Gate
@@ -100,8 +100,10 @@ class Context:
 
     def tidy(self, collection: str) -> None:
         """Delete what was noted of a collection for a while only, and is older than the settings say."""
-        if self.config.keep_shadow_days < math.inf:
-            forget_shadows(self.database, collection, timedelta(days=self.config.keep_shadow_days))
+        kept = (forget_shadows, self.config.keep_shadow_days), (forget_syncs, self.config.keep_sync_days)
+        for forget, days in kept:
+            if days < math.inf:
+                forget(self.database, collection, timedelta(days=days))
 
     def wait(self, reason: str, seconds: float | None = None, *, cause: str = "") -> None:
         """Tell what a run waits for."""

@@ -1,4 +1,4 @@
--- What readers note for a while only.
+-- What is noted for a while only.
 
 -- forget_shadows --
 -- The oldest shadow reads of a collection, no more than a batch. Of a tag that is live or a candidate, gate and trust go
@@ -33,3 +33,17 @@ old (ids) AS (
             LIMIT %(batch)s) o
         LIMIT %(batch)s))
 DELETE FROM {schema}.shadow s USING old o WHERE s.id = ANY (o.ids)
+
+-- forget_syncs --
+-- The oldest events of a collection's syncs, no more than a batch; the last one of each kind and tag stays.
+WITH old (ids) AS (
+    SELECT ARRAY(
+        SELECT e.id FROM {schema}.event e
+        WHERE e.collection = %(collection)s AND e.at < pg_catalog.now() - %(keep)s::interval
+          AND (e.kind = 'sync' OR e.kind IN ('failed', 'succeeded') AND e.data ->> 'what' LIKE 'sync%%')
+          AND EXISTS (SELECT FROM {schema}.event n
+                      WHERE n.collection = e.collection AND n.kind = e.kind AND n.tag IS NOT DISTINCT FROM e.tag
+                        AND n.data ->> 'what' IS NOT DISTINCT FROM e.data ->> 'what' AND (n.at, n.id) > (e.at, e.id))
+        ORDER BY e.at
+        LIMIT %(batch)s))
+DELETE FROM {schema}.event e USING old o WHERE e.id = ANY (o.ids)
