@@ -1,6 +1,7 @@
 """An application beside a migration: it reads or writes all the time, and notes how long each statement took.
 
     python benchmarks/application.py reader|writer|author|idler --url URL --records N --dims N --pause SECONDS
+        [--sessions N]
 
 It works until its stdin ends, then prints one JSON document: ``[[began, seconds], …]`` by the system's monotonic clock.
 """
@@ -14,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 import numpy as np
@@ -24,8 +26,6 @@ _WRITE = "UPDATE public.documents SET body = body || ' ' || %s WHERE id = %s"
 #: One that was adopted has a vector beside its text.
 _WRITE_BOTH = "UPDATE public.documents SET body = left(%s || body, 600), embedding = %s::vector WHERE id = %s"
 _QUERIES = 64
-#: Seconds between two transactions that are left open.
-_BETWEEN = 0.05
 
 
 def vector_texts(dims: int) -> list[str]:
@@ -78,6 +78,20 @@ def idler(connection: psycopg.Connection[Any], options: argparse.Namespace) -> C
     return idle
 
 
+def _work(options: argparse.Namespace, number: int, ended: threading.Event, taken: list[tuple[float, float]]) -> None:
+    """Work in a session of its own; of several, one begins after the other."""
+    idles = options.role == "idler"
+    ended.wait(options.pause * number / options.sessions if idles else 0)
+    name = f"application {options.role}"
+    with psycopg.connect(options.url, autocommit=True, application_name=name) as connection:
+        work = {"reader": reader, "writer": writer, "author": author, "idler": idler}[options.role](connection, options)
+        while not ended.is_set():
+            began = time.monotonic()
+            work()
+            taken.append((began, time.monotonic() - began))
+            ended.wait(0 if idles else options.pause)
+
+
 def _until_stdin_ends(ended: threading.Event) -> None:
     sys.stdin.read()
     ended.set()
@@ -91,18 +105,15 @@ def main() -> None:
     parser.add_argument("--records", type=int, required=True)
     parser.add_argument("--dims", type=int, required=True)
     parser.add_argument("--pause", type=float, default=0.02, help="seconds between statements; idler: within")
+    parser.add_argument("--sessions", type=int, default=1, help="sessions that do so at once")
     options = parser.parse_args()
     ended = threading.Event()
     threading.Thread(target=_until_stdin_ends, args=[ended], daemon=True).start()
     taken: list[tuple[float, float]] = []
-    name = f"application {options.role}"
-    with psycopg.connect(options.url, autocommit=True, application_name=name) as connection:
-        work = {"reader": reader, "writer": writer, "author": author, "idler": idler}[options.role](connection, options)
-        while not ended.is_set():
-            began = time.monotonic()
-            work()
-            taken.append((began, time.monotonic() - began))
-            ended.wait(_BETWEEN if options.role == "idler" else options.pause)
+    with ThreadPoolExecutor(options.sessions) as sessions:
+        works = [sessions.submit(_work, options, number, ended, taken) for number in range(options.sessions)]
+        for work in as_completed(works):
+            work.result()
     json.dump(taken, sys.stdout)
 
 

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 import vecmig
 from vecmig import runner
 from vecmig.backfill import run_backfill
-from vecmig.config import load_config
+from vecmig.config import Config, load_config
 from vecmig.embedders import open_embedder
 from vecmig.events import Listener, ignore
 from vecmig.freshness.stamps import Stamps
@@ -183,7 +183,7 @@ Revision ID: {revision}
 Revises: {down}
 """
 
-from vecmig import Gate, Migration
+from vecmig import Gate, Migration, Trust
 
 revision = "{revision}"
 down_revision = {down!r}
@@ -195,6 +195,7 @@ old_tag = {old!r}
 new_tag = {new!r}
 # An application edits records all the time here, and nothing runs sync: the gate is not what is measured.
 gate = Gate(coverage=0.0, freshness_budget=1.0)
+trust = Trust(days=0, eval_days=0)
 
 
 def upgrade(m: Migration) -> None:
@@ -236,7 +237,12 @@ class Project:
 
     def upgrade(self, target: str = "head", *, until: str | None = None, listener: Listener = ignore) -> None:
         """Run ``vecmig upgrade`` in this process."""
-        runner.upgrade(load_config(self.path / "vecmig.ini"), target, until=until, listener=listener)
+        runner.upgrade(self.config, target, until=until, listener=listener)
+
+    @property
+    def config(self) -> Config:
+        """What the project says."""
+        return load_config(self.path / "vecmig.ini")
 
 
 def finish(process: subprocess.Popen[str]) -> None:

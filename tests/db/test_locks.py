@@ -6,6 +6,8 @@ import os
 import platform
 import re
 from contextlib import suppress
+from dataclasses import replace
+from typing import Any
 
 import psycopg
 import pytest
@@ -13,8 +15,10 @@ import pytest
 from support.lab import Lab
 from support.postgres import Connect, Postgres
 from support.statements import record_statements
-from vecmig.errors import DatabaseError, DatabaseUnreachable, LockHeld
-from vecmig.postgres.locks import runner_at_work, runner_locks, with_lock_retries
+from vecmig.errors import Blocked, DatabaseError, DatabaseUnreachable, LockHeld
+from vecmig.ledger.install import ensure, lock_schema
+from vecmig.ledger.schema import VERSION
+from vecmig.postgres.locks import runner_at_work, runner_locks, watched, with_lock_retries
 from vecmig.postgres.sessions import Connection, Database, translated
 
 
@@ -61,6 +65,77 @@ def test_a_change_that_needs_no_wait_opens_one_session(lab: Lab, monkeypatch: py
     monkeypatch.setattr(Database, "connect", counted)
     assert with_lock_retries(lab.database, lambda connection: 7, wait=1, on_wait=lambda *who: opened.extend(who)) == 7
     assert opened == ["one"]
+
+
+# Tries -------------------------------------------------------------------------------------------------------------
+
+
+def _lock_theirs(connection: Connection) -> None:
+    connection.execute("LOCK TABLE public.theirs IN ACCESS EXCLUSIVE MODE")
+
+
+def test_a_lock_is_tried_for_moments_with_others_passing_between(lab: Lab, connect: Connect) -> None:
+    """Who reads meanwhile never waits until the holder goes, and no try lasts longer than lock_timeout."""
+    connect().execute("CREATE TABLE theirs (n int)")
+    holder, other = connect(autocommit=False), connect()
+    holder.execute("SELECT count(*) FROM theirs")
+    tries: list[int] = []
+    database = replace(lab.database, lock_timeout=0.05)
+
+    def change(connection: Connection) -> str:
+        row = connection.execute("SELECT setting::int FROM pg_settings WHERE name = 'lock_timeout'").fetchone()
+        assert row is not None
+        tries.append(row[0])
+        _lock_theirs(connection)
+        return "through"
+
+    def others_pass(who: str, ids: str) -> None:
+        assert f"pid {holder.info.backend_pid} " in who
+        # a session that vecmig held up would wait here until it is ended by its own timeout
+        other.execute("SET statement_timeout = '60s'")
+        other.execute("SELECT count(*) FROM theirs")
+        if len(tries) == 7:
+            holder.rollback()
+
+    assert with_lock_retries(database, change, wait=600, on_wait=others_pass) == "through"
+    assert len(tries) > 7
+    assert tries == sorted(tries)
+    assert tries[0] < tries[-1] == 50
+
+
+def test_transactions_that_take_turns_are_told_from_one_that_stays(lab: Lab, connect: Connect) -> None:
+    connect().execute("CREATE TABLE theirs (n int)")
+    sessions = [connect(autocommit=False), connect(autocommit=False)]
+    sessions[0].execute("SELECT count(*) FROM theirs")
+    seen: list[str] = []
+
+    def relay(who: str, ids: str) -> None:
+        seen.append(ids)
+        sessions[len(seen) % 2].execute("SELECT count(*) FROM theirs")
+        sessions[(len(seen) + 1) % 2].rollback()
+
+    with pytest.raises(Blocked) as relayed:
+        with_lock_retries(lab.database, _lock_theirs, wait=2.0, on_wait=relay)
+    assert len(set(seen)) > 1
+    assert "They take turns, and one of them is always open." in relayed.value.hint
+    assert "lock_timeout in vecmig.ini, in seconds (it is 0.1)" in relayed.value.hint
+    with pytest.raises(Blocked) as stayed:
+        with_lock_retries(lab.database, _lock_theirs, wait=0.5, on_wait=lambda *who: None)
+    assert "end it with: SELECT pg_terminate_backend(pid)" in stayed.value.hint
+
+
+def test_who_is_in_the_way_of_the_ledgers_own_tables_is_named(lab: Lab) -> None:
+    """An application that edits a tracked source has them; to update them waits for it no longer than anything else."""
+    ensure(lab.database)
+    holder = Database(lab.url, application_name="shop").connect(autocommit=False)
+    lock_schema(holder, "vecmig")
+    waits: list[str] = []
+    patient = watched(lab.database, lock_wait=0.3, tell=lambda what, cause: waits.append(what))
+    with pytest.raises(Blocked, match=f"Blocked by pid {holder.info.backend_pid} .*shop"):
+        ensure(patient)
+    assert all(wait.startswith(f"a lock is taken by pid {holder.info.backend_pid} ") for wait in waits)
+    holder.close()
+    assert ensure(patient) == VERSION
 
 
 # A connection ------------------------------------------------------------------------------------------------------

@@ -44,6 +44,7 @@ def test_defaults(project: Path) -> None:
         truncate_slug_length=40,
         template="generic",
         lock_wait=30.0,
+        lock_timeout=0.1,
         maintenance_work_mem_mb=2048,
         index_workers=None,
         reconnect_wait=300.0,
@@ -67,6 +68,7 @@ def test_every_option(project: Path) -> None:
         "truncate_slug_length = 20",
         "template = team",
         "lock_wait = 2.5",
+        "lock_timeout = 0.25",
         "maintenance_work_mem_mb = 512",
         "index_workers = 0",
         "reconnect_wait = 0",
@@ -82,7 +84,8 @@ def test_every_option(project: Path) -> None:
     assert (config.script_location, config.collections_path) == (project / "db/vectors", project / "c.yaml")
     assert (config.schema, config.file_template) == ("Vec Mig", "{year}-{month:02d}_{rev}_{slug}")
     assert (config.truncate_slug_length, config.template) == (20, "team")
-    assert (config.lock_wait, config.maintenance_work_mem_mb, config.index_workers) == (2.5, 512, 0)
+    assert (config.lock_wait, config.lock_timeout) == (2.5, 0.25)
+    assert (config.maintenance_work_mem_mb, config.index_workers) == (512, 0)
     assert (config.reconnect_wait, config.provider_wait, config.max_replica_lag) == (0.0, 1.5, 2.5)
     assert (config.keep_shadow_days, config.keep_sync_days) == (7.5, math.inf)
     assert config.throttle_query == ("SELECT count(*) FROM pg_stat_activity\nWHERE application_name LIKE 'report%'"), (
@@ -267,7 +270,7 @@ def test_toml_that_is_not() -> None:
             (
                 "vecmig.ini:2: unknown option 'zzz'; known: script_location, database_url, collections, "
                 "version_locations, schema, vectors_schema, file_template, truncate_slug_length, template, lock_wait, "
-                "maintenance_work_mem_mb, index_workers, reconnect_wait, provider_wait, "
+                "lock_timeout, maintenance_work_mem_mb, index_workers, reconnect_wait, provider_wait, "
                 "keep_shadow_days, keep_sync_days, throttle_query, max_replica_lag, engine, workers"
             ),
             "",

@@ -172,6 +172,7 @@ OPTIONS: Final[dict[str, Callable[[Setting], Any] | None]] = {
     "truncate_slug_length": _whole,
     "template": _folder,
     "lock_wait": _seconds,
+    "lock_timeout": _seconds_above_0,
     "maintenance_work_mem_mb": _whole,
     "index_workers": _workers,
     "reconnect_wait": _seconds,

@@ -14,6 +14,8 @@ ENGINES: Final[tuple[Engine, ...]] = get_args(Engine)
 FILE_TOKENS: Final = ("rev", "slug", "year", "month", "day", "hour", "minute", "second", "epoch")
 #: What ``provider_wait`` says for a wait without end.
 UNLIMITED: Final = "unlimited"
+#: Seconds that vecmig waits for a lock in one go, unless a project says otherwise: so long may others queue behind it.
+LOCK_TIMEOUT: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class Config:
     template: str = "generic"
     #: Seconds for which a lock is tried again before giving up.
     lock_wait: float = 30.0
+    #: Longest of these tries, in seconds: so long may the application queue behind it.
+    lock_timeout: float = LOCK_TIMEOUT
     #: Most memory for an index build, in MB.
     maintenance_work_mem_mb: int = 2048
     #: Parallel workers of an index build; None for the server's max_parallel_maintenance_workers.

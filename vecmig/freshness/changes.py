@@ -12,6 +12,7 @@ from typing import Any, Final
 from psycopg import errors as pg
 from psycopg import sql
 
+from vecmig.config import LOCK_TIMEOUT
 from vecmig.freshness.coverage import Coverage
 from vecmig.freshness.fills import sweep_fills
 from vecmig.freshness.pending import FIRST_DIGEST, PendingRecord
@@ -21,7 +22,6 @@ from vecmig.ledger.recorded import columns_said
 from vecmig.ledger.rows import Route
 from vecmig.ledger.schema import installed_version
 from vecmig.model.collection import LiveColumns
-from vecmig.postgres.locks import LOCK_TIMEOUT_MS
 from vecmig.postgres.named_sql import statement
 from vecmig.postgres.sessions import Connection
 from vecmig.source.source import Source
@@ -246,7 +246,7 @@ def lock_changes(connection: Connection, tags: Sequence[Stamps], after: str, *, 
         psycopg.errors.LockNotAvailable: somebody is at work on the tables themselves.
     """
     source = tags[0].source
-    connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(LOCK_TIMEOUT_MS)))
+    connection.execute(sql.SQL("SET LOCAL lock_timeout = {}").format(sql.Literal(round(LOCK_TIMEOUT * 1_000))))
     relations = sql.SQL(", ").join([source.relation, *(stamps.relation for stamps in tags)])
     connection.execute(statement("freshness/changes", "hold_relations", relations=relations))
     values: dict[str, Any] = {"collection": source.collection.name, "after": after, "size": size}

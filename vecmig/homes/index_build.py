@@ -28,7 +28,8 @@ from vecmig.homes.index import (
 )
 from vecmig.homes.patience import NO_INDEX, Patience
 from vecmig.homes.values import IndexBuild, IndexLimits
-from vecmig.postgres.locks import blocking, with_lock_retries
+from vecmig.postgres.blockers import blocking
+from vecmig.postgres.locks import with_lock_retries
 from vecmig.postgres.named_sql import statement
 from vecmig.postgres.reconnecting import ReconnectingSession
 from vecmig.postgres.sessions import Connection, Database, translated

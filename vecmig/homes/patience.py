@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from vecmig.errors import Blocked
-from vecmig.postgres.locks import Blockers
+from vecmig.postgres.blockers import Blockers
 
 #: How things stand without an index.
 NO_INDEX: Final = "The vectors are all there; the index is not."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 
 from psycopg import errors as pg
@@ -10,6 +11,7 @@ from psycopg import sql
 from vecmig.ledger import schema as own
 from vecmig.ledger.access import close_own, own_relations
 from vecmig.ledger.schema import installed_version
+from vecmig.postgres.locks import with_lock_retries
 from vecmig.postgres.named_sql import script, statement
 from vecmig.postgres.sessions import Connection, Database
 
@@ -21,9 +23,14 @@ def lock_schema(connection: Connection, schema: str) -> None:
 
 def ensure(database: Database) -> int:
     """Install or update vecmig's schema; return the version it had before. Safe to run from many hosts at once."""
-    with database.transaction() as connection:
+
+    def change(connection: Connection) -> int:
         lock_schema(connection, database.schema)
         return install(connection, database.schema)
+
+    # an application that edits a tracked source is at work on vecmig's own tables too
+    wait = math.inf if database.lock_wait is None else database.lock_wait
+    return with_lock_retries(database, change, wait=wait, on_wait=database.tell_wait)
 
 
 def install(connection: Connection, schema: str) -> int:
@@ -64,5 +71,4 @@ def _renew_outbox(connection: Connection, schema: sql.Identifier) -> None:
     row = connection.execute(statement("ledger/schema", "old_outbox"), {"outbox": outbox}).fetchone()
     if row is not None and row[0]:
         with suppress(pg.LockNotAvailable), connection.transaction():
-            connection.execute("SET LOCAL lock_timeout = '500ms'")
             connection.execute(statement("ledger/schema", "renew_outbox", schema=schema))

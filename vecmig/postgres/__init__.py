@@ -4,6 +4,7 @@ Other packages use these modules; the rest is for themselves.
 """
 
 __all__ = [
+    "blockers",
     "called",
     "embedded",
     "engine",

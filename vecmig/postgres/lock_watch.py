@@ -67,7 +67,8 @@ class LockWatch:
             within: seconds after which the sessions give up by themselves.
         """
         self._look = look
-        self._tell = tell
+        #: Told what a session waits for, and its cause.
+        self.tell = tell
         self._patience = min(_PATIENCE, within / 3)
         self._sessions: WeakSet[Watched] = WeakSet()
         self._thread: threading.Thread | None = None
@@ -91,7 +92,7 @@ class LockWatch:
             with suppress(VecmigError):
                 for process, wait in self._look(list(waiting)).items():
                     waiting[process].waits_for = wait
-                    self._tell(wait.what, wait.cause)
+                    self.tell(wait.what, wait.cause)
                 time.sleep(self._patience)
 
     def _any_left(self) -> bool:

@@ -10,33 +10,37 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import psycopg
 from psycopg import errors as pg
 
 from vecmig.errors import Blocked, LockHeld, VecmigError
+from vecmig.postgres.blockers import Blockers, blocking, known
 from vecmig.postgres.lock_watch import LockWatch, Wait
 from vecmig.postgres.named_sql import statement
 from vecmig.postgres.sessions import Connection, Database, translated
-from vecmig.text import noun
+from vecmig.postgres.settings import lock_timeout
 
 T = TypeVar("T")
 #: Which of two locks of a collection: of the runs that move it, one at a time, or of its syncs, one at a time.
 Kind = Literal["runner", "sync"]
-#: Longest that vecmig waits for a lock in one go; an application queued behind it waits no longer.
-LOCK_TIMEOUT_MS: Final = 500
-#: The same where no session queues behind; autovacuum steps aside after deadlock_timeout, by default 1 s.
-_OUTSIDE_TIMEOUT_MS: Final = 2_000
-_LONGEST_PAUSE: Final = 5.0
+#: Seconds that the first try waits for a lock; each next one waits longer by this, up to ``lock_timeout``.
+_FIRST_TRY: Final = 0.02
+_GROWTH: Final = 1.5
+#: How long others pass between two tries, in times of the try that they may have waited behind.
+_PAUSES: Final = (2.0, 4.0)
+#: Tries after the time is up, longer ones each, as long as none of them lasted until somebody saw who is in the way.
+_LATE_TRIES: Final = 3
+#: Longest try where no session queues behind; autovacuum steps aside after deadlock_timeout, by default 1 s.
+_OUTSIDE_TRY: Final = 2.0
 #: The name of a session that holds the lock of a run.
 _RUN: Final = re.compile(r"vecmig (?P<what>.+) (?P<host>\S+) (?P<pid>\d+)")
 _SERVICE: Final = "sync --watch"
-_END_SESSION: Final = "Let that transaction end, or end it with: SELECT pg_terminate_backend(pid)"
-#: Between two looks at who is in the way; a wait lasts several.
+#: Longest time until somebody looks who is in the way; a try that waits is looked at three times.
 _LOOK_SECONDS: Final = 0.1
 
 
@@ -192,10 +196,11 @@ def with_lock_retries(
 ) -> T:
     """Run ``change`` in one short transaction, and again while a lock it needs is taken.
 
-    Each try waits at most LOCK_TIMEOUT_MS for a lock, then lets everybody pass before it tries again, so that a long
-    transaction of the application never makes others queue behind vecmig.
+    While it waits for a lock, others queue behind it. So each try waits for a moment only, a little longer than the one
+    before and never longer than the database's ``lock_timeout``; then everybody passes, for longer than they waited.
 
     Args:
+        database: where; its ``lock_timeout`` is the longest try.
         change: what to do, on a connection inside the transaction.
         wait: seconds after which to give up.
         on_wait: told who is in the way, each time, and the same without since when.
@@ -204,32 +209,33 @@ def with_lock_retries(
         fresh: True for what may leave settings behind in its session.
     """
     deadline = time.monotonic() + wait
-    pause = 0.05
-    while True:
-        seen = _Seen()
-        with (
-            database.session(fresh=fresh or not in_transaction) as connection,
-            suppress(pg.LockNotAvailable, pg.DeadlockDetected),
-            connection.transaction() if in_transaction else nullcontext(),
-            _watched(database, _limit_waiting(connection, in_transaction=in_transaction), seen),
-        ):
-            return change(connection)
-        who = seen.blockers.words or "a transaction that has just ended"
-        on_wait(who, seen.blockers.ids)
-        if time.monotonic() + pause > deadline:
-            raise Blocked(
-                f"Could not acquire the lock within {wait:g} s. Blocked by {who}.",
-                state="Nothing was changed.",
-                hint=seen.blockers.hint,
-            )
-        time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, no secret
-        pause = min(pause * 2, _LONGEST_PAUSE)
+    seconds = min(_FIRST_TRY, database.lock_timeout) if in_transaction else _OUTSIDE_TRY
+    late = 0
+    with closing(_Lookout(database)) as lookout:
+        while True:
+            with (
+                database.session(fresh=fresh or not in_transaction) as connection,
+                suppress(pg.LockNotAvailable, pg.DeadlockDetected),
+                connection.transaction() if in_transaction else nullcontext(),
+                lookout.on(_limit_waiting(connection, seconds, local=in_transaction), seconds),
+            ):
+                return change(connection)
+            if lookout.now is not None:
+                on_wait(lookout.now.words, lookout.now.ids)
+            pause = seconds * random.uniform(*_PAUSES)  # noqa: S311  # jitter, no secret
+            if time.monotonic() + pause > deadline:
+                # who is in the way can be told only of a try that somebody has looked at
+                late += 1
+                if late > _LATE_TRIES or lookout.seen is not None or not wait:
+                    raise lookout.blocked(wait)
+            lookout.open()
+            time.sleep(pause)
+            seconds = min(seconds * _GROWTH, database.lock_timeout if in_transaction else _OUTSIDE_TRY)
 
 
-def _limit_waiting(connection: Connection, *, in_transaction: bool) -> int:
+def _limit_waiting(connection: Connection, seconds: float, *, local: bool) -> int:
     """Let the open transaction, or the session, wait so long for a lock; give the process that it runs in."""
-    milliseconds = LOCK_TIMEOUT_MS if in_transaction else _OUTSIDE_TIMEOUT_MS
-    values = {"milliseconds": str(milliseconds), "local": in_transaction}
+    values = lock_timeout(seconds) | {"local": local}
     row = connection.execute(statement("postgres/locks", "limit"), values).fetchone()
     assert row is not None, "it gives one row"
     return int(row[0])
@@ -254,13 +260,8 @@ def _holder(connection: Connection, key: int) -> Holder | None:
     pid, user, application, address, since = row
     # address and start are not shown to a role that may not see the session of another
     place = since and f"from {address or 'a local socket'}, since {since:%F %T}"
-    session = ", ".join(_known(f"pid {pid}", user and f"user {user}", place))
+    session = ", ".join(known(f"pid {pid}", user and f"user {user}", place))
     return Holder(application or "", f"{application or 'a client'} ({session})")
-
-
-def _known(*words: str | None) -> list[str]:
-    """Leave out what PostgreSQL does not tell this role of another's session."""
-    return [word for word in words if word]
 
 
 def watched(database: Database, *, lock_wait: float, tell: Callable[[str, str], None]) -> Database:
@@ -282,76 +283,69 @@ def _awaited(connection: Connection, process: int) -> Wait | None:
     return Wait(f"a lock {f'on {row[0]} ' if row else ''}is held by {who.words}", who.hint, f"lock: {who.ids}")
 
 
-@dataclass(frozen=True, slots=True)
-class Blockers:
-    """Who is in the way, in words; whether a session is among them, and the prepared transactions, as literals."""
+class _Lookout:
+    """Finds out from a second session who keeps a try waiting: afterwards it cannot be told."""
 
-    words: str = ""
-    sessions: bool = False
-    prepared: tuple[str, ...] = ()
-    #: Who they are, without since when: the same for as long as nobody else is in the way.
-    ids: str = ""
+    def __init__(self, database: Database) -> None:
+        """See nobody yet."""
+        self._database = database
+        self._session: Connection | None = None
+        self._kept = ExitStack()
+        #: Who was seen to be in the way of the last try, and of any of them, last.
+        self.now: Blockers | None = None
+        self.seen: Blockers | None = None
+        #: The transactions that were in the way of every try at which somebody was seen.
+        self._lasting: frozenset[tuple[Any, ...]] | None = None
 
-    @property
-    def hint(self) -> str:
-        """How to end what is in the way. A prepared transaction has no session, and outlives the server."""
-        if not self.prepared:
-            return f"{_END_SESSION}; then run this again."
-        ends = " ".join(f"ROLLBACK PREPARED {gid};" for gid in self.prepared)
-        whose = f"{_END_SESSION}. " if self.sessions else ""
-        return (
-            f"{whose}A prepared transaction waits for whoever prepared it. If it is forgotten, end it in this database "
-            f"with: {ends} (or COMMIT PREPARED); then run this again."
+    def open(self) -> None:
+        """Be ready for short tries: most changes need none, and cost no session."""
+        if self._session is None:
+            with suppress(VecmigError):
+                self._session = self._kept.enter_context(self._database.session())
+
+    def close(self) -> None:
+        """Give the session back."""
+        self._kept.close()
+
+    @contextmanager
+    def on(self, pid: int, seconds: float) -> Iterator[None]:
+        """Look who keeps a process waiting, for as long as the block runs."""
+        self.now = None
+        done = threading.Event()
+        tick = min(_LOOK_SECONDS, seconds / 3) if self._session is not None else _LOOK_SECONDS
+        arguments = (pid, tick, done)
+        thread = threading.Thread(target=self._look, args=arguments, name="vecmig locks", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join(None if self._session is not None else _LOOK_SECONDS)
+
+    def _look(self, pid: int, tick: float, done: threading.Event) -> None:
+        if done.wait(tick):
+            return
+        with suppress(VecmigError, psycopg.Error), ExitStack() as opened:
+            session = self._session or opened.enter_context(self._database.session())
+            while not done.is_set():
+                now = blocking(session, pid)
+                if now.words:
+                    self.now = self.seen = now
+                    self._lasting = now.transactions & (now.transactions if self._lasting is None else self._lasting)
+                done.wait(tick)
+
+    def blocked(self, wait: float) -> Blocked:
+        """Return the error that says who was in the way, and what helps."""
+        seen = self.seen or Blockers("a transaction that has just ended")
+        hint = seen.hint
+        if self.seen is not None and not self._lasting:
+            hint = (
+                "They take turns, and one of them is always open. Run this again when fewer are; or let it wait, and "
+                "everybody behind it, for longer than they last: lock_timeout in vecmig.ini, in seconds (it is "
+                f"{self._database.lock_timeout:g})."
+            )
+        return Blocked(
+            f"Could not acquire the lock within {wait:g} s. Blocked by {seen.words}.",
+            state="Nothing was changed.",
+            hint=hint,
         )
-
-
-@dataclass(slots=True)
-class _Seen:
-    """What a watch has seen: who stood in the way last."""
-
-    blockers: Blockers = Blockers()
-
-
-@contextmanager
-def _watched(database: Database, pid: int, seen: _Seen) -> Iterator[None]:
-    """Find out from a second session who keeps a process waiting: afterwards it cannot be told."""
-    done = threading.Event()
-    arguments = (database, pid, seen, done)
-    thread = threading.Thread(target=_watch, args=arguments, name="vecmig locks", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join(_LOOK_SECONDS)
-
-
-def _watch(database: Database, pid: int, seen: _Seen, done: threading.Event) -> None:
-    # most changes are over before the first look, and cost no session
-    if done.wait(_LOOK_SECONDS):
-        return
-    with suppress(VecmigError), database.session() as connection:
-        while not done.is_set():
-            now = blocking(connection, pid)
-            seen.blockers = now if now.words else seen.blockers
-            done.wait(_LOOK_SECONDS)
-
-
-def blockers(connection: Connection, pid: int) -> str:
-    """Name the sessions for which another one waits right now; empty when it waits for none."""
-    return blocking(connection, pid).words
-
-
-def blocking(connection: Connection, pid: int) -> Blockers:
-    """Find who keeps a session waiting right now, and how each is ended."""
-    rows = connection.execute(statement("postgres/locks", "blockers"), {"pid": pid}).fetchall()
-    gids = [gid for row in rows for gid in row[5]]
-    prepared = f"the prepared {noun(len(gids), 'transaction')} {', '.join(gids) or '(see pg_prepared_xacts)'}"
-    words = [_session(*row[:5]) if row[0] else prepared for row in rows]
-    ids = ", ".join([*(str(row[0]) for row in rows if row[0]), *gids])
-    return Blockers("; ".join(words), any(row[0] for row in rows), tuple(gids), ids)
-
-
-def _session(pid: int, user: str | None, application: str | None, state: str | None, age: str | None) -> str:
-    words = _known(user, application, state, age and f"transaction open for {age}")
-    return f"pid {pid} ({', '.join(words)})" if words else f"pid {pid}"

@@ -16,7 +16,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from sqlalchemy.exc import ArgumentError
 
-from vecmig.config import redact
+from vecmig.config import LOCK_TIMEOUT, redact
 from vecmig.errors import Blocked, ConfigError, DatabaseError, DatabaseUnreachable, OutOfRoom, UsageError
 from vecmig.postgres.called import path_hint
 from vecmig.postgres.embedded import start_embedded
@@ -70,6 +70,8 @@ class Database:
     sees_all: bool = True
     #: Seconds that a statement waits for a lock before it gives up; None for ever. Who holds it is told meanwhile.
     lock_wait: float | None = None
+    #: Seconds that a change waits for a lock in one go, where others would queue behind it.
+    lock_timeout: float = LOCK_TIMEOUT
     watch: LockWatch | None = field(default=None, repr=False, compare=False)
     #: A team's own way to its database, in place of the URL.
     engine: Engine | None = field(default=None, repr=False)
@@ -197,6 +199,11 @@ class Database:
     def close_idle(self) -> None:
         """Close the sessions that are kept for later: what comes now takes long."""
         self._kept.close()
+
+    def tell_wait(self, who: str, ids: str) -> None:
+        """Tell who holds a lock that is waited for, if anybody is told of waits."""
+        if self.watch is not None:
+            self.watch.tell(f"a lock is taken by {who}", ids)
 
     def take(self, *, fresh: bool = False) -> Connection:
         """Return a session that was given back, or a new one, as a ``fresh`` one is."""

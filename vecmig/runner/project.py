@@ -83,7 +83,8 @@ class Project:
             return self.opened
         config = self.config
         place = config.database_engine or config.database_url
-        database = database_at(place, config.schema, vectors_schema=config.vectors_schema)
+        options = {"vectors_schema": config.vectors_schema, "lock_timeout": config.lock_timeout}
+        database = database_at(place, config.schema, **options)
         listener = self.told
         return watched(
             database,

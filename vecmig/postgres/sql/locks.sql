@@ -37,7 +37,7 @@ WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
 
 -- limit --
 -- the process is asked for here, because the driver knows of another one behind a pooler
-SELECT pg_catalog.pg_backend_pid(), pg_catalog.set_config('lock_timeout', %(milliseconds)s, %(local)s)
+SELECT pg_catalog.pg_backend_pid(), pg_catalog.set_config('lock_timeout', %(lock_timeout)s, %(local)s)
 
 -- blockers --
 -- pg_blocking_pids holds up the lock manager for a moment, so it is asked only about a session that does wait
@@ -57,7 +57,8 @@ SELECT b.pid, a.usename, a.application_name, a.state,
                 AND o.virtualtransaction = h.virtualtransaction
              JOIN pg_catalog.pg_prepared_xacts x ON x.transaction::text = o.transactionid::text
              WHERE b.pid = 0 AND l.pid = w.pid AND NOT l.granted
-             ORDER BY 1)
+             ORDER BY 1),
+       a.xact_start
 FROM pg_catalog.pg_stat_activity w
 CROSS JOIN LATERAL unnest(pg_catalog.pg_blocking_pids(w.pid)) AS b(pid)
 LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = b.pid

@@ -20,7 +20,6 @@ from vecmig.ledger.identity import find_source
 from vecmig.ledger.ledger import Ledger
 from vecmig.ledger.spend import spent
 from vecmig.model.recipe import Recipe, cost_usd
-from vecmig.postgres.locks import LOCK_TIMEOUT_MS
 from vecmig.postgres.sessions import Connection
 from vecmig.runner.apart import Apart
 from vecmig.runner.plan import check_applied, check_upgrade
@@ -204,7 +203,7 @@ def _estimate(
         index_memory_cap_mb=project.config.maintenance_work_mem_mb,
         indexes=tuple(estimate_indexes(ledger, home, total)),
         way_back_cost_usd=_cost(old, round(_measure(texts, old).tokens * coverage.eligible)) if old else 0.0,
-        locks=_locks(source),
+        locks=_locks(source, project.config.lock_timeout),
     )
 
 
@@ -317,8 +316,8 @@ def _cost(recipe: Recipe, tokens: int) -> float:
     return cost_usd(recipe.service.backfill_price, tokens)
 
 
-def _locks(source: Source) -> tuple[str, ...]:
-    table, short = f"{source.schema}.{source.table}", f"at most {LOCK_TIMEOUT_MS} ms at a time, then tried again"
+def _locks(source: Source, lock_timeout: float) -> tuple[str, ...]:
+    table, short = f"{source.schema}.{source.table}", f"at most {lock_timeout * 1_000:g} ms at a time, then tried again"
     live = f"{source.home}.{source.collection.name}_live"
     triggers = (f"expand: SHARE ROW EXCLUSIVE on {table} for its triggers, {short}",) if source.tracked else ()
     rows = ("backfill: FOR KEY SHARE on the records of one batch while it is written",) if source.tracked else ()
