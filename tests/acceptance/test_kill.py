@@ -187,6 +187,8 @@ def locked(project: Project) -> Iterator[None]:
 
 def test_killed_while_the_cutover_waits_for_a_lock(candidate: Project, vecmig: Vecmig) -> None:
     project = candidate
+    # the view is to be replaced, for which it must be free
+    project.sql("ALTER VIEW documents_live RESET (security_invoker)")
     with project.start("upgrade") as process, locked(project):
         assert process.stderr is not None
         assert any(line.startswith("  waiting: a lock is taken by ") for line in process.stderr)

@@ -133,9 +133,40 @@ def test_grants_and_prepared_statements_survive(lab: Lab, connect: Connect) -> N
 # Locks -------------------------------------------------------------------------------------------------------------
 
 
+def _alter_view(lab: Lab) -> None:
+    """Let the view be another than a cutover makes, so that it is replaced."""
+    lab.sql("ALTER VIEW documents_live RESET (security_invoker)")
+
+
+def test_readers_that_are_always_open_hold_up_neither_cutover_nor_rollback(lab: Lab, connect: Connect) -> None:
+    lab.upgrade("r1")
+    reader = connect(autocommit=False)
+    assert reader.execute("SELECT DISTINCT tag FROM documents_live").fetchall() == [(SMALL,)]
+    prepared = connect()
+    prepared.execute("SET plan_cache_mode = force_generic_plan")
+    prepared.execute("PREPARE p AS SELECT DISTINCT tag, vector_dims(embedding) FROM documents_live")
+    assert prepared.execute("EXECUTE p").fetchall() == [(SMALL, 64)]
+    made = "SELECT xmin::text FROM pg_class WHERE oid = 'documents_live'::regclass"
+    before = lab.sql(made)
+
+    for move, tag, dims in ((lab.upgrade, LARGE, 256), (lab.downgrade, SMALL, 64)):
+        move()
+        assert lab.live == tag
+        assert prepared.execute("EXECUTE p").fetchall() == [(tag, dims)], "its plan is made again"
+        # whichever it reads, it reads one
+        assert reader.execute("SELECT DISTINCT tag, vector_dims(embedding) FROM documents_live").fetchall() in (
+            [(SMALL, 64)],
+            [(LARGE, 256)],
+        )
+        assert connect().execute("SELECT DISTINCT tag FROM documents_live").fetchall() == [(tag,)]
+    assert [event for event in lab.events if isinstance(event, Waiting)] == []
+    assert lab.sql(made) == before, "it is the view that it was"
+
+
 @pytest.mark.upgraded("r2", until="gate")
 def test_a_reader_that_stays_open_makes_it_give_up_with_nothing_changed(lab: Lab, connect: Connect) -> None:
     lab = lab.write(lock_wait=1.0)
+    _alter_view(lab)
     reader = connect(autocommit=False, application_name="long report")
     reader.execute("SELECT count(*) FROM documents_live")
     before = connect().execute("SELECT pg_get_viewdef('documents_live'), (SELECT version FROM vecmig.route)").fetchone()
@@ -157,6 +188,7 @@ def test_a_reader_that_stays_open_makes_it_give_up_with_nothing_changed(lab: Lab
 def test_it_lets_others_pass_and_succeeds_once_the_reader_lets_go(lab: Lab, connect: Connect, way: str) -> None:
     """Between two tries it waits in no queue: who reads meanwhile need not wait until the first reader ends."""
     lab.upgrade("r1" if way == "forward" else "head")
+    _alter_view(lab)
     holder = connect(autocommit=False)
     holder.execute("SELECT count(*) FROM documents_live")
     other = connect()

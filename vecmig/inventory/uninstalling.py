@@ -24,6 +24,7 @@ Kind = Literal[
     "trigger",
     "trigger function",
     "live view",
+    "view function",
     "search function",
     "vectors",
     "detached",
@@ -117,6 +118,7 @@ def find_pieces(connection: Connection, schema: str, collection: str, *, install
         "live": f"{collection}_live",
         "search": f"{collection}_search",
         "track": f"{collection}_track",
+        "pick": f"{collection}_pick",
         "partitions": list(_tags(connection, schema, collection) if installed else ()),
         "read": sql.Identifier(place or schema, f"{collection}_vectors").as_string(None),
     }
@@ -287,7 +289,7 @@ def drop_pieces(connection: Connection, schema: str, collection: str, pieces: Se
             remove_tracking(connection, schema, collection)
         for piece in of_kind(pieces, "live view"):
             connection.execute(statement("inventory/uninstalling", "drop_view", view=piece.identifier))
-        for piece in of_kind(pieces, "search function"):
+        for piece in of_kind(pieces, "view function", "search function"):
             _drop_routine(connection, piece)
         # the partitions that are attached go with the table
         _drop_tables(connection, of_kind(pieces, "vectors"))

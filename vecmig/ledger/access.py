@@ -53,7 +53,18 @@ def close_function(connection: Connection, function: sql.Identifier) -> None:
 
 def open_search(connection: Connection, source: Source, *, born: bool) -> None:
     """Let those call the search function who may read the source; one that is new loses grants to single roles."""
-    parts = {"function": _name(source.search), "source": _name(source.relation), "born": sql.Literal(born)}
+    _open(connection, source, source.search, born=born)
+
+
+def open_pick(connection: Connection, source: Source, ledger: str) -> None:
+    """Let everybody call the function of the live view, by no grant to single roles; it reads nothing."""
+    signature = sql.SQL("{}(text, {})").format(source.pick(ledger), source.pgvector.type(source.collection.storage))
+    connection.execute(sql.SQL("GRANT EXECUTE ON FUNCTION {} TO PUBLIC").format(signature))
+    _open(connection, source, source.pick(ledger), born=True)
+
+
+def _open(connection: Connection, source: Source, function: sql.Identifier, *, born: bool) -> None:
+    parts = {"function": _name(function), "source": _name(source.relation), "born": sql.Literal(born)}
     _run(connection, "open_search", **parts)
 
 

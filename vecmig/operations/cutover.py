@@ -213,7 +213,9 @@ class Cutover(Operation):
         with self.context.database.session(fresh=True) as connection:
             route = self.context.ledger(connection).routes.of(self.collection)
             aside = is_detached(connection, self.context.database.schema, self.collection)
-            if route.live != tag or not (aside or reads_tag(connection, source, tag)):
+            if route.live != tag or not (
+                aside or reads_tag(connection, source, tag, ledger=self.context.database.schema)
+            ):
                 raise DatabaseError(
                     f"The route of {self.collection} says {route.live}, and its live view does not agree with {tag}.",
                     hint="Another session changed one of them just now. Run: vecmig status",

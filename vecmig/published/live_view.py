@@ -1,4 +1,8 @@
-"""What applications read: ``<collection>_live`` and ``<collection>_search``, both replaced in place by a cutover."""
+"""What applications read: ``<collection>_live`` and ``<collection>_search``, which a cutover moves to another tag.
+
+Whoever has read the view keeps a lock on it until his transaction ends. So the view does not name the tag: a function
+does, whose body PostgreSQL puts in its place when it plans, and which is replaced without a lock.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +15,10 @@ from psycopg import sql
 
 from vecmig.errors import DatabaseError
 from vecmig.freshness.stamps import Stamps
+from vecmig.homes.indexed import indexed_type
 from vecmig.homes.payload import Payload, payload
 from vecmig.homes.search import least_kept, nearest
-from vecmig.ledger.access import mirror_grants, open_search, remember_grants, restore_grants
+from vecmig.ledger.access import mirror_grants, open_pick, open_search, remember_grants, restore_grants
 from vecmig.model.collection import LIVE_OWN
 from vecmig.postgres.named_sql import raw, statement
 from vecmig.postgres.sessions import Connection
@@ -28,6 +33,7 @@ _SEARCH_NAMES: Final = ("query", "k", "tag", "chunk", "distance")
 NOT_IN_PLACE: Final = (DatabaseError, pg.InvalidTableDefinition, pg.InvalidFunctionDefinition)
 #: No vector can carry it, by the vectors table's own CHECK; a view on it has no rows.
 _NO_TAG: Final = ""
+_NO_PAYLOAD: Final = Payload(sql.SQL("e.embedding").format(), sql.SQL("e.embedding").format())
 
 
 class Published(NamedTuple):
@@ -60,10 +66,10 @@ def publish(
 ) -> None:
     """Point the live view and the search function at one tag, or at none, in the caller's transaction.
 
-    Both are replaced, not dropped, so that grants and prepared statements survive. The embedding column is cast to
-    ``vector(N)``, the indexed expression, and back to ``vector``, so that its type stays the same when N changes; the
-    planner sees through the outer cast. A view that somebody dropped comes back with the grants that it had; one that
-    stepped aside stays there.
+    Both are replaced, not dropped, so that grants and prepared statements survive; a view that is as it is to be is
+    left alone, which takes no lock. The embedding column is cast to ``vector(N)``, the indexed expression, and back to
+    ``vector``, so that its type stays the same when N changes; the planner sees through the outer cast. A view that
+    somebody dropped comes back with the grants that it had; one that stepped aside stays there.
 
     Args:
         connection: the connection.
@@ -79,6 +85,8 @@ def publish(
     new_search = not has_search(connection, source)
     connection.execute(_search(connection, source, stamps))
     open_search(connection, source, born=new_search)
+    connection.execute(statement("published/live_view", "create_pick", **_pick(source, stamps, ledger)))
+    open_pick(connection, source, ledger)
     if not is_detached(connection, ledger, source.collection.name):
         wanted = shown if shown is not None and not columns else None
         _publish_view(connection, source, stamps, ledger=ledger, columns=columns, wanted=wanted)
@@ -104,7 +112,7 @@ def _publish_view(
         shown = list(named)
     if columns and set(present) - {*shown, *LIVE_OWN}:
         with replaced(connection, ledger, source.live):
-            connection.execute(_view(source, stamps, shown, present=()))
+            connection.execute(_view(source, stamps, ledger, shown, present=()))
             restore_grants(connection, source, ledger)
         # what belonged to the one before is back
         mirror_grants(connection, source, source.live, ledger)
@@ -112,9 +120,21 @@ def _publish_view(
         return
     if renamed := [name for name in present if name not in (*named, *LIVE_OWN)]:
         raise _renamed(connection, source, renamed[0])
-    connection.execute(_view(source, stamps, shown, present))
+    trial = sql.Identifier(ledger, f"{source.collection.name}_trial")
+    as_trial = _view(source, stamps, ledger, shown, present=present, at=trial)
+    if not present or not _is(connection, source, trial, as_trial):
+        connection.execute(_view(source, stamps, ledger, shown, present=present))
     if not present:
         restore_grants(connection, source, ledger)
+
+
+def _is(connection: Connection, source: Source, trial: sql.Identifier, as_trial: sql.Composed) -> bool:
+    """Whether the view is as it would be made now, under another name: PostgreSQL prints both alike."""
+    with connection.transaction(force_rollback=True):
+        connection.execute(as_trial)
+        values = {"view": source.live.as_string(connection), "trial": trial.as_string(connection)}
+        row = connection.execute(statement("published/live_view", "same_view"), values).fetchone()
+    return bool(row and row[0])
 
 
 @contextmanager
@@ -132,9 +152,9 @@ def made_again(connection: Connection, source: Source, ledger: str) -> Iterator[
             connection.execute(grant)
 
 
-def reads_tag(connection: Connection, source: Source, tag: str | None) -> bool:
+def reads_tag(connection: Connection, source: Source, tag: str | None, *, ledger: str) -> bool:
     """Whether the live view, as the catalogue has it, reads this tag."""
-    values = {"view": source.live.as_string(connection), "tag": _NO_TAG if tag is None else tag}
+    values = _seen(connection, source, ledger) | {"tag": _NO_TAG if tag is None else tag}
     row = connection.execute(statement("published/live_view", "view_reads"), values).fetchone()
     return bool(row and row[0])
 
@@ -152,7 +172,7 @@ def find_published(connection: Connection, source: Source, stamps: Stamps) -> Pu
     """Compare what applications read with what is published for a tag; what it names may be called otherwise since."""
     parts = {name: statement("published/live_view", name) for name in ("view_reads", "has_search", "same_search")}
     values = {
-        "view": source.live.as_string(connection),
+        **_seen(connection, source, stamps.schema),
         "tag": stamps.tag,
         "schema": source.home,
         "name": f"{source.collection.name}_search",
@@ -196,14 +216,30 @@ def _named(source: Source) -> dict[str, str]:
     return {keys.get(name, name): name for name in source.columns if name in keys or name not in keys.values()}
 
 
-def _view(source: Source, stamps: Stamps | None, shown: Sequence[str], present: Sequence[str]) -> sql.Composed:
+def _seen(connection: Connection, source: Source, ledger: str) -> dict[str, str]:
+    signature = sql.SQL("{}(text, {})").format(source.pick(ledger), source.pgvector.type(source.collection.storage))
+    return {"view": source.live.as_string(connection), "pick": signature.as_string(connection)}
+
+
+def _pick(source: Source, stamps: Stamps | None, ledger: str) -> dict[str, sql.Composable]:
     storage = source.pgvector.type(source.collection.storage)
-    bare = sql.SQL("e.embedding").format()
-    found = Payload(bare, bare) if stamps is None else payload(stamps)
-    embedding = sql.SQL("({})::{}").format(found.vector, storage)
+    vector = sql.SQL("($2::{})::{}").format(indexed_type(stamps), storage) if stamps else sql.SQL("$2")
+    return _parts(source, stamps) | {"pick": source.pick(ledger), "storage": storage, "vector": vector}
+
+
+def _view(
+    source: Source,
+    stamps: Stamps | None,
+    ledger: str,
+    shown: Sequence[str],
+    *,
+    present: Sequence[str],
+    at: sql.Identifier | None = None,
+) -> sql.Composed:
+    found = payload(stamps) if stamps is not None else _NO_PAYLOAD
     named = _named(source)
     expressions = {name: sql.SQL("s.{}").format(sql.Identifier(column)) for name, column in named.items()}
-    expressions |= {"tag": sql.SQL("e.tag"), "chunk": sql.SQL("e.chunk"), "embedding": embedding}  # type: ignore[dict-item]  # SQL is Composable too
+    expressions |= {"tag": sql.SQL("e.tag"), "chunk": sql.SQL("e.chunk"), "embedding": sql.SQL("p.embedding")}  # type: ignore[dict-item]  # SQL is Composable too
     # CREATE OR REPLACE VIEW keeps the columns it has, in their order, and takes new ones only at the end
     order = dict.fromkeys((*present, *(name for name in shown if name not in LIVE_OWN), *LIVE_OWN))
     # no more columns than are shown: the application could not drop a column that the view depends on
@@ -211,6 +247,9 @@ def _view(source: Source, stamps: Stamps | None, shown: Sequence[str], present: 
     conditions = [source.condition, *([found.condition] if found.condition else [])]
     columns = [sql.SQL("{} AS {}").format(expressions[name], sql.Identifier(name)) for name in order]
     parts = _parts(source, stamps) | {
+        "live": at or source.live,
+        "pick": source.pick(ledger),
+        "stored": found.stored,
         "columns": sql.SQL(", ").join(columns),
         "source_columns": source.column_list(needed),
         "condition": sql.SQL(" AND ").join(conditions),

@@ -114,6 +114,10 @@ class Source:
         """The search function."""
         return sql.Identifier(self.home, f"{self.collection.name}_search")
 
+    def pick(self, schema: str) -> sql.Identifier:
+        """Return the function that picks for the view the vectors of the live tag."""
+        return sql.Identifier(schema, f"{self.collection.name}_pick")
+
     def partition_name(self, tag: str) -> str:
         """Return what the partition of one tag is called."""
         return partition_name(self.collection.name, tag)

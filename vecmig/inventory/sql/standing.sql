@@ -12,8 +12,13 @@ SELECT md5(pg_catalog.concat_ws('|',
     (SELECT string_agg(pg_catalog.concat_ws(' ', t.oid, t.xmin, t.tgname, t.tgenabled), ',' ORDER BY t.oid)
      FROM pg_catalog.pg_trigger t
      WHERE t.tgrelid = of.source AND NOT t.tgisinternal),
-    (SELECT string_agg(pg_catalog.concat_ws(' ', w.oid, w.xmin), ',' ORDER BY w.oid)
-     FROM pg_catalog.pg_rewrite w WHERE w.ev_class = of.live),
+    (SELECT string_agg(pg_catalog.concat_ws(' ', w.oid, w.xmin, p.oid, p.xmin), ',' ORDER BY w.oid, p.oid)
+     FROM pg_catalog.pg_rewrite w
+     LEFT JOIN pg_catalog.pg_depend d
+         ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = w.oid
+        AND d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+     LEFT JOIN pg_catalog.pg_proc p ON p.oid = d.refobjid
+     WHERE w.ev_class = of.live),
     (SELECT string_agg(pg_catalog.concat_ws(' ', p.oid, p.xmin), ',' ORDER BY p.oid)
      FROM pg_catalog.pg_proc p
      JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace

@@ -78,12 +78,14 @@ FROM (
     WHERE t.tgparentid = 0
     UNION ALL
     SELECT CASE WHEN p.oid IN (SELECT oid FROM tracking) THEN 2 ELSE 4 END,
-           CASE WHEN p.oid IN (SELECT oid FROM tracking) THEN 'trigger function' ELSE 'search function' END,
+           CASE WHEN p.oid IN (SELECT oid FROM tracking) THEN 'trigger function'
+                WHEN n.nspname = %(ledger)s AND p.proname = %(pick)s THEN 'view function' ELSE 'search function' END,
            p.oid, n.nspname, p.proname, pg_catalog.pg_get_function_identity_arguments(p.oid),
            p.oid::pg_catalog.regprocedure::text, p.proowner, n.nspowner, NULL, NULL
     FROM pg_catalog.pg_proc p
     JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
     WHERE p.oid IN (SELECT oid FROM tracking)
+       OR n.nspname = %(ledger)s AND p.proname = %(pick)s
        OR p.prokind = 'f' AND p.proname = %(search)s AND n.nspname = coalesce(%(home)s, n.nspname)
           AND strpos(p.prosrc, 'VM00') > 0
           AND (strpos(p.prosrc, %(read)s) > 0

@@ -1,12 +1,21 @@
--- What applications read: the live view and the search function. Both name their tag as a literal: a sub-select on a
--- registry, or a stable function, would keep the planner from the index.
+-- What applications read: the live view and the search function. The planner must find the tag as a literal: a sub-select
+-- on a registry, or a function that reads one, would keep it from the index. The function that the view calls has one
+-- SELECT, which the planner puts in its place; a plan that was kept is made again when the function is replaced. It is
+-- one for tag and dims, so that no plan is made of the tag before and the dims after.
+
+-- create_pick --
+CREATE OR REPLACE FUNCTION {pick}(pg_catalog.text, {storage}) RETURNS SETOF {storage}
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
+BEGIN ATOMIC
+    SELECT {vector} WHERE $1 OPERATOR(pg_catalog.=) {tag};
+END
 
 -- create_view --
 CREATE OR REPLACE VIEW {live} WITH (security_invoker = true) AS
 SELECT {columns}
 FROM {vectors} e
 JOIN (SELECT {source_columns} FROM {source} WHERE {condition}) s ON {match}
-WHERE e.tag = {tag}
+CROSS JOIN LATERAL {pick}(e.tag, {stored}) p (embedding)
 
 -- view_columns --
 SELECT a.attname
@@ -18,10 +27,26 @@ ORDER BY a.attnum
 -- by way of jsonb, because --sql may come before the upgrade that adds the column
 SELECT nullif(pg_catalog.to_jsonb(c) -> 'kept_columns', 'null') FROM {schema}.collection c WHERE c.name = %(collection)s
 
+-- same_view --
+SELECT pg_catalog.pg_get_viewdef(v.oid) = pg_catalog.pg_get_viewdef(t.oid) AND v.reloptions = t.reloptions
+FROM pg_catalog.pg_class v, pg_catalog.pg_class t
+WHERE v.oid = pg_catalog.to_regclass(%(view)s) AND v.relkind = 'v' AND t.oid = pg_catalog.to_regclass(%(trial)s)
+
 -- view_reads --
+-- by the function that it calls; one that an earlier vecmig has made names the tag itself
 -- not quote_literal: it writes a backslash in E'', the deparser does not
-SELECT pg_catalog.strpos(pg_catalog.pg_get_viewdef(pg_catalog.to_regclass(%(view)s)),
-                         'e.tag = ''' || pg_catalog.replace(%(tag)s, '''', '''''') || '''') > 0
+SELECT pg_catalog.strpos(
+    CASE WHEN EXISTS (SELECT
+                      FROM pg_catalog.pg_rewrite r
+                      JOIN pg_catalog.pg_depend d
+                          ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = r.oid
+                         AND d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+                      WHERE r.ev_class = pg_catalog.to_regclass(%(view)s)
+                        AND d.refobjid = pg_catalog.to_regprocedure(%(pick)s))
+         THEN pg_catalog.replace(
+             pg_catalog.pg_get_function_sqlbody(pg_catalog.to_regprocedure(%(pick)s)), '$1 = ', 'e.tag = ')
+         ELSE pg_catalog.pg_get_viewdef(pg_catalog.to_regclass(%(view)s)) END,
+    'e.tag = ''' || pg_catalog.replace(%(tag)s, '''', '''''') || '''') > 0
 
 -- reads --
 -- whether the view is there, and reads the tag; whether the function is there, and as it would be published now

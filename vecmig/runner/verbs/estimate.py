@@ -322,4 +322,8 @@ def _locks(source: Source, lock_timeout: float) -> tuple[str, ...]:
     triggers = (f"expand: SHARE ROW EXCLUSIVE on {table} for its triggers, {short}",) if source.tracked else ()
     rows = ("backfill: FOR KEY SHARE on the records of one batch while it is written",) if source.tracked else ()
     index = ("index: built CONCURRENTLY, so neither reads nor writes wait",)
-    return (*triggers, *rows, *index, f"cutover and rollback: ACCESS EXCLUSIVE on {live}, {short}")
+    views = (
+        "cutover and rollback: none that reads or writes wait for",
+        f"cutover and rollback where the view itself changes: ACCESS EXCLUSIVE on {live}, {short}",
+    )
+    return (*triggers, *rows, *index, *views)

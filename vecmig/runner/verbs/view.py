@@ -49,7 +49,7 @@ def attach_view(config: Config, collection: str, *, listener: Listener = ignore)
     changed = attach(project.context, source)
     with project.database.session() as connection:
         live = Ledger(connection, project.database.schema).routes.of(collection).live
-        if live is not None and not reads_tag(connection, source, live):
+        if live is not None and not reads_tag(connection, source, live, ledger=project.database.schema):
             raise DatabaseError(f"The live view of {collection} does not read {live}.", hint="Run: vecmig status")
     return changed
 

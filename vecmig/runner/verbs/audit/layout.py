@@ -212,7 +212,7 @@ def _live(subject: Subject) -> Iterator[Finding]:
         detail = f"It is detached since {aside.at:%Y-%m-%d %H:%M:%S} UTC by {aside.by}."
         attach = f"vecmig view attach {subject.argument}"
         yield subject.finding("live view", "warning", subject.live_view, detail, attach, tag=live)
-    elif not reads_tag(subject.connection, subject.source, live):
+    elif not reads_tag(subject.connection, subject.source, live, ledger=subject.ledger.schema):
         detail = f"It does not read the live tag {live}, or is not there."
         yield subject.finding("live view", "error", subject.live_view, detail, fix, tag=live)
     if not has_search(subject.connection, subject.source):
