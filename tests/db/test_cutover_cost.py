@@ -1,4 +1,4 @@
-"""What a cutover and a rollback do while they hold their locks: as little for many records as for few."""
+"""What a cutover and a rollback do while they hold their locks, for which nobody waits: as little for many records."""
 
 from __future__ import annotations
 
@@ -89,4 +89,6 @@ def test_statements_and_locks_are_the_same_for_twenty_and_for_two_thousand_recor
     assert costs[20] == costs[2_000]
     for statements, locks in costs[20]:
         assert statements > 0
-        assert ("public.documents_live", "AccessExclusiveLock") in locks
+        assert ("vecmig.route", "RowExclusiveLock") in locks
+        assert [(relation, mode) for relation, mode in locks if not relation.startswith("vecmig.")] == []
+        assert {mode for _, mode in locks} <= {"RowShareLock", "RowExclusiveLock"}, "no reader or writer waits for it"
