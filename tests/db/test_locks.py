@@ -7,7 +7,6 @@ import platform
 import re
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
 import psycopg
 import pytest

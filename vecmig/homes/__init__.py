@@ -112,6 +112,7 @@ __all__ = [
     "header_recipe",
     "home_over",
     "index_name",
+    "indexed",
     "known_texts",
     "least_kept",
     "misfit",

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 
 from vecmig.events import Noted, StepDone
-from vecmig.freshness.change_tracking import install_tracking
+from vecmig.freshness.change_tracking import find_tracking, install_tracking
 from vecmig.homes import move_vectors
 from vecmig.inventory.exposure import exposures
 from vecmig.ledger.access import follow_vectors, mirror_access, remember_grants
@@ -29,7 +29,7 @@ def place(context: Context, source: Source) -> None:
     def change(connection: Connection) -> list[str]:
         exposed: list[str] = []
         ledger = context.ledger(connection)
-        if source.tracked:
+        if source.tracked and (source.vectors_schema != wanted or _tracking_is_behind(connection, source, schema)):
             install_tracking(connection, replace(source, vectors_schema=wanted), schema)
         placed = source
         if source.vectors_schema != wanted:
@@ -54,3 +54,9 @@ def place(context: Context, source: Source) -> None:
         context.listener(StepDone("move", "", name, summary, time.monotonic() - began))
     if mended:
         context.listener(Noted(f"{name}: {'; '.join(mended)}: made good"))
+
+
+def _tracking_is_behind(connection: Connection, source: Source, schema: str) -> bool:
+    """Whether the triggers are to be made again: writers wait from then on until the transaction ends."""
+    found = find_tracking(connection, source, schema)
+    return not found.works or found.old or found.open
