@@ -273,7 +273,10 @@ def test_status_reads_a_ledger_that_is_older(live: Lab, connection: Connection) 
     connection.execute("DROP FUNCTION vecmig.track_rest() CASCADE; DROP TRIGGER kept ON vecmig.event")
     connection.execute("DROP TABLE vecmig.learned_limit")
     connection.execute("ALTER TABLE vecmig.tag DROP COLUMN home, ADD COLUMN partition text NOT NULL DEFAULT ''")
-    connection.execute("ALTER TABLE vecmig.revision DROP COLUMN held_at, DROP COLUMN held_by, DROP COLUMN hold_reason")
+    connection.execute(
+        "ALTER TABLE vecmig.revision DROP COLUMN held_at, DROP COLUMN held_by, DROP COLUMN hold_reason, "
+        "DROP COLUMN index_before"
+    )
     connection.execute(
         "ALTER TABLE vecmig.tag DROP COLUMN adopted, DROP COLUMN verified, DROP COLUMN index, DROP COLUMN recall"
     )

@@ -53,7 +53,10 @@ def test_status_says_what_to_do_about_a_home_that_a_newer_vecmig_made(elsewhere:
 def test_tags_of_an_older_ledger_keep_their_vectors(lab: Lab) -> None:
     lab.upgrade("r1")
     lab.sql("ALTER TABLE vecmig.tag ADD COLUMN partition text NOT NULL DEFAULT 'x', DROP COLUMN home")
-    lab.sql("ALTER TABLE vecmig.revision DROP COLUMN held_at, DROP COLUMN held_by, DROP COLUMN hold_reason")
+    lab.sql(
+        "ALTER TABLE vecmig.revision DROP COLUMN held_at, DROP COLUMN held_by, DROP COLUMN hold_reason, "
+        "DROP COLUMN index_before"
+    )
     lab.sql("ALTER TABLE vecmig.tag DROP COLUMN adopted, DROP COLUMN verified")
     lab.sql("ALTER TABLE vecmig.tag DROP COLUMN index, DROP COLUMN recall")
     lab.sql("ALTER TABLE vecmig.change DROP COLUMN vector_changed_in, DROP COLUMN text_changed_by")

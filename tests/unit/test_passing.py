@@ -72,6 +72,13 @@ def test_a_revision_that_starts_from_the_live_tag_goes_past_it() -> None:
     assert _ids(_walk([SECOND, third, fourth], "r2", below=(FIRST,))) == ["r3", "r4"]
 
 
+def test_what_follows_one_of_the_index_alone_does_not_wait_for_it() -> None:
+    index, third = _script("r2", "r1", "A", "A"), _script("r3", "r2", "A", "B")
+    assert _ids(_walk([index, third], below=(FIRST,))) == ["r2", "r3"]
+    assert _ids(_walk([index, third], "r2", below=(FIRST,))) == ["r3"]
+    assert _ids(_walk([FIRST, index, third], "r2")) == ["r1", "r3"]
+
+
 def test_where_it_never_ran_it_is_passed_by_too() -> None:
     """A fresh database ends at the tag where production does, and pays for no tag on the way that was given up."""
     path = _walk([FIRST, SECOND, _script("r3", "r2", "A", "C")])

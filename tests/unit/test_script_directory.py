@@ -152,7 +152,11 @@ REPLACEMENTS: Mapping[str, tuple[str, str, str]] = {
     ),
     "no old tag": ('old_tag = "wordllama@0.4/norm-l2/dim-64/chunk-none"', "", "7c1e.py: old_tag is missing;"),
     "bad tag": ("dim-256", "dim-x", "7c1e.py: new_tag: The tag"),
-    "same tags": ("dim-256", "dim-64", f"7c1e.py: old_tag and new_tag are the same, {TAG.format(64)}."),
+    "evals of one tag": (
+        "freshness_budget=0.01)",
+        'freshness_budget=0.01, shadow=__import__("vecmig").MinSamples(5))\nold_tag = new_tag',
+        "7c1e.py: gate: evals and shadow compare with the old tag, and this revision has none.",
+    ),
     "no collection": ('collection = "documents"', "", "7c1e.py: it names tags but no collection"),
     "no gate": ("gate = Gate", "other = Gate", "7c1e.py: gate is missing:"),
     "gate type": (
@@ -174,6 +178,11 @@ def test_a_broken_script_is_named_with_its_fault(case: str) -> None:
         load_script(write_script(SCRIPT.replace(old, replacement)))
     assert caught.value.message.startswith(f"migrations/versions/{message}")
     assert caught.value.exit_code == 2
+
+
+def test_a_script_from_a_tag_to_the_same_one_is_of_its_index_alone() -> None:
+    assert load_script(write_script(SCRIPT.replace("dim-256", "dim-64"))).index_only
+    assert not load_script(write_script(SCRIPT)).index_only
 
 
 def test_a_missing_script_location_names_the_way_out(directory: ScriptDirectory, tmp_path: Path) -> None:
@@ -264,6 +273,28 @@ def test_a_tag_that_is_reached_already_is_refused(directory: ScriptDirectory) ->
     assert "collections.yaml" in caught.value.hint
     assert "--to-tag" in caught.value.hint
     assert len(directory.scripts) == 1
+
+
+def test_the_index_changes_by_a_revision_that_stays_at_the_tag(directory: ScriptDirectory) -> None:
+    want(documents=64)
+    with pytest.raises(ScriptError, match="documents has no tag yet"):
+        new(directory, index=True)
+    first = new(directory)
+    script = new(directory, index=True)
+    assert (script.old_tag, script.new_tag, script.index_only) == (TAG.format(64), TAG.format(64), True)
+    assert script.revision.down_revisions == (first.id,)
+    assert script.message == "documents: another index of wordllama"
+    assert "pass  # the vectors stay as they are" in script.path.read_text()
+    want(documents=256)
+    with pytest.raises(ScriptError, match=f"documents is to move to {TAG.format(256)}, which builds an index anyway"):
+        new(directory, index=True)
+    second = new(directory)
+    assert (second.old_tag, second.revision.down_revisions) == (TAG.format(64), (script.id,))
+    want(documents=256, mail=64)
+    with pytest.raises(ScriptError, match="whose index is to change: documents, mail"):
+        new(directory, index=True)
+    with pytest.raises(ConfigError, match="no collection 'docs'"):
+        new(directory, index=True, collection="docs")
 
 
 def test_the_only_collection_that_has_to_move_is_taken(directory: ScriptDirectory) -> None:

@@ -46,6 +46,8 @@ def _tag(event: EventRow, name: Naming) -> str:
 
 
 def _expand(event: EventRow, name: Naming) -> str:
+    if "index" in event.data:
+        return f"began another index of {_tag(event, name)}"
     return f"expanded for {_tag(event, name)}: {count(event.data['dims'])} dimensions"
 
 
@@ -102,6 +104,13 @@ def _cutover(event: EventRow, name: Naming) -> str:
 def _rollback(event: EventRow, name: Naming) -> str:
     to = event.data["to"]
     return f"rollback: reads moved from {_tag(event, name)} back to {name(to) if to else 'no tag'}"
+
+
+def _reindex(event: EventRow, name: Naming) -> str:
+    step = "rollback" if event.data.get("back") else "cutover"
+    return (
+        f"{step}: searches of {_tag(event, name)} go by {event.data['to']}, before by {event.data['from'] or 'another'}"
+    )
 
 
 def _abandon(event: EventRow, name: Naming) -> str:
@@ -186,6 +195,7 @@ _WORDS: Final[Mapping[str, _Words]] = {
     "index": _index,
     "move": lambda event, _name: f"vectors moved from schema {event.data['from']} to {event.data['to']}",
     "pause": _says("paused"),
+    "reindex": _reindex,
     "release": _says("released from hold"),
     "resume": _says("resumed"),
     "retire": _retire,
@@ -206,4 +216,4 @@ _WORDS: Final[Mapping[str, _Words]] = {
     "view_detach": _says("live view detached"),
 }
 #: Kinds for which a person may have said why.
-_WITH_REASON: Final = frozenset({"abandon", "hold", "pause", "release", "retire", "rollback"})
+_WITH_REASON: Final = frozenset({"abandon", "hold", "pause", "reindex", "release", "retire", "rollback"})

@@ -142,6 +142,8 @@ def _ask_back(config: Config, revision: str, reason: str | None, *, hold: bool) 
     steps = runner.downgrade_steps(config, revision)
     for step in steps:
         reads = f"reads go back to {step.old_tag or 'no tag'}" if step.live else "it is not live, so reads do not move"
+        if step.live and step.old_tag == step.new_tag:
+            reads = f"searches of {step.new_tag} go by the index that served before"
         of = f" of {step.collection}: {reads}" if step.collection else ""
         render.note(f"To be rolled back: {step.revision}{of}.")
     bare = [step.collection for step in steps if step.live and step.collection and step.old_tag is None]
@@ -201,7 +203,8 @@ def current(
         for script, phase in rows:
             render.line(f"{script.id}  {phase}  {script.message}")
             if verbose and script.collection:
-                render.line(f"    {script.collection}: {script.old_tag or 'no tag'} → {script.new_tag}")
+                moved = "another index of" if script.index_only else f"{script.old_tag or 'no tag'} →"
+                render.line(f"    {script.collection}: {moved} {script.new_tag}")
                 render.line(f"    {script.path}")
     if check_heads and not standing.at_head:
         scripts = options_of(ctx).scripts()

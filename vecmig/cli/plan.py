@@ -183,8 +183,11 @@ def _as_json(estimate: Estimate) -> dict[str, Any]:
 
 
 def _rows(estimate: Estimate) -> Iterator[tuple[str, str]]:
-    yield "  from", estimate.old_tag or "no tag"
-    yield "  to", estimate.new_tag
+    if estimate.old_tag == estimate.new_tag:
+        yield "  index of", estimate.new_tag
+    else:
+        yield "  from", estimate.old_tag or "no tag"
+        yield "  to", estimate.new_tag
     yield (
         "  records",
         f"{estimate.pending:,} to embed of {estimate.eligible:,} with a text ({estimate.records:,} in all)",

@@ -225,6 +225,9 @@ def _facts(collection: CollectionStatus, name: Callable[[str], str]) -> Iterator
         phase = collection.gate[0].phase if collection.gate else candidate.state
         covered = percent_of(candidate.coverage.fresh, candidate.coverage.eligible)
         yield f"{name(candidate.tag)} {phase} at {covered}"
+    row = collection.gate[0] if collection.gate else None
+    if row is not None and row.index_only:
+        yield f"{row.id}: another index, {row.phase}"
     if held := [passed.revision for passed in collection.held if passed.hold]:
         yield f"{', '.join(held)} on hold"
     way = collection.rollback

@@ -105,6 +105,10 @@ def revision(
             show_default=False,
         ),
     ] = None,
+    index: Annotated[
+        bool,
+        typer.Option("--index", help="Change the index alone, to what collections.yaml says beside the tag's recipe."),
+    ] = False,
     autogenerate: Annotated[
         bool, typer.Option("--autogenerate", help="Write a revision for every collection that has to move.")
     ] = False,
@@ -133,7 +137,11 @@ def revision(
     """
     from vecmig.script.generate import Wish
 
-    _refuse_together(empty, autogenerate=autogenerate, collection=collection, from_tag=from_tag, to_tag=to_tag)
+    _refuse_together(
+        "--empty", empty, autogenerate=autogenerate, collection=collection, from_tag=from_tag, to_tag=to_tag
+    )
+    others = {"autogenerate": autogenerate, "empty": empty, "from_tag": from_tag, "to_tag": to_tag, "adopt": adopt}
+    _refuse_together("--index", index, **others)
     wish = Wish(
         message=message,
         head=None if head is None else (head,),
@@ -172,6 +180,7 @@ def revision(
             to_tag=to_tag,
             live={} if from_tag or call else _live_where_held(options, scripts),
             adopt=call,
+            index=index,
         )
         _wrote(options, scripts, [written])
 
@@ -254,10 +263,10 @@ def _live_where_held(options: Options, scripts: ScriptDirectory) -> dict[str, st
         return {}
 
 
-def _refuse_together(empty: bool, **others: object) -> None:
+def _refuse_together(option: str, given: bool, **others: object) -> None:
     named = [f"--{name.replace('_', '-')}" for name, value in others.items() if value]
-    if empty and named:
-        raise UsageError(f"--empty does not go together with {', '.join(named)}.", hint="Leave one of them out.")
+    if given and named:
+        raise UsageError(f"{option} does not go together with {', '.join(named)}.", hint="Leave one of them out.")
 
 
 def _adopt_call(expression: str | None, where: str | None, *, in_place: bool, fill: bool | None) -> AdoptCall | None:
@@ -288,7 +297,9 @@ def _wrote(options: Options, scripts: ScriptDirectory, written: Sequence[Script]
 
     for script in written:
         render.line(f"Wrote {shown(script.path)}")
-        if script.collection:
+        if script.index_only:
+            options.note(f"  {script.collection}: another index of\n  {script.new_tag}")
+        elif script.collection:
             options.note(f"  {script.collection}: {script.old_tag or '(no tag)'}\n  -> {script.new_tag}")
         if script.id in scripts.patterns:
             named = listed(scripts[id_].collection or "" for id_ in scripts.patterns[script.id])

@@ -78,6 +78,11 @@ class Stamps:
         """What its index has of a vector: vector, halfvec or bit."""
         return self.index.of(self.source.collection.storage)
 
+    @property
+    def described(self) -> str:
+        """What its searches go by, in words."""
+        return f"an index of {self.index.words(self.source.collection.storage)}"
+
     def indexed_as(self, index: Index) -> Stamps:
         """Return the same stamps with another index."""
         others = tuple((tag, other) for tag, other in self.source.indexes if tag != self.tag)

@@ -18,7 +18,18 @@ from vecmig.postgres.sessions import Connection
 FAILED: Final = "failed"
 SUCCEEDED: Final = "succeeded"
 #: What a run that moves a collection enters when one of its steps came to its end.
-_MOVED: Final = ("abandon", "apply", "backfill", "cutover", "downgrade", "index", "retired", "rollback", "stamp")
+_MOVED: Final = (
+    "abandon",
+    "apply",
+    "backfill",
+    "cutover",
+    "downgrade",
+    "index",
+    "reindex",
+    "retired",
+    "rollback",
+    "stamp",
+)
 
 
 def is_sync(what: str) -> bool:

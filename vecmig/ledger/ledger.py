@@ -86,7 +86,7 @@ class Ledger:
         """Return the revision that led to the tag that reads use; None where no tag is live."""
         live = self.routes.of(collection).live
         rows = [row for row in self.revisions.all().values() if row.applied and row.collection == collection]
-        led = [row for row in rows if live is not None and row.new_tag == live]
+        led = [row for row in rows if live is not None and row.new_tag == live and not row.index_only]
         return max(led, key=lambda row: row.live_at or row.started_at) if led else None
 
     def retired_at(self, collection: str, tag: str) -> datetime | None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from vecmig.model.index import Index
+
 PHASES: Final = ("expanded", "backfilled", "indexed", "live", "retired")
 _APPLIED: Final = ("live", "retired")
 
@@ -40,12 +42,20 @@ class RevisionRow:
     live_at: datetime | None
     #: None where it is not on hold.
     hold: Hold | None = None
+    #: What searches of its tag went by before it, where it is one of the index alone and was not stamped.
+    index_before: Index | None = None
 
     @classmethod
     def from_row(cls, row: tuple[Any, ...]) -> RevisionRow:
         """Read a row of ``revision``."""
-        *own, held_at, held_by, reason = row
-        return cls(*[*own, Hold(held_at, held_by, reason) if held_at else None])
+        *own, held_at, held_by, reason, before = row
+        hold = Hold(held_at, held_by, reason) if held_at else None
+        return cls(*[*own, hold, None if before is None else Index.from_mapping(before)])
+
+    @property
+    def index_only(self) -> bool:
+        """Whether it changes the index of a tag alone, and moves reads to no other."""
+        return self.new_tag is not None and self.old_tag == self.new_tag
 
     @property
     def applied(self) -> bool:

@@ -11,12 +11,14 @@ from sqlalchemy.dialects.postgresql import Insert, insert
 from vecmig.ledger.part import Part
 from vecmig.ledger.phases import PHASES, RevisionRow
 from vecmig.ledger.tables import REVISION, STATEMENT, later, who
+from vecmig.model.index import Index
 
 #: Before version 13 nothing was on hold.
 _HELD_AT: Final = cast(later(REVISION.c.held_at).astext, DateTime(timezone=True))
 _COLUMNS = [
-    *(REVISION.c[name] for name in RevisionRow.__slots__ if name != "hold"),
+    *(REVISION.c[name] for name in RevisionRow.__slots__ if name not in ("hold", "index_before")),
     *(_HELD_AT, later(REVISION.c.held_by).astext, later(REVISION.c.hold_reason).astext),
+    later(REVISION.c.index_before),
 ]
 _RELEASED: Final = {"held_at": None, "held_by": None, "hold_reason": None}
 #: A phase after which no reads are the revision's.
@@ -40,12 +42,26 @@ class Revisions(Part):
 
     def row_leading_to(self, collection: str, tag: str) -> RevisionRow | None:
         """Return the revision that led to a tag last; None where none did."""
-        rows = [row for row in self.all().values() if (row.collection, row.new_tag) == (collection, tag)]
+        rows = [
+            row
+            for row in self.all().values()
+            if (row.collection, row.new_tag) == (collection, tag) and not row.index_only
+        ]
         return max(rows, key=lambda row: row.started_at, default=None)
 
-    def start(self, revision: str, collection: str | None, old: str | None, new: str | None, sha: str) -> None:
+    def start(
+        self,
+        revision: str,
+        collection: str | None,
+        old: str | None,
+        new: str | None,
+        sha: str,
+        *,
+        index_before: Index | None = None,
+    ) -> None:
         """Enter a revision as expanded, or take up again one that was withdrawn."""
-        entry = _entry(revision, collection, old, new, sha).values(phase="expanded")
+        before = None if index_before is None else index_before.to_mapping()
+        entry = _entry(revision, collection, old, new, sha).values(phase="expanded", index_before=before)
         # one that was withdrawn may have been edited since; what was live then was the tag that it led to then
         same = and_(
             *(REVISION.c[name].is_not_distinct_from(entry.excluded[name]) for name in ("collection", "new_tag"))
@@ -54,6 +70,7 @@ class Revisions(Part):
             entry,
             phase=case((REVISION.c.withdrawn_at.is_(None), REVISION.c.phase), else_="expanded"),
             live_at=case((same, REVISION.c.live_at)),
+            index_before=entry.excluded.index_before,
         )
 
     def advance(self, revision: str, phase: str) -> None:

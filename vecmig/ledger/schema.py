@@ -35,6 +35,7 @@ FILES: Final = (
     "019_last_full_pass",
     "020_index",
     "021_syncs",
+    "022_index_before",
 )
 VERSION: Final = len(FILES)
 _TABLE: Final = re.compile(r'^CREATE TABLE "vecmig"\.(\w+)', re.MULTILINE)

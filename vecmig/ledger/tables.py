@@ -151,6 +151,7 @@ REVISION: Final = _table(
     _moment("held_at"),
     Column("held_by", Text),
     Column("hold_reason", Text),
+    Column("index_before", JSONB(none_as_null=True)),
     CheckConstraint("phase IN ('expanded', 'backfilled', 'indexed', 'live', 'retired')"),
 )
 

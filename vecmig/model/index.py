@@ -54,6 +54,13 @@ class Index:
         """Return what the index has of vectors that are stored so: vector, halfvec or bit."""
         return self.type or storage
 
+    def words(self, storage: str) -> str:
+        """Say what the index has of vectors that are stored so, and with which settings of its own."""
+        names = ("m", "ef_construction", "ef_search", "rerank")
+        return ", ".join(
+            [self.of(storage), *(f"{name} {v}" for name in names if (v := getattr(self, name)) is not None)]
+        )
+
     def candidates(self, storage: str) -> int | None:
         """Return how many times k candidates are ranked again by their exact distance; None where the index has it."""
         kind = self.of(storage)

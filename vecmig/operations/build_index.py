@@ -7,7 +7,7 @@ from dataclasses import asdict
 from vecmig.errors import DatabaseError
 from vecmig.freshness.stamps import Stamps
 from vecmig.homes import IndexBuild, home_over
-from vecmig.operations.indexing import build_index
+from vecmig.operations.indexing import build_index, drop_index
 from vecmig.operations.operation import Operation
 from vecmig.postgres.recorder import terminated
 from vecmig.source.source import Source
@@ -22,10 +22,14 @@ class BuildIndex(Operation):
         source = self.source()
         stamps = self._wanted(source)
         with self.context.database.session() as connection:
-            return stamps.index == source.index_of(self.new_tag) and home_over(connection, stamps).index().usable
+            entered = self.revision.index_only or stamps.index == source.index_of(self.new_tag)
+            return entered and home_over(connection, stamps).index().usable
 
     def run(self) -> None:
-        """Build it, dropping an invalid one first, and then one of another kind that it stands in for."""
+        """Build it, dropping an invalid one first.
+
+        One of another kind goes then, unless reads use it: a revision of the index alone builds beside that.
+        """
         source = self.followed_source()
         before, stamps = self.stamps(source), self._wanted(source)
         with self.reported("index", self.new_tag) as summarise:
@@ -39,10 +43,11 @@ class BuildIndex(Operation):
                     )
                 figures = {"bytes": state.bytes, "type": stamps.index_type} | (asdict(built) if built else {})
                 self.record(ledger, "index", figures)
-                ledger.tags.set_index(self.collection, self.new_tag, stamps.index)
+                if not self.revision.index_only:
+                    ledger.tags.set_index(self.collection, self.new_tag, stamps.index)
                 self.advance(ledger, "indexed")
-            if before.index.built != stamps.index.built:
-                self._drop(before)
+            if before.index.built != stamps.index.built and not self.revision.index_only:
+                drop_index(self.context, before)
             summarise(_summary(built, state.bytes))
 
     def undo(self) -> None:
@@ -58,15 +63,10 @@ class BuildIndex(Operation):
     def _wanted(self, source: Source) -> Stamps:
         """Return the stamps of the new tag with the index that it is to have: reads keep the one that they use."""
         stamps = self.stamps(source)
-        return stamps if self.is_live() else stamps.indexed_as(source.collection.index_of(self.new_tag))
-
-    def _drop(self, stamps: Stamps) -> None:
-        with self.context.database.session() as connection:
-            home = home_over(connection, stamps)
-        home.drop_index(
-            self.context.database,
-            wait=self.context.config.lock_wait,
-            on_wait=lambda blocker, cause: self.context.wait(f"a lock is taken by {blocker}", cause=cause),
+        return (
+            stamps
+            if self.is_live() and not self.revision.index_only
+            else stamps.indexed_as(source.collection.index_of(self.new_tag))
         )
 
 

@@ -129,6 +129,11 @@ class Declaration:
     gate: Gate = field(default=Gate())
 
     @property
+    def index_only(self) -> bool:
+        """Whether the index of a tag changes alone, and reads move to no other."""
+        return self.new_tag is not None and self.old_tag == self.new_tag
+
+    @property
     def its_collection(self) -> str:
         """The collection's name.
 

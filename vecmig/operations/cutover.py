@@ -18,7 +18,7 @@ from vecmig.homes import home_over, open_home
 from vecmig.ledger.ledger import Ledger
 from vecmig.model.gate import Gate
 from vecmig.operations.backfill import fill_tag, summary
-from vecmig.operations.judging import judge
+from vecmig.operations.judging import compared, judge
 from vecmig.operations.leaving import Leaving
 from vecmig.operations.operation import Operation, commented
 from vecmig.operations.rollback_gate import lacking, rollback_refused, what_lacks
@@ -53,9 +53,9 @@ class Cutover(Operation):
         if self.done():
             return
         source, report = self.judge()
-        with self.reported("cutover", f"{self.revision.old_tag or 'nothing'} → {self.new_tag}") as summarise:
+        new, old = self.stamps(source), self.old_stamps(source)
+        with self.reported("cutover", self._subject(new)) as summarise:
             shown = self._columns_to_show(source)
-            new, old = self.stamps(source), self.old_stamps(source)
 
             def change(connection: Connection) -> float:
                 again = judge_again(
@@ -68,11 +68,13 @@ class Cutover(Operation):
                 return time.monotonic() - began
 
             seconds = self.context.locked(change)
-            self._verify_live(source, self.new_tag)
-            summarise(f"live tag is now {self.new_tag} (switched in {duration(seconds)})")
+            summarise(f"{self._verified(new)} (switched in {duration(seconds)})")
 
     def judge(self) -> tuple[Source, Report]:
         """Catch up with what changed while the index was built, and judge the gate.
+
+        Returns:
+            The source, with the index that the new tag is to be searched by, and the report.
 
         Raises:
             GateRefused: a check does not hold. Nothing was changed.
@@ -85,7 +87,7 @@ class Cutover(Operation):
             with self.context.transaction() as ledger:
                 ledger.tags.set_recall(self.collection, self.new_tag, recall.to_mapping())
         self._require(report)
-        return source, report
+        return compared(self.context, source, self.new_tag, self.revision.old_tag)[0], report
 
     def undo(self) -> None:
         """Make the old tag live again, or none where there is none.
@@ -115,7 +117,7 @@ class Cutover(Operation):
 
     def sql(self) -> list[str]:
         """Return the statements as a comment: only ``vecmig upgrade`` runs them, once the gate holds."""
-        source = self.source()
+        source, _ = compared(self.context, self.source(), self.new_tag, self.revision.old_tag)
         statements = self.context.recorded(lambda connection: self._switch(connection, source, {}))
         coverage = f"{self.gate.coverage:g}"
         return [
@@ -130,6 +132,15 @@ class Cutover(Operation):
             lambda connection: self._roll_back(connection, source, self.old_stamps(source))
         )
         return ["-- rollback: vecmig downgrade runs this; no vector is touched", *map(commented, statements)]
+
+    def _subject(self, new: Stamps) -> str:
+        """Say what moves where."""
+        return f"{self.revision.old_tag or 'nothing'} → {new.tag}"
+
+    def _verified(self, new: Stamps) -> str:
+        """Read back that it moved, and say so."""
+        self._verify_live(new.source, new.tag)
+        return f"live tag is now {new.tag}"
 
     def _catch_up(self, source: Source) -> None:
         """Embed what changed, so that a busy table gets through the gate."""
@@ -224,7 +235,11 @@ class Cutover(Operation):
 
 def _standby_below(ledger: Ledger, collection: str, tag: str | None) -> str | None:
     """Find the tag to keep for a rollback once ``tag`` is live again: the one that it had replaced."""
-    rows = [r for r in ledger.revisions.all().values() if r.applied and r.collection == collection and r.new_tag == tag]
+    rows = [
+        r
+        for r in ledger.revisions.all().values()
+        if r.applied and r.collection == collection and r.new_tag == tag and not r.index_only
+    ]
     below = max(rows, key=lambda row: row.live_at or row.started_at).old_tag if rows else None
     known = ledger.tags.of(collection)
     return below if below in known and known[below].state != "retired" else None

@@ -1,4 +1,4 @@
-"""Build an index within what the settings allow, for an operation and for whatever restores one that was dropped."""
+"""Build and drop indexes within what the settings allow, for operations and for what restores one that was dropped."""
 
 from __future__ import annotations
 
@@ -19,3 +19,14 @@ def build_index(context: Context, stamps: Stamps) -> IndexBuild | None:
         return home.build_index(context.database, vectors=vectors, limits=limits, listener=context.listener)
 
     return context.reconnecting(attempt)
+
+
+def drop_index(context: Context, stamps: Stamps) -> None:
+    """Drop a tag's index without blocking reads or writes."""
+    with context.database.session() as connection:
+        home = home_over(connection, stamps)
+    home.drop_index(
+        context.database,
+        wait=context.config.lock_wait,
+        on_wait=lambda blocker, cause: context.wait(f"a lock is taken by {blocker}", cause=cause),
+    )

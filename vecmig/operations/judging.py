@@ -18,6 +18,18 @@ from vecmig.operations.evidence import Witness
 from vecmig.source.source import Source
 
 
+def compared(context: Context, source: Source, new: str, old: str | None) -> tuple[Source, str | None]:
+    """Return the source and the old tag by which a revision is judged.
+
+    One that goes from a tag to the same one changes its index alone: it is judged by the index that collections.yaml
+    asks for, and there is no other tag.
+    """
+    if new != old:
+        return source, old
+    wanted = source.collection.index_of(new)
+    return context.stamps(source, new).indexed_as(wanted).source, None
+
+
 def judge(context: Context, gate: Gate, source: Source, new: str, old: str | None, *, ask: bool = True) -> Report:
     """Judge the gate between two tags of a collection, again if its session is lost; nothing is written.
 
@@ -34,6 +46,7 @@ def judge(context: Context, gate: Gate, source: Source, new: str, old: str | Non
 
 def _judge(context: Context, gate: Gate, source: Source, new: str, old: str | None, *, ask: bool) -> Report:
     name = source.collection.name
+    source, old = compared(context, source, new, old)
     with context.database.session() as connection:
         ledger = context.ledger(connection)
         rows = ledger.tags.of(name)

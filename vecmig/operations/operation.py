@@ -85,8 +85,9 @@ class Operation(ABC):
         return self.context.stamps(source, self.new_tag)
 
     def old_stamps(self, source: Source) -> Stamps | None:
-        """Return the stamps of the old tag; None where there is none."""
-        return self.context.stamps(source, self.revision.old_tag) if self.revision.old_tag else None
+        """Return the stamps of the old tag; None where there is none, or where it is the new one."""
+        old = None if self.revision.index_only else self.revision.old_tag
+        return self.context.stamps(source, old) if old else None
 
     def let_go(self, connection: Connection, ledger: Ledger, source: Source) -> None:
         """Leave the source as it was found once no tag of its collection is kept complete; in the caller's transaction.

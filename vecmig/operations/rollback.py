@@ -9,6 +9,7 @@ from vecmig.operations.cutover import Cutover
 from vecmig.operations.expand import Expand
 from vecmig.operations.leaving import Leaving
 from vecmig.operations.operation import Operation
+from vecmig.operations.reindexing import BeginReindex, cutover_of
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,12 @@ class Rollback(Operation):
     leaving: Leaving = field(default=Leaving())
 
     def done(self) -> bool:
-        """Return whether the new tag is neither live nor the candidate."""
+        """Return whether the new tag is neither live nor the candidate.
+
+        One of the index alone is done when it was taken back.
+        """
+        if self.revision.index_only:
+            return not self._expand.done()
         with self.context.database.session() as connection:
             route = self.context.ledger(connection).routes.of(self.collection)
         return self.new_tag not in (route.live, route.candidate)
@@ -56,8 +62,9 @@ class Rollback(Operation):
 
     @property
     def _cutover(self) -> Cutover:
-        return Cutover(self.context, self.revision, self.revision.gate, self.leaving)
+        return cutover_of(self.context, self.revision, self.revision.gate, self.leaving)
 
     @property
-    def _expand(self) -> Expand:
-        return Expand(self.context, self.revision, self.leaving)
+    def _expand(self) -> Operation:
+        kind = BeginReindex if self.revision.index_only else Expand
+        return kind(self.context, self.revision, self.leaving)

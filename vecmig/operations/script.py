@@ -17,6 +17,7 @@ from vecmig.operations.expand import Expand
 from vecmig.operations.leaving import Leaving
 from vecmig.operations.migration import Migration
 from vecmig.operations.operation import Operation, commented
+from vecmig.operations.reindexing import BeginReindex, cutover_of
 from vecmig.operations.rollback import Rollback
 from vecmig.postgres import execute
 
@@ -83,7 +84,10 @@ class ScriptMigration(Migration):
         return self._context.config.x
 
     def expand(self) -> None:
-        self._do(Expand(self._context, self._declared, adopt=self._adopt))
+        if self._declared.index_only:
+            self._do(BeginReindex(self._context, self._declared))
+        else:
+            self._do(Expand(self._context, self._declared, adopt=self._adopt))
 
     def backfill(self) -> None:
         self._do(Backfill(self._context, self._declared, self._limit))
@@ -108,7 +112,7 @@ class ScriptMigration(Migration):
         self._do(BuildIndex(self._context, self._declared))
 
     def cutover(self, gate: Gate) -> None:
-        operation = Cutover(self._context, self._declared, gate)
+        operation = cutover_of(self._context, self._declared, gate)
         if self._until is None:
             self._do(operation)
         elif self._until != "gate":

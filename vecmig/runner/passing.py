@@ -115,8 +115,10 @@ def _depending(path: Iterable[Script], passed: Mapping[str, Passed], graph: Grap
 def _broken_off(path: Sequence[Script], blocked: Mapping[str, Passed], graph: Graph) -> dict[str, Passed]:
     """Return ``blocked``, and with it what does not run of each collection because it does not follow what does."""
     passed = dict(blocked)
-    for collection in {script.collection for script in path if script.collection is not None}:
-        of_collection = [script for script in path if script.collection == collection]
+    # what comes after one of the index alone does not wait for it: it leads to no other tag
+    leading = [s for s in path if s.collection is not None and not (s.index_only and s.id in blocked)]
+    for collection in {script.collection for script in leading}:
+        of_collection = [script for script in leading if script.collection == collection]
         passed |= _broken_off_of(of_collection, blocked, graph)
     return passed
 

@@ -27,8 +27,6 @@ def check_upgrade(steps: Sequence[Script], rows: Mapping[str, RevisionRow], coll
         problem = collection.index_problem(script.new_tag, recipe.dims)
         if problem is not None:
             raise ConfigError(f"{script.new_tag} cannot be indexed: {problem}", state="Nothing was changed.")
-        if script.old_tag == script.new_tag:
-            raise ScriptError(f"Revision {script.id} goes from {script.old_tag} to the same tag.")
     check_chain(steps)
 
 

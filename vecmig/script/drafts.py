@@ -32,6 +32,11 @@ class Move:
     adopt: AdoptCall | None = None
 
     @property
+    def index_only(self) -> bool:
+        """Whether it stays at its tag, whose index alone changes."""
+        return self.old_tag == self.new_tag
+
+    @property
     def message(self) -> str:
         """What a revision that makes this move is called unless told otherwise."""
         new = Tag.parse(self.new_tag)
@@ -39,6 +44,8 @@ class Move:
             begins = "adopted vectors," if self.adopt else "first tag,"
             return f"{self.collection}: {begins} {new.dims} dimensions"
         old = Tag.parse(self.old_tag)
+        if self.index_only:
+            return f"{self.collection}: another index of {new.model}"
         if old.model != new.model:
             return f"{self.collection}: {old.model} to {new.model}"
         if old.version != new.version:
@@ -94,6 +101,12 @@ def _path(directory: ScriptDirectory, draft: Draft) -> Path:
     return draft.folder / f"{name.rstrip('_')}.py"
 
 
+def _backfill(move: Move | None) -> str:
+    if move is not None and move.index_only:
+        return "pass  # the vectors stay as they are"
+    return str(move.adopt) if move is not None and move.adopt else "m.backfill()"
+
+
 def _text(directory: ScriptDirectory, draft: Draft) -> str:
     revision, move = draft.revision, draft.move
     values = {
@@ -108,7 +121,7 @@ def _text(directory: ScriptDirectory, draft: Draft) -> str:
         "collection": literal(move.collection if move else None),
         "old_tag": literal(move.old_tag if move else None),
         "new_tag": literal(move.new_tag if move else None),
-        "backfill": str(move.adopt) if move and move.adopt else "m.backfill()",
+        "backfill": _backfill(move),
     }
     name = f"{draft.kind}.py{SUFFIX}"
     # a project may have a template of its own beside its scripts

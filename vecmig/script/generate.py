@@ -17,7 +17,7 @@ from vecmig.script.directory import ScriptDirectory
 from vecmig.script.drafts import Draft, Kind, Move, write_drafts
 from vecmig.script.errors import InvalidName, MultipleHeads
 from vecmig.script.graph import Graph, Revision
-from vecmig.script.moves import adopting, move_of, movers, only_beginner, only_mover, pattern_move, together
+from vecmig.script.moves import adopting, index_move, move_of, movers, only_beginner, only_mover, pattern_move, together
 from vecmig.script.patterns import is_pattern
 from vecmig.script.script import Script
 from vecmig.text import listed, shown
@@ -53,13 +53,15 @@ def new_revision(
     to_tag: str | None = None,
     live: Mapping[str, str] | None = None,
     adopt: AdoptCall | None = None,
+    index: bool = False,
 ) -> Script:
     """Write a revision that moves one collection, or all those of a pattern, to another tag.
 
     The old tag is where the collection's newest revision leads, on the branch that ``wish`` names if it names one; the
     new one is what collections.yaml asks for; ``from_tag`` and ``to_tag`` say otherwise. Without ``collection`` it is
     the only one that has to move. A collection whose newest revision is on hold starts from its tag in ``live``. With
-    ``adopt`` it is the first revision of its collection, and takes vectors that are there already.
+    ``adopt`` it is the first revision of its collection, and takes vectors that are there already. With ``index``
+    it stays at its tag, whose index alone changes.
 
     Raises:
         ScriptError: there is nothing to move, or more than one collection, or branch, could be meant; or vectors are
@@ -68,6 +70,10 @@ def new_revision(
     """
     named = None if wish.head is None else _named(directory, wish.head, splice=wish.splice)
     heads = directory.map.heads if named is None else named
+    if index:
+        move = index_move(directory, collections, heads, collection, live=live or {})
+        parents = _above(directory.branches, move.collection) if named is None else named
+        return write_drafts(directory, [_draft(directory, wish, parents, "script", move)])[0]
     if adopt is not None and not is_pattern(collection):
         name = only_beginner(directory, collections, heads, collection)
     else:

@@ -89,9 +89,9 @@ class _Attributes:
             raise self._error("gate is missing: add gate = Gate(coverage=0.995, freshness_budget=0.005)")
         if gate is not None and not isinstance(gate, Gate):
             raise self._error(f"gate must be a Gate(…), not {gate!r}")
-        if gate is not None and (gate.evals or gate.shadow) and self._names.get("old_tag") is None:
-            raise self._error("gate: evals and shadow compare with the old tag, and this revision has none")
         old_tag, new_tag = self._tag("old_tag"), self._tag("new_tag")
+        if gate is not None and (gate.evals or gate.shadow) and old_tag in (None, new_tag):
+            raise self._error("gate: evals and shadow compare with the old tag, and this revision has none")
         if is_pattern(collection) and self._names.get("branch_labels"):
             raise self._error(f"over a pattern, {collection}, branch_labels is None: each collection names its branch")
         if collection is None and (old_tag or new_tag):
@@ -101,8 +101,6 @@ class _Attributes:
                 raise self._error("old_tag is missing; the first revision of a collection has old_tag = None")
             if new_tag is None:
                 raise self._error("new_tag is missing")
-            if old_tag == new_tag:
-                raise self._error(f"old_tag and new_tag are the same, {new_tag}")
         return Script(
             revision=self._revision(),
             path=self._path,

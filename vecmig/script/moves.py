@@ -225,3 +225,33 @@ def move_of(
         )
     collections.recipe(new)
     return Move(name, old, new)
+
+
+def index_move(
+    directory: ScriptDirectory,
+    collections: Collections,
+    parents: Sequence[str],
+    name: str | None,
+    *,
+    live: Mapping[str, str],
+) -> Move:
+    """Return a move from a collection's tag to the same one, which changes its index alone.
+
+    Raises:
+        ScriptError: several collections could be meant; it has no tag yet; or it is to move to another tag.
+    """
+    known = collections.collections
+    if name is None and len(known) > 1:
+        raise ScriptError(f"It must be said whose index is to change: {listed(known)}.", hint="Add --collection NAME")
+    name = name or next(iter(known), "")
+    wished = collections.collection(name).tag
+    newest = directory.newest(name, parents)
+    tag = live.get(name) or (newest.new_tag if newest else None)
+    if tag is None or wished not in (None, tag):
+        what = f"is to move to {wished}" if tag is not None else "has no tag yet"
+        raise ScriptError(
+            f"{name} {what}, which builds an index anyway.",
+            hint="Run vecmig revision without --index; how the new tag is indexed stands beside its recipe (index:)",
+        )
+    collections.recipe(tag)
+    return Move(name, tag, tag)

@@ -50,6 +50,11 @@ class Script:
         return self.revision.id
 
     @property
+    def index_only(self) -> bool:
+        """Whether it changes the index of a tag alone, and moves reads to no other."""
+        return self.new_tag is not None and self.old_tag == self.new_tag
+
+    @property
     def message(self) -> str:
         """The first paragraph of the docstring on one line."""
         return " ".join(self.doc.split("\n\n", 1)[0].split())

@@ -18,6 +18,7 @@ from vecmig.postgres.named_sql import statement
 from vecmig.postgres.sessions import Connection, Database
 from vecmig.source.keys import same_key
 from vecmig.source.relations import exists
+from vecmig.source.source import partition_name
 
 #: Rows that are changed in one transaction.
 _BATCH: Final = 100
@@ -52,11 +53,15 @@ def drop(connection: Connection, stamps: Stamps) -> None:
 
 
 def drop_index(connection: Connection, stamps: Stamps) -> None:
-    """Drop the index that vecmig has built on the column; one that was there before is left.
+    """Drop the indexes that vecmig has built on the column; one that was there before is left.
 
-    Where it serves the searches of another collection, too, it becomes that one's own, and goes with it.
+    Where the last one serves the searches of another collection, too, it becomes that one's own, and goes with it.
     """
     target = own_target(stamps)
+    tag = f"{partition_name(stamps.source.collection.name, stamps.tag)}_"
+    values = {"relation": target.relation.as_string(connection), "tag": tag, "own": target.name}
+    for (name,) in connection.execute(statement("homes/index", "beside"), values).fetchall():
+        connection.execute(statement("homes/index", "drop_now", index=sql.Identifier(target.schema, name)))
     if not index_state(connection, target).exists:
         return
     # an index on a part of the rows serves nobody else

@@ -59,5 +59,13 @@ ORDER BY i.indisvalid AND i.indisready DESC, c.relname
 -- rename --
 ALTER INDEX {index} RENAME TO {name}
 
+-- beside --
+-- the other indexes of a tag on a relation
+SELECT c.relname
+FROM pg_catalog.pg_index i
+JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+WHERE i.indrelid = pg_catalog.to_regclass(%(relation)s)
+  AND starts_with(c.relname::text, %(tag)s) AND c.relname <> %(own)s
+
 -- drop_now --
 DROP INDEX IF EXISTS {index}

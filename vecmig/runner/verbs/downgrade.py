@@ -230,7 +230,8 @@ def _withdraw(project: Project, script: Script, leaving: Leaving) -> None:
     with project.context.transaction() as ledger:
         if script.collection is not None:
             route = ledger.routes.of(script.collection)
-            if script.new_tag in (route.live, route.candidate):
+            used = script.new_tag in (route.live, route.candidate)
+            if ledger.revisions.all()[script.id].applied if script.index_only else used:
                 raise ScriptError(
                     f"downgrade() of revision {script.id} ended without rolling it back.",
                     hint=f"Its downgrade() must call m.rollback(): vecmig edit {script.id}",

@@ -20,6 +20,7 @@ from vecmig.ledger.identity import find_source
 from vecmig.ledger.ledger import Ledger
 from vecmig.ledger.spend import spent
 from vecmig.model.recipe import Recipe, cost_usd
+from vecmig.operations.judging import compared
 from vecmig.postgres.sessions import Connection
 from vecmig.runner.apart import Apart
 from vecmig.runner.plan import check_applied, check_upgrade
@@ -152,6 +153,7 @@ def _estimate(
     adopting = adoption_of(project, script)
     if adopting is not None:
         source = adopting.offering(connection, source)
+    source, _ = compared(project.context, source, script.new_tag, script.old_tag)
     home = home_over(connection, project.context.stamps(source, script.new_tag))
     recipe = project.collections.recipe(script.new_tag)
     coverage = coverage_of(home)

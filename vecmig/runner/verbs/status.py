@@ -28,7 +28,7 @@ from vecmig.ledger.spend import spent
 from vecmig.ledger.trusted_recipes import unvouched
 from vecmig.model.gate import Gate
 from vecmig.model.tag import Tag
-from vecmig.operations.judging import measure
+from vecmig.operations.judging import compared, measure
 from vecmig.operations.missing import disagreements
 from vecmig.postgres.locks import runner_at_work
 from vecmig.postgres.sessions import Connection, translated
@@ -94,7 +94,7 @@ def _unfinished(project: Project, rows: Mapping[str, RevisionRow], collection: C
     """Return the downgrade that was cut short between the move of the reads and its own end; empty where none was."""
     route = collection.route
     for row in rows.values():
-        left = row.new_tag not in (route.live, route.candidate)
+        left = row.index_only or row.new_tag not in (route.live, route.candidate)
         if row.collection == collection.name and row.in_progress and row.hold is not None and left:
             return downgrade_of(project, rows, row.id).command
     return ""
@@ -196,9 +196,20 @@ def _measured(project: Project, connection: Connection, ledger: Ledger, source: 
         half_retired=_half_retired(project, connection, source, known),
         without_key=without_key(connection, source),
         full_pass=needed_full_pass(connection, project.database.schema, name),
-        notes=source.notes,
+        notes=(*source.notes, *_other_index(project, source, ledger.routes.of(name).live)),
         missing_recipe=_missing_recipe(project, ledger.routes.of(name), known),
     )
+
+
+def _other_index(project: Project, source: Source, live: str | None) -> Iterator[str]:
+    """Say where searches of the live tag go by another index than collections.yaml asks for."""
+    if live is None or live not in project.collections.recipes:
+        return
+    served = project.context.stamps(source, live)
+    wanted = served.indexed_as(source.collection.index_of(live))
+    if served.index != wanted.index:
+        asked = f"collections.yaml asks for {wanted.described}"
+        yield f"Searches of {live} go by {served.described}, and {asked}: vecmig revision --index"
 
 
 def _rollback(project: Project, ledger: Ledger, tags: Mapping[str, TagStatus], name: str) -> RollbackStatus | None:
@@ -304,10 +315,11 @@ def _gate(
     row = by_collection(ledger.revisions.all()).get(source.collection.name)
     if row is None or row.new_tag is None or row.id not in project.scripts.map:
         return None
+    source, old_tag = compared(project.context, source, row.new_tag, row.old_tag)
     home = open_home(ledger, source, row.new_tag)
     if not home.exists():
         return None
-    old = open_home(ledger, source, row.old_tag) if row.old_tag else None
+    old = open_home(ledger, source, old_tag) if old_tag else None
     gate = project.scripts[row.id].gate or Gate()
     followed = _disagreement(connection, ledger, source)[0] is None
     return row, measure(project.context, gate, home, old, followed=followed)

@@ -105,9 +105,18 @@ def _is_idle(subject: Subject, tag: str, index: VectorIndex, counted_since: date
 
 
 def _extra(subject: Subject, tag: str, indexes: Sequence[VectorIndex]) -> Iterator[Finding]:
+    rows = [row for row in subject.ledger.revisions.all().values() if row.index_only and row.new_tag == tag]
+    going = [row for row in rows if row.in_progress and row.collection == subject.name]
+    to_come = {index_name(subject.name, tag, subject.source.collection.index_of(tag)) for _ in going}
+    before = {index_name(subject.name, tag, row.index_before): row for row in rows if row.applied and row.index_before}
     for index in indexes:
+        if index.name in to_come:
+            continue
         detail = f"A second vector index of the tag ({index.method}, {index.opclass}): each write pays for it."
         fix = f"If no query uses it: {_drop(index)}"
+        if (row := before.get(index.name)) is not None:
+            detail += f" It served before revision {row.id}, and would serve again after a rollback of that."
+            fix = f"Once the new one is trusted: {_drop(index)} A rollback would build it again."
         yield subject.finding("extra index", "warning", index.object, detail, fix, tag=tag, **_figures(index))
 
 
