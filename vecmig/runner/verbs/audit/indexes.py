@@ -105,9 +105,12 @@ def _is_idle(subject: Subject, tag: str, index: VectorIndex, counted_since: date
 
 
 def _extra(subject: Subject, tag: str, indexes: Sequence[VectorIndex]) -> Iterator[Finding]:
-    rows = [row for row in subject.ledger.revisions.all().values() if row.index_only and row.new_tag == tag]
-    going = [row for row in rows if row.in_progress and row.collection == subject.name]
-    to_come = {index_name(subject.name, tag, subject.source.collection.index_of(tag)) for _ in going}
+    of_tag = subject.name, tag
+    known = subject.ledger.revisions.all().values()
+    rows = [row for row in known if row.index_only and (row.collection, row.new_tag) == of_tag]
+    to_come = {
+        index_name(subject.name, tag, subject.source.collection.index_of(tag)) for row in rows if row.in_progress
+    }
     before = {index_name(subject.name, tag, row.index_before): row for row in rows if row.applied and row.index_before}
     for index in indexes:
         if index.name in to_come:
