@@ -22,7 +22,19 @@ class SecondChance:
 
     def __init__(self) -> None:
         self.crashed = False
+        self.terminal: Any = None
         self.flaky: dict[str, list[pytest.TestReport]] = {}
+
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """Find where to write."""
+        self.terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Name a test that failed at once: the summary comes an hour later on a busy machine."""
+        if report.failed and self.terminal is not None:
+            self.terminal.ensure_newline()
+            self.terminal.write_line(f"{report.nodeid} ({report.when}) failed", red=True)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, error: object | None) -> None:
@@ -32,7 +44,7 @@ class SecondChance:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Run again what failed, take what passes now off the failures, and pass the run when none is left."""
-        terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+        terminal = self.terminal
         if terminal is None or session.exitstatus != pytest.ExitCode.TESTS_FAILED:
             return
         failed = _by_test(terminal.stats)
