@@ -165,8 +165,8 @@ def test_a_database_that_went_away_is_waited_for(live: Project, vecmig: Vecmig, 
     with following(live, "--since", "0s") as process:
         wait_for(lambda: _asked(live) > 0, process)
         ((ended,),) = live.sql(
-            "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE query LIKE '%vecmig%event%' "
-            "AND datname = current_database() AND pid <> pg_backend_pid()"
+            "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE datname = current_database() "
+            "AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
         )
         assert ended
         vecmig("pause")

@@ -105,9 +105,10 @@ def test_a_run_prints_what_it_prints_without_ray_and_no_secret_lies_about(
     first, *lines, last = done.stderr.splitlines()
     assert first == "aaaa  documents"
     assert last.startswith(f"  backfill  {COUNT:,} records embedded")
-    assert all(
-        line.startswith(("  expand ", "  waiting: the workers are being started", "  backfill ")) for line in lines
-    )
+    # on a busy machine it takes Ray a while
+    waiting = "  waiting: the workers are being started", "  waiting: Ray has started no worker yet"
+    known = "  expand ", *waiting, "  backfill "
+    assert [line for line in lines if not line.startswith(known)] == []
     assert set(sent(slow).values()) == {1}
     assert not alive(ray_files)
     files = [path for path in ray_files.rglob("*") if path.is_file()]
