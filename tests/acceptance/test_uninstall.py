@@ -167,6 +167,7 @@ def test_it_says_what_goes_and_what_stays(team: Project, vecmig: Vecmig) -> None
   trigger function  vecmig\.documents_track_rest\(bigint,boolean\)
   live view         public\.documents_live
   search function   public\.documents_search\(public\.vector,integer,text\)
+  view function     vecmig\.documents_pick\(text,public\.vector\)
   vectors           vecmig\.documents_vectors
   tag               {B}: 40 vectors of 40 records, {size}
   tag               {A}: 40 vectors of 40 records, {size}

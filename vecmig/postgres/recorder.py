@@ -54,6 +54,8 @@ class _RecordingCursor:
 class Recorder:
     """Wraps a connection; quacks like one as far as vecmig's own statements need it."""
 
+    recording = True
+
     def __init__(self, connection: Connection, write: Callable[[str], None]) -> None:
         self._connection = connection
         self._write = write

@@ -21,6 +21,8 @@ class Session(Watched):
 
     #: The schemas in which it has seen vecmig's own tables as this program makes them; None where it may outlive them.
     current_schemas: set[str] | None = None
+    #: Whether what it is given to write is written down, and nothing made.
+    recording: bool = False
     _end: psycopg.OperationalError | None = None
 
     def __init__(self, *args: Any, **options: Any) -> None:
