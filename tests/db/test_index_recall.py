@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -138,6 +139,19 @@ def test_the_exact_answer_is_taken_once_for_an_index(many: Lab, measured: list[f
     lab.sql(f"REINDEX INDEX {name}")
     lab.upgrade()
     assert len(measured) == 2, "another file, another index"
+
+
+def test_copies_of_a_vector_are_asked_for_once(many: Lab, model: Model) -> None:
+    def boilerplate(texts: list[str], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        # the body has the record's number; nine in ten records have one vector
+        numbers = [int(text.rsplit(" ", 1)[1]) for text in texts]
+        return np.stack([vector(str(number if number % 10 == 0 else 1), 256) for number in numbers])
+
+    model.after = boilerplate
+    lab = indexed(many.write(chain=(LARGE,)))
+    lab.upgrade(until="index")
+    asked = int(re.search(r"nearest to each of (\d+)", judged(lab).detail)[1])  # type: ignore[index]
+    assert 1 < asked < 40
 
 
 def test_as_good_an_answer_counts(many: Lab, model: Model) -> None:

@@ -191,12 +191,11 @@ def _started(project: Project, script: Script) -> RevisionRow:
 def _apply(project: Project, script: Script) -> None:
     """Enter a revision as live, once all of its functions have come to their end."""
     with project.context.transaction() as ledger:
-        row = ledger.revisions.all()[script.id]
         moved = script.collection is None or ledger.routes.of(script.collection).live == script.new_tag
-        if not moved or (script.index_only and not row.applied):
+        if not moved or (script.index_only and not ledger.revisions.all()[script.id].applied):
             raise ScriptError(
                 f"cutover() of revision {script.id} ended, and its new tag is not live.",
-                state=f"The revision is {row.phase}.",
+                state=f"The revision is {ledger.revisions.all()[script.id].phase}.",
                 hint=f"Its cutover() must call m.cutover(gate): vecmig edit {script.id}",
             )
         ledger.revisions.go_live(script.id, script.checksum)
