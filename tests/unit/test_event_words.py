@@ -64,6 +64,15 @@ TOLD: list[tuple[EventRow, str]] = [
         "rollback: reads moved from toy/dim-256 back to toy/dim-64: answers are worse",
     ),
     (event("rollback", to=None), "rollback: reads moved from toy/dim-256 back to no tag"),
+    (
+        event("reindex", **{"from": "an index of vector"}, to="an index of bit, rerank 20", gate={}),
+        "cutover: searches of toy/dim-256 go by an index of bit, rerank 20, before by an index of vector",
+    ),
+    (
+        event("reindex", **{"from": "an index of bit"}, to="an index of vector", back=True, reason="slower"),
+        "rollback: searches of toy/dim-256 go by an index of vector, before by an index of bit: slower",
+    ),
+    (event("expand", index={"type": "bit"}), "began another index of toy/dim-256"),
     (event("abandon", discarded=False), "abandoned toy/dim-256, its vectors kept"),
     (event("abandon", discarded=True, reason="too dear"), "abandoned toy/dim-256, its vectors discarded: too dear"),
     (event("hold", None, reason="answers are worse"), "put on hold: answers are worse"),

@@ -84,14 +84,36 @@ def measure_recall(home: Home, required: float, kept: Mapping[str, Any] | None =
     sample = list({one.vector.tobytes(): one for one in home.sample(QUERIES)}.values())
     if not sample:
         return None
-    given = _search(home, sample)
-    found = Recall.kept(kept, home, required) or _compare(home, sample, given, required)
+    before = Recall.kept(kept, home, required)
+    given, exact = _answers(home, sample, exactly=before is None)
+    found = before or _compare(home, sample, given, exact, required)
     own = sum(_finds_itself(home, one, hits) for one, hits in zip(sample, given, strict=True))
     return replace(found, own=own, asked=len(sample))
 
 
-def _compare(home: Home, sample: Sequence[Sampled], given: Sequence[list[Hit]], required: float) -> Recall:
-    exact = [_distances(hits) for hits in _search_exactly(home, sample)]
+def _answers(
+    home: Home, sample: Sequence[Sampled], *, exactly: bool
+) -> tuple[list[list[Hit]], list[NDArray[np.float64]]]:
+    """Return what the search gives, and how far the exact answer is, both of the same moment: records may change."""
+    given: list[list[Hit]] = []
+    exact: list[NDArray[np.float64]] = []
+    for first in range(0, len(sample), _AT_ONCE):
+        vectors = [one.vector for one in sample[first : first + _AT_ONCE]]
+        with home.session.transaction():
+            home.session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            given += home.search_each(vectors, _ANSWERS)
+            if exactly:
+                exact += map(_distances, home.search_each(vectors, _ANSWERS, exact=True))
+    return given, exact
+
+
+def _compare(
+    home: Home,
+    sample: Sequence[Sampled],
+    given: Sequence[list[Hit]],
+    exact: Sequence[NDArray[np.float64]],
+    required: float,
+) -> Recall:
     shares = _shares(given, exact)
     mean = float(shares.mean())
     half = 1.96 * float(shares.std(ddof=1)) / math.sqrt(len(shares)) if len(shares) > 1 else 0.0
@@ -116,12 +138,6 @@ def _compare(home: Home, sample: Sequence[Sampled], given: Sequence[list[Hit]], 
 
 def _search(home: Home, sample: Sequence[Sampled]) -> list[list[Hit]]:
     return home.search_each([one.vector for one in sample], _ANSWERS)
-
-
-def _search_exactly(home: Home, sample: Sequence[Sampled]) -> Iterator[list[Hit]]:
-    for first in range(0, len(sample), _AT_ONCE):
-        vectors = [one.vector for one in sample[first : first + _AT_ONCE]]
-        yield from home.search_each(vectors, _ANSWERS, exact=True)
 
 
 def _distances(hits: Sequence[Hit]) -> NDArray[np.float64]:
