@@ -22,7 +22,7 @@ RECALL = "index recall"
 
 
 def indexed(lab: Lab, **index: Any) -> Lab:
-    return lab.write(chain=(LARGE,), recipes={LARGE: recipe(LARGE, index=index)})
+    return lab.write(chain=(LARGE,), recipes={LARGE: recipe(LARGE, index=index)}, recall=0.95)
 
 
 def judged(lab: Lab) -> Check:

@@ -31,8 +31,7 @@ IN_PLACE = 'm.adopt("embedding", home="column")'
 
 def indexed(lab: Lab, tag: str, **index: Any) -> Lab:
     """Write the project with one tag that has an index of its own."""
-    # vectors are random here: their signs say little of which is nearest
-    return lab.write(chain=(tag,), recipes={tag: recipe(tag, index=index)}, recall=0)
+    return lab.write(chain=(tag,), recipes={tag: recipe(tag, index=index)})
 
 
 def text(number: int) -> str:

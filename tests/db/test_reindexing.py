@@ -41,7 +41,7 @@ def searched(lab: Lab) -> str:
 def with_index(lab: Lab, *, after: tuple[str, ...] = (), **index: Any) -> Lab:
     """Write a second revision, of the index alone, with what collections.yaml asks for, and others that follow it."""
     chain = (LARGE, *after)
-    lab = lab.write(chain=chain, recipes={LARGE: recipe(LARGE, index=index)}, recall=0)
+    lab = lab.write(chain=chain, recipes={LARGE: recipe(LARGE, index=index)})
     for number, (old, new) in enumerate(zip((None, LARGE, LARGE, *after), (LARGE, LARGE, *after), strict=False), 1):
         lab.script(number, old, new)
     return lab
@@ -54,7 +54,7 @@ def live(bare_lab: Lab, connection: Connection) -> Lab:
     # the planner rightly reads so few rows without an index
     connection.execute(f'ALTER DATABASE "{connection.info.dbname}" SET enable_seqscan = off')
     connection.execute(f'ALTER DATABASE "{connection.info.dbname}" SET seq_page_cost = 1e9')
-    lab = bare_lab.write(chain=(LARGE,), recall=0)
+    lab = bare_lab.write(chain=(LARGE,))
     lab.upgrade()
     assert indexes(lab) == [VECTOR]
     return lab
@@ -195,7 +195,7 @@ def test_it_is_for_the_live_tag_and_a_stamped_one_is_taken_back_as_it_is(live: L
 
 def test_in_place_too_and_nothing_of_it_stays_in_the_source(lab: Lab) -> None:
     give_vectors(lab)
-    lab = lab.write(chain=(SMALL,), recall=0)
+    lab = lab.write(chain=(SMALL,))
     adopts(lab, 'm.adopt("embedding", home="column")')
     lab.upgrade()
     lab = lab.write(chain=(SMALL,), recipes={SMALL: recipe(SMALL, index={"type": "halfvec"})})

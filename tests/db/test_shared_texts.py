@@ -112,7 +112,6 @@ def test_where_the_first_of_a_text_goes_the_others_have_theirs(lab: Lab, model: 
 
 
 def test_chunks_are_shared_between_records(chunked: Lab, model: Model) -> None:
-    chunked = chunked.write(recall=0)
     chunked.sql("DELETE FROM documents")
     chunked.sql(
         "INSERT INTO documents (id, title, body) "
