@@ -58,8 +58,7 @@ def open_search(connection: Connection, source: Source, *, born: bool) -> None:
 
 def open_pick(connection: Connection, source: Source, ledger: str) -> None:
     """Let everybody call the function of the live view, by no grant to single roles; it reads nothing."""
-    signature = sql.SQL("{}(text, {})").format(source.pick(ledger), source.pgvector.type(source.collection.storage))
-    connection.execute(sql.SQL("GRANT EXECUTE ON FUNCTION {} TO PUBLIC").format(signature))
+    connection.execute(sql.SQL("GRANT EXECUTE ON FUNCTION {} TO PUBLIC").format(source.pick_signature(ledger)))
     _open(connection, source, source.pick(ledger), born=True)
 
 

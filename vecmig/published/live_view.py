@@ -220,8 +220,10 @@ def _named(source: Source) -> dict[str, str]:
 
 
 def _seen(connection: Connection, source: Source, ledger: str) -> dict[str, str]:
-    signature = sql.SQL("{}(text, {})").format(source.pick(ledger), source.pgvector.type(source.collection.storage))
-    return {"view": source.live.as_string(connection), "pick": signature.as_string(connection)}
+    return {
+        "view": source.live.as_string(connection),
+        "pick": source.pick_signature(ledger).as_string(connection),
+    }
 
 
 def _pick(source: Source, stamps: Stamps | None, ledger: str) -> dict[str, sql.Composable]:

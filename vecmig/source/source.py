@@ -118,6 +118,10 @@ class Source:
         """Return the function that picks for the view the vectors of the live tag."""
         return sql.Identifier(schema, f"{self.collection.name}_pick")
 
+    def pick_signature(self, schema: str) -> sql.Composed:
+        """Return the same function with what it takes."""
+        return sql.SQL("{}(text, {})").format(self.pick(schema), self.pgvector.type(self.collection.storage))
+
     def partition_name(self, tag: str) -> str:
         """Return what the partition of one tag is called."""
         return partition_name(self.collection.name, tag)
