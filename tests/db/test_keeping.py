@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from support.lab import LARGE, SMALL, Lab
-from vecmig.ledger.keeping import forget_shadows, forget_syncs
+from vecmig.ledger.keeping import forget
 
 _NOTED = """
 INSERT INTO vecmig.shadow (at, collection, live_tag, other_tag, k, live_ms, query_hash)
@@ -44,7 +44,7 @@ def test_they_go_in_batches_each_in_a_transaction_of_its_own(lab: Lab) -> None:
     lab.upgrade("r1")
     for other in (GONE, OTHER):
         lab.sql(_NOTED, "documents", SMALL, other, 99)
-    gone = forget_shadows(lab.database, "documents", timedelta(days=9.5), batch=7)
+    gone = forget(lab.database, "shadows", "documents", timedelta(days=9.5), batch=7)
     assert gone == 180
     assert lab.sql("SELECT count(DISTINCT other_tag), count(*) FROM vecmig.shadow") == [(2, 20)]
 
@@ -84,7 +84,7 @@ def test_old_events_of_syncs_go_with_the_next_one_but_for_the_last_and_all_other
     assert lab.sql(_EVENTS + " AND data ->> 'what' = 'upgrade'", "documents", "failed") == [(60, 40)]
     assert lab.sql(_EVENTS, "documents", "rollback") == [(60, 40)]
     assert lab.sql(_EVENTS, "elsewhere", "sync") == [(100, 0)]
-    assert forget_syncs(lab.database, "elsewhere", timedelta(days=9.5), batch=7) == 90
+    assert forget(lab.database, "syncs", "elsewhere", timedelta(days=9.5), batch=7) == 90
 
 
 @pytest.mark.parametrize(

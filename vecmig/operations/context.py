@@ -15,7 +15,7 @@ from vecmig.config.collections import Collections
 from vecmig.errors import ScriptError
 from vecmig.events import Listener, Waiting, Warned, ignore
 from vecmig.freshness.stamps import Stamps
-from vecmig.ledger.keeping import forget_shadows, forget_syncs
+from vecmig.ledger.keeping import Noted, forget
 from vecmig.ledger.ledger import Ledger
 from vecmig.ledger.rows import Actor
 from vecmig.model.gate import Gate
@@ -83,7 +83,7 @@ class Context:
             self.database,
             change,
             wait=self.config.lock_wait,
-            on_wait=lambda blocker, cause: self.wait(f"a lock is taken by {blocker}", cause=cause),
+            on_wait=self.wait_for_lock,
             fresh=fresh,
         )
 
@@ -100,14 +100,18 @@ class Context:
 
     def tidy(self, collection: str) -> None:
         """Delete what was noted of a collection for a while only, and is older than the settings say."""
-        kept = (forget_shadows, self.config.keep_shadow_days), (forget_syncs, self.config.keep_sync_days)
-        for forget, days in kept:
+        kept: dict[Noted, float] = {"shadows": self.config.keep_shadow_days, "syncs": self.config.keep_sync_days}
+        for what, days in kept.items():
             if days < math.inf:
-                forget(self.database, collection, timedelta(days=days))
+                forget(self.database, what, collection, timedelta(days=days))
 
     def wait(self, reason: str, seconds: float | None = None, *, cause: str = "") -> None:
         """Tell what a run waits for."""
         self.listener(Waiting(reason.removesuffix("."), seconds, cause))
+
+    def wait_for_lock(self, blocker: str, cause: str) -> None:
+        """Tell who holds a lock that a run waits for."""
+        self.wait(f"a lock is taken by {blocker}", cause=cause)
 
     def tell(self, notes: Iterable[str]) -> None:
         """Warn of something, once in a run."""

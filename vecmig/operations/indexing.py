@@ -28,5 +28,5 @@ def drop_index(context: Context, stamps: Stamps) -> None:
     home.drop_index(
         context.database,
         wait=context.config.lock_wait,
-        on_wait=lambda blocker, cause: context.wait(f"a lock is taken by {blocker}", cause=cause),
+        on_wait=context.wait_for_lock,
     )
