@@ -121,7 +121,8 @@ def _compare(
     if mean < required:
         for index in _others(home.stamps.index, home.stamps.index_type):
             other = home_over(home.session, home.stamps.indexed_as(index))
-            if float(_shares(_search(other, sample), exact).mean()) >= required:
+            found = other.search_each([one.vector for one in sample], _ANSWERS)
+            if float(_shares(found, exact).mean()) >= required:
                 enough = index.to_mapping()
                 break
     return Recall(
@@ -134,10 +135,6 @@ def _compare(
         enough,
         copies=float(np.mean([(np.diff(far) <= _SAME).sum() / len(far) for far in exact if len(far)] or [0.0])),
     )
-
-
-def _search(home: Home, sample: Sequence[Sampled]) -> list[list[Hit]]:
-    return home.search_each([one.vector for one in sample], _ANSWERS)
 
 
 def _distances(hits: Sequence[Hit]) -> NDArray[np.float64]:
