@@ -17,6 +17,7 @@ from support.source import ROOT, foreign_imports, layer_of, modules, own_imports
 LAYERS = (
     ("cli", "alembic", "sqlalchemy", "integrations"),
     ("demo",),
+    ("wording",),
     ("runner",),
     ("operations",),
     ("backfill", "reader", "gate", "evaluation"),

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from vecmig.cli.control import control_json, paused_text, run_text, settings_of, tuned_words
+from vecmig.cli.control import control_json, settings_of
 from vecmig.config import load_config
 from vecmig.errors import UsageError
 from vecmig.ledger.control import Control, Run
 from vecmig.runner.project import Project
 from vecmig.runner.verbs.estimate import minutes, slowest
+from vecmig.wording.standing import paused_text, run_text, tuned_words
 
 SINCE = datetime(2026, 11, 22, 15, 40, 12, tzinfo=UTC)
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from support.source import ROOT
-from vecmig.cli.event_words import _WORDS, sources, what, who
 from vecmig.cli.events import Page, event_json, since_of
 from vecmig.errors import UsageError
 from vecmig.ledger.failures import FAILED, SUCCEEDED
 from vecmig.ledger.rows import EventRow
 from vecmig.model.tag import short_name
+from vecmig.wording.events import _WORDS, sources, what, who
 
 A, B = "toy@1/dim-64/chunk-none/norm-l2", "toy@1/dim-256/chunk-none/norm-l2"
 AT = datetime(2026, 11, 26, 3, 12, 4, tzinfo=UTC)
@@ -151,7 +151,7 @@ def test_every_kind_that_is_written_anywhere_has_words_and_a_test() -> None:
     written |= {FAILED, SUCCEEDED}
     written |= {kind for text in sql for kind in re.findall(r"INTO \{schema\}\.event [^;]*VALUES \('(\w+)'", text)}
     assert {"expand", "cutover", "pause", "view_detach", "view_attach", "retired", "sync"} <= written
-    assert written <= set(_WORDS), "say in cli/event_words.py what happened"
+    assert written <= set(_WORDS), "say in wording/events.py what happened"
     assert set(_WORDS) == {happened.kind.replace(" ", "_") for happened, _ in TOLD}
 
 

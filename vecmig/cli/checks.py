@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from vecmig.check import Check, Required
+from vecmig.check import Check
 from vecmig.cli import render
-from vecmig.text import percent, percent_up
+from vecmig.wording.checks import asked, found
 
 
 def check_json(check: Check) -> dict[str, Any]:
@@ -25,19 +25,6 @@ def show_checks(checks: Sequence[Check]) -> None:
     """Print checks, one a line."""
     rows = []
     for check in checks:
-        word, required = {True: "ok", False: "NO", None: "?"}[check.passed], check.required
-        threshold = "-" if required is None else _value(required.value, required)
-        if required is not None and required.bound != "=":
-            threshold = f"{required.bound} {threshold}"
-        rows.append((f"  {word}", check.name, _value(check.value, required), threshold, check.detail))
+        word = {True: "ok", False: "NO", None: "?"}[check.passed]
+        rows.append((f"  {word}", check.name, found(check), asked(check), check.detail))
     render.columns(rows, heads=("", "check", "value", "required", ""))
-
-
-def _value(value: float | str | None, required: Required | None) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, float) and required is not None and required.share:
-        return percent_up(value) if required.bound == "≤" else percent(value)
-    if isinstance(value, str):
-        return value
-    return f"{int(value):,}" if float(value).is_integer() else f"{value:g}"

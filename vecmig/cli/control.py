@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -12,11 +12,9 @@ import typer
 from vecmig.cli import render
 from vecmig.cli.context import options_of
 from vecmig.errors import UsageError
-from vecmig.text import noun
+from vecmig.wording.standing import paused_text, run_text, tuned_words
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from vecmig.ledger.control import Control, Run
     from vecmig.ledger.failures import Failure
     from vecmig.postgres.locks import Holder
@@ -137,46 +135,6 @@ def _show_runs(controlled: Controlled, effect: str) -> None:
         render.line(f"  {effect}")
 
 
-# Words that status shares -------------------------------------------------------------------------------------------
-
-
-def paused_text(control: Control) -> str:
-    """Say by whom and since when a collection is paused, and why."""
-    why = f": {control.reason}" if control.reason else ""
-    return f"by {control.paused_by} since {_time(control.paused_at)}{why}"
-
-
-def tuned_words(control: Control, *, only_set: bool = False) -> list[str]:
-    """Name the settings, or only those that are set."""
-    words = []
-    if control.concurrency is not None or not only_set:
-        words.append(f"concurrency {control.concurrency or 'as the recipe says'}")
-    if control.max_rate is not None or not only_set:
-        words.append("max-rate " + (f"{control.max_rate:g} records/s" if control.max_rate is not None else "none"))
-    return words
-
-
-def run_text(run: Run, name: Callable[[str], str] = str) -> str:
-    """Describe a run at work in one line: what, where, how far, how fast, and why it waits if it does."""
-    return f"{run.what} of {name(run.tag)} by {run.host} pid {run.pid}: {', '.join(_figures(run))}"
-
-
-def _figures(run: Run) -> Iterator[str]:
-    # by whom and why it is paused stands with the collection
-    yield f"{run.state} ({run.reason})" if run.reason and run.state != "paused" else run.state
-    counts = run.what in ("backfill", "sync")
-    if counts or run.total:
-        yield f"{run.done:,} of {run.total:,}"
-    if run.rejected:
-        yield f"{run.rejected:,} rejected"
-    if counts:
-        yield f"{run.rate:,.0f}/s"
-    if run.ends_at is not None:
-        yield f"may be done at {run.ends_at:%H:%M:%S} UTC"
-    if run.concurrency:
-        yield f"up to {run.concurrency} {noun(run.concurrency, 'request')} in flight"
-
-
 def control_json(control: Control) -> dict[str, Any] | None:
     """Return what operators have set as the documented JSON; None where nothing is set."""
     if control.says_nothing:
@@ -200,7 +158,3 @@ def failure_json(failure: Failure | None) -> dict[str, Any] | None:
 def runner_json(runner: Holder | None) -> dict[str, Any] | None:
     """Return who holds the lock of a collection as the documented JSON; None where none does."""
     return None if runner is None else {"what": runner.what, "place": runner.place}
-
-
-def _time(at: datetime | None) -> str:
-    return f"{at:%Y-%m-%d %H:%M:%S} UTC" if at else "now"

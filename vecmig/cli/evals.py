@@ -331,9 +331,3 @@ def eval_json(run: EvalRun) -> dict[str, Any]:
     names = ("suite", "at", "coverage", "eligible", "suite_fingerprint")
     means = {metric: kinds["search"].mean for metric, kinds in run.scores.items()}
     return {name: getattr(run, name) for name in names} | {"scores": means}
-
-
-def eval_text(run: EvalRun) -> str:
-    """Return the first metric of a run with its coverage in a few words."""
-    metric = next(iter(run.scores))
-    return f"{run.suite} {metric} {run.scores[metric]['search'].mean:.2f} at {percent(run.coverage)}"

@@ -12,9 +12,9 @@ import typer
 
 from vecmig.cli import render
 from vecmig.cli.context import options_of
-from vecmig.cli.event_words import sources, what, who
 from vecmig.errors import UsageError
 from vecmig.model.tag import short_name
+from vecmig.wording.events import sources, what, who
 
 if TYPE_CHECKING:
     from vecmig.config import Config

@@ -13,7 +13,8 @@ from vecmig.cli.checks import check_json
 from vecmig.cli.context import options_of
 from vecmig.cli.progress import Narrator
 from vecmig.errors import UsageError
-from vecmig.text import counted, data_size, duration, money, noun, percent, percent_up
+from vecmig.text import counted, data_size, duration, money
+from vecmig.wording.standing import days_live, retire_text, rollback_text, short_trust_text, trust_text
 
 if TYPE_CHECKING:
     from vecmig.runner import CollectionStatus, Passed, Retirement, RollbackStatus, TrustReport
@@ -72,7 +73,7 @@ def show_retirement(planned: Retirement) -> None:
     if planned.begun:
         rows.append(("  begun", "an earlier run began it and was cut short"))
     if planned.trust is not None:
-        rows.append(("  instead", f"{planned.trust.tag}, live for {_days(planned.trust)}"))
+        rows.append(("  instead", f"{planned.trust.tag}, live for {days_live(planned.trust)}"))
     render.columns(rows)
 
 
@@ -98,74 +99,16 @@ def rollback_rows(
     """
     trust = collection.trust
     if collection.rollback is not None:
-        yield "  rollback", _rollback_text(collection.rollback, name)
+        yield "  rollback", rollback_text(collection.rollback, name)
     if trust is not None and verbose:
-        yield "  trust", _trust_text(trust)
-        yield "  retire", _retire_text(trust)
+        yield "  trust", trust_text(trust)
+        yield "  retire", retire_text(trust)
     elif trust is not None:
-        yield "  trust", _short_trust_text(trust)
+        yield "  trust", short_trust_text(trust)
         if trust.holds:
-            yield "  retire", _retire_text(trust)
+            yield "  retire", retire_text(trust)
     for tag in collection.half_retired:
         yield "  half retired", f"{tag}; to finish it: vecmig retire {collection.name} {tag}"
-
-
-def _rollback_text(way: RollbackStatus, name: Callable[[str], str]) -> str:
-    if way.retired:
-        return f"none: {name(way.tag)} was retired; to have it again: vecmig revision --to-tag {way.tag}"
-    if way.coverage is None:
-        return f"none: the vectors of {name(way.tag)} are gone"
-    covered = f"{percent(way.share)} covered"
-    if not way.ready:
-        records = f"{way.lacking:,} of {counted(way.coverage.eligible, 'record')}"
-        then = f"{way.theirs:,} are the application's to write" if way.kept_by_theirs else "run: vecmig sync"
-        return f"refused: {name(way.tag)} lacks {records}, {covered}; {then}"
-    missing = f" ({counted(way.lacking, 'record')} lacking)" if way.lacking else ""
-    besides = f" (rolls back {' and '.join(way.besides)} too)" if way.besides else ""
-    return f"to {name(way.tag)}, {covered}{missing}, < 1 s: {way.command}{besides}"
-
-
-def _days(trust: TrustReport) -> str:
-    days = int(trust.days * 10) / 10
-    return f"{days:g} {noun(days, 'day')}"
-
-
-def _trust_text(trust: TrustReport) -> str:
-    parts = [f"live for {_days(trust)}, {trust.rule.days:g} asked for"]
-    checks = {check.name: check for check in trust.checks}
-    if trust.rule.eval_days and trust.old_tag is not None:
-        asked = f"{counted(trust.eval_days, 'day')} with evals, {trust.rule.eval_days} asked for"
-        parts.append(f"{checks['eval days'].detail} ({asked})" if trust.worse else asked)
-    if checks["shadow"].value:
-        parts.append(f"{percent_up(float(checks['shadow'].value))} of its shadow reads failed")
-    return "; ".join(parts)
-
-
-def _short_trust_text(trust: TrustReport) -> str:
-    parts = [f"live {int(trust.days * 10) / 10:g} of {trust.rule.days:g} days"]
-    if trust.rule.eval_days and trust.old_tag is not None:
-        parts.append(f"evals on {trust.eval_days:,} of {trust.rule.eval_days:,}")
-    others = [check.name for check in trust.failed if check.name not in ("days live", "eval days")]
-    if others:
-        parts.append(f"not met: {', '.join(others)}")
-    if any(check.name == "days live" for check in trust.failed):
-        when = "from" if len(trust.failed) == 1 else "not before"
-        parts.append(f"retire {when} {trust.due:%Y-%m-%d}")
-    return ", ".join(parts)
-
-
-def _retire_text(trust: TrustReport) -> str:
-    if trust.holds:
-        return f"now: vecmig retire {trust.collection} {trust.old_tag}"
-    days = next(check for check in trust.checks if check.name == "days live")
-    others = [check for check in trust.failed if check.name != "days live"]
-    if trust.ramp:
-        return f"not while a candidate serves {percent(trust.ramp)} of the searches"
-    first = "; then ".join(check.remedy.text for check in others if check.remedy)
-    if days.passed:
-        return f"not yet; first {first}"
-    when = f"{trust.old_tag} possible from {trust.due:%Y-%m-%d}"
-    return f"{when}, but first: {first}" if first else when
 
 
 def passed_json(passed: Passed) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -130,14 +130,6 @@ def _route_json(route: Route) -> dict[str, Any]:
     names = ("collection", "live", "standby", "candidate", "version", "keep_queries")
     shares = {name: round(getattr(route, name), 6) for name in ("shadow_share", "ramp_share")}
     return {name: getattr(route, name) for name in names} | {"shadow_tag": route.shadow} | shares
-
-
-def route_lines(route: Route, name: Callable[[str], str]) -> Iterator[tuple[str, str]]:
-    """Say in words for status which searches another tag serves, or is asked too; ``name`` is what a tag is called."""
-    if route.candidate and route.ramp_share:
-        yield "ramp", f"{percent(route.ramp_share)} of searches to {name(route.candidate)}"
-    if route.shadow:
-        yield "shadow", f"{percent(route.shadow_share)} of searches ask {name(route.shadow)} too"
 
 
 # The comparison ----------------------------------------------------------------------------------------------------

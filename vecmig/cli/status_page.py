@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 from vecmig.cli import render
 from vecmig.cli.checks import show_checks
-from vecmig.cli.control import paused_text, run_text, tuned_words
-from vecmig.cli.evals import eval_text
-from vecmig.cli.names import TagNames
 from vecmig.cli.retire import rollback_rows
-from vecmig.cli.routes import route_lines
 from vecmig.runner import verdict_of
 from vecmig.text import count, counted, duration, money, percent_of
+from vecmig.wording.names import TagNames
+from vecmig.wording.standing import eval_text, paused_text, route_lines, run_text, tuned_words
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -8,9 +8,8 @@ from typing import Any, Final
 
 from vecmig.ledger.rows import EventRow
 from vecmig.text import count, counted, data_size, duration, percent
+from vecmig.wording.names import Naming
 
-#: What the tag of an event is called.
-Naming = Callable[[str], str]
 _Words = Callable[[EventRow, Naming], str]
 
 

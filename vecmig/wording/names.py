@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
 
 from vecmig.model.tag import short_name
+
+#: What a tag is called.
+Naming: TypeAlias = Callable[[str], str]
 
 
 class TagNames:
