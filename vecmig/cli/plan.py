@@ -10,6 +10,7 @@ import typer
 from vecmig.cli import render
 from vecmig.cli.context import options_of, revision_argument, shown_if_others_failed
 from vecmig.text import counted, data_size, duration, listed, money
+from vecmig.wording.standing import launch_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -179,7 +180,10 @@ def _line(one: Estimate | _Sum, name: str) -> tuple[str, ...]:
 
 
 def _as_json(estimate: Estimate) -> dict[str, Any]:
-    return asdict(estimate) | {"seconds": estimate.seconds, "over_budget": estimate.over_budget, "rollback": _ROLLBACK}
+    from vecmig.cli.status_json import launch_json
+
+    derived = {"seconds": estimate.seconds, "over_budget": estimate.over_budget, "rollback": _ROLLBACK}
+    return asdict(estimate) | derived | {"launch": launch_json(estimate.launch)}
 
 
 def _rows(estimate: Estimate) -> Iterator[tuple[str, str]]:
@@ -214,6 +218,8 @@ def _rows(estimate: Estimate) -> Iterator[tuple[str, str]]:
     if estimate.spent_usd or estimate.budget_usd is not None:
         yield "  budget", _budget(estimate)
     yield "  time", _time(estimate)
+    if estimate.launch is not None:
+        yield "  launch", launch_text(estimate.launch)
     yield (
         "  disk",
         f"about {data_size(estimate.vector_bytes)} of vectors and {data_size(estimate.index_bytes)} of index",

@@ -13,7 +13,7 @@ from vecmig.cli.retire import passed_json, rollback_json, trust_json
 if TYPE_CHECKING:
     from vecmig.freshness.changes import Lag
     from vecmig.gate import Report
-    from vecmig.runner import CollectionStatus, Status, TagStatus
+    from vecmig.runner import CollectionStatus, LaunchStatus, Status, TagStatus
 
 
 def status_json(project: Status) -> dict[str, Any]:
@@ -64,6 +64,7 @@ def _collection_json(project: Status, collection: CollectionStatus) -> dict[str,
         "full_pass": [{"reason": note.reason, "first": note.first, "last": note.last} for note in collection.full_pass],
         "tags": [_tag_json(tag) for tag in collection.tags],
         "gate": gate_json(collection.gate[0].id, collection.gate[1]) if collection.gate else None,
+        "launch": launch_json(collection.launch),
         "rollback": rollback_json(collection.rollback),
         "trust": trust_json(collection.trust),
         "half_retired": list(collection.half_retired),
@@ -73,6 +74,14 @@ def _collection_json(project: Status, collection: CollectionStatus) -> dict[str,
         "unfinished": collection.unfinished or None,
         "control": control_json(collection.control) if collection.control else None,
     }
+
+
+def launch_json(launch: LaunchStatus | None) -> dict[str, Any] | None:
+    """Return the day of a launch as the documented JSON; None where there is none."""
+    if launch is None:
+        return None
+    names = ("revision", "day", "seconds", "start_by", "late")
+    return {name: getattr(launch, name) for name in names}
 
 
 def _detached_json(collection: CollectionStatus) -> dict[str, Any] | None:

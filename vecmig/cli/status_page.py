@@ -11,7 +11,7 @@ from vecmig.cli.retire import rollback_rows
 from vecmig.runner import verdict_of
 from vecmig.text import count, counted, duration, money, percent_of
 from vecmig.wording.names import TagNames
-from vecmig.wording.standing import eval_text, paused_text, route_lines, run_text, tuned_words
+from vecmig.wording.standing import eval_text, launch_text, paused_text, route_lines, run_text, tuned_words
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -116,6 +116,8 @@ class _Section:
             for text in self._lines():
                 render.line(f"  {text}")
             self._show_gate()
+            if self._collection.launch is not None:
+                render.columns([("  launch", launch_text(self._collection.launch))])
             render.columns(list(rollback_rows(self._collection, self._name, verbose=self._verbose)))
 
     def _verdict_line(self) -> str:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from vecmig.ledger.batch_orders import BatchOrder
     from vecmig.ledger.rows import EventRow
     from vecmig.runner.passing import Passed
-    from vecmig.runner.project_status import CollectionStatus, RollbackStatus, Status, TagStatus
+    from vecmig.runner.project_status import CollectionStatus, LaunchStatus, RollbackStatus, Status, TagStatus
     from vecmig.runner.steps import RevisionResult
     from vecmig.runner.trust import TrustReport
     from vecmig.runner.verbs.adopt_source import Adopted, adopt_source
@@ -66,6 +66,7 @@ _HOMES = {
     "Finding": "vecmig.runner.verbs.audit",
     "Ignored": "vecmig.runner.verbs.audit",
     "Imported": "vecmig.runner.verbs.vectors",
+    "LaunchStatus": "vecmig.runner.project_status",
     "IndexEstimate": "vecmig.runner.verbs.index_estimate",
     "Interval": "vecmig.runner.verbs.compare",
     "MadeSuite": "vecmig.runner.verbs.evaluate",
@@ -154,6 +155,7 @@ __all__ = [
     "Imported",
     "IndexEstimate",
     "Interval",
+    "LaunchStatus",
     "MadeSuite",
     "Offer",
     "Passed",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from vecmig.errors import UnsteadyExpression, VecmigError
@@ -67,6 +67,33 @@ class TagStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class LaunchStatus:
+    """The day on which a revision is to go live, beside what the backfill still takes. It decides nothing."""
+
+    revision: str
+    day: date
+    #: How long the backfill takes from now on; 0 where all is embedded, None where no rate is known.
+    seconds: float | None
+    #: When that was measured.
+    at: datetime
+
+    @property
+    def begins(self) -> datetime:
+        """The beginning of the day, in UTC."""
+        return datetime.combine(self.day, time(), UTC)
+
+    @property
+    def start_by(self) -> datetime | None:
+        """When the backfill has to begin, or go on; None where that is not known, or nothing is left to do."""
+        return self.begins - timedelta(seconds=self.seconds) if self.seconds else None
+
+    @property
+    def late(self) -> bool:
+        """Whether the backfill would not come to its end before the day, by what is known."""
+        return self.start_by is not None and self.start_by < self.at
+
+
+@dataclass(frozen=True, slots=True)
 class CollectionStatus:
     """One collection."""
 
@@ -118,6 +145,8 @@ class CollectionStatus:
     syncer: Holder | None = None
     #: How its last run failed; None where it did not.
     failure: Failure | None = None
+    #: The day on which its next revision is to go live; None where no script says one.
+    launch: LaunchStatus | None = None
     #: What to add to collections.yaml, which has no recipe for a tag that must stay complete; empty where it has.
     missing_recipe: str = ""
 

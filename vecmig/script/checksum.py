@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from typing import Final
 
-#: What may change in a script that was applied, where a review sees it: it decides only when old vectors may go.
-_TRUST = "trust"
-_TRUST_CLASS = "Trust"
+#: What may change in a script that was applied, where a review sees it: when old vectors may go, and the day of a plan.
+#: Each with the module and the name that it needs.
+_MAY_CHANGE: Final = {"trust": ("vecmig", "Trust"), "launch": ("datetime", "date")}
 #: Fields that say how something was written, or that only some versions of Python have.
 _IGNORED = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
 
 
 def checksum(tree: ast.Module) -> str:
-    """Return the SHA-256, in hexadecimal, of a script's syntax tree without its docstrings and its ``trust``.
+    """Return the SHA-256, in hexadecimal, of a script's syntax tree without docstrings, ``trust`` and ``launch``.
 
     The tree is written out by rules of our own, because `ast.dump` differs between versions of Python, and a
     team may use more than one.
     """
-    kept = [node for node in map(_without_trust_import, tree.body) if node is not None and not _sets_trust(node)]
+    named = [name for node in tree.body for name in _assigned(node)]
+    kept = [node for node in tree.body if _assigned(node) not in [[name] for name in _MAY_CHANGE]]
+    used = {node.id for own in kept for node in ast.walk(own) if isinstance(node, ast.Name)}
+    spare = {_MAY_CHANGE["trust"]}
+    if "launch" in named and "date" not in used:
+        spare.add(_MAY_CHANGE["launch"])
+    kept = [node for node in (_without(node, spare) for node in kept) if node is not None]
     return hashlib.sha256("".join(_written(ast.Module(kept, []))).encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -68,13 +75,15 @@ def _without_docstring(node: ast.AST) -> ast.AST:
     return node
 
 
-def _sets_trust(node: ast.stmt) -> bool:
+def _assigned(node: ast.stmt) -> list[str]:
+    """Return the names that a statement assigns to."""
     targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-    return [target.id for target in targets if isinstance(target, ast.Name)] == [_TRUST]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
-def _without_trust_import(node: ast.stmt) -> ast.stmt | None:
-    if not isinstance(node, ast.ImportFrom) or node.module != "vecmig":
+def _without(node: ast.stmt, spare: Collection[tuple[str, str]]) -> ast.stmt | None:
+    """Leave out of an import what is not counted, given as (module, name); None where nothing else is left."""
+    if not isinstance(node, ast.ImportFrom):
         return node
-    names = [alias for alias in node.names if alias.name != _TRUST_CLASS]
+    names = [alias for alias in node.names if (node.module, alias.name) not in spare]
     return ast.ImportFrom(node.module, names, node.level) if names else None

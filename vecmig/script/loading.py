@@ -7,6 +7,7 @@ import inspect
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType, ModuleType
@@ -112,6 +113,7 @@ class _Attributes:
             checksum=digest,
             functions=self._functions(required=collection is not None),
             trust=self._trust(),
+            launch=self._launch(),
         )
 
     def _revision(self) -> Revision:
@@ -154,6 +156,13 @@ class _Attributes:
         if not isinstance(trust, Trust):
             raise self._error(f"trust must be a Trust(…), not {trust!r}")
         return trust
+
+    def _launch(self) -> date | None:
+        launch = self._names.get("launch")
+        # a datetime is a date, too; whose midnight it would be counted from is not for it to say
+        if launch is not None and type(launch) is not date:
+            raise self._error(f"launch must be a date, such as date(2026, 12, 1), not {launch!r}")
+        return launch
 
     def _functions(self, *, required: bool) -> Mapping[Step, Callable[[Any], object]]:
         found: dict[Step, Callable[[Any], object]] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -41,6 +41,8 @@ class Script:
     functions: Mapping[Step, Callable[[Any], object]] = field(default_factory=dict, repr=False)
     #: What the new tag must have earned before the vectors of the old one may be retired.
     trust: Trust = field(default=Trust())
+    #: The day on which it is to go live, by its team's plan; it decides nothing.
+    launch: date | None = None
     #: The script as its file states it, where that is over a pattern of collections, and this is it for one of them.
     shared: Script | None = field(default=None, repr=False)
 

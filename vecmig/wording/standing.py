@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from typing import TYPE_CHECKING
 
-from vecmig.ledger.control import Control, Run
-from vecmig.ledger.evals import EvalRun
-from vecmig.ledger.rows import Route
-from vecmig.runner import RollbackStatus, TrustReport
-from vecmig.text import counted, noun, percent, percent_up
+from vecmig.text import counted, duration, noun, percent, percent_up
 from vecmig.wording.names import Naming
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from vecmig.ledger.control import Control, Run
+    from vecmig.ledger.evals import EvalRun
+    from vecmig.ledger.rows import Route
+    from vecmig.runner import LaunchStatus, RollbackStatus, TrustReport
 
 # What is at work, and what operators want of it ---------------------------------------------------------------------
 
@@ -71,6 +75,24 @@ def eval_text(run: EvalRun) -> str:
     """Return the first metric of a run with its coverage in a few words."""
     metric = next(iter(run.scores))
     return f"{run.suite} {metric} {run.scores[metric]['search'].mean:.2f} at {percent(run.coverage)}"
+
+
+# The day of the launch ----------------------------------------------------------------------------------------------
+
+
+def launch_text(launch: LaunchStatus) -> str:
+    """Say when a revision is to go live, how far off that is, and whether the backfill comes to its end before."""
+    away = (launch.begins - launch.at).total_seconds()
+    day = f"{launch.day:%Y-%m-%d}, {f'in {duration(away)}' if away > 0 else f'{duration(-away)} ago'}"
+    if launch.seconds is None:
+        return f"{day}; how long the backfill takes is not known yet"
+    if launch.seconds == 0:
+        return f"{day}; all is embedded"
+    takes = f"the backfill takes about {duration(launch.seconds)}"
+    assert launch.start_by is not None, "the seconds are known"
+    if launch.late:
+        return f"{day}; too late by {duration(launch.seconds - away)}: {takes} from now"
+    return f"{day}; {takes}, start by {launch.start_by:%Y-%m-%d %H:%M} UTC"
 
 
 # The way back, and what lies behind it ------------------------------------------------------------------------------

@@ -23,8 +23,10 @@ from vecmig.model.recipe import Recipe, cost_usd
 from vecmig.operations.judging import compared
 from vecmig.postgres.sessions import Connection
 from vecmig.runner.apart import Apart
+from vecmig.runner.launching import measured_rate
 from vecmig.runner.plan import check_applied, check_upgrade
 from vecmig.runner.project import Project
+from vecmig.runner.project_status import LaunchStatus
 from vecmig.runner.steps import adoption_of
 from vecmig.runner.verbs.index_estimate import IndexEstimate, estimate_indexes
 from vecmig.script import Script
@@ -94,6 +96,8 @@ class Estimate:
     way_back_cost_usd: float
     #: Which locks are taken, one sentence each.
     locks: tuple[str, ...]
+    #: The day on which it is to go live, beside the time that this takes; None where the script says none.
+    launch: LaunchStatus | None = None
 
     @property
     def seconds(self) -> float | None:
@@ -178,7 +182,7 @@ def _estimate(
     control = read_control(connection, project.database.schema, script.collection)
     footprint = home.footprint(total)
     old = _old_recipe(project, connection, script)
-    return Estimate(
+    made = Estimate(
         revision=script.id,
         message=script.message,
         collection=script.collection,
@@ -198,7 +202,7 @@ def _estimate(
         batch=recipe.service.batch,
         ordered=ordered,
         **_money(project, connection, script, recipe, tokens),
-        **_speed(project, connection, script, rate, _limits(recipe, control, pending, requests, tokens)),
+        **_speed(ledger, script, rate, _limits(recipe, control, pending, requests, tokens)),
         vector_bytes=footprint.vector_bytes,
         index_bytes=footprint.index_bytes,
         index_memory_mb=footprint.index_memory_mb,
@@ -207,6 +211,11 @@ def _estimate(
         way_back_cost_usd=_cost(old, round(_measure(texts, old).tokens * coverage.eligible)) if old else 0.0,
         locks=_locks(source, project.config.lock_timeout),
     )
+    if script.launch is None:
+        return made
+    row = connection.execute("SELECT now()").fetchone()
+    assert row is not None
+    return replace(made, launch=LaunchStatus(script.id, script.launch, made.seconds if pending else 0.0, row[0]))
 
 
 def _fresh(ledger: Ledger, source: Source, tag: str) -> int:
@@ -250,12 +259,11 @@ def _money(project: Project, connection: Connection, script: Script, recipe: Rec
     }
 
 
-def _speed(
-    project: Project, connection: Connection, script: Script, rate: float | None, limits: Mapping[str, float]
-) -> dict[str, Any]:
+def _speed(ledger: Ledger, script: Script, rate: float | None, limits: Mapping[str, float]) -> dict[str, Any]:
     assert script.collection is not None and script.new_tag is not None, "the caller chose it so"  # noqa: PT018
     seconds, name = slowest(limits)
-    measured = rate or _measured_rate(project, connection, script.collection, script.new_tag)
+    at_work = runs(ledger.connection, ledger.schema)
+    measured = rate or measured_rate(ledger, at_work, script.collection, script.new_tag)
     return {"rate": measured, "limited_seconds": seconds, "limited_by": name}
 
 
@@ -265,14 +273,6 @@ def _measure(texts: list[str], recipe: Recipe) -> _Sample:
     cut = chunker(recipe.chunk, provider=recipe.provider, model=recipe.model)
     chunks = [recipe.document_prompt.replace("{text}", chunk) for text in texts for chunk in cut(text)]
     return _Sample(len(chunks) / len(texts), sum(map(estimated_tokens, chunks)) / len(texts))
-
-
-def _measured_rate(project: Project, connection: Connection, collection: str, tag: str) -> float | None:
-    """Return the records a second of the run at work, or else of the last one that came to its end."""
-    for run in runs(connection, project.database.schema):
-        if (run.collection, run.tag, run.state) == (collection, tag, "running") and run.rate > 0:
-            return run.rate
-    return project.context.ledger(connection).last_rate(collection, tag)
 
 
 def _old_recipe(project: Project, connection: Connection, script: Script) -> Recipe | None:

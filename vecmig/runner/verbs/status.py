@@ -33,6 +33,7 @@ from vecmig.operations.missing import disagreements
 from vecmig.postgres.locks import runner_at_work
 from vecmig.postgres.sessions import Connection, translated
 from vecmig.published.detaching import all_detached, is_detached
+from vecmig.runner.launching import next_launch
 from vecmig.runner.next_step import next_step
 from vecmig.runner.passing import UpgradePath, lost
 from vecmig.runner.project import Project
@@ -71,6 +72,10 @@ def status(config: Config, collections: Sequence[str] = ()) -> Status:
         found = [
             _collection(project, connection, ledger, name) for name in sorted(named or project.collections.collections)
         ]
+        beside = [
+            replace(one, launch=next_launch(ledger, one, path.steps, row[0]))
+            for one in _beside(project, ledger, rows, path, found)
+        ]
         conflicts = project.scripts.branches.conflicts_beyond(project.scripts.map.applied(heads))
         standing = Status(
             database=project.database.safe_url,
@@ -80,7 +85,7 @@ def status(config: Config, collections: Sequence[str] = ()) -> Status:
             passed=tuple(passed for passed in path.passed if not named or passed.collection in named),
             obstacle=_obstacle(project, ledger, rows),
             revisions=rows,
-            collections=tuple(_beside(project, ledger, rows, path, found)),
+            collections=tuple(beside),
             spend=tuple(spent(connection, schema)),
             measured_at=row[0],
             conflicts=tuple(conflict for conflict in conflicts if not named or conflict.collection in named),
