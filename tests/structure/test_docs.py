@@ -108,3 +108,37 @@ def test_changelog_has_a_section_for_what_comes_next() -> None:
 def test_the_page_for_python_names_every_function_and_record(name: str) -> None:
     page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
     assert re.search(rf"`[^`]*\b{name}\b[^`]*`", page), f"docs/python.md does not name {name}"
+
+
+RUNBOOK = ROOT / "docs" / "runbook.md"
+#: What each page of the runbook has, in this order.
+PARTS = ["Seen", "Look", "Run", "Never"]
+
+
+def _pages_of_the_runbook() -> dict[str, list[str]]:
+    """Return by heading the parts of each page: exit codes, checks and alerts."""
+    text = RUNBOOK.read_text(encoding="utf-8")
+    sections = re.split(r"^##+ (.*)$", text, flags=re.MULTILINE)[1:]
+    return {
+        title: re.findall(r"^\* \*\*(\w+)\*\*:", body, re.MULTILINE)
+        for title, body in zip(sections[::2], sections[1::2], strict=True)
+    }
+
+
+def test_every_page_of_the_runbook_has_its_four_parts() -> None:
+    pages = {title: parts for title, parts in _pages_of_the_runbook().items() if not title.startswith("By ")}
+    assert len(pages) > 20
+    assert {title: parts for title, parts in pages.items() if parts != PARTS} == {}
+
+
+@pytest.mark.parametrize("code", [code for code in _exit_codes() if code])
+def test_the_runbook_has_a_page_for_every_exit_code(code: int) -> None:
+    assert [title for title in _pages_of_the_runbook() if title.startswith(f"Exit code {code}:")]
+
+
+def test_the_runbook_has_a_page_for_every_check_of_the_gate() -> None:
+    table = (ROOT / "docs" / "gate.md").read_text(encoding="utf-8").split("## The checks")[1].split("\n\n")[1]
+    # an eval is named after its suite
+    checks = [name.removesuffix(" SUITE METRIC") for name in re.findall(r"^\| `([^`]+)`", table, re.MULTILINE)]
+    assert len(checks) == 14
+    assert set(checks) <= set(_pages_of_the_runbook())

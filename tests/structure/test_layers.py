@@ -16,7 +16,7 @@ from support.source import ROOT, foreign_imports, layer_of, modules, own_imports
 #: Top to bottom. A module imports only from lines below its own; siblings on one line do not see each other.
 LAYERS = (
     ("cli", "alembic", "sqlalchemy", "integrations"),
-    ("demo",),
+    ("demo", "serve"),
     ("wording",),
     ("runner",),
     ("operations",),
@@ -56,6 +56,10 @@ CONFINED = {
     "alembic": {"alembic"},
     "langchain_core": {"integrations"},
     "llama_index": {"integrations"},
+    "jinja2": {"serve"},
+    "prometheus_client": {"serve"},
+    "starlette": {"serve"},
+    "uvicorn": {"serve"},
 }
 
 
@@ -146,6 +150,7 @@ def _declared() -> set[str]:
         *extras["alembic"],
         *extras["langchain"],
         *extras["llama-index"],
+        *extras["web"],
     ]
     return {re.split(r"[\[<>=~! ]", requirement)[0].lower() for requirement in listed}
 

@@ -27,6 +27,7 @@ FAMILIES: Final = {
     "views": ("view",),
     "vectors": ("vectors",),
     "status": ("status",),
+    "metrics": ("metrics",),
     "inspect": ("gate", "rejected", "search"),
     "events": ("events",),
     "audit": ("audit",),

@@ -276,6 +276,10 @@ def sync(  # noqa: PLR0917  # typer's parameters
         typer.Option("--max-cost", metavar="USD", help="Stop before the request by which this run would cost more."),
     ] = None,
     provider_wait: Annotated[str | None, _PROVIDER_WAIT] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option("--metrics", metavar="HOST:PORT", help="With --watch: answer Prometheus there."),
+    ] = None,
     full: Annotated[
         bool,
         typer.Option("--full", help="Compare every record with its vectors, not only those that are noted as changed."),
@@ -285,6 +289,12 @@ def sync(  # noqa: PLR0917  # typer's parameters
 
     These are the tags that must stay complete.
     """
+    if metrics is not None:
+        if not watch:
+            raise UsageError("--metrics is for a service.", hint="Add --watch, or run: vecmig metrics")
+        from vecmig.cli.metrics import answer_scrapes
+
+        answer_scrapes(options_of(ctx), metrics)
     if watch:
         # its end is always asked for: a service manager must not take it for a failure
         with suppress(KeyboardInterrupt):

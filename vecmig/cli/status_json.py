@@ -112,6 +112,7 @@ def _tag_json(tag: TagStatus) -> dict[str, Any]:
         "index_bytes": tag.index.bytes,
         "evals": [eval_json(run) for run in tag.evals],
         "adopted": _adopted_json(tag),
+        "budget_usd": tag.budget_usd,
         "on_order": None if tag.on_order is None else asdict(tag.on_order),
     }
 

@@ -59,6 +59,8 @@ class TagStatus:
     theirs: int = 0
     #: What of it is on order at a provider's Batch API; None where nothing is.
     on_order: OnOrder | None = None
+    #: US dollars that its backfill may cost, by its recipe; None for no limit.
+    budget_usd: float | None = None
 
     @property
     def lacking(self) -> int:

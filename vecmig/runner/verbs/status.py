@@ -170,7 +170,12 @@ def _measured(project: Project, connection: Connection, ledger: Ledger, source: 
     evals = latest_of_each(connection, project.database.schema, name)
     ordered = on_order(connection, project.database.schema, name)
     tags = tuple(
-        replace(_tag(ledger, source, row), evals=tuple(evals.get(row.tag, ())), on_order=ordered.get(row.tag))
+        replace(
+            _tag(ledger, source, row),
+            evals=tuple(evals.get(row.tag, ())),
+            on_order=ordered.get(row.tag),
+            budget_usd=project.collections.recipes.get(row.tag, row.recipe).service.budget_usd,
+        )
         for row in ledger.tags.of(name).values()
         if row.state != "retired"
     )
