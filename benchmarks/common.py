@@ -194,7 +194,7 @@ collection = "documents"
 old_tag = {old!r}
 new_tag = {new!r}
 # An application edits records all the time here, and nothing runs sync: the gate is not what is measured.
-gate = Gate(coverage=0.0, freshness_budget=1.0)
+gate = Gate(coverage=0.0, freshness_budget=1.0, index_recall=0)
 trust = Trust(days=0, eval_days=0)
 
 

@@ -47,6 +47,12 @@ def test_the_rate_is_that_of_the_runs_at_work_or_of_the_last_one(lab: Lab) -> No
     assert slow is not None
     assert slow.seconds == pytest.approx(12 / 0.00002), "a fleet works together"
     assert slow.late
+    runner.tune(lab.config, {"max_rate": 0.00001})
+    with lab.database.session() as connection:
+        connection.execute("DELETE FROM vecmig.run")
+    tuned = lab.status().launch
+    assert tuned is not None
+    assert tuned.seconds == pytest.approx(12 / 0.00001), "operators keep the runs at that"
 
 
 @pytest.mark.upgraded("r1")

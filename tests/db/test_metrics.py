@@ -30,7 +30,7 @@ Samples = dict[str, list[tuple[dict[str, str], float]]]
 
 
 def _text(lab: Lab) -> str:
-    return as_text(Looks(lambda: runner.status(lab.config)))
+    return as_text(Looks(lambda: runner.status(lab.config)).latest)
 
 
 def _samples(lab: Lab) -> Samples:
@@ -101,7 +101,7 @@ def test_a_name_is_only_a_label(lab: Lab) -> None:
     from dataclasses import replace
 
     renamed = replace(status, collections=tuple(replace(one, name=odd) for one in status.collections))
-    families = text_string_to_metric_families(as_text(Looks(lambda: renamed)))
+    families = text_string_to_metric_families(as_text(Looks(lambda: renamed).latest))
     assert {sample.labels.get("collection", odd) for family in families for sample in family.samples} == {odd}
 
 

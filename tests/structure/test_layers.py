@@ -57,6 +57,7 @@ CONFINED = {
     "langchain_core": {"integrations"},
     "llama_index": {"integrations"},
     "jinja2": {"serve"},
+    "markupsafe": {"serve"},
     "prometheus_client": {"serve"},
     "starlette": {"serve"},
     "uvicorn": {"serve"},

@@ -27,6 +27,7 @@ FAMILIES: Final = {
     "views": ("view",),
     "vectors": ("vectors",),
     "status": ("status",),
+    "serve": ("serve", "report"),
     "metrics": ("metrics",),
     "inspect": ("gate", "rejected", "search"),
     "events": ("events",),

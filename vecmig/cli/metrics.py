@@ -34,14 +34,14 @@ def metrics(
 
     Coverage, lag, gate, rollback, trust, runs, spend, launch.
     """
-    looks, serve = _looks(options_of(ctx)), _serve()
-    if (failed := looks.latest().error) is not None:
+    serve, latest = _serve(), _looks(options_of(ctx)).latest
+    if (failed := latest().error) is not None:
         raise failed
     if output is None:
-        render.write(serve.as_text(looks))
+        render.write(serve.as_text(latest))
         return
     try:
-        serve.write(looks, output)
+        serve.write(latest, output)
     except OSError as error:
         raise UsageError(f"{output} cannot be written: {error.strerror}.", hint="Name another file.") from error
 
@@ -56,7 +56,7 @@ def answer_scrapes(options: Options, address: str) -> None:
     if not host or not port.isdigit() or not 0 < int(port) < 65_536:
         raise UsageError(f"--metrics {address!r} is no address.", hint="Write HOST:PORT, such as 127.0.0.1:9187")
     try:
-        _serve().answer(_looks(options), host.strip("[]"), int(port))
+        _serve().answer(_looks(options).latest, host.strip("[]"), int(port))
     except OSError as error:
         raise UsageError(f"Nothing can listen on {address}: {error.strerror}.", hint="Name another address.") from error
     options.note(f"Metrics: http://{address}/metrics")

@@ -9,6 +9,7 @@ __all__ = [
     "coverage",
     "fills",
     "full_pass",
+    "growth",
     "other_ledgers",
     "pending",
     "stamps",

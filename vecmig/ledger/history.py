@@ -51,11 +51,11 @@ class History(Part):
         at: datetime = self._tables.execute(select(func.now() - ago)).scalar_one()
         return at
 
-    def newest(self, collection: str | None = None) -> EventRow | None:
-        """Return the last event, or that of a collection; None where there is none."""
-        query = select(*_COLUMNS).order_by(EVENT.c.id.desc()).limit(1)
+    def latest(self, most: int, collection: str | None = None) -> list[EventRow]:
+        """Return the last events, or those of a collection; the newest first."""
+        query = select(*_COLUMNS).order_by(EVENT.c.id.desc()).limit(most)
         rows = self._tables.read(query if collection is None else query.where(EVENT.c.collection == collection))
-        return EventRow(*rows[0]) if rows else None
+        return [EventRow(*row) for row in rows]
 
     def tags(self) -> Mapping[str, tuple[str, ...]]:
         """Return the tags that each collection has or had, retired ones too."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from vecmig.runner.verbs.gate import gate_reports
     from vecmig.runner.verbs.held import live_where_held, passed_by
     from vecmig.runner.verbs.index_estimate import IndexEstimate
+    from vecmig.runner.verbs.overview import EvalPair, Insight, Overview, Pulse, overview, pulse, with_pulse
     from vecmig.runner.verbs.rejected import rejected, retry_rejected
     from vecmig.runner.verbs.release import release
     from vecmig.runner.verbs.retire import Retired, Retirement, retire, retirement
@@ -60,18 +61,22 @@ _HOMES = {
     "Discovered": "vecmig.runner.verbs.discover",
     "Discovery": "vecmig.runner.verbs.discover",
     "Estimate": "vecmig.runner.verbs.estimate",
+    "EvalPair": "vecmig.runner.verbs.overview",
     "Evaluation": "vecmig.runner.verbs.evaluate",
     "EventRow": "vecmig.ledger.rows",
     "Exported": "vecmig.runner.verbs.vectors",
     "Finding": "vecmig.runner.verbs.audit",
     "Ignored": "vecmig.runner.verbs.audit",
     "Imported": "vecmig.runner.verbs.vectors",
-    "LaunchStatus": "vecmig.runner.project_status",
     "IndexEstimate": "vecmig.runner.verbs.index_estimate",
+    "Insight": "vecmig.runner.verbs.overview",
     "Interval": "vecmig.runner.verbs.compare",
+    "LaunchStatus": "vecmig.runner.project_status",
     "MadeSuite": "vecmig.runner.verbs.evaluate",
     "Offer": "vecmig.runner.verbs.discover",
+    "Overview": "vecmig.runner.verbs.overview",
     "Passed": "vecmig.runner.passing",
+    "Pulse": "vecmig.runner.verbs.overview",
     "Retired": "vecmig.runner.verbs.retire",
     "Retirement": "vecmig.runner.verbs.retire",
     "RevisionResult": "vecmig.runner.steps",
@@ -108,12 +113,14 @@ _HOMES = {
     "forget_batches": "vecmig.runner.verbs.batches",
     "gate_reports": "vecmig.runner.verbs.gate",
     "import_vectors": "vecmig.runner.verbs.vectors",
-    "live_where_held": "vecmig.runner.verbs.held",
     "known_tags": "vecmig.runner.verbs.events",
+    "live_where_held": "vecmig.runner.verbs.held",
     "make_suite": "vecmig.runner.verbs.evaluate",
     "newest_event": "vecmig.runner.verbs.events",
+    "overview": "vecmig.runner.verbs.overview",
     "passed_by": "vecmig.runner.verbs.held",
     "pause": "vecmig.runner.verbs.control",
+    "pulse": "vecmig.runner.verbs.overview",
     "rejected": "vecmig.runner.verbs.rejected",
     "release": "vecmig.runner.verbs.release",
     "resume": "vecmig.runner.verbs.control",
@@ -133,6 +140,7 @@ _HOMES = {
     "verdict_of": "vecmig.runner.verdict",
     "verify": "vecmig.runner.verbs.verify",
     "watch_sync": "vecmig.runner.verbs.watch",
+    "with_pulse": "vecmig.runner.verbs.overview",
     "write_discovered": "vecmig.runner.verbs.discover.writing",
 }
 
@@ -147,6 +155,7 @@ __all__ = [
     "Discovered",
     "Discovery",
     "Estimate",
+    "EvalPair",
     "Evaluation",
     "EventRow",
     "Exported",
@@ -154,11 +163,14 @@ __all__ = [
     "Ignored",
     "Imported",
     "IndexEstimate",
+    "Insight",
     "Interval",
     "LaunchStatus",
     "MadeSuite",
     "Offer",
+    "Overview",
     "Passed",
+    "Pulse",
     "Retired",
     "Retirement",
     "RevisionResult",
@@ -199,8 +211,10 @@ __all__ = [
     "live_where_held",
     "make_suite",
     "newest_event",
+    "overview",
     "passed_by",
     "pause",
+    "pulse",
     "rejected",
     "release",
     "resume",
@@ -220,6 +234,7 @@ __all__ = [
     "verdict_of",
     "verify",
     "watch_sync",
+    "with_pulse",
     "write_discovered",
 ]
 

@@ -33,6 +33,8 @@ def next_launch(
             tag = next((tag for tag in collection.tags if tag.tag == script.new_tag), None)
             pending = collection.eligible if tag is None else tag.coverage.stale + tag.coverage.missing
             rate = measured_rate(ledger, collection.runs, collection.name, script.new_tag)
+            if rate is not None and collection.control is not None and collection.control.max_rate is not None:
+                rate = min(rate, collection.control.max_rate)
             seconds = 0.0 if not pending else pending / rate if rate else None
             return LaunchStatus(script.id, script.launch, seconds, at)
     return None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
+S = TypeVar("S")
 
 #: Seconds between two looks that count records.
 EVERY: Final = 30.0
@@ -26,6 +27,10 @@ class Look(Generic[T]):
     error: Exception | None
     #: Seconds since what is shown was measured.
     age: float
+
+    def of(self, part: Callable[[T], S]) -> Look[S]:
+        """Return a part of what was seen."""
+        return Look(None if self.seen is None else part(self.seen), self.error, self.age)
 
 
 class Looks(Generic[T]):

@@ -7,16 +7,19 @@ https://prometheus.io/docs/practices/naming/: base units, and ``_total`` for wha
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server, write_to_textfile
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from vecmig.runner import CollectionStatus, Status, TagStatus, verdict_of
-from vecmig.serve.looks import Look, Looks
+from vecmig.serve.looks import Look
+
+#: Gives what was seen last.
+Latest: TypeAlias = Callable[[], Look[Status]]
 
 #: What each tells, by its name without ``vecmig_``.
 HELP: Final = {
@@ -186,38 +189,38 @@ def _put_runs(made: _Families, collection: CollectionStatus) -> None:
 class _Standing(Collector):
     """Gives a registry what was seen last, each time that it is asked."""
 
-    def __init__(self, looks: Looks[Status]) -> None:
-        self._looks = looks
+    def __init__(self, latest: Latest) -> None:
+        self._latest = latest
 
     def collect(self) -> Iterable[Metric]:
-        return families(self._looks.latest())
+        return families(self._latest())
 
 
-def registry(looks: Looks[Status]) -> CollectorRegistry:
-    """Return a registry that shows how a project stands."""
+def registry(latest: Latest) -> CollectorRegistry:
+    """Return a registry that shows how a project stands; ``latest`` gives what was seen last."""
     made = CollectorRegistry(auto_describe=False)
-    made.register(_Standing(looks))
+    made.register(_Standing(latest))
     return made
 
 
-def as_text(looks: Looks[Status]) -> str:
+def as_text(latest: Latest) -> str:
     """Return the metrics in the text format of Prometheus."""
-    return generate_latest(registry(looks)).decode()
+    return generate_latest(registry(latest)).decode()
 
 
-def write(looks: Looks[Status], path: Path) -> None:
+def write(latest: Latest, path: Path) -> None:
     """Write the metrics into a file for node_exporter's textfile collector, whole or not at all.
 
     Raises:
         OSError: it cannot be written.
     """
-    write_to_textfile(str(path), registry(looks))
+    write_to_textfile(str(path), registry(latest))
 
 
-def answer(looks: Looks[Status], host: str, port: int) -> None:
+def answer(latest: Latest, host: str, port: int) -> None:
     """Answer scrapes from a thread, until the process ends.
 
     Raises:
         OSError: nothing can listen there.
     """
-    start_http_server(port, addr=host, registry=registry(looks))
+    start_http_server(port, addr=host, registry=registry(latest))

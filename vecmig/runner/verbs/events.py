@@ -71,10 +71,10 @@ def newest_event(config: Config, collection: str | None = None) -> EventRow | No
     """
     project = Project(config)
     with project.database.session() as connection:
-        found = History(Tables(connection, project.database.schema)).newest(collection)
-    if found is None and collection is not None:
+        found = History(Tables(connection, project.database.schema)).latest(1, collection)
+    if not found and collection is not None:
         project.collections.collection(collection)
-    return found
+    return found[0] if found else None
 
 
 def known_tags(config: Config) -> Mapping[str, tuple[str, ...]]:
