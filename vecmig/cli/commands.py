@@ -10,6 +10,8 @@ from typing import Any, Final, cast
 import typer
 from typer.core import TyperGroup, TyperOption
 
+from vecmig.cli.completion import offer
+
 #: The modules with their commands; in this order ``vecmig --help`` lists them.
 FAMILIES: Final = {
     "writing": ("init", "revision", "merge", "edit", "list_templates"),
@@ -70,7 +72,9 @@ class Root(TyperGroup):
 def _family(module: str) -> Mapping[str, Any]:
     family = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
     import_module(f"vecmig.cli.{module}").register(family)
-    return typer.main.get_group(family).commands
+    commands = typer.main.get_group(family).commands
+    offer(commands)
+    return commands
 
 
 _read = TyperOption.process_value
