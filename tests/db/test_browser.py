@@ -169,3 +169,13 @@ def _asked(browser: Chrome, address: str) -> list[str]:
     urls = [one["request"]["url"] for one in asked if one["documentURL"].startswith(address)]
     assert urls
     return urls
+
+
+@pytest.mark.upgraded
+def test_a_server_that_goes_away_is_told(lab: Lab, browser: Chrome) -> None:
+    with shown(lab) as address:
+        browser.get(address)
+        _wait_for(browser, "Searches use toy/dim-256")
+        assert browser.find_elements(By.CSS_SELECTOR, "body.lost") == []
+    WebDriverWait(browser, 60).until(lambda it: it.find_elements(By.CSS_SELECTOR, "body.lost"))
+    assert "Searches use toy/dim-256" in browser.find_element(By.TAG_NAME, "body").text, "what was seen stays"

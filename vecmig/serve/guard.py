@@ -74,7 +74,7 @@ class Guard:
             if name not in _OWN_NAMES:
                 return PlainTextResponse("This page is for names of this machine, such as localhost.\n", 403)
         elif method == "POST" and scope["path"].endswith("/token"):
-            return await self._login(receive)
+            return await self._login(scope, receive)
         elif not self._knows(headers):
             return HTMLResponse(self._ask(False), 401) if not scope["path"].startswith("/static/") else None
         if method not in ("GET", "HEAD"):
@@ -91,7 +91,7 @@ class Guard:
             return False
         return cookie is not None and _same(cookie.value, self._cookie)
 
-    async def _login(self, receive: Receive) -> Response:
+    async def _login(self, scope: Scope, receive: Receive) -> Response:
         body, more = b"", True
         while more and len(body) <= _LONGEST_FORM:
             message = await receive()
@@ -100,7 +100,7 @@ class Guard:
         if not _same(given, self._token):
             return HTMLResponse(self._ask(True), 401)
         answer = RedirectResponse(".", 303)
-        answer.set_cookie(_COOKIE, self._cookie, httponly=True, samesite="strict")
+        answer.set_cookie(_COOKIE, self._cookie, httponly=True, samesite="strict", secure=scope["scheme"] == "https")
         return answer
 
 

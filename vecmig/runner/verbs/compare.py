@@ -10,6 +10,7 @@ from vecmig.config import Config
 from vecmig.evaluation import mean_interval, share_interval
 from vecmig.ledger.schema import installed_version
 from vecmig.ledger.shadows import Pair, Question, pairs, questions
+from vecmig.postgres.sessions import Connection
 from vecmig.runner.project import Project
 
 #: The version of vecmig's schema that keeps what shadow reads have shown.
@@ -46,12 +47,17 @@ def compare(config: Config, collection: str, *, worst: int = 5) -> list[Comparis
     project.collections.collection(collection)
     schema = project.database.schema
     with project.database.session() as connection:
-        if installed_version(connection, schema) < _KEEPS_SHADOWS:
-            return []
-        return [
-            _comparison(pair, questions(connection, schema, collection, pair), worst)
-            for pair in pairs(connection, schema, collection)
-        ]
+        return comparisons(connection, schema, collection, worst=worst)
+
+
+def comparisons(connection: Connection, schema: str, collection: str, *, worst: int = 5) -> list[Comparison]:
+    """Compare the answers of each two tags of a collection that shadow reads have asked; the latest pair first."""
+    if installed_version(connection, schema) < _KEEPS_SHADOWS:
+        return []
+    return [
+        _comparison(pair, questions(connection, schema, collection, pair), worst)
+        for pair in pairs(connection, schema, collection)
+    ]
 
 
 def _comparison(pair: Pair, queries: Sequence[Question], worst: int) -> Comparison:

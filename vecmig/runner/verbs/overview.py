@@ -23,7 +23,7 @@ from vecmig.ledger.rows import EventRow, Route
 from vecmig.postgres.sessions import Connection
 from vecmig.runner.project import Project
 from vecmig.runner.project_status import CollectionStatus, Status
-from vecmig.runner.verbs.compare import Comparison, compare
+from vecmig.runner.verbs.compare import Comparison, comparisons
 from vecmig.runner.verbs.status import status
 
 #: Events that are shown.
@@ -98,7 +98,7 @@ def _insight(project: Project, ledger: Ledger, collection: CollectionStatus) -> 
         growth={tag: growth(connection, project.context.stamps(source, tag)) for tag in present},
         waiting=waiting(connection, name, schema),
         evals=tuple(_eval_pairs(connection, schema, collection)),
-        shadows=tuple(compare(project.config, name)),
+        shadows=tuple(comparisons(connection, schema, name)),
     )
 
 

@@ -45,3 +45,9 @@ tell();
 setInterval(tell, 1000);
 const source = new EventSource("changes");
 source.addEventListener("changed", () => refresh().catch(() => {}));
+source.onopen = () => {
+  document.body.classList.remove("lost");
+  // what happened before the stream was open
+  refresh().catch(() => {});
+};
+source.onerror = () => document.body.classList.add("lost");
