@@ -3,8 +3,9 @@
     python benchmarks/scale.py [--records 10000 100000 1000000] [--rounds 3] [--json]
 
 Each round changes 100 records and runs `status`, `sync`, `sync` again with nothing to do, `audit`, `downgrade -1`,
-`gate`, and `upgrade head` after a `release`. The ratios are of the medians at the largest size to those at the
-smallest; beside them stand the seconds at the largest, which are for a machine with two cores.
+`gate`, and `upgrade head` after a `release`. In the end metrics are scraped, in this process. The ratios are of the
+medians at the largest size to those at the smallest; beside them stand the seconds at the largest, which are for a
+machine with two cores.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ import psycopg
 from numpy.typing import NDArray
 
 from common import Project, Report, directory, finish, forget, load_source, opened, parser, tag_of, write_project
+from vecmig import runner
+from vecmig.serve.looks import Looks
+from vecmig.serve.metrics import as_text
 
 _DIMS: Final = (8, 16)
 _CHANGED: Final = 100
@@ -102,9 +106,23 @@ def measure(report: Report, records: int, rounds: int) -> dict[str, float]:
                     # the first round fills the caches
                     if round_:
                         taken[name].append(time.perf_counter() - began)
-    for name, values in taken.items():
+        looked, scraped = _scrapes(project, rounds)
+    for name, values in (taken | {"a look for metrics": looked, "a scrape after it": scraped}).items():
         report.figure(f"{name}, {records:,} records", values, "s")
     return {name: statistics.median(values) for name, values in taken.items()}
+
+
+def _scrapes(project: Project, rounds: int) -> tuple[list[float], list[float]]:
+    """Give the seconds of a scrape that looks at the database, and of the next one, which shows the same figures."""
+    found: tuple[list[float], list[float]] = ([], [])
+    for round_ in range(rounds + 1):
+        looks = Looks(lambda: runner.status(project.config))
+        for values in found:
+            began = time.perf_counter()
+            as_text(looks.latest)
+            if round_:
+                values.append(time.perf_counter() - began)
+    return found
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
