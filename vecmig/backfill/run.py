@@ -101,7 +101,9 @@ def run_backfill(
         if told is None:
             after = session.run(lambda connection: _finish(connection, stamps, listener, noted))
         else:
-            after = session.run(lambda connection: _settle(connection, stamps))
+            session.run(lambda connection: forget_settled(connection, stamps.source, stamps.schema))
+            # what nothing was done about is as it was told
+            after = told if counters.figures == Figures() else session.run(lambda it: find_coverage(it, stamps))
     return Result(counters.figures, after, time.monotonic() - started)
 
 
@@ -137,12 +139,6 @@ def _finish(connection: Connection, stamps: Stamps, listener: Listener, noted: S
     coverage = finish_full_pass(connection, stamps, listener, noted)
     forget_settled(connection, stamps.source, stamps.schema)
     return coverage
-
-
-def _settle(connection: Connection, stamps: Stamps) -> Coverage:
-    """Forget changes that are dealt with under every tag, and say how complete this one is."""
-    forget_settled(connection, stamps.source, stamps.schema)
-    return find_coverage(connection, stamps)
 
 
 def finish_full_pass(

@@ -75,6 +75,12 @@ def count_records(connection: Connection, source: Source) -> tuple[int, int]:
     return (row[0], row[1]) if row else (0, 0)
 
 
+def count_rows(connection: Connection, source: Source) -> int:
+    """Count a source's rows, whether they belong to the collection or not."""
+    row = connection.execute(statement("freshness/coverage", "count_rows", source=source.relation), {}).fetchone()
+    return int(row[0]) if row else 0
+
+
 def count_vectors(connection: Connection, stamps: Stamps) -> tuple[int, int]:
     """Count a tag's vectors, and the records they belong to."""
     row = connection.execute(stamps.statement("freshness/coverage", "count_vectors")).fetchone()

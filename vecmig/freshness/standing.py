@@ -25,7 +25,14 @@ _COUNTED: Final = 5
 _LEAST_RECORDS: Final = 20_000
 
 
-def find_coverage(connection: Connection, stamps: Stamps, *, within: timedelta | None = None) -> Coverage:
+def find_coverage(
+    connection: Connection,
+    stamps: Stamps,
+    *,
+    within: timedelta | None = None,
+    rows: int | None = None,
+    stamped: int | None = None,
+) -> Coverage:
     """Return how complete a tag is, at a cost that follows the latest changes where the last full pass can be trusted.
 
     That is so as long as the triggers have been at work since then, nothing is set up to write past them, and there are
@@ -36,28 +43,41 @@ def find_coverage(connection: Connection, stamps: Stamps, *, within: timedelta |
         connection: the connection.
         stamps: the tag.
         within: how long ago the last full pass may be; None for any time.
+        rows: how many the source has in this snapshot, where that is known.
+        stamped: how many records have vectors in it, where that is known.
     """
-    return coverage_since(connection, stamps, within=within) or measure_coverage(connection, stamps)
+    told = coverage_since(connection, stamps, within=within, rows=rows, stamped=stamped)
+    return told or measure_coverage(connection, stamps)
 
 
-def coverage_since(connection: Connection, stamps: Stamps, *, within: timedelta | None = None) -> Coverage | None:
+def coverage_since(
+    connection: Connection,
+    stamps: Stamps,
+    *,
+    within: timedelta | None = None,
+    rows: int | None = None,
+    stamped: int | None = None,
+) -> Coverage | None:
     """Return how complete a tag is by the outbox; None where only a full pass tells.
 
     Args:
         connection: the connection.
         stamps: the tag.
         within: how long ago the last full pass may be; None for any time.
+        rows: how many the source has in this snapshot, where that is known.
+        stamped: how many records have vectors in it, where that is known.
     """
     if not stamps.source.tracked or installed_version(connection, stamps.schema) < _SINCE_VERSION:
         return None
     query = _statement(stamps, "since", counted=_counted(stamps))
-    row = connection.execute(query, _values(connection, stamps) | {"least": _LEAST_RECORDS}).fetchone()
+    known = {"least": _LEAST_RECORDS, "rows": rows, "stamped": stamped}
+    row = connection.execute(query, _values(connection, stamps) | known).fetchone()
     if row is None or (within is not None and datetime.now(row[0].tzinfo) - row[0] > within):
         return None
-    at, textless, idle, beside, rows, *counted = row
+    at, textless, idle, beside, present, *counted = row
     found = _put_together(counted, textless, idle)
     *_, without = counted[1]
-    return replace(found, compared_at=at) if rows - found.eligible <= beside + without else None
+    return replace(found, compared_at=at) if present - found.eligible <= beside + without else None
 
 
 def compare_all(connection: Connection, stamps: Stamps) -> Coverage:
@@ -72,7 +92,7 @@ def compare_all(connection: Connection, stamps: Stamps) -> Coverage:
     query = stamps.statement(
         "freshness/standing", "compared", coverage=coverage_statement(stamps), counted=_counted(stamps)
     )
-    row = connection.execute(query, stamps.values).fetchone()
+    row = connection.execute(query, stamps.values | {"rows": None, "stamped": None}).fetchone()
     assert row is not None
     (at, rows, *counted), found = row[:_COUNTED], Coverage.from_row(row[_COUNTED:])
     if found.unaccounted or found.records < _LEAST_RECORDS or not stamps.source.tracked:

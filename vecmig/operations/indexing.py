@@ -14,8 +14,10 @@ def build_index(context: Context, stamps: Stamps) -> IndexBuild | None:
 
     def attempt() -> IndexBuild | None:
         with context.database.session() as connection:
-            vectors, _ = count_vectors(connection, stamps)
             home = home_over(connection, stamps)
+            if home.index().usable:
+                return None
+            vectors, _ = count_vectors(connection, stamps)
         return home.build_index(context.database, vectors=vectors, limits=limits, listener=context.listener)
 
     return context.reconnecting(attempt)

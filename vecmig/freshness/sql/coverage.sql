@@ -29,6 +29,9 @@ LEFT JOIN {schema}.change c ON c.collection = %(collection)s AND {changed_key}
 -- count_records --
 SELECT count(*), count(*) FILTER (WHERE {eligible}) FROM {records} s
 
+-- count_rows --
+SELECT count(*) FROM {source}
+
 -- count_vectors --
 SELECT count(*), count(*) FILTER (WHERE v.chunk = 0) FROM {stamps} v
 

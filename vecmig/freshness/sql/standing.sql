@@ -28,8 +28,9 @@ FROM ({coverage}) m
 
 -- counted --
 -- {due}: the source's own vector changed, and was not taken over yet
-(SELECT count(*) FROM {source}),
-(SELECT count(*) FROM {stamps} v WHERE v.chunk = 0),
+-- what is known already is not counted again
+coalesce(%(rows)s::bigint, (SELECT count(*) FROM {source})),
+coalesce(%(stamped)s::bigint, (SELECT count(*) FROM {stamps} v WHERE v.chunk = 0)),
 (SELECT ARRAY[count(*) FILTER (WHERE s.eligible),
               count(*) FILTER (WHERE s.eligible AND s.fresh),
               count(*) FILTER (WHERE s.eligible AND NOT s.fresh AND s.rejected),

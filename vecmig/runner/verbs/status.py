@@ -10,7 +10,7 @@ from vecmig.config import Config
 from vecmig.errors import Blocked, ConfigError, DatabaseError, RecipeError, ScriptError, VecmigError
 from vecmig.freshness.change_tracking import silent_writers
 from vecmig.freshness.changes import Lag, Outbox, count_theirs, lag, outbox, text_writers
-from vecmig.freshness.coverage import count_records, count_vectors
+from vecmig.freshness.coverage import count_records, count_rows, count_vectors
 from vecmig.freshness.full_pass import needed_full_pass
 from vecmig.freshness.standing import find_coverage
 from vecmig.gate import Report
@@ -169,21 +169,23 @@ def _measured(project: Project, connection: Connection, ledger: Ledger, source: 
     collection, name = source.collection, source.collection.name
     evals = latest_of_each(connection, project.database.schema, name)
     ordered = on_order(connection, project.database.schema, name)
+    known = ledger.tags.of(name)
+    kept = [row for row in known.values() if row.state != "retired"]
+    # of a source that is looked at for several tags, once
+    rows = count_rows(connection, source) if source.tracked and len(kept) > 1 else None
     tags = tuple(
         replace(
-            _tag(ledger, source, row),
+            _tag(ledger, source, row, rows),
             evals=tuple(evals.get(row.tag, ())),
             on_order=ordered.get(row.tag),
             budget_usd=project.collections.recipes.get(row.tag, row.recipe).service.budget_usd,
         )
-        for row in ledger.tags.of(name).values()
-        if row.state != "retired"
+        for row in kept
     )
     if tags:
         records, eligible = tags[0].coverage.records, tags[0].coverage.eligible
     else:
         records, eligible = count_records(connection, source)
-    known = ledger.tags.of(name)
     rollback = _rollback(project, ledger, {tag.tag: tag for tag in tags}, name)
     waiting = outbox(connection, source, project.database.schema) if ledger.installed else Outbox(0, None)
     problem, mendable = _disagreement(connection, ledger, source, rights=True)
@@ -286,13 +288,13 @@ def _disagreement(
     return DatabaseError(f"Of {name}, {'; '.join(differences)}.", hint="Run: vecmig sync"), True
 
 
-def _tag(ledger: Ledger, source: Source, row: TagRow) -> TagStatus:
+def _tag(ledger: Ledger, source: Source, row: TagRow, rows: int | None) -> TagStatus:
     home = open_home(ledger, source, row.tag, kind=row.home)
     connection, stamps = home.session, home.stamps
     if not home.exists():
         return TagStatus(row.tag, "gone", row.dims, 0, 0, coverage_of(home), IndexState(), Lag())
     vectors, with_vectors = count_vectors(connection, stamps)
-    coverage = find_coverage(connection, stamps)
+    coverage = find_coverage(connection, stamps, rows=rows, stamped=with_vectors)
     return TagStatus(
         tag=row.tag,
         state=row.state,
