@@ -71,6 +71,8 @@ def test_who_is_at_work_and_which_tag_serves_is_newer_than_what_was_counted(lab:
     lab.downgrade()
     (section,) = page(before, runner.pulse(lab.config)).sections
     assert [(tag.short, tag.role) for tag in section.tags] == [("toy/dim-64", "live"), ("toy/dim-256", "kept")]
+    assert "Going back" not in str(section.story), "that was another way back"
+    assert "something has moved just now" in str(page(before, runner.pulse(lab.config)).next_words)
     shown = page(before, runner.pulse(lab.config)).events
     assert "rollback: reads moved from toy/dim-256 back to toy/dim-64" in str(shown[0]["what"])
 

@@ -145,6 +145,20 @@ def test_a_run_that_failed_is_seen_until_one_succeeds(lab: Lab, model: Model) ->
     assert _verdict(lab) == ("OK", "")
 
 
+@pytest.mark.upgraded("r1")
+def test_a_service_that_waits_hides_no_upgrade_that_failed(lab: Lab, model: Model) -> None:
+    def refuse(texts: list[str]) -> None:
+        raise TerminalEmbedderError("The key was refused.")
+
+    model.before = refuse
+    with pytest.raises(TerminalEmbedderError):
+        lab.upgrade()
+    _run(lab, "sync", "waiting")
+    assert _verdict(lab) == ("ATTENTION", "last upgrade failed")
+    _run(lab)
+    assert _verdict(lab) == ("AT WORK", "backfill at work")
+
+
 @pytest.mark.upgraded
 def test_who_holds_the_lock_is_at_work(lab: Lab) -> None:
     _edited(lab)

@@ -178,6 +178,13 @@ class CollectionStatus:
         return self.problem.command if isinstance(self.problem, SourceReplaced) else None
 
     @property
+    def tried_again(self) -> bool:
+        """Whether what failed last is at work again: a sync, or a run that moves the collection."""
+        if self.failure is not None and self.failure.of_sync:
+            return any(run.what == "sync" and run.state != "paused" for run in self.runs)
+        return self.runner is not None or any(run.what != "sync" and run.state != "paused" for run in self.runs)
+
+    @property
     def sync_at_work(self) -> str | None:
         """Where a sync is at work on it, be it once or as a service; None where none is."""
         return None if self.syncer is None else self.syncer.place

@@ -25,11 +25,11 @@ def verdict_of(project: Status, collection: CollectionStatus) -> Verdict:
     pending = next(_pending(collection), "")
     if why := next(_blocked(project, collection, pending=bool(pending)), ""):
         return Verdict("BLOCKED", why)
-    at_work = _at_work(collection)
-    if why := next(_attention(collection, idle=not at_work), ""):
+    if why := next(_attention(collection), ""):
         return Verdict("ATTENTION", why)
     if not pending:
         return Verdict("OK")
+    at_work = _at_work(collection)
     return Verdict("AT WORK", at_work) if at_work else Verdict("PENDING", pending)
 
 
@@ -51,13 +51,13 @@ def _blocked(project: Status, collection: CollectionStatus, *, pending: bool) ->
         yield f"gate refuses: {', '.join(check.name for check in collection.gate[1].refusing)}"
 
 
-def _attention(collection: CollectionStatus, *, idle: bool) -> Iterator[str]:
+def _attention(collection: CollectionStatus) -> Iterator[str]:
     """Say what is not as it should be, although nothing waits for it."""
     if collection.problem is not None:
         yield collection.problem.message
-    if collection.unfinished and idle:
+    if collection.unfinished and collection.runner is None:
         yield "a downgrade was cut short"
-    if collection.failure is not None and idle:
+    if collection.failure is not None and not collection.tried_again:
         yield f"last {collection.failure.what} failed"
     if collection.control is not None and collection.control.paused:
         yield "paused"

@@ -27,6 +27,8 @@ _PHASES: Final = {
     "backfilled": "is filled, and its index comes next",
     "indexed": "is ready for the gate",
 }
+#: What is said in place of what to run next where another tag serves, or is on its way, than when records were counted.
+_MOVED: Final = "something has moved just now; what is next is told once records are counted again"
 #: Kinds of events that stand out.
 _EVENT_TONES: Final = {"failed": "bad", "rollback": "bad", "abandon": "bad", "hold": "bad", "cutover": "good"}
 
@@ -81,22 +83,29 @@ def page(seen: Overview, pulse: Pulse | None) -> Page:
         seen: what was counted.
         pulse: what was seen since; None where nothing was.
     """
+    moved = pulse is not None and any(
+        (route.live, route.candidate) != (known.route.live, known.route.candidate)
+        for known in seen.status.collections
+        if (route := pulse.routes.get(known.name)) is not None
+    )
     if pulse is not None:
         seen = with_pulse(seen, pulse)
     status = seen.status
     now = pulse.at if pulse is not None else status.measured_at
     names = {one.name: _names(one) for one in status.collections}
-    words = [verdict_of(status, one).word for one in status.collections]
-    worst = next((word for word in ("BLOCKED", "ATTENTION", "AT WORK", "PENDING") if word in words), "OK")
+    verdicts = [verdict_of(status, one).word for one in status.collections]
+    worst = next((word for word in ("BLOCKED", "ATTENTION", "AT WORK", "PENDING") if word in verdicts), "OK")
     if worst == "OK" and not status.settled:
         worst = "PENDING"
-    first, *others = status.next_step.split("\n")
+    command, words = status.next_command or "", status.next_step.split("\n")
+    if moved:
+        command, words = "", [_MOVED]
     return Page(
         database=status.database,
         verdict=worst,
         tone=_TONES[worst],
-        next_command=status.next_command or "",
-        next_words=tuple([] if status.next_command else [first]) + tuple(others),
+        next_command=command,
+        next_words=tuple(words[1:] if command else words),
         measured_at=status.measured_at,
         sections=tuple(
             _section(status, one, seen.insights.get(one.name), names[one.name], now) for one in status.collections
@@ -206,7 +215,7 @@ def _problems(collection: CollectionStatus) -> Iterator[str]:
         yield collection.detached.text
     if collection.missing_recipe:
         yield collection.missing_recipe
-    if collection.failure is not None and collection.runner is None and not collection.runs:
+    if collection.failure is not None and not collection.tried_again:
         yield f"Last run: {collection.failure.words} {collection.failure.hint}".strip()
     if collection.unfinished:
         yield f"A downgrade was cut short; to finish it: {collection.unfinished}"

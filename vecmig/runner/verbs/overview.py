@@ -131,13 +131,15 @@ def pulse(config: Config) -> Pulse:
 
 
 def with_pulse(seen: Overview, pulse: Pulse) -> Overview:
-    """Return what was seen with who is at work and which tags serve now; what was counted stays as it was then."""
-    collections = tuple(
-        replace(
-            collection,
-            runs=tuple(run for run in pulse.runs if run.collection == collection.name),
-            route=pulse.routes.get(collection.name, collection.route),
-        )
-        for collection in seen.status.collections
-    )
-    return replace(seen, status=replace(seen.status, collections=collections))
+    """Return what was seen with who is at work and which tags serve now; what was counted stays as it was then.
+
+    What was said of a gate or a rollback from another route is left out.
+    """
+    collections = []
+    for collection in seen.status.collections:
+        route = pulse.routes.get(collection.name, collection.route)
+        moved = (route.live, route.candidate) != (collection.route.live, collection.route.candidate)
+        before = replace(collection, gate=None, rollback=None, trust=None) if moved else collection
+        runs = tuple(run for run in pulse.runs if run.collection == collection.name)
+        collections.append(replace(before, runs=runs, route=route))
+    return replace(seen, status=replace(seen.status, collections=tuple(collections)))
