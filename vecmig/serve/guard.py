@@ -28,6 +28,7 @@ _HEADERS: Final = {
 #: Names under which this machine may be asked without a token. Any other is one that a page elsewhere had resolved to
 #: it, so that a browser takes that page and this one for the same.
 _OWN_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_ELSEWHERE: Final = "This page is for names of this machine, such as localhost. Behind a proxy set VECMIG_WEB_TOKEN.\n"
 _COOKIE: Final = "vecmig"
 #: A form with a token is no longer than this.
 _LONGEST_FORM: Final = 10_000
@@ -72,7 +73,7 @@ class Guard:
             host = headers.get("host", "")
             name = host[: host.find("]") + 1] if host.startswith("[") else host.partition(":")[0]
             if name not in _OWN_NAMES:
-                return PlainTextResponse("This page is for names of this machine, such as localhost.\n", 403)
+                return PlainTextResponse(_ELSEWHERE, 403)
         elif method == "POST" and scope["path"].endswith("/token"):
             return await self._login(scope, receive)
         elif not self._knows(headers):
