@@ -58,7 +58,9 @@ class Section:
     reads: tuple[tuple[str, str], ...]
     waiting: tuple[tuple[str, str, Markup], ...]
     spend: tuple[tuple[str, str, str, Markup], ...]
+    #: What is not as it should be, and what somebody decided or may want to know.
     problems: tuple[str, ...]
+    remarks: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,7 @@ def _section(
         waiting=tuple(panels.waiting(insight)) if insight else (),
         spend=tuple(panels.spend(status, collection, names)),
         problems=tuple(_problems(collection)),
+        remarks=tuple(_remarks(collection)),
     )
 
 
@@ -223,6 +226,9 @@ def _problems(collection: CollectionStatus) -> Iterator[str]:
         yield f"Paused {paused_text(collection.control)}; to go on: vecmig resume {collection.name}"
     for tag in collection.half_retired:
         yield f"{tag} is half retired; to finish it: vecmig retire {collection.name} {tag}"
+
+
+def _remarks(collection: CollectionStatus) -> Iterator[str]:
     for passed in collection.held:
         yield f"{passed.revision} {passed.outcome}: {passed.words}"
     yield from collection.notes
