@@ -69,7 +69,9 @@ def _at_work(collection: CollectionStatus) -> str:
     """Say what is at work on it; empty where nothing is."""
     if collection.runner is not None:
         return f"{collection.runner.what or 'a run'} at work"
-    return next((f"{run.what} at work" for run in collection.runs if run.state != "paused"), "")
+    # a sync is always there where it is a service
+    runs = sorted(collection.runs, key=lambda run: run.what == "sync")
+    return next((f"{run.what} at work" for run in runs if run.state != "paused"), "")
 
 
 def _pending(collection: CollectionStatus) -> Iterator[str]:
