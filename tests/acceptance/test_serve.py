@@ -169,9 +169,10 @@ def test_a_browser_that_follows_does_not_keep_it_from_ending(live: Project) -> N
         while (line := stream.readline()) != b"event: changed\n":
             assert line in {b"\n", b":\n"}
         server.process.send_signal(signal.SIGTERM)
-        server.process.communicate(timeout=60)
+        _, noted = server.process.communicate(timeout=60)
         connection.close()
     assert server.process.returncode == 0
+    assert noted.splitlines()[1:] == [], "nothing is said of it"
 
 
 def test_a_port_that_is_taken(live: Project, vecmig: Vecmig) -> None:

@@ -157,7 +157,7 @@ def test_a_database_that_goes_away_leaves_what_was_seen(lab: Lab) -> None:
     lab.sql("CREATE SCHEMA vecmig")
     lab.sql("CREATE TABLE vecmig.schema_version AS SELECT 10000 AS version, now() AS installed_at")
     shown = " ".join(_Elements(site.html()).text.split())
-    assert "The database was not reached" in shown
+    assert "The last look came to nothing" in shown
     assert "What stands here is older" in shown
     assert "Searches use toy/dim-256" in shown
 

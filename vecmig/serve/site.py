@@ -6,8 +6,9 @@ import asyncio
 import hashlib
 import socket
 from base64 import b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -37,8 +38,9 @@ _HERE: Final = Path(__file__).parent
 _PULSE: Final = 2.0
 #: Seconds after which a stream that has nothing to say shows that it is there.
 _ALIVE: Final = 15.0
-#: Seconds for which a request that is being answered may go on at the end; streams never end by themselves.
-_GRACE: Final = 1
+#: Seconds after which a stream looks whether the server is ending, and for which one that is answering may go on then.
+_TICK: Final = 0.25
+_GRACE: Final = 5
 _TEMPLATES: Final = Environment(
     loader=FileSystemLoader(_HERE / "templates"),
     autoescape=True,
@@ -62,7 +64,6 @@ class Site:
         self._overviews: Looks[Overview] = Looks(lambda: runner.overview(config), every=every)
         self._pulses: Looks[Pulse] = Looks(lambda: runner.pulse(config), every=pulse_every)
         self._digests: Looks[str] = Looks(lambda: _digest(self.html()), every=pulse_every)
-        self._pulse_every = pulse_every
 
     def html(self) -> str:
         """Return the page."""
@@ -84,18 +85,24 @@ class Site:
         seen, pulse = self._overviews.latest(), self._pulses.latest()
         shown = None if seen.seen is None else page(seen.seen, pulse.seen)
         error = seen.error or pulse.error
-        what = "" if error is None else str(error) if isinstance(error, VecmigError) else type(error).__name__
+        words = (error.message, error.state, error.hint) if isinstance(error, VecmigError) else (type(error).__name__,)
+        what = [line for line in words if line] if error is not None else []
         return _TEMPLATES.get_template("page.html").render(
             page=shown, error=what, version=version(), now=datetime.now(UTC), **how
         )
 
-    def application(self, *, token: str = "") -> Starlette | Guard:
-        """Return the application; with a token only for who knows it, without one only under names of this machine."""
+    def application(self, *, token: str = "", ending: Callable[[], bool] = lambda: False) -> Guard:
+        """Return the application.
+
+        Args:
+            token: what has to be known to look; empty for whoever asks under a name of this machine.
+            ending: tells streams, which never end by themselves, that the server is.
+        """
         return Guard(
             Starlette(
                 routes=[
                     Route("/", self._page),
-                    Route("/changes", self._changes),
+                    Route("/changes", partial(self._changes, ending)),
                     Route("/metrics", self._metrics),
                     Mount("/static", StaticFiles(directory=_HERE / "static")),
                 ]
@@ -112,16 +119,17 @@ class Site:
         made = registry(lambda: self._overviews.latest().of(lambda seen: seen.status))
         return Response(encoder(made), headers={"Content-Type": kind})
 
-    async def _changes(self, request: Request) -> Response:
-        return StreamingResponse(self._told(request), media_type="text/event-stream")
+    async def _changes(self, ending: Callable[[], bool], request: Request) -> Response:
+        told = self._told(ending, request) if request.method == "GET" else iter(())
+        return StreamingResponse(told, media_type="text/event-stream")
 
-    async def _told(self, request: Request) -> AsyncIterator[str]:
+    async def _told(self, ending: Callable[[], bool], request: Request) -> AsyncIterator[str]:
         """Tell a browser each time that the page is another one."""
         shown, silent = (await run_in_threadpool(self._digests.latest)).seen, 0.0
         yield "retry: 5000\n\n"
-        while not await request.is_disconnected():
-            await asyncio.sleep(self._pulse_every)
-            silent += self._pulse_every
+        while not ending() and not await request.is_disconnected():
+            await asyncio.sleep(_TICK)
+            silent += _TICK
             if (now := (await run_in_threadpool(self._digests.latest)).seen) != shown:
                 shown, silent = now, 0.0
                 yield "event: changed\ndata:\n\n"
@@ -146,11 +154,16 @@ def listen(host: str, port: int) -> socket.socket:
 
 def serve(config: Config, listening: socket.socket, *, token: str = "") -> None:
     """Answer browsers and scrapes until SIGTERM or Ctrl-C."""
+
+    def ending() -> bool:
+        return server.should_exit
+
     settings = uvicorn.Config(
-        Site(config).application(token=token),
+        Site(config).application(token=token, ending=ending),
         log_level="warning",
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=_GRACE,
     )
-    uvicorn.Server(settings).run(sockets=[listening])
+    server = uvicorn.Server(settings)
+    server.run(sockets=[listening])

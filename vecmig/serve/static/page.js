@@ -7,9 +7,19 @@ function key(part) {
   return part.id || part.className;
 }
 
+// One after the other, so that no older page comes after a newer one.
+let last = Promise.resolve();
+function follow() {
+  last = last.then(refresh).catch(() => {});
+}
+
+// By how much the clock here is behind the server's, in milliseconds.
+let behind = 0;
+
 async function refresh() {
   const answer = await fetch(location.pathname, { cache: "no-store" });
   if (!answer.ok) return;
+  behind = Date.parse(answer.headers.get("date")) - Date.now() || 0;
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   const [shown, wanted] = [document, fresh].map((root) => [...root.querySelectorAll(PARTS)]);
   if (shown.map(key).join() !== wanted.map(key).join()) {
@@ -36,7 +46,7 @@ function keep(root, replace) {
 
 function tell() {
   for (const age of document.querySelectorAll(".age")) {
-    const seconds = Math.max(0, Math.round((Date.now() - Date.parse(age.dataset.at)) / 1000));
+    const seconds = Math.max(0, Math.round((Date.now() + behind - Date.parse(age.dataset.at)) / 1000));
     age.textContent = seconds < 120 ? `${seconds} s ago:` : `${Math.round(seconds / 60)} min ago:`;
   }
 }
@@ -44,10 +54,10 @@ function tell() {
 tell();
 setInterval(tell, 1000);
 const source = new EventSource("changes");
-source.addEventListener("changed", () => refresh().catch(() => {}));
+source.addEventListener("changed", follow);
 source.onopen = () => {
   document.body.classList.remove("lost");
   // what happened before the stream was open
-  refresh().catch(() => {});
+  follow();
 };
 source.onerror = () => document.body.classList.add("lost");
