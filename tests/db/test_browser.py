@@ -17,8 +17,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from support import embedding
-from support.lab import Lab
+from support.lab import LARGE, SMALL, Lab
 from vecmig import runner
+from vecmig.ledger.shadows import Shadowed, record
 from vecmig.serve.site import Site, listen
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -117,6 +118,17 @@ def test_what_a_reader_has_opened_stays_open_and_what_did_not_change_stays(lab: 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits(lab: Lab, browser: Chrome, width: int, scheme: str) -> None:
     lab.backfill(limit=8)
+    (lab.path / "evals").mkdir()
+    queries = "".join(f"  - {{query: 'body {n}', relevant: [{n}]}}\n" for n in range(1, 4))
+    (lab.path / "evals" / "of-a-long-name.yaml").write_text(f"collection: documents\nk: 10\nqueries:\n{queries}")
+    runner.evaluate(lab.config)
+    with lab.database.session() as connection:
+        record(
+            connection,
+            "vecmig",
+            Shadowed(lab.name, SMALL, LARGE, 10, 0.5, 0.7, True, 2.0, 3.0, None, "hash", "a query " * 30),
+        )
+    lab.sql("UPDATE documents SET body = 'edited' WHERE id > 16")
     with shown(lab) as address:
         metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)

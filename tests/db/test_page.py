@@ -59,7 +59,7 @@ def test_a_candidate_stands_beside_the_live_tag(lab: Lab) -> None:
         report(connection, "vecmig", Run(lab.name, LARGE, "backfill", done=8, total=20, rate=5, host="h", pid=7))
     shown = _words(lab)
     assert "Searches use toy/dim-64, which has 100 % of 20 records. toy/dim-256 is being filled: 40 %." in shown
-    assert "backfill of toy/dim-256 by h pid 7: running, 8 of 20, 5/s" in shown
+    assert "backfill of toy/dim-256 by h pid 7: running, 8 of 20, 5/s, about 2.4 s left" in shown
     assert "r2: not yet; " in shown
     assert "12 of 20 records have no fresh vector" in shown
     assert "Run: vecmig backfill" not in shown, "an upgrade sees to it"
@@ -97,6 +97,7 @@ def test_evals_shadow_reads_money_and_a_launch_are_there(lab: Lab) -> None:
     shown = _words(lab)
     for text in (
         "few, 3 queries",
+        "few, nDCG@3",
         "toy/dim-64 at 100 % coverage → toy/dim-256 at 100 %",
         "too few queries to rely on the intervals",
         "toy/dim-256 and toy/dim-64: 3 searches of 3 queries",

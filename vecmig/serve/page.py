@@ -51,6 +51,7 @@ class Section:
     launch: str
     gate_title: str
     gate: tuple[CheckRow, ...]
+    scores: tuple[tuple[str, list[tuple[str, str, str, str]]], ...]
     evals: tuple[EvalRow, ...]
     distances: tuple[tuple[str, str, str, Markup, str], ...]
     shadows: tuple[Mapping[str, object], ...]
@@ -141,6 +142,7 @@ def _section(
         launch=launch_text(collection.launch) if collection.launch else "",
         gate_title=panels.gate_title(collection),
         gate=tuple(panels.checks(collection)),
+        scores=tuple(panels.scores(collection, names)),
         evals=tuple(panels.evals(insight.evals, names)) if insight else (),
         distances=tuple(panels.distances(collection, names)),
         shadows=tuple(panels.shadows(insight, names)) if insight else (),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from markupsafe import Markup
@@ -139,8 +139,10 @@ def work(collection: CollectionStatus, names: TagNames, now: datetime) -> Iterat
     """Yield a row for each run at work, with how far it is."""
     for run in collection.runs:
         share = min(run.done / run.total, 1.0) if run.total else 0.0
-        seconds = (run.ends_at - now).total_seconds() if run.ends_at else 0
-        left = f", about {duration(seconds)} left" if seconds > 0 else ""
+        ends_at = run.ends_at
+        if ends_at is None and run.state == "running" and run.rate > 0:
+            ends_at = now + timedelta(seconds=(run.total - run.done) / run.rate)
+        left = f", about {duration((ends_at - now).total_seconds())} left" if ends_at and ends_at > now else ""
         tone = "fresh" if run.state == "running" else "stale"
         bar = coverage_bar({tone: share}, percent(share)) if run.total else Markup()
         yield ProgressRow(run_text(run, names.short) + left, bar)
@@ -160,6 +162,19 @@ def checks(collection: CollectionStatus) -> Iterator[CheckRow]:
         yield CheckRow(
             check.name, tone, word, found(check), asked(check), check.detail, "" if remedy is None else remedy.text
         )
+
+
+def scores(collection: CollectionStatus, names: TagNames) -> Iterator[tuple[str, list[tuple[str, str, str, str]]]]:
+    """Yield the first metric of each suite, by tag with its interval and the coverage that it was taken at."""
+    for suite in sorted({run.suite for tag in collection.tags for run in tag.evals}):
+        runs = [(tag.tag, run) for tag in _ordered(collection) for run in tag.evals if run.suite == suite]
+        metric, rows = next(iter(runs[0][1].scores)), []
+        for tag, run in runs:
+            # a suite that was changed may have another k
+            score = next(iter(run.scores.values()))["search"]
+            between = f"{score.mean:.3f} [{score.low:.3f}, {score.high:.3f}]"
+            rows.append((role_of(collection, tag), names.short(tag), between, percent(run.coverage)))
+        yield f"{suite}, {metric}", rows
 
 
 def evals(pairs: Sequence[EvalPair], names: TagNames) -> Iterator[EvalRow]:
