@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ def test_the_second_revision_fills_in_both_tags(project: Run) -> None:
     assert (shown["old_tag"], shown["new_tag"]) == (OLD_TAG, NEW_TAG)
 
 
-def test_the_comment_on_trust_works_once_it_is_no_comment(project: Run) -> None:
+def test_the_comments_on_trust_and_launch_work_once_they_are_no_comments(project: Run) -> None:
     project("revision", "--rev-id", "aaaa")
     (path,) = Path("migrations/versions").iterdir()
     before = ScriptDirectory(load_config(Path("vecmig.ini")))["aaaa"]
@@ -117,10 +118,13 @@ def test_the_comment_on_trust_works_once_it_is_no_comment(project: Run) -> None:
     assert [line for line in lines if line.startswith("# ")] == [
         "# from vecmig import Trust\n",
         "# trust = Trust(days=21, eval_days=3)  # before the old vectors may go: vecmig retire\n",
+        "# from datetime import date\n",
+        "# launch = date(2026, 12, 1)  # shown beside the estimated end of the backfill; it decides nothing\n",
     ]
     path.write_text("".join(line.removeprefix("# ") for line in lines).replace("days=21", "days=7"))
     after = ScriptDirectory(load_config(Path("vecmig.ini")))["aaaa"]
     assert (before.trust, after.trust) == (Trust(), Trust(days=7))
+    assert (before.launch, after.launch) == (None, date(2026, 12, 1))
     assert after.checksum == before.checksum
 
 
