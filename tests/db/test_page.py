@@ -51,6 +51,13 @@ def test_before_anything_was_done(lab: Lab) -> None:
     assert "vecmig upgrade head" in shown
 
 
+def test_a_source_that_is_not_there_is_told_once(lab: Lab) -> None:
+    lab.sql("DROP TABLE documents")
+    shown = _words(lab)
+    assert shown.count('the source "public"."documents" does not exist in this database.') == 1
+    assert "Nothing is embedded yet" not in shown
+
+
 @pytest.mark.upgraded("r1")
 def test_a_candidate_stands_beside_the_live_tag(lab: Lab) -> None:
     lab.upgrade(until="expand")

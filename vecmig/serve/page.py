@@ -132,7 +132,8 @@ def _section(
         name=collection.name,
         verdict=verdict.word,
         tone=_TONES[verdict.word],
-        why=verdict.why,
+        # a problem stands in full below it
+        why="" if collection.problem is not None else verdict.why,
         story=tuple(_story(collection, names)),
         steps=tuple(_steps(collection)),
         tags=tuple(panels.tag_rows(collection, names)),
@@ -171,7 +172,7 @@ def _story(collection: CollectionStatus, names: TagNames) -> Iterator[tuple[str,
     route, tags, name = collection.route, {tag.tag: tag for tag in collection.tags}, names.short
     if (live := tags.get(route.live or "")) is not None:
         yield f"Searches use {name(live.tag)}, which has {_covered(live)} of {_records(live.coverage.eligible)}.", ""
-    elif route.candidate is None:
+    elif route.candidate is None and collection.problem is None:
         yield f"Nothing is embedded yet: {_records(collection.eligible)} with a text.", ""
     if (candidate := tags.get(route.candidate or "")) is not None:
         phase = collection.gate[0].phase if collection.gate else ""
