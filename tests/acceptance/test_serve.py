@@ -16,24 +16,15 @@ from pathlib import Path
 
 import pytest
 
-from support.cli import Vecmig, describe, documents_collection, local, make_documents, script, tag, write_hashing
+from support.cli import Vecmig, one_live_tag
 from support.project import Project
 from support.waiting import wait_for
 
-A = tag("model", 16)
 TOKEN = "0123456789abcdef0123"
 
 
-def _prepare(project: Project, vecmig: Vecmig) -> None:
-    make_documents(project, 40)
-    write_hashing(project, 16)
-    describe(project, {"documents": documents_collection(A)}, {A: local(16)})
-    script(project, "aaaa", A)
-    vecmig("upgrade")
-
-
 #: What ``live`` stands on.
-BEGINNINGS = {"live": _prepare}
+BEGINNINGS = {"live": one_live_tag}
 
 
 @pytest.fixture

@@ -10,25 +10,16 @@ from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
-from support.cli import Vecmig, describe, documents_collection, local, make_documents, script, tag, write_hashing
+from support.cli import Vecmig, one_live_tag
 from support.postgres import Postgres
 from support.project import Project
 from support.terminal import Terminal, terminal
 
-A = tag("model", 16)
 EDIT = "UPDATE documents SET body = 'edited' WHERE id = 1"
 
 
-def _prepare(project: Project, vecmig: Vecmig) -> None:
-    make_documents(project, 40)
-    write_hashing(project, 16)
-    describe(project, {"documents": documents_collection(A)}, {A: local(16)})
-    script(project, "aaaa", A)
-    vecmig("upgrade")
-
-
 #: What ``live`` stands on.
-BEGINNINGS = {"live": _prepare}
+BEGINNINGS = {"live": one_live_tag}
 
 
 @pytest.fixture

@@ -32,6 +32,10 @@ def _run(lab: Lab, what: str = "backfill", state: str = "running") -> None:
         report(connection, "vecmig", Run(lab.name, LARGE, what, state, host="elsewhere", pid=7))  # type: ignore[arg-type]
 
 
+def _refuse(_texts: list[str]) -> None:
+    raise TerminalEmbedderError("The key was refused.")
+
+
 def _edited(lab: Lab) -> None:
     lab.sql("UPDATE documents SET body = 'edited' WHERE id = 1")
 
@@ -129,11 +133,8 @@ def test_only_the_collections_that_are_named_are_measured(lab: Lab) -> None:
 
 @pytest.mark.upgraded
 def test_a_run_that_failed_is_seen_until_one_succeeds(lab: Lab, model: Model) -> None:
-    def refuse(texts: list[str]) -> None:
-        raise TerminalEmbedderError("The key was refused.")
-
     _edited(lab)
-    model.before = refuse
+    model.before = _refuse
     with pytest.raises(TerminalEmbedderError):
         lab.sync()
     assert _verdict(lab) == ("ATTENTION", "last sync failed")
@@ -147,10 +148,7 @@ def test_a_run_that_failed_is_seen_until_one_succeeds(lab: Lab, model: Model) ->
 
 @pytest.mark.upgraded("r1")
 def test_a_service_that_waits_hides_no_upgrade_that_failed(lab: Lab, model: Model) -> None:
-    def refuse(texts: list[str]) -> None:
-        raise TerminalEmbedderError("The key was refused.")
-
-    model.before = refuse
+    model.before = _refuse
     with pytest.raises(TerminalEmbedderError):
         lab.upgrade()
     _run(lab, "sync", "waiting")

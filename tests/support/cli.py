@@ -104,6 +104,16 @@ def in_project(project: Project) -> Iterator[None]:
                 del sys.modules[name]
 
 
+def one_live_tag(project: Project, vecmig: Vecmig) -> None:
+    """Bring a project to where its only tag, model/dim-16, is live on 40 documents."""
+    live = tag("model", 16)
+    make_documents(project, 40)
+    write_hashing(project, 16)
+    describe(project, {"documents": documents_collection(live)}, {live: local(16)})
+    script(project, "aaaa", live)
+    vecmig("upgrade")
+
+
 def prepared(directory: Path, database_url: str, prepare: Prepare) -> Project:
     """Make a project and bring it to where tests begin."""
     project = new_project(directory, database_url)
