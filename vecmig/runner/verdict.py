@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal, get_args
 
 from vecmig.runner.project_status import CollectionStatus, Status
 
@@ -14,6 +14,9 @@ Word = Literal["OK", "PENDING", "AT WORK", "ATTENTION", "BLOCKED"]
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """How a collection stands."""
+
+    #: The words, the best first.
+    WORDS: ClassVar[tuple[Word, ...]] = get_args(Word)
 
     word: Word
     #: Why, in a few words; empty where all is well.

@@ -9,7 +9,7 @@ from typing import Final
 
 from markupsafe import Markup
 
-from vecmig.runner import CollectionStatus, Insight, Overview, Pulse, Status, TagStatus, verdict_of, with_pulse
+from vecmig.runner import CollectionStatus, Insight, Overview, Pulse, Status, TagStatus, Verdict, verdict_of, with_pulse
 from vecmig.serve import panels
 from vecmig.serve.charts import growth_chart
 from vecmig.serve.panels import CheckRow, EvalRow, ProgressRow, TagRow
@@ -27,8 +27,6 @@ _PHASES: Final = {
     "backfilled": "is filled, and its index comes next",
     "indexed": "is ready for the gate",
 }
-#: What is said in place of what to run next where another tag serves, or is on its way, than when records were counted.
-_MOVED: Final = "something has moved just now; what is next is told once records are counted again"
 #: Kinds of events that stand out.
 _EVENT_TONES: Final = {"failed": "bad", "rollback": "bad", "abandon": "bad", "hold": "bad", "cutover": "good"}
 
@@ -86,23 +84,16 @@ def page(seen: Overview, pulse: Pulse | None) -> Page:
         seen: what was counted.
         pulse: what was seen since; None where nothing was.
     """
-    moved = pulse is not None and any(
-        (route.live, route.candidate) != (known.route.live, known.route.candidate)
-        for known in seen.status.collections
-        if (route := pulse.routes.get(known.name)) is not None
-    )
     if pulse is not None:
         seen = with_pulse(seen, pulse)
     status = seen.status
     now = pulse.at if pulse is not None else status.measured_at
     names = {one.name: _names(one) for one in status.collections}
     verdicts = [verdict_of(status, one).word for one in status.collections]
-    worst = next((word for word in ("BLOCKED", "ATTENTION", "AT WORK", "PENDING") if word in verdicts), "OK")
+    worst = max(verdicts, key=Verdict.WORDS.index, default="OK")
     if worst == "OK" and not status.settled:
         worst = "PENDING"
     command, words = status.next_command or "", status.next_step.split("\n")
-    if moved:
-        command, words = "", [_MOVED]
     return Page(
         database=status.database,
         verdict=worst,

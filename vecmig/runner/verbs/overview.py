@@ -22,12 +22,14 @@ from vecmig.ledger.part import Tables
 from vecmig.ledger.rows import EventRow, Route
 from vecmig.postgres.sessions import Connection
 from vecmig.runner.project import Project
-from vecmig.runner.project_status import CollectionStatus, Status
+from vecmig.runner.project_status import CollectionStatus, NextStep, Status
 from vecmig.runner.verbs.compare import Comparison, comparisons
 from vecmig.runner.verbs.status import status
 
 #: Events that are shown.
 _EVENTS: Final = 40
+#: What comes next where another tag serves, or is on its way, than when records were counted.
+_MOVED: Final = NextStep(words="something has moved just now; what is next is told once records are counted again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +135,13 @@ def pulse(config: Config) -> Pulse:
 def with_pulse(seen: Overview, pulse: Pulse) -> Overview:
     """Return what was seen with who is at work and which tags serve now; what was counted stays as it was then.
 
-    What was said of a gate or a rollback from another route is left out.
+    What was said of a gate, a rollback, or what to do next from another route is left out.
     """
-    collections = []
+    collections, next_ = [], seen.status.next
     for collection in seen.status.collections:
-        route = pulse.routes.get(collection.name, collection.route)
-        moved = (route.live, route.candidate) != (collection.route.live, collection.route.candidate)
-        before = replace(collection, gate=None, rollback=None, trust=None) if moved else collection
+        route, before = pulse.routes.get(collection.name, collection.route), collection
+        if (route.live, route.candidate) != (collection.route.live, collection.route.candidate):
+            before, next_ = replace(collection, gate=None, rollback=None, trust=None), _MOVED
         runs = tuple(run for run in pulse.runs if run.collection == collection.name)
         collections.append(replace(before, runs=runs, route=route))
-    return replace(seen, status=replace(seen.status, collections=tuple(collections)))
+    return replace(seen, status=replace(seen.status, collections=tuple(collections), next=next_))
