@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +86,18 @@ class Options:
         from vecmig import runner
 
         return tuple(script.id for script in runner.current(self.config()).heads)
+
+
+def web(module: str, needs: str) -> Any:
+    """Return a module of the extra ``web``, which ``needs`` it, in words.
+
+    Raises:
+        UsageError: the extra is not installed.
+    """
+    try:
+        return import_module(f"vecmig.serve.{module}")
+    except ImportError as error:
+        raise UsageError(f"{needs} the extra web: {error}.", hint="Run: pip install 'vecmig[web]'") from error
 
 
 def options_of(ctx: typer.Context) -> Options:

@@ -153,12 +153,8 @@ def show_evaluated(evaluated: Evaluation) -> None:
 
 
 def _place(evaluated: Evaluation, run: EvalRun) -> str:
-    places = {
-        evaluated.route.live: "live, ",
-        evaluated.route.standby: "standby, ",
-        evaluated.route.candidate: "candidate, ",
-    }
-    return places.get(run.tag, "")
+    role = evaluated.route.role(run.tag)
+    return "" if role == "kept" else f"{role}, "
 
 
 def _warn_unknown(evaluated: Evaluation) -> None:

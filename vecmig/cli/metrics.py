@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vecmig.cli import render
-from vecmig.cli.context import options_of
+from vecmig.cli.context import options_of, web
 from vecmig.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ def metrics(
 
     Coverage, lag, gate, rollback, trust, runs, spend, launch.
     """
-    serve, latest = _serve(), _looks(options_of(ctx)).latest
+    serve, latest = web("metrics", "Metrics need"), _looks(options_of(ctx)).latest
     if (failed := latest().error) is not None:
         raise failed
     if output is None:
@@ -56,18 +55,10 @@ def answer_scrapes(options: Options, address: str) -> None:
     if not host or not port.isdigit() or not 0 < int(port) < 65_536:
         raise UsageError(f"--metrics {address!r} is no address.", hint="Write HOST:PORT, such as 127.0.0.1:9187")
     try:
-        _serve().answer(_looks(options).latest, host.strip("[]"), int(port))
+        web("metrics", "Metrics need").answer(_looks(options).latest, host.strip("[]"), int(port))
     except OSError as error:
         raise UsageError(f"Nothing can listen on {address}: {error.strerror}.", hint="Name another address.") from error
     options.note(f"Metrics: http://{address}/metrics")
-
-
-def _serve() -> ModuleType:
-    try:
-        from vecmig.serve import metrics as module
-    except ImportError as error:
-        raise UsageError(f"Metrics need the extra web: {error}.", hint="Run: pip install 'vecmig[web]'") from error
-    return module
 
 
 def _looks(options: Options) -> Looks[Status]:

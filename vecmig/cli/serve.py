@@ -6,13 +6,12 @@ import ipaddress
 import os
 from contextlib import suppress
 from pathlib import Path
-from types import ModuleType
 from typing import Annotated, Final
 
 import typer
 
 from vecmig.cli import render
-from vecmig.cli.context import options_of
+from vecmig.cli.context import options_of, web
 from vecmig.errors import UsageError
 
 #: The variable that has the token.
@@ -49,7 +48,7 @@ def serve(
         )
     if token and len(token) < _SHORTEST:
         raise UsageError(f"A token has at least {_SHORTEST} characters.", hint="Such as: openssl rand -hex 16")
-    options, site = options_of(ctx), _site()
+    options, site = options_of(ctx), web("site", "The page needs")
     config = options.config()
     shown = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
     try:
@@ -74,7 +73,7 @@ def report(
 
     For a review, or an archive.
     """
-    text = _site().Site(options_of(ctx).config()).report()
+    text = web("site", "The page needs").Site(options_of(ctx).config()).report()
     if output is None:
         render.write(text)
         return
@@ -89,11 +88,3 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _site() -> ModuleType:
-    try:
-        from vecmig.serve import site
-    except ImportError as error:
-        raise UsageError(f"The page needs the extra web: {error}.", hint="Run: pip install 'vecmig[web]'") from error
-    return site

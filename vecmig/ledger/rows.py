@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from vecmig.errors import NotRecorded
 from vecmig.model.recipe import Recipe
 from vecmig.model.tag import Tag
+
+#: What a tag is to its collection.
+Role = Literal["live", "standby", "candidate", "kept"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,11 @@ class Route:
     def maintained(self) -> tuple[str, ...]:
         """The tags that must stay complete: live, standby, candidate; a revision may lead back to the standby."""
         return tuple(dict.fromkeys(tag for tag in (self.live, self.standby, self.candidate) if tag is not None))
+
+    def role(self, tag: str) -> Role:
+        """Return what a tag is to the collection; it is kept where reads neither use it nor come to it."""
+        roles: dict[str | None, Role] = {self.live: "live", self.standby: "standby", self.candidate: "candidate"}
+        return roles.get(tag, "kept")
 
     @property
     def shadow(self) -> str | None:

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, generate_latest, start_http_ser
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from vecmig.runner import CollectionStatus, Status, TagStatus, verdict_of
+from vecmig.runner import CollectionStatus, Status, TagStatus, Verdict, verdict_of
 from vecmig.serve.looks import Look
 
 #: Gives what was seen last.
@@ -62,7 +62,6 @@ HELP: Final = {
     "budget_usd": "What the backfill of the tag may cost.",
 }
 _COUNTERS: Final = frozenset({"spend_usd", "spend_tokens"})
-_VERDICTS: Final = ("OK", "PENDING", "AT WORK", "ATTENTION", "BLOCKED")
 
 
 class _Families:
@@ -111,7 +110,7 @@ def _put_project(made: _Families, status: Status) -> None:
 def _put_collection(made: _Families, status: Status, collection: CollectionStatus, age: float) -> None:
     of = {"collection": collection.name}
     verdict = verdict_of(status, collection).word
-    for word in _VERDICTS:
+    for word in Verdict.WORDS:
         made.put("verdict", word == verdict, **of, verdict=word.lower())
     made.put("last_run_failed", collection.failure is not None, **of)
     made.put("records", collection.eligible, **of)
@@ -134,9 +133,8 @@ def _put_collection(made: _Families, status: Status, collection: CollectionStatu
 
 
 def _put_tag(made: _Families, status: Status, collection: CollectionStatus, tag: TagStatus, age: float) -> None:
-    route, seen = collection.route, tag.coverage
-    roles = {route.live: "live", route.standby: "standby", route.candidate: "candidate"}
-    of = {"collection": collection.name, "tag": tag.tag, "role": roles.get(tag.tag, "kept")}
+    seen = tag.coverage
+    of = {"collection": collection.name, "tag": tag.tag, "role": collection.route.role(tag.tag)}
     made.put("coverage_ratio", seen.share, **of)
     for state in ("fresh", "stale", "missing", "rejected"):
         made.put("tag_records", getattr(seen, state), **of, state=state)

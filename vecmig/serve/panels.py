@@ -80,15 +80,9 @@ class EvalRow:
     note: str
 
 
-def role_of(collection: CollectionStatus, tag: str) -> str:
-    """Return what a tag is to its collection: live, candidate, standby or kept."""
-    route = collection.route
-    return {route.live: "live", route.candidate: "candidate", route.standby: "standby"}.get(tag, "kept")
-
-
 def _ordered(collection: CollectionStatus) -> list[TagStatus]:
     order = ("live", "candidate", "standby", "kept")
-    return sorted(collection.tags, key=lambda tag: order.index(role_of(collection, tag.tag)))
+    return sorted(collection.tags, key=lambda tag: order.index(collection.route.role(tag.tag)))
 
 
 def tag_rows(collection: CollectionStatus, names: TagNames) -> Iterator[TagRow]:
@@ -116,7 +110,7 @@ def _tag(collection: CollectionStatus, tag: TagStatus, names: TagNames) -> TagRo
     return TagRow(
         tag=tag.tag,
         short=names.short(tag.tag),
-        role=role_of(collection, tag.tag),
+        role=collection.route.role(tag.tag),
         state=tag.state,
         coverage=covered,
         bar=coverage_bar(shares, f"{covered} fresh"),
@@ -132,7 +126,7 @@ def series(collection: CollectionStatus, insight: Insight, names: TagNames) -> I
     for tag in reversed(_ordered(collection)):
         points = [(at, part * tag.coverage.share) for part, at in insight.growth.get(tag.tag, ())]
         if points and tag.state != "gone":
-            yield Series(names.short(tag.tag), role_of(collection, tag.tag), points)
+            yield Series(names.short(tag.tag), collection.route.role(tag.tag), points)
 
 
 def work(collection: CollectionStatus, names: TagNames, now: datetime) -> Iterator[ProgressRow]:
@@ -168,12 +162,13 @@ def scores(collection: CollectionStatus, names: TagNames) -> Iterator[tuple[str,
     """Yield the first metric of each suite, by tag with its interval and the coverage that it was taken at."""
     for suite in sorted({run.suite for tag in collection.tags for run in tag.evals}):
         runs = [(tag.tag, run) for tag in _ordered(collection) for run in tag.evals if run.suite == suite]
-        metric, rows = next(iter(runs[0][1].scores)), []
+        metric = next(iter(runs[0][1].scores))
+        rows: list[tuple[str, str, str, str]] = []
         for tag, run in runs:
             # a suite that was changed may have another k
             score = next(iter(run.scores.values()))["search"]
             between = f"{score.mean:.3f} [{score.low:.3f}, {score.high:.3f}]"
-            rows.append((role_of(collection, tag), names.short(tag), between, percent(run.coverage)))
+            rows.append((collection.route.role(tag), names.short(tag), between, percent(run.coverage)))
         yield f"{suite}, {metric}", rows
 
 
@@ -224,7 +219,7 @@ def distances(collection: CollectionStatus, names: TagNames) -> Iterator[tuple[s
         ]
         values = [value for _, _, quantiles in rows for value in quantiles.values()]
         for tag, what, quantiles in rows:
-            drawn = distribution(quantiles, min(values), max(values), role_of(collection, tag.tag))
+            drawn = distribution(quantiles, min(values), max(values), collection.route.role(tag.tag))
             middle = f"{quantiles['0.5']:.3f}"
             yield suite, names.shortest(tag.tag), what, drawn, middle
 
